@@ -1,0 +1,30 @@
+# make book: set up, run the quick rows, build the site.   make test: set up, run the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: book test study serve lint clean
+
+book: .venv/installed
+	$(BIN)/python -m dalib book
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2 --jaxtyping-packages=dalib,beartype.beartype
+
+study: .venv/installed ## the recorded study: hours on two cores
+	$(BIN)/python -m dalib run main_table --profile study
+
+serve: book
+	$(BIN)/python -m http.server --directory _build/html --bind 127.0.0.1 8000
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf _build
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,190 @@
+"""What the book needs beyond MyST: inline SVG figures, and one page per record so that a number leads to its run.
+
+`svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's colours in light and dark.
+`record-index` lists the records there are. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
+tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one folder deep.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from statistics import fmean
+
+from docutils import nodes
+from docutils.parsers.rst import Directive, directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from dalib import paths, provenance
+
+TARGET = "../records/{experiment}/{stem}.html"
+
+
+def record_files() -> Iterator[tuple[str, Path]]:
+    """Committed records first, then this machine's own (profiles smoke and quick), as (experiment, file), sorted."""
+    for folder in (paths.records(), paths.local_records()):
+        for path in sorted(folder.glob("*/*.json")):
+            yield path.parent.name, path
+
+
+def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
+    """An HTML table of already escaped cells; the first cell of a row is its heading."""
+    thead = "<thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead>" if head else ""
+    body = "".join(f"<tr><th>{r[0]}</th>" + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>" for r in rows)
+    return f'<div class="table-scroll"><table class="dataframe record">{thead}<tbody>{body}</tbody></table></div>'
+
+
+def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """A nested config as (dotted name, value) pairs."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def scores(groups: dict[str, dict]) -> str:
+    """Means over the images of each domain or data set, one row each; what is no list of numbers is left out."""
+    kept = {}
+    for name, values in groups.items():
+        lists = {k: v for k, v in values.items() if isinstance(v, list) and not any(isinstance(x, str) for x in v)}
+        kept[name] = {k: ([x for x in v if x is not None and x == x], len(v)) for k, v in lists.items()}
+    columns = list(dict.fromkeys(k for lists in kept.values() for k in lists))
+    rows = []
+    for name, lists in kept.items():
+        means = [f"{fmean(lists[c][0]):.4f}" if c in lists and lists[c][0] else "" for c in columns]
+        rows.append((escape(name), *means, str(max((count for _, count in lists.values()), default=0))))
+    return table(rows, ("", *map(escape, columns), "images")) if rows else ""
+
+
+def record_body(record: dict, stem: str) -> str:
+    """The page of one record: where it comes from, what it scored, its whole configuration."""
+    mark = "" if record.get("code_hash") == provenance.code_hash() else ' <span class="stale">stale</span>'
+    shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "versions", "summary"}}
+    facts = [(escape(k), escape(str(v)) + mark * (k == "code_hash")) for k, v in shown.items()]
+    settings = [(escape(k), escape(str(v))) for k, v in flat(record.get("config", {}))]
+    versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
+    parts = [
+        f"<h1>{escape(str(record.get('label') or record.get('row') or stem))}, seed {escape(str(record.get('seed')))}</h1>",
+        f"<p>One training run of the experiment <code>{escape(str(record.get('experiment')))}</code>. "
+        f'The numbers of every table come from files like this one: <a href="{escape(stem)}.json">{escape(stem)}.json</a> '
+        "holds the score of each image.</p>",
+        table(facts),
+    ]
+    for key, title in (("images", "Scores per domain"), ("real", "Scores per real data set")):
+        if body := scores(record.get(key) or {}):
+            parts.append(f"<h2>{title}</h2>" + body)
+    if settings:
+        parts.append("<h2>Configuration</h2>" + table(settings))
+    if versions:
+        parts.append(f'<p class="provenance">Versions: {versions}.</p>')
+    return "".join(parts)
+
+
+def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
+    """Sphinx event: one themed page per record."""
+    for experiment, path in record_files():
+        record = json.loads(path.read_text(encoding="utf8"))
+        title = f"{record.get('row', path.stem)}, seed {record.get('seed')}"
+        yield (
+            f"records/{experiment}/{path.stem}",
+            {"title": title, "body": record_body(record, path.stem), "display_toc": False},
+            "page.html",
+        )
+
+
+def copy_records(app: Sphinx, exception: Exception | None) -> None:
+    """Sphinx event: the JSON itself, beside its page."""
+    if exception is None and app.builder.format == "html":
+        for experiment, path in record_files():
+            target = Path(app.outdir) / "records" / experiment / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+class RecordIndex(Directive):
+    """`record-index`: a table of every record, each linked to its page."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for experiment, path in record_files():
+            record = json.loads(path.read_text(encoding="utf8"))
+            link = TARGET.format(experiment=escape(experiment), stem=escape(path.stem))
+            cells = (
+                record.get("row"),
+                record.get("profile"),
+                record.get("seed"),
+                record.get("device"),
+                str(record.get("created", ""))[:10],
+            )
+            rows.append(
+                (escape(experiment), *(escape(str(c)) for c in cells), f'<a href="{link}">{escape(path.stem[:10])}</a>')
+            )
+        text = (
+            table(rows, ("experiment", "row", "profile", "seed", "device", "made", "record"))
+            if rows
+            else "<p>No record yet.</p>"
+        )
+        return [nodes.raw(text=text, format="html")]
+
+
+class SvgFigure(SphinxDirective):
+    """`svg-figure file.svg [more.svg]`: drawings inlined into a numbered figure; the content is the caption."""
+
+    required_arguments, optional_arguments = 1, 1
+    has_content = True
+    option_spec = {"name": directives.unchanged, "class": directives.class_option}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        drawings = []
+        for argument in self.arguments:
+            relative, absolute = self.env.relfn2path(argument)
+            self.env.note_dependency(relative)
+            drawings.append(Path(absolute).read_text(encoding="utf8"))
+        figure = nodes.figure(
+            "", nodes.raw(text="".join(drawings), format="html"), classes=["svg-figure", *self.options.get("class", [])]
+        )
+        self.set_source_info(figure)
+        holder = nodes.Element()
+        self.state.nested_parse(self.content, self.content_offset, holder)
+        if holder.children:
+            figure += nodes.caption("", "", *holder[0].children)
+        self.add_name(figure)
+        return [figure]
+
+
+def plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Autodoc event: |x| in a docstring is an absolute value here, not a substitution."""
+    for i, line in enumerate(lines):
+        parts = line.split("`")  # odd parts are code
+        parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+        lines[i] = "`".join(parts)
+
+
+def no_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Sphinx event: leaves out the live-code scripts, which Jupyter Book adds (twice) though nothing here uses them."""
+    scripts = context["script_files"]
+    context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
+
+
+def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Sphinx event: glued numbers get a true minus sign where Python writes a hyphen, and a dash where there is no number yet."""
+    for node in doctree.findall(lambda n: isinstance(n, nodes.inline) and "pasted-text" in n["classes"]):
+        text = node.astext()
+        if text.lstrip("+-") == "nan":
+            node.children = [nodes.Text("\N{EN DASH}")]
+        elif text[:1] == "-" and text[1:2].isdigit():
+            node.children = [nodes.Text("\N{MINUS SIGN}" + text[1:])]
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("record-index", RecordIndex)
+    app.add_directive("svg-figure", SvgFigure)
+    app.connect("html-collect-pages", collect_pages)
+    app.connect("doctree-resolved", dress_numbers)
+    app.connect("html-page-context", no_thebe, priority=900)
+    app.connect("build-finished", copy_records)
+    app.connect("autodoc-process-docstring", plain_bars, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,140 @@
+"""Image and depth files as arrays of one kind, and the one place where depth becomes disparity."""
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from dalib.errors import DataError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow and numpy raise for files that are truncated, damaged, or something else altogether."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """A fully decoded image; a missing or damaged file is a `DataError` that names it."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; correct the path or remove its entry")
+    try:
+        picture = Image.open(io.BytesIO(path.read_bytes()))
+        picture.load()
+    except UNREADABLE as error:
+        raise DataError(f"{path}: truncated, damaged or not an image ({error}); replace or remove it") from error
+    return picture
+
+
+def to_rgb(picture: Image.Image | np.ndarray, *, name: str) -> UInt8[Tensor, "3 H W"]:
+    """Any photograph as 8-bit RGB, upright.
+
+    EXIF rotation is applied, grey repeated, transparency laid over white, 16 bits rounded to 8. An array is (H, W) or
+    (H, W, 1 | 3 | 4), of integers in 0..255 or, where its type is wider and so are its values, 0..65535.
+    """
+    if isinstance(picture, np.ndarray):
+        array = picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
+        if array.dtype.kind not in "iu" or array.shape[2:] not in ((), (3,), (4,)) or array.ndim < 2:
+            have = f"{array.dtype} {picture.shape}"
+            raise DataError(f"{name}: an image must be integers (H, W) or (H, W, 1 | 3 | 4), not {have}; convert it")
+        deep = array.dtype == np.uint16 or array.max(initial=0) > 255
+        picture = Image.fromarray(_to_8_bits(array) if deep else array.clip(0).astype(np.uint8))
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray(_to_8_bits(np.asarray(picture)))
+    if picture.mode == "F":
+        raise DataError(f"{name}: a floating-point image has no known white; save it with 8 or 16 bits a channel")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+
+
+def _to_8_bits(array: np.ndarray) -> np.ndarray:
+    """0..65535 -> 0..255, rounded to the nearest."""
+    return ((array.astype(np.int64).clip(0, 65535) + 128) // 257).astype(np.uint8)
+
+
+def read_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """A photograph from a file, as `to_rgb` gives it."""
+    return to_rgb(open_image(path), name=str(path))
+
+
+def read_map(path: Path) -> np.ndarray:
+    """A depth or disparity map as stored: a PNG of one channel, or a two-dimensional .npy."""
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except UNREADABLE as error:
+            raise DataError(f"{path}: missing, truncated or no array ({error}); save it anew") from error
+    else:
+        values = np.asarray(open_image(path))
+    if values.ndim != 2:
+        raise DataError(f"{path}: a depth map has one channel, not shape {values.shape}; save it as a 16-bit grey PNG")
+    return values
+
+
+def to_disparity(
+    values: np.ndarray, *, kind: str, scale: float | int, name: str, mask: np.ndarray | None = None
+) -> tuple[Float[Tensor, "H W"], Bool[Tensor, "H W"]]:
+    """Stored depth or disparity -> (disparity, valid). Every real source goes through here; nothing else inverts depth.
+
+    Args:
+        values: (H, W), as stored.
+        kind: "depth_m" (`values / scale` is z-depth in metres) or "disparity" (it is proportional to 1/z).
+        scale: divisor of the stored values.
+        name: what errors call this map.
+        mask: (H, W), False where there is no ground truth, whatever `values` holds there. Without it, 0 means none.
+
+    Returns:
+        Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool (H, W). A disparity
+        of 0 inside a mask stays valid: infinitely far.
+
+    Raises:
+        DataError: unknown kind, scale not positive, sizes that differ, a value that is NaN, infinite or negative where
+            there should be ground truth, or no valid pixel at all.
+    """
+    if kind not in ("depth_m", "disparity"):
+        raise DataError(f"{name}: unknown kind {kind!r}; it must be 'depth_m' or 'disparity'")
+    if not (np.isfinite(scale) and scale > 0):
+        raise DataError(f"{name}: depth_scale is {scale}; it must be a positive number")
+    if mask is not None and mask.shape != values.shape:
+        raise DataError(f"{name}: a mask of size {mask.shape} for a map of size {values.shape}; make them equal")
+    stored = values.astype(np.float64) / scale
+    known = np.ones(stored.shape, bool) if mask is None else mask.astype(bool)
+    for bad, what in ((~np.isfinite(stored), "NaN or infinite"), (stored < 0, "negative")):
+        if count := int((bad & known).sum()):
+            raise DataError(f"{name}: {count} {what} values of {kind}; store 0 or mask them where nothing is known")
+    valid = known & (stored > 0) if mask is None or kind == "depth_m" else known
+    if not valid.any():
+        raise DataError(f"{name}: no valid value of {kind}; repair the map or leave this image out")
+    disparity = np.zeros(stored.shape, np.float32)
+    disparity[valid] = 1.0 / stored[valid] if kind == "depth_m" else stored[valid]
+    return torch.from_numpy(disparity), torch.from_numpy(valid)
+
+
+def same_size(image: Tensor, disparity: Tensor, *, name: str) -> None:
+    """A `DataError` unless image (3, H, W) and map (H, W) cover the same pixels."""
+    (h, w), (rows, columns) = image.shape[-2:], disparity.shape[-2:]
+    if (h, w) != (rows, columns):
+        raise DataError(f"{name}: the map is {columns}x{rows} but its image {w}x{h}; resize the map or correct its row")
+
+
+def digest(parts: Iterable[str | Path]) -> str:
+    """16 hexadecimal digits that change when a string, or the content of a file, does."""
+    total = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        if isinstance(part, Path):
+            try:
+                with part.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "blake2b").digest())
+            except OSError as error:
+                raise DataError(f"{part}: cannot be read ({error}); correct the path or remove its entry") from error
+        else:
+            total.update(part.encode() + b"\0")
+    return total.hexdigest()

@@ -1,0 +1,259 @@
+"""Six kinds of scene: where things stand, where the camera is and how it looks. Each fills a `Builder` from one random stream."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from dalib.data import objects as o
+from dalib.data.objects import hsv, stuff, tone
+from dalib.data.primitives import Builder, Material, Real
+from dalib.data.textures import PATTERNS
+
+
+def sun(b: Builder, rng: Random) -> None:
+    """Daylight: a sun at 15 to 65 degrees, or a veiled one; ambient light from the sky."""
+    azimuth, height = rng.uniform(0, math.tau), math.radians(rng.uniform(15, 65))
+    light, power = b.light, rng.uniform(0.35, 1.1)
+    light.main = (math.sin(azimuth) * math.cos(height), math.sin(height), math.cos(azimuth) * math.cos(height), 0.0)
+    light.colour = (power, power * rng.uniform(0.86, 0.97), power * rng.uniform(0.7, 0.92))
+    level = rng.uniform(0.4, 0.75) + 0.3 * (1.1 - power)
+    light.above = (level * 0.88, level * 0.96, level * rng.uniform(1.0, 1.2))
+    light.below = (level * 0.5, level * 0.47, level * 0.42)
+    pale = rng.uniform(0, 1)
+    light.horizon = (0.95 + 0.15 * pale, 1.05 + 0.1 * pale, 1.2)
+    light.zenith = (0.25 + 0.7 * pale, 0.5 + 0.5 * pale, 1.1)
+    light.clouds, light.cloud_shift = rng.uniform(0, 1.0), rng.uniform(0, 10)
+    light.fog = rng.choice((0.0, rng.uniform(0.0, 0.003)))
+
+
+def indoors(b: Builder, rng: Random, w: Real, h: Real, d: Real) -> None:
+    """A ceiling lamp or light from a window side, and plenty of light from the walls."""
+    light, power, warm = b.light, rng.uniform(0.5, 1.3), rng.uniform(0.65, 1.0)
+    light.main = (rng.uniform(-0.35, 0.35) * w, h - 0.12, rng.uniform(-0.35, 0.35) * d, 1.0)
+    light.colour = (power, power * (0.7 + 0.3 * warm), power * warm)
+    light.reach = rng.uniform(1.5, 4.0)
+    level = rng.uniform(0.25, 0.6)
+    light.above, light.below = (
+        (level, level * (0.88 + 0.1 * warm), level * (0.75 + 0.22 * warm)),
+        (level * 0.8, level * 0.72, level * 0.62),
+    )
+    light.shadow = rng.uniform(0.4, 0.9)
+
+
+def look(
+    b: Builder, rng: Random, yaw: Real, pitch: tuple[Real, Real], fov: tuple[Real, Real], roll: Real = 1.5
+) -> None:
+    """Angles in degrees; pitch and roll are (mean, spread) and spread of normal laws."""
+    b.angles = (math.radians(yaw), math.radians(rng.gauss(*pitch)), math.radians(rng.gauss(0, roll)))
+    b.fov = rng.uniform(*fov)
+
+
+def _wall_frames(w: Real, d: Real) -> list[tuple[Real, Real, Real, Real]]:
+    """(x, z, yaw, length) of the four walls, seen so that -z points into the room."""
+    return [(0, d / 2, 0.0, w), (w / 2, 0, math.pi / 2, d), (0, -d / 2, math.pi, w), (-w / 2, 0, -math.pi / 2, d)]
+
+
+def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
+    """Windows, doors, pictures, radiators on a wall."""
+    trim = stuff(rng, hsv(rng, saturation=(0, 0.15), value=(0.5, 0.9)), "plain wood")
+    if rng.random() < 0.45:
+        x, pane, tall = rng.uniform(-0.3, 0.3) * length, rng.uniform(0.8, min(2.4, 0.7 * length)), rng.uniform(0.9, 1.4)
+        day = hsv(rng, (0.5, 0.62), (0.0, 0.25), (0.75, 1.0))
+        view = Material(
+            tone(day, 0.6), day, PATTERNS[rng.choice(("plain", "smooth", "picture", "clouds"))], 3.0, 0.1, 0.3, 1.2
+        )
+        y = rng.uniform(0.7, 1.0)
+        b.box(x, y, -0.01, pane, tall, 0.03, view._replace(a=day if rng.random() < 0.5 else view.a), "opening")
+        for side in (-1, 0, 1):
+            b.box(x + side * pane / 2, y, -0.02, 0.06, tall + 0.1, 0.06, trim, "opening")
+        for k in (0, 1):
+            b.box(x, y + k * tall - 0.05 * (1 - k), -0.03, pane + 0.1, 0.06, 0.08, trim, "opening")
+        if rng.random() < 0.4:
+            cloth = stuff(rng, hsv(rng, saturation=(0, 0.5), value=(0.3, 0.9)), "corrugated stripes", 1.6)
+            for side in (-1, 1):
+                b.box(
+                    x + side * (pane / 2 + 0.12), 0.15, -0.1, 0.4, min(y + tall + 0.05, h - 0.2), 0.08, cloth, "opening"
+                )
+    if rng.random() < 0.3:
+        x, leaf = rng.uniform(-0.35, 0.35) * length, o.furniture_surface(rng)
+        b.box(x, 0, -0.02, 0.95, 2.08, 0.06, trim, "opening")
+        b.box(x, 0, -0.04, 0.82, 2.0, 0.06, leaf, "opening")
+        b.ball(x + 0.33, 0.98, -0.1, 0.06, 0.06, 0.06, o.METAL, "opening")
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        size = rng.uniform(0.25, 0.9)
+        x, y, ratio = rng.uniform(-0.42, 0.42) * length, rng.uniform(1.2, 1.8) - size / 4, rng.uniform(0.6, 1.5)
+        b.box(x, y, -0.015, size + 0.05, size / ratio + 0.05, 0.03, o.furniture_surface(rng), "opening", casts=False)
+        art = stuff(
+            rng,
+            hsv(rng, value=(0.1, 0.6)),
+            "poster picture poster letters smooth",
+            size,
+            hsv(rng, value=(0.4, 0.95)),
+            gloss=0.3,
+        )
+        b.box(x, y + 0.025, -0.02, size, size / ratio, 0.03, art, "opening", casts=False)
+    if rng.random() < 0.5:
+        b.box(0, 0, -0.01, length, rng.uniform(0.06, 0.12), 0.02, trim, "wall", casts=False)
+
+
+def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real]) -> None:
+    """Furniture with its back to the wall, from left to right."""
+    x = -length / 2 + rng.uniform(0.0, 0.5)
+    fx, _, fz, turn = b.frame
+    while x < length / 2 - 0.5:
+        room = length / 2 - x
+        name = rng.choice(
+            ("cabinet", "tall", "shelf", "table", "bed", "sofa", "chair", "plant", "gap", "gap", "counter")
+        )
+        w = {"tall": rng.uniform(0.7, 2.0), "bed": rng.choice((0.95, 1.5, 1.8)), "sofa": rng.uniform(1.4, 2.3), "chair": 0.6, "plant": 0.5,
+             "counter": rng.uniform(1.2, 3.0)}.get(name, rng.uniform(0.6, 1.5))  # fmt: skip
+        depth = {"bed": 2.1, "sofa": 0.95, "table": 0.75, "counter": 0.6, "tall": 0.6}.get(name, 0.45)
+        middle = x + w / 2
+        ex, ez = (
+            fx + math.cos(turn) * middle - math.sin(turn) * depth / 2,
+            fz - math.sin(turn) * middle - math.cos(turn) * depth / 2,
+        )
+        if w < room and math.hypot(ex - eye[0], ez - eye[1]) > max(w, depth) / 2 + 0.55:
+            with b.at(middle, 0, -depth / 2 - 0.02 - 0.05 * rng.random()):
+                if name == "bed":
+                    o.bed(b, rng, w)
+                elif name == "sofa":
+                    o.sofa(b, rng, w)
+                elif name == "shelf":
+                    o.shelf(b, rng, w, rng.uniform(0.9, min(2.2, h)), 0.32)
+                elif name == "table":
+                    o.table(b, rng, w, 0.7, rng.uniform(0.68, 0.78), rng.randint(1, 5))
+                elif name == "chair":
+                    o.chair(b, rng)
+                elif name == "plant":
+                    o.thing(b, rng, 0.9)
+                elif name != "gap":
+                    tall = {"tall": rng.uniform(1.7, min(2.3, h)), "counter": 0.9}.get(name, rng.uniform(0.4, 1.2))
+                    o.cabinet(b, rng, w, tall, depth)
+            if name == "counter" and rng.random() < 0.7:
+                with b.at(middle, 1.5, -0.2):
+                    o.cabinet(b, rng, w, 0.7, 0.35)
+        x += w + rng.choice((0.02, 0.1, rng.uniform(0.1, 0.8)))
+
+
+def room(b: Builder, rng: Random) -> None:
+    w, d, h = rng.uniform(2.8, 6.5), rng.uniform(3.0, 8.0), rng.uniform(2.35, 3.1)
+    if narrow := rng.random() < 0.15:
+        w, d = rng.uniform(1.7, 2.6), rng.uniform(6, 14)
+    indoors(b, rng, w, h, d)
+    eye = (rng.uniform(-0.5, 0.5) * (w - 1.0), rng.uniform(-0.5, 0.1 - 0.45 * narrow) * (d - 1.0))
+    b.eye = (eye[0], rng.uniform(1.0, 1.7), eye[1])
+    target = (rng.uniform(-0.4, 0.4) * w, rng.uniform(0.5 if narrow else 0.1, 0.5) * d)
+    yaw = math.degrees(math.atan2(target[0] - eye[0], target[1] - eye[1])) + rng.gauss(0, 6 if narrow else 15)
+    look(b, rng, yaw, (-10, 10), (36, 64), rng.choice((1.5, 1.5, 6.0)))
+    pale = hsv(rng, saturation=(0, rng.choice((0.12, 0.5))), value=(0.5, 0.9))
+    paper = stuff(
+        rng,
+        pale,
+        "plain plain plain noise smooth stripes bricks dots tiles",
+        1.2,
+        tone(pale, rng.uniform(0.75, 0.95)),
+        grunge=rng.uniform(0.02, 0.15),
+    )
+    ground = o.wood(rng)._replace(size=rng.uniform(0.8, 1.6)) if rng.random() < 0.45 else stuff(
+        rng, hsv(rng, (0.0, 0.15), (0, 0.45), (0.2, 0.8)), "tiles noise fine checker carpet plain gravel", 1.6, gloss=rng.choice((0, 0, 0.3)))  # fmt: skip
+    b.box(0, -0.5, 0, w, 0.5, d, ground, "floor", casts=False)
+    white = stuff(rng, hsv(rng, saturation=(0, 0.06), value=(0.7, 0.95)), "plain plain noise tiles", 2.4, grunge=0.04)
+    b.box(0, h, 0, w, 0.3, d, white, "ceiling", casts=False)
+    lx, _, lz, _ = b.light.main
+    b.cone(
+        lx,
+        h - 0.1,
+        lz,
+        0.45,
+        0.1,
+        0.45,
+        Material((1, 0.97, 0.9), (1, 0.97, 0.9), PATTERNS["plain"], 1, 0, 0, 1.5),
+        "object",
+        casts=False,
+    )
+    for x, z, turn, length in _wall_frames(w, d):
+        with b.at(x, 0, z, turn):
+            b.box(
+                0,
+                0,
+                0.1,
+                length + 0.4,
+                h,
+                0.2,
+                paper if rng.random() < 0.85 else stuff(rng, hsv(rng), "plain noise bricks wood"),
+                "wall",
+                casts=False,
+            )
+            _hang(b, rng, length, h)
+            _along(b, rng, length, h, eye)
+    if rng.random() < 0.35:
+        b.box(rng.gauss(0, 0.5), 0, rng.gauss(0.3, 0.5), rng.uniform(1.2, 2.5), 0.012, rng.uniform(1.2, 2.5), o.fabric(rng)._replace(
+            pattern=PATTERNS["carpet"], size=2.0), "floor", casts=False)  # fmt: skip
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.2, 0.3) * d
+        if math.hypot(x - eye[0], z - eye[1]) > 1.3:
+            with b.at(x, 0, z, rng.choice((0, math.pi / 2, rng.uniform(0, math.tau)))):
+                rng.choice((o.table, o.table, o.sofa, o.bed))(b, rng)
+                for side in (-1, 1, 0):
+                    if rng.random() < 0.55:
+                        with b.at(
+                            rng.uniform(-0.4, 0.4),
+                            0,
+                            side * 0.75 if side else 1.2,
+                            math.pi * (side < 0) + rng.gauss(0, 0.4),
+                        ):
+                            o.chair(b, rng)
+    for _ in range(rng.choice((0, 0, 1, 2, 4))):
+        x, z = rng.uniform(-0.5, 0.5) * w, rng.uniform(-0.3, 0.5) * d
+        if math.hypot(x - eye[0], z - eye[1]) > 0.9:
+            with b.at(x, 0, z):
+                o.thing(b, rng, rng.choice((0.3, 0.5)))
+    if rng.random() < 0.2:
+        x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.1, 0.4) * d
+        if math.hypot(x - eye[0], z - eye[1]) > 1.2:
+            with b.at(x, 0, z, rng.uniform(0, math.tau)):
+                o.person(b, rng)
+
+
+def tabletop(b: Builder, rng: Random) -> None:
+    """A table seen from close by, with a room in soft focus behind it."""
+    w, d, h = rng.uniform(3, 6), rng.uniform(3, 6), 2.6
+    indoors(b, rng, w, h, d)
+    b.light.main = (rng.uniform(-1, 1), rng.uniform(1.9, 2.4), rng.uniform(-1, 0.5), 1.0)
+    top, deep = 0.75, rng.uniform(0.7, 1.1)
+    pitch = rng.uniform(-50, -12)
+    away = rng.uniform(0.55, 1.1)
+    b.eye = (
+        rng.uniform(-0.15, 0.15),
+        top + 0.08 - away * math.sin(math.radians(pitch)),
+        -away * math.cos(math.radians(pitch)),
+    )
+    look(b, rng, rng.gauss(0, 8), (pitch, 2), (35, 58), 3.0)
+    b.box(0, -0.5, 0, 9, 0.5, 9, o.wood(rng) if rng.random() < 0.5 else o.fabric(rng), "floor", casts=False)
+    for x, z, turn, length in _wall_frames(9, 2 * d):
+        with b.at(x, 0, z, turn):
+            b.box(
+                0,
+                0,
+                0.1,
+                length,
+                h,
+                0.2,
+                stuff(rng, hsv(rng, saturation=(0, 0.4), value=(0.3, 0.9))),
+                "wall",
+                casts=False,
+            )
+            _hang(b, rng, 4, h)
+            _along(b, rng, min(length, 5), h, (b.eye[0], b.eye[2]))
+    surface = o.furniture_surface(rng) if rng.random() < 0.7 else o.fabric(rng)
+    b.box(
+        0, top - 0.04, 0, rng.uniform(1.0, 2.2), 0.04, deep, surface._replace(size=rng.uniform(0.4, 0.9)), "furniture"
+    )
+    if rng.random() < 0.25:
+        b.box(0, top, 0, 0.5, 0.004, 0.35, o.fabric(rng), "object", yaw=rng.gauss(0, 0.3))
+    for k in range(rng.randint(4, 12)):
+        r, a = 0.42 * math.sqrt((k + rng.random()) / 12), 2.4 * k + rng.random()
+        with b.at(1.3 * r * math.cos(a), top, r * math.sin(a) * deep):
+            o.thing(b, rng, rng.uniform(0.08, 0.24))

@@ -1,0 +1,277 @@
+"""Kinds of scene in the open: street, nature, things afloat; and the table of all kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from random import Random
+
+from dalib.data import objects as o
+from dalib.data import outdoors as out
+from dalib.data.halls import warehouse
+from dalib.data.interiors import look, room, sun, tabletop
+from dalib.data.objects import hsv, stuff, tone
+from dalib.data.primitives import Builder, Material, Real
+from dalib.data.textures import PATTERNS
+
+
+def _clear(b: Builder, x: Real, z: Real, gap: Real) -> bool:
+    return math.hypot(x - b.eye[0], z - b.eye[2]) > gap
+
+
+def _backdrop(b: Builder, rng: Random) -> None:
+    """The end of the street, then far hills, woods or towers at 100 to 400 m."""
+    if rng.random() < 0.5:
+        with b.at(rng.uniform(-45, -10), 0, rng.uniform(45, 130), math.pi / 2):
+            if rng.random() < 0.65:
+                out.belt(b, rng, rng.uniform(30, 80), rng.uniform(5, 12))
+            else:
+                out.house(b, rng, 12, rng.uniform(6, 20), 90, False)
+    green = o.leaves(rng)._replace(size=40.0)
+    for _ in range(rng.randint(2, 6)):
+        a, r = rng.uniform(-1.0, 1.0), rng.uniform(110, 350)
+        x, z, s = r * math.sin(a), r * math.cos(a), r * rng.uniform(0.05, 0.2)
+        if rng.random() < 0.6:
+            b.ball(x, -1.2 * s, z, 6 * s, 2 * s, 2 * s, green, "terrain", casts=False)
+        else:
+            with b.at(x, 0, z, rng.uniform(-0.4, 0.4)):
+                out.house(b, rng, s, rng.uniform(0.5, 2) * s, s, False)
+
+
+def street(b: Builder, rng: Random) -> None:
+    sun(b, rng)
+    half, walk = rng.uniform(3.0, 7.5), rng.uniform(1.5, 4.5)
+    driving = rng.random() < 0.75
+    b.eye = (
+        rng.uniform(-0.6, 0.6) * half if driving else rng.choice((-1, 1)) * (half + walk / 2),
+        rng.uniform(1.35, 1.85) + 0.12 * (not driving),
+        0.0,
+    )
+    wide = rng.random() < 0.45
+    look(
+        b,
+        rng,
+        rng.gauss(0, 9) if rng.random() < 0.8 else rng.gauss(0, 40),
+        (-1.5, 3),
+        (27, 36) if wide else (34, 62),
+        1.0,
+    )
+    grey = hsv(rng, (0.05, 0.15), (0, 0.12), (0.15, 0.45))
+    asphalt = stuff(rng, grey, "fine noise gravel", 2.0, tone(grey, 1.35), grunge=0.3)
+    plates = stuff(rng, hsv(rng, (0.05, 0.12), (0, 0.25), (0.3, 0.6)), "tiles stones bricks noise", 2.0)
+    lawn = hsv(rng, (0.16, 0.32), (0.3, 0.6), (0.12, 0.4))
+    verge = stuff(rng, lawn, "grass", 3.0, tone(lawn, 1.7), grunge=0.5)
+    b.box(0, -1, 0, 4000, 0.98, 4000, verge, "terrain", casts=False)
+    b.box(0, -0.5, 150, 2 * half, 0.5, 400, asphalt, "road", casts=False)
+    paint = Material((0.75, 0.75, 0.7), (0.6, 0.6, 0.55), PATTERNS["noise"], 1.0, 0.5)
+    if rng.random() < 0.8:
+        phase = rng.uniform(0, 9)
+        for k in range(8):
+            b.box(0, 0, k * 9 + phase - 9, 0.14, 0.006, 4, paint, "road", casts=False)
+    if rng.random() < 0.4:
+        for x in (-1, 1):
+            b.box(x * (half - 0.3), 0, 100, 0.14, 0.006, 300, paint, "road", casts=False)
+    if rng.random() < 0.25:
+        z = rng.uniform(8, 25)
+        for k in range(int(half / 0.5)):
+            b.box(-half + 0.5 + k, 0, z, 0.5, 0.006, 3, paint, "road", casts=False)
+    cross = rng.uniform(14, 60) if rng.random() < 0.5 else 1e3
+    if cross < 1e3:
+        b.box(0, -0.5, cross, 160, 0.504, 2 * half, asphalt, "road", casts=False)
+    for side in (-1, 1):
+        for z0, z1 in ((-15, cross - half), (cross + half, 200)):
+            if z1 > z0:
+                b.box(
+                    side * (half + walk / 2),
+                    0,
+                    (z0 + min(z1, 200)) / 2,
+                    walk,
+                    0.13,
+                    min(z1, 200) - z0,
+                    plates,
+                    "pavement",
+                    casts=False,
+                )
+        _roadside(b, rng, side, half, walk, cross)
+    _traffic(b, rng, half)
+    for _ in range(rng.choice((0, 0, 1, 2, 4))):
+        x, z = rng.choice((-1, 1)) * rng.uniform(half - 1, half + walk), rng.uniform(3.5, 35)
+        with b.at(x, 0.13, z, rng.choice((0, math.pi, 1.5, -1.5))):
+            o.person(b, rng)
+    if rng.random() < 0.6:
+        _backdrop(b, rng)
+
+
+def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross: Real) -> None:
+    """Houses, garden walls or woods, then trees, poles and bushes nearer to the road."""
+    built, line = rng.random() < 0.7, half + walk
+    z, roof, alley = -rng.uniform(2, 12), rng.random() < 0.35, rng.choice((0.0, rng.uniform(1, 9)))
+    back = rng.choice((0.2, rng.uniform(1, 8)))
+    while z < 110:
+        d = rng.uniform(7, 18)
+        if z + d > cross - half - walk and z < cross + half + walk:
+            z = cross + half + walk
+            continue
+        w, x = rng.uniform(7, 12), line + back + rng.choice((0, rng.uniform(0, 1.5)))
+        if built and rng.random() < 0.93:
+            with b.at(side * (x + w / 2), 0.05, z + d / 2):
+                out.house(b, rng, w, rng.uniform(3, 6) if roof else rng.uniform(6, 20), d, roof)
+        elif rng.random() < 0.8 and z > 2:
+            with b.at(side * (line + rng.uniform(2, 7)), 0, z + d / 2):
+                (out.tree if rng.random() < 0.6 else out.bush)(b, rng)
+        z += d + alley * rng.uniform(0.3, 1.5)
+    if rng.random() < 0.3:
+        fence = stuff(rng, hsv(rng, (0, 0.15), (0, 0.5), (0.2, 0.7)), "bricks stones planks leaves corrugated", 1.5)
+        end = min(cross - half - walk, 70)
+        if end > 5:
+            b.box(side * (line + 0.15), 0, end / 2, 0.3, rng.uniform(0.5, 2.0), end, fence, "wall")
+    if not built or rng.random() < 0.15:
+        near, tall = rng.uniform(2, 14), rng.uniform(1.5, 8)
+        with b.at(side * (line + rng.uniform(0.5, 4) + tall / 2), 0, near):
+            out.belt(b, rng, max(min(cross - half - walk - near - tall, 90), 0), tall)
+    planted, gap = rng.random() < 0.5, rng.uniform(6, 14)
+    x = half + rng.uniform(0.4, 0.9)
+    for k in range(7):
+        z = 4 + k * gap + rng.uniform(-1, 1)
+        if abs(z - cross) < half + 1 or not _clear(b, side * x, z, 2.5):
+            continue
+        with b.at(side * x, 0.1, z, math.pi * (side < 0)):
+            pick = rng.random()
+            if planted and pick < 0.7:
+                out.tree(b, rng, rng.uniform(4, 9))
+            elif pick < 0.3:
+                out.lamp_post(b, rng, rng.uniform(4, 8))
+            elif pick < 0.45:
+                out.sign(b, rng)
+
+
+def _traffic(b: Builder, rng: Random, half: Real) -> None:
+    for side in (-1, 1):
+        if rng.random() < 0.7:  # parked in a row
+            z, full = rng.uniform(-3, 6), rng.uniform(0.2, 0.95)
+            while z < 55:
+                if rng.random() < full and _clear(b, side * (half - 1.1), z, 3.2):
+                    with b.at(side * (half - 1.1), 0, z, math.pi * (rng.random() < 0.5) + rng.gauss(0, 0.03)):
+                        out.car(b, rng)
+                z += rng.uniform(5.2, 7.5)
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            z = rng.uniform(6, 60)
+            if half > 3.6:
+                with b.at(side * half * 0.32, 0, z, math.pi * (side > 0) + rng.gauss(0, 0.03)):
+                    out.car(b, rng)
+
+
+def nature(b: Builder, rng: Random) -> None:
+    sun(b, rng)
+    b.eye = (0.0, rng.uniform(1.2, 2.2), 0.0)
+    look(b, rng, rng.uniform(-180, 180), (-3, 6), (32, 60), 2.5)
+    yaw = b.angles[0]
+    base = hsv(
+        rng,
+        *rng.choice(
+            (
+                ((0.16, 0.3), (0.3, 0.65), (0.15, 0.45)),
+                ((0.07, 0.13), (0.15, 0.5), (0.25, 0.6)),
+                ((0.5, 0.6), (0, 0.06), (0.7, 0.9)),
+            )
+        ),
+    )
+    ground = stuff(rng, base, "grass grass gravel leaves noise", 2.5, tone(base, 1.6), grunge=0.5)
+    b.box(0, -1, 0, 6000, 1, 6000, ground, "terrain", casts=False, pitch=rng.gauss(0, 0.03), roll=rng.gauss(0, 0.03))
+    for _ in range(rng.randint(3, 9)):
+        a, r = yaw + rng.uniform(-0.8, 0.8), rng.uniform(6, 60)
+        s, rise = rng.uniform(0.4, 0.9) * r, rng.uniform(0.02, 0.1) * r
+        b.ball(
+            r * math.sin(a),
+            -3 * rise,
+            r * math.cos(a),
+            2 * s,
+            4 * rise,
+            2 * s,
+            ground._replace(grunge=rng.uniform(0.3, 0.6)),
+            "terrain",
+            yaw=rng.uniform(0, 3),
+        )
+    if rng.random() < 0.3:
+        a = rng.choice((0.0, rng.uniform(-0.5, 0.5))) + yaw
+        path = stuff(rng, hsv(rng, (0.06, 0.12), (0.1, 0.4), (0.3, 0.65)), "gravel noise", 2.0)
+        b.box(
+            60 * math.sin(a), -0.3, 60 * math.cos(a), rng.uniform(1.2, 3), 0.34, 160, path, "road", casts=False, yaw=a
+        )
+    _backdrop_wild(b, rng, yaw)
+    forest = rng.random() < 0.5
+    for _ in range(rng.randint(8, 22) if forest else rng.randint(1, 8)):
+        a, r = yaw + rng.uniform(-0.75, 0.75), 4.0 + 55 * rng.random() ** 1.6
+        with b.at(r * math.sin(a), -0.1, r * math.cos(a), rng.uniform(0, 6)):
+            out.tree(b, rng, min(rng.uniform(4, 12), 1.2 * r))
+    for _ in range(rng.randint(2, 14)):
+        a, r = yaw + rng.uniform(-0.7, 0.7), 2.6 + 25 * rng.random() ** 2
+        with b.at(r * math.sin(a), 0, r * math.cos(a), rng.uniform(0, 6)):
+            (out.rock if rng.random() < 0.5 else out.bush)(b, rng, rng.uniform(0.3, 1.6) * (0.4 + r / 20))
+    if rng.random() < 0.2:
+        a = yaw + rng.uniform(-0.4, 0.4)
+        with b.at(rng.uniform(4, 9) * math.sin(a), 0, 6 * math.cos(a), rng.uniform(0, 6)):
+            o.person(b, rng)
+
+
+def _backdrop_wild(b: Builder, rng: Random, yaw: Real) -> None:
+    stone = hsv(rng, (0.5, 0.65), (0.05, 0.25), (0.3, 0.55))
+    for _ in range(rng.randint(0, 5)):
+        a, r = yaw + rng.uniform(-0.8, 0.8), rng.uniform(150, 900)
+        s = r * rng.uniform(0.2, 0.5)
+        far = stuff(rng, stone, "noise smooth", s, tone(stone, 0.7), grunge=0.5)
+        b.ball(
+            r * math.sin(a),
+            -0.5 * s,
+            r * math.cos(a),
+            3 * s,
+            s * rng.uniform(0.8, 1.3),
+            3 * s,
+            far,
+            "terrain",
+            casts=False,
+        )
+
+
+def floating(b: Builder, rng: Random) -> None:
+    """Things adrift in front of something far away: geometry that obeys no habit."""
+    sun(b, rng)
+    b.eye = (0.0, 0.0, 0.0)
+    look(b, rng, 0.0, (0, 12), (38, 60), 8.0)
+    if rng.random() < 0.6:
+        b.box(
+            0,
+            -rng.uniform(2, 6) - 1,
+            0,
+            900,
+            1,
+            900,
+            stuff(rng, hsv(rng), "noise checker grass tiles gravel", 4.0),
+            "terrain",
+            casts=False,
+        )
+    if rng.random() < 0.5:
+        b.box(
+            0,
+            -40,
+            rng.uniform(14, 40),
+            200,
+            90,
+            1,
+            o.paint(rng)._replace(size=8.0),
+            "wall",
+            casts=False,
+            yaw=rng.gauss(0, 0.3),
+        )
+    for _ in range(rng.randint(8, 26)):
+        z = 1.6 + 16 * rng.random() ** 1.7
+        s, x, y = 0.28 * z**0.8 * rng.uniform(0.3, 1.3), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
+        size = (s * rng.uniform(0.4, 1.4), s * rng.uniform(0.4, 1.4), s * rng.uniform(0.3, 1.2))
+        turn = {"yaw": rng.uniform(0, 6), "pitch": rng.uniform(-1.5, 1.5), "roll": rng.uniform(-1.5, 1.5)}
+        taper = (rng.uniform(0, 0.95), rng.uniform(0, 0.95))
+        b.add(rng.randrange(4), x, y, z, *size, o.paint(rng)._replace(size=s), "object", taper=taper, **turn)
+
+
+KINDS: dict[str, Callable[[Builder, Random], None]] = {
+    "room": room, "street": street, "nature": nature, "tabletop": tabletop, "warehouse": warehouse, "floating": floating,
+}  # fmt: skip

@@ -1,0 +1,248 @@
+"""Composites of the open air: cars, trees, houses, lamps, rocks."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from dalib.data.objects import GLASS, METAL, RUBBER, hsv, leaves, paint, stuff, tone
+from dalib.data.primitives import Builder, Material, Real
+from dalib.data.textures import PATTERNS
+
+
+def car(b: Builder, rng: Random) -> None:
+    """Faces -z; now and then a van or a lorry."""
+    neutral = rng.random() < 0.65
+    body = stuff(
+        rng,
+        hsv(rng, saturation=(0, 0.08) if neutral else (0.5, 0.9), value=(0.03, 0.85)),
+        "plain",
+        gloss=1.0,
+        grunge=0.05,
+    )
+    kind = rng.random()
+    w, n = rng.uniform(1.65, 1.9), rng.uniform(3.8, 4.8)
+    low, wheel = 0.22, rng.uniform(0.6, 0.7)
+    waist, top = rng.uniform(0.62, 0.72), rng.uniform(0.5, 0.65)
+    if kind > 0.85:  # van, lorry, bus
+        w, n, top = 2.0 + 0.4 * (kind > 0.95), 5.5 + 3 * (kind > 0.95), 1.4 + 1.0 * (kind > 0.95)
+    b.wedge(0, low, 0, w, waist, n, body, "vehicle", taper=(0.06, 0.04))
+    cabin, shift = (n * 0.96, 0.0) if kind > 0.7 else (n * 0.62, n * 0.05)
+    lean = (0.22, 0.06 if kind > 0.85 else 0.32 if kind < 0.7 else 0.2)
+    y = low + waist
+    b.wedge(0, y, shift, w * 0.94, top, cabin, body, "vehicle", taper=lean)
+    b.wedge(
+        0,
+        y + 0.04,
+        shift,
+        w * 0.955,
+        top * (0.75 if kind <= 0.85 else 0.35),
+        cabin * 0.86,
+        GLASS,
+        "vehicle",
+        taper=(lean[0] * 0.75, lean[1]),
+    )
+    b.wedge(
+        0,
+        y + 0.04,
+        shift,
+        w * 0.8,
+        top * (0.75 if kind <= 0.85 else 0.4),
+        cabin * 1.006,
+        GLASS,
+        "vehicle",
+        taper=(lean[0], lean[1] * 0.72),
+    )
+    for x in (-1, 1):
+        for z in (-1, 1):
+            b.cone(
+                x * (w / 2 - 0.1),
+                wheel / 2 - 0.11,
+                z * n * 0.31,
+                wheel,
+                0.23,
+                wheel,
+                RUBBER,
+                "vehicle",
+                roll=math.pi / 2,
+            )
+        front, rear = (
+            Material((0.9, 0.9, 0.85), (0.95, 0.93, 0.85), 0, 1, 0, 0.5, 1.2),
+            Material((0.5, 0.02, 0.02), (0.7, 0.03, 0.02), 0, 1, 0, 0.5, 0.8),
+        )
+        b.box(x * w * 0.36, low + waist * 0.5, -n / 2, w * 0.2, 0.13, 0.06, front, "vehicle")
+        b.box(x * w * 0.38, low + waist * 0.55, n / 2, w * 0.17, 0.16, 0.05, rear, "vehicle")
+    b.box(0, low + 0.1, 0, w * 0.9, 0.16, n * 1.01, RUBBER, "vehicle")
+    b.box(
+        0,
+        low + waist * 0.3,
+        n / 2,
+        0.5,
+        0.12,
+        0.04,
+        Material((0.8, 0.8, 0.75), (0.1, 0.1, 0.1), PATTERNS["letters"], 0.5),
+        "vehicle",
+    )
+
+
+def bark(rng: Random) -> Material:
+    a = hsv(rng, (0.05, 0.12), (0.15, 0.5), (0.08, 0.3))
+    return stuff(rng, a, "bark", 0.8, tone(a, 1.7))
+
+
+def tree(b: Builder, rng: Random, h: Real | None = None) -> None:
+    h = h or rng.uniform(4, 11)
+    trunk, green = bark(rng), leaves(rng, rng.uniform(0.5, 1.0))
+    width = 0.03 * h + 0.05
+    if rng.random() < 0.22:  # fir
+        b.cone(0, 0, 0, width, 0.3 * h, width, trunk, "vegetation")
+        for k in range(6):
+            s = h * (0.42 - 0.055 * k)
+            shade = green._replace(a=tone(green.a, 0.5 + 0.1 * k), b=tone(green.b, 0.5 + 0.08 * k))
+            b.ball(0, (0.1 + 0.14 * k) * h, 0, s, 0.34 * h, s, shade, "vegetation", yaw=k)
+        return
+    clear = rng.uniform(0.2, 0.38)
+    b.cone(0, 0, 0, width, 0.75 * h, width, trunk, "vegetation", taper=(0.6, 0), roll=rng.uniform(-0.04, 0.04))
+    crown, spread = (1 - clear) * h, rng.uniform(0.3, 0.5) * h
+    for k in range(rng.randint(5, 9)):
+        a, level = 2.4 * k + rng.random(), rng.random()
+        r = 0.5 * spread * rng.uniform(0.4, 1.0) * math.sqrt(1 - (1.6 * level - 0.6) ** 2 * 0.8) * (k > 0)
+        s = spread * rng.uniform(0.6, 0.85) * (1.3 if k == 0 else 1.0)
+        y = clear * h + (crown - 0.8 * s) * (level if k else 0.4)
+        b.ball(r * math.cos(a), y, r * math.sin(a), s, s * rng.uniform(0.7, 0.95), s, green._replace(a=tone(green.a, rng.uniform(0.75, 1.3))),
+               "vegetation", yaw=a)  # fmt: skip
+    for _ in range(2):
+        a = rng.random() * math.tau
+        b.cone(0.08 * h * math.cos(a), clear * h, 0.08 * h * math.sin(a), 0.4 * width, 0.3 * h, 0.4 * width, trunk, "vegetation",
+               yaw=math.pi / 2 - a, pitch=-0.6, taper=(0.5, 0))  # fmt: skip
+
+
+def bush(b: Builder, rng: Random, s: Real = 1.2) -> None:
+    green = leaves(rng, rng.uniform(0.4, 0.9))
+    for _ in range(rng.randint(1, 4)):
+        w = s * rng.uniform(0.6, 1.2)
+        b.ball(
+            rng.uniform(-s, s) / 2,
+            -0.15 * s,
+            rng.uniform(-s, s) / 2,
+            w,
+            w * rng.uniform(0.7, 1.0),
+            w,
+            green,
+            "vegetation",
+        )
+
+
+def rock(b: Builder, rng: Random, s: Real = 1.0) -> None:
+    a = hsv(rng, (0.05, 0.13), (0.03, 0.25), (0.2, 0.55))
+    m = stuff(rng, a, "noise gravel marble smooth", 1.5 * s, tone(a, 0.6), grunge=0.5)
+    for _ in range(rng.randint(1, 3)):
+        size = (s * rng.uniform(0.5, 1.2), s * rng.uniform(0.3, 0.8), s * rng.uniform(0.5, 1.2))
+        where = (rng.uniform(-s, s) * 0.3, -0.1 * s, rng.uniform(-s, s) * 0.3)
+        turn = {"yaw": rng.uniform(0, 3), "pitch": rng.uniform(-0.3, 0.3), "roll": rng.uniform(-0.3, 0.3)}
+        if rng.random() < 0.5:
+            b.ball(*where, *size, m, "rock", **turn)
+        else:
+            b.wedge(*where, *size, m, "rock", taper=(rng.uniform(0.2, 0.7), rng.uniform(0.2, 0.7)), **turn)
+
+
+def house(b: Builder, rng: Random, w: Real, h: Real, d: Real, roof: bool) -> None:
+    """A facade with windows on all sides, a plinth or shop front, sometimes a gable, cornice, balconies and a door."""
+    wall = hsv(rng, (0.0, 0.16) if rng.random() < 0.8 else (0.5, 0.7), (0.02, 0.45), (0.25, 0.85))
+    glass = hsv(rng, (0.5, 0.65), (0.1, 0.4), (0.04, 0.25))
+    storey = rng.uniform(2.7, 3.4)
+    pattern = rng.choice(("windows", "sash", "windows", "sash", "office", "bands"))
+    size = storey * (4 if pattern == "office" else 2)
+    face = Material(wall, glass, PATTERNS[pattern], size, rng.uniform(0.1, 0.35), 0.05, rng.uniform(0.2, 1.0))
+    b.box(0, 0, 0, w, h, d, face, "building")
+    if rng.random() < 0.6:
+        base = stuff(
+            rng,
+            hsv(rng, saturation=(0, 0.5), value=(0.1, 0.7)),
+            "plain bricks stones noise letters tiles",
+            2.0,
+            gloss=0.1,
+        )
+        b.box(0, 0, 0, w + 0.12, rng.uniform(0.6, 3.2), d + 0.12, base, "building")
+    if roof:
+        a = hsv(rng, (0.0, 0.08), (0.1, 0.6), (0.1, 0.4))
+        tiles = stuff(rng, a, "bricks corrugated tiles", 1.6, tone(a, 0.6))
+        b.wedge(
+            0,
+            h,
+            0,
+            w + 0.5,
+            rng.uniform(0.25, 0.5) * w,
+            d + 0.5,
+            tiles,
+            "building",
+            taper=(0.98, rng.choice((0.0, 0.3))),
+        )
+    elif rng.random() < 0.6:
+        b.box(0, h - 0.3, 0, w + 0.4, 0.45, d + 0.4, stuff(rng, tone(wall, 0.8)), "building")
+    door = stuff(rng, hsv(rng, value=(0.05, 0.5)), "plain wood", 1.0)
+    for side in (-1, 1):
+        z = rng.uniform(-0.3, 0.3) * d
+        b.box(side * (w / 2 + 0.07), 0, z, 0.1, 2.2, 1.1, door, "opening")
+        if rng.random() < 0.3:
+            for k in range(1, int(h / storey)):
+                b.box(
+                    side * (w / 2 + 0.5),
+                    k * storey,
+                    -z,
+                    1.0,
+                    rng.choice((0.15, 1.0)),
+                    2.6,
+                    stuff(rng, tone(wall, 0.9)),
+                    "building",
+                )
+        if rng.random() < 0.3:
+            b.wedge(side * (w / 2 + 0.6), 2.6, z * 0.5, 1.3, 0.25, d * 0.4, paint(rng), "building", taper=(0.5, 0))
+
+
+def lamp_post(b: Builder, rng: Random, h: Real = 6.0) -> None:
+    b.cone(0, 0, 0, 0.16, h, 0.16, METAL, "pole", taper=(0.4, 0))
+    b.box(-0.6, h - 0.1, 0, 1.3, 0.06, 0.06, METAL, "pole")
+    b.box(
+        -1.1,
+        h - 0.18,
+        0,
+        0.5,
+        0.1,
+        0.2,
+        Material((0.9, 0.85, 0.7), (1, 0.9, 0.7), PATTERNS["plain"], 1, 0, 0, 1.0),
+        "pole",
+        casts=False,
+    )
+
+
+def sign(b: Builder, rng: Random) -> None:
+    h = rng.uniform(2.0, 3.0)
+    b.cone(0, 0, 0, 0.07, h, 0.07, METAL, "pole")
+    m = stuff(rng, hsv(rng, saturation=(0.5, 0.9), value=(0.4, 0.8)), "plain letters picture", 0.6, (0.9, 0.9, 0.9))
+    if rng.random() < 0.5:
+        b.box(0, h - 0.1, -0.05, 0.7, 0.5, 0.03, m, "pole")
+    else:
+        b.cone(0, h - 0.3, -0.05, 0.6, 0.03, 0.6, m, "pole", pitch=math.pi / 2)
+    if rng.random() < 0.4:
+        for k in range(3):
+            b.ball(
+                0,
+                h + 0.05 + 0.25 * k,
+                -0.1,
+                0.2,
+                0.2,
+                0.2,
+                Material(*[hsv(rng, (0.33 - 0.165 * k,) * 2, (0.9, 1), (0.3, 0.9))] * 2, 0, 1, 0, 0.3, 0.5),
+                "pole",
+            )
+
+
+def belt(b: Builder, rng: Random, length: Real, h: Real) -> None:
+    """A dense row of foliage along z from 0 to `length`: a hedge, the edge of a wood."""
+    green, z = leaves(rng, rng.uniform(0.5, 0.9)), 0.0
+    while z < length:
+        s = h * rng.uniform(0.7, 1.2)
+        shade = green._replace(a=tone(green.a, rng.uniform(0.7, 1.3)), size=max(1.2, 0.3 * h))
+        b.ball(rng.uniform(-0.2, 0.2) * h, -0.25 * s, z, s, 1.25 * s, 1.3 * s, shade, "vegetation", yaw=rng.random())
+        z += 0.75 * s

@@ -1,0 +1,215 @@
+"""Procedural RGB-D scenes with exact disparity: what the study trains on and is tested on, made from integers.
+
+Scene i of a split depends on (split seed, i) alone, so a split has random access and no end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+
+from dalib.data.landscapes import KINDS as _KINDS
+from dalib.data.primitives import CLASSES, Builder, Scene
+from dalib.data.render import cast, pixel_rays
+from dalib.data.shading import shade
+from dalib.data.styles import STYLES as _STYLES
+from dalib.data.styles import Style, develop, soften_edges
+from dalib.errors import ConfigError
+
+KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
+INDOORS = ("room", "tabletop", "warehouse")
+__all__ = [
+    "CLASSES",
+    "KINDS",
+    "SPLITS",
+    "STYLES",
+    "TEST_DOMAINS",
+    "TUNE_DOMAINS",
+    "Scenes",
+    "Split",
+    "describe",
+    "render",
+]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named, endless sequence of scenes: kinds and styles drawn with the given weights."""
+
+    name: str
+    seed: int
+    kinds: dict[str, float]  # weights
+    styles: dict[str, float]
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        for what, given, known in (("kind", self.kinds, KINDS), ("style", self.styles, STYLES)):
+            if wrong := sorted(set(given) - set(known)):
+                raise ConfigError(f"split {self.name!r}: unknown {what} {', '.join(wrong)}; known: {', '.join(known)}")
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.seed))
+
+
+def _split(name: str, seed: int, kinds: str, styles: str, about: str) -> Split:
+    """Weights written as "room 3, street 2"; a missing weight is 1."""
+
+    def weights(text: str) -> dict[str, float]:
+        pairs = (item.split() for item in text.split(","))
+        return {pair[0]: float(pair[1]) if len(pair) > 1 else 1.0 for pair in pairs}
+
+    return Split(name, seed, weights(kinds), weights(styles), about)
+
+
+SPLITS: dict[str, Split] = {s.name: s for s in (
+    _split("labelled", 101, "room, street", "plain", "rooms and streets by day: the few scenes with labels"),
+    _split("validation", 102, "room, street", "plain", "as labelled, other scenes"),
+    _split("unlabelled", 103, ", ".join(KINDS), ", ".join(STYLES), "every kind in every style, labels withheld"),
+    _split("tune_overcast_nature", 201, "nature", "overcast", "tuning only: open country under clouds"),
+    _split("tune_faded_tabletop", 202, "tabletop", "faded", "tuning only: old photographs of things on tables"),
+    _split("tune_vivid_warehouse", 203, "warehouse", "vivid", "tuning only: halls and racks in loud colours"),
+    _split("night_street", 301, "street", "night", "streets by lamp and headlight"),
+    _split("fog_nature", 302, "nature", "fog", "woods and hills in fog"),
+    _split("warm_tabletop", 303, "tabletop", "warm", "things on a table in evening light"),
+    _split("noisy_warehouse", 304, "warehouse", "noisy", "halls and racks, dim and full of sensor noise"),
+    _split("drawn_room", 305, "room", "drawn", "rooms as coloured drawings"),
+    _split("floating", 306, "floating", "plain, vivid", "things adrift, free of gravity and habit"),
+)}  # fmt: skip
+TUNE_DOMAINS = tuple(name for name in SPLITS if name.startswith("tune_"))
+TEST_DOMAINS = tuple(name for name, split in SPLITS.items() if split.seed > 300)
+
+
+def _find(split: Split | str) -> Split:
+    if isinstance(split, Split):
+        return split
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    return SPLITS[split]
+
+
+def describe(split: Split | str, index: int) -> tuple[Scene, Style, Random]:
+    """Scene `index`, its style, and the random stream that `develop` goes on with."""
+    split = _find(split)
+    if index < 0:
+        raise ConfigError(f"scene index {index} of split {split.name!r} is negative")
+    rng = Random(int.from_bytes(np.random.SeedSequence([split.seed, index]).generate_state(4).tobytes(), "little"))
+    kind = rng.choices(list(split.kinds), list(split.kinds.values()))[0]
+    style = _STYLES[rng.choices(list(split.styles), list(split.styles.values()))[0]]
+    builder = Builder()
+    _KINDS[kind](builder, rng)
+    style.prepare(builder.light, rng, kind in INDOORS)
+    return builder.build(), style, rng
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def draw(
+    scene: Scene, style: Style, rng: Random, *, height: int, width: int, supersample: int = 1, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """One scene as image, disparity, valid, semantics. With `supersample` n, colour is the mean of n x n rays and light positions."""
+    rays = pixel_rays(scene, height, width, device)
+    depth, owner = cast(scene, rays)
+    if supersample == 1:
+        radiance = soften_edges(rays.image(shade(scene, rays, depth, owner)), rays.image(owner))
+    else:
+        spots = [(k + 0.5) / supersample - 0.5 for k in range(supersample)]
+        radiance = torch.zeros(3, height, width, device=device)
+        for k, shift in enumerate((x, y) for y in spots for x in spots):
+            sub = pixel_rays(scene, height, width, device, shift)
+            jitter = 2 * ((k * 0.618) % 1) - 1
+            radiance += sub.image(shade(scene, sub, *cast(scene, sub), jitter=jitter)).clamp(max=2.0) / supersample**2
+    depth, owner = rays.image(depth), rays.image(owner)
+    classes = torch.tensor([*scene.semantic, 0], dtype=torch.uint8, device=device)
+    disparity = 1 / depth
+    return {
+        "image": develop(style, radiance, disparity, owner, rng),
+        "disparity": disparity,
+        "valid": torch.ones_like(disparity, dtype=torch.bool),
+        "semantics": classes[owner],
+    }
+
+
+def render(
+    split: Split | str,
+    indices: Sequence[int],
+    *,
+    height: int = 96,
+    width: int = 128,
+    supersample: int = 1,
+    device: str = "cpu",
+) -> dict[str, torch.Tensor | list[str]]:
+    """Scenes `indices` of a split, batched: image (B, 3, H, W), disparity, valid, semantics (B, H, W) and domain, a list."""
+    split = _find(split)
+    with _one_thread(), torch.inference_mode():
+        samples = [
+            draw(*describe(split, int(i)), height=height, width=width, supersample=supersample, device=device)
+            for i in indices
+        ]
+    batch = {key: torch.stack([s[key] for s in samples]) for key in ("image", "disparity", "valid", "semantics")}
+    return batch | {"domain": [split.name] * len(samples)}
+
+
+@cache
+def code_hash() -> str:
+    """Changes with the code that draws: every module behind the renderer."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    for name in (
+        "scenes",
+        "primitives",
+        "textures",
+        "objects",
+        "outdoors",
+        "interiors",
+        "halls",
+        "landscapes",
+        "render",
+        "shading",
+        "styles",
+    ):
+        digest.update((here / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+class Scenes:
+    """Source of `count` scenes of a split, rendered when asked for."""
+
+    def __init__(self, *, split: Split | str, count: int, height: int = 96, width: int = 128) -> None:
+        self.split, self.count, self.height, self.width = _find(split), count, height, width
+
+    @property
+    def fingerprint(self) -> str:
+        spec = json.dumps([asdict(self.split), self.count, self.height, self.width, code_hash()], sort_keys=True)
+        return hashlib.sha256(spec.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _check(self, indices: Sequence[int]) -> None:
+        for i in indices:
+            if not 0 <= i < self.count:
+                raise IndexError(f"sample {i} of {self.count} in split {self.split.name!r}")
+
+    def get_batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor | list[str]]:
+        """Samples stacked along a first dimension; `domain` is a list."""
+        self._check(indices)
+        return render(self.split, indices, height=self.height, width=self.width)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        return {key: value[0] for key, value in self.get_batch([index]).items()}

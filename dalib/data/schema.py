@@ -1,0 +1,73 @@
+"""One schema for all data, and samples of any size brought to the size of a batch.
+
+A sample is a dict: `image` uint8 (3, H, W) and `domain`, always; where there is ground truth, `disparity` float32
+(H, W) in 1/m or proportional to it, 0 = infinitely far, and `valid` bool (H, W). It may carry `semantics` uint8 (H, W),
+`name`, `scale_known` (disparity is 1/m exactly) and `offset_known` (it is proportional to 1/z, no unknown offset).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from dalib.errors import DataError
+
+Sample = dict[str, Any]
+
+
+class Source:
+    """Samples by index. `fingerprint` is hexadecimal and changes when the content does."""
+
+    domain: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{type(self).__name__} has {len(self)} samples; there is no sample {index}")
+        return self._sample(int(index) % len(self))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def _sample(self, index: int) -> Sample:
+        raise NotImplementedError
+
+
+def fit(
+    sample: Sample, *, height: int, width: int, flip: bool = False, position: Sequence[float | int] = (0.5, 0.5)
+) -> Sample:
+    """Resize until the image just covers (height, width), keeping its aspect, then crop and perhaps mirror it.
+
+    The image is resampled bilinearly with antialiasing; disparity, validity and semantics by nearest neighbour, all at
+    the same places, so that no value is mixed across an edge or with a hole. Disparity needs no rescaling: it is 1/z,
+    not an offset in pixels.
+
+    Args:
+        sample: one sample of a source; entries that are not maps are passed on.
+        height: of the result, pixels.
+        width: of the result, pixels.
+        flip: mirror left and right.
+        position: (row, column) of the crop within the slack, each 0..1; 0.5 is the centre.
+    """
+    if not all(0 <= p <= 1 for p in position):
+        raise DataError(f"position is {position}; both entries must lie in 0..1")
+    rows, columns = sample["image"].shape[-2:]
+    ratio = max(height / rows, width / columns)
+    size = max(height, round(rows * ratio)), max(width, round(columns * ratio))
+    top, left = (round(p * (s - t)) for p, s, t in zip(position, size, (height, width), strict=True))
+
+    def resample(x: torch.Tensor, **how: Any) -> torch.Tensor:
+        x = x.reshape(1, -1, rows, columns).float()  # (C, H, W) or (H, W) -> (1, C, H, W)
+        x = F.interpolate(x, size, **how) if size != (rows, columns) else x
+        x = x[0, :, top : top + height, left : left + width]
+        return x.flip(-1) if flip else x
+
+    image = resample(sample["image"], mode="bilinear", antialias=True).round().clamp(0, 255)
+    result = sample | {"image": image.to(torch.uint8).contiguous()}
+    for key in {"disparity", "valid", "semantics"} & sample.keys():
+        result[key] = resample(sample[key], mode="nearest-exact")[0].to(sample[key].dtype).contiguous()
+    return result

@@ -1,0 +1,229 @@
+"""Light on what the rays hit: materials, sun or lamp with shadows, darkness under things, sky with clouds, fog."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dalib.data.primitives import CONE, ELLIPSOID, Lighting, Scene
+from dalib.data.render import CHUNK, Rays, Vec, _cross, affine, dot
+from dalib.data.textures import PATTERNS, lookup
+
+
+def unit(a: Vec) -> Vec:
+    scale = dot(a, a).clamp_min(1e-12).rsqrt()
+    return a[0] * scale, a[1] * scale, a[2] * scale
+
+
+def _shade_pairs(
+    scene: Scene, chosen: np.ndarray, point: Vec, live: Tensor, light: tuple, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(primitive, block) pairs that can meet on the way to the light: bounds compared in the light's own view."""
+    corners, lamp = scene.corners[chosen], np.array(light[:3])
+    if light[3]:
+        below = lamp[1] - corners[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            flat = (corners[..., [0, 2]] - lamp[[0, 2]]) / below[..., None]
+        above = (below < 0.02).any(1)[:, None]
+        lo, hi = np.where(above, -np.inf, flat.min(1)), np.where(above, np.inf, flat.max(1))
+        depth = (lamp[1] - point[1]).clamp_min(0.02)
+        axes = [(point[0] - lamp[0]) / depth, (point[2] - lamp[2]) / depth]
+    else:
+        side = np.cross(lamp, [0.0, 0.0, 1.0] if abs(lamp[2]) < 0.9 else [0.0, 1.0, 0.0])
+        basis = np.stack([side / np.linalg.norm(side), np.cross(lamp, side / np.linalg.norm(side)), lamp])
+        flat = corners @ basis.T
+        lo, hi = flat.min(1), flat.max(1)
+        lo[:, 2] -= reach
+        axes = [x * point[0] + y * point[1] + z * point[2] for x, y, z in basis.tolist()]
+    low = torch.stack([torch.where(live, axis, torch.inf).amin(1) for axis in axes]).double().cpu().numpy()
+    high = torch.stack([torch.where(live, axis, -torch.inf).amax(1) for axis in axes]).double().cpu().numpy()
+    meet = np.ones((len(chosen), low.shape[1]), bool)
+    for k in range(len(axes)):
+        meet &= (lo[:, k, None] <= high[k]) & (hi[:, k, None] >= low[k])
+    which, block = np.nonzero(meet)
+    return chosen[which], block
+
+
+def visibility(
+    scene: Scene, point: Vec, normal: Vec, live: Tensor, light: tuple[float, float, float, float], reach: float = np.inf
+) -> Float[Tensor, "t k"]:
+    """1 where nothing stands between the points and the light; with a finite `reach`, occluders fade out over that many metres."""
+    clear = torch.ones_like(point[0])
+    chosen = np.flatnonzero(scene.casts & (scene.half.max(1) > (0.12 if reach < np.inf else 0.02)))
+    which, block = _shade_pairs(scene, chosen, point, live, light, reach)
+    if not len(which):
+        return clear
+    device = clear.device
+    m, m0 = scene.frames
+    aim = np.einsum("nij,j->ni", m, np.array(light[:3])) + (m0 if light[3] else 0.0)
+    table = (
+        torch.from_numpy(np.concatenate([m.reshape(-1, 9), m0, aim, scene.taper, scene.material[:, 11:12]], 1))
+        .float()
+        .to(device)
+    )
+    start = torch.stack([p + 4e-3 * n for p, n in zip(point, normal, strict=True)])
+    kinds = scene.shape[which]
+    seen, blocks, step = [], [], CHUNK * 64 // clear.shape[1]
+    for shape in np.unique(kinds):
+        where = np.flatnonzero(kinds == shape)
+        for begin in range(0, len(where), step):
+            part = where[begin : begin + step]
+            block_k, which_k = (torch.from_numpy(k[part]).to(device) for k in (block, which))
+            row = table.index_select(0, which_k)[:, :, None].unbind(1)
+            p = start.index_select(1, block_k).unbind(0)
+            o = tuple(affine(row[k : k + 3], p, row[9 + k // 3]) for k in (0, 3, 6))
+            d = tuple(row[12 + k] - o[k] for k in range(3)) if light[3] else tuple(row[12:15])
+            near, far = _cross(int(shape), o, d, row[15:17], row[17] if reach == np.inf else None)
+            near = near.clamp_min(0)
+            blocked = (near <= far) & (far > 0) & (near < (0.98 if light[3] else min(reach, 1e6)))
+            seen.append(torch.where(blocked, (near / reach).expand_as(blocked) if reach < np.inf else 0.0, 1.0))
+            blocks.append(block_k)
+    return clear.scatter_reduce_(0, torch.cat(blocks)[:, None].expand(-1, clear.shape[1]), torch.cat(seen), "amin")
+
+
+def _overhead(scene: Scene, point: Vec, normal: Vec, live: Tensor) -> Float[Tensor, "t 64"]:
+    """How open the view upwards is, within 1.6 m, from one pixel in four: the darkness under tables and cars."""
+
+    def thin(values: Tensor) -> Tensor:
+        return values.view(-1, 4, 2, 4, 2)[:, :, 0, :, 1].reshape(-1, 16)
+
+    clear = visibility(
+        scene, tuple(map(thin, point)), tuple(map(thin, normal)), thin(live), (0.0985, 0.9842, -0.1474, 0.0), reach=1.6
+    )
+    return clear.view(-1, 4, 1, 4, 1).expand(-1, 4, 2, 4, 2).reshape(-1, 64)
+
+
+def sky(light: Lighting, d: Vec) -> Vec:
+    """Gradient from horizon to zenith, with clouds in perspective."""
+    up = unit(d)[1]
+    blend = (up.clamp(0, 1)).sqrt()
+    high = (up + 0.08).clamp_min(0.03)
+    length = dot(d, d).sqrt()
+    shape = lookup(
+        torch.full_like(up, PATTERNS["clouds"], dtype=torch.int32).flatten(), (0.22 * d[0] / length / high + light.cloud_shift).flatten(),
+        (0.22 * d[2] / length / high + 0.7 * light.cloud_shift).flatten(), torch.full_like(up, 0.02).flatten(),
+    ).view_as(up)  # fmt: skip
+    cloud = shape * (light.clouds * (up * 6).clamp(0, 1))
+    bright = max(light.horizon) * 1.15
+    white, ends = torch.full_like(up, bright), zip(light.horizon, light.zenith, strict=True)
+    return tuple(torch.lerp(low + (top - low) * blend, white, cloud) for low, top in ends)
+
+
+def _surface(
+    scene: Scene, rays: Rays, depth: Tensor, owner: Int[Tensor, "t 64"]
+) -> tuple[Vec, Tensor, Tensor, tuple[Tensor, ...]]:
+    """World normals, texture coordinates u and v in metres, and the material of each pixel's primitive."""
+    m, m0 = scene.frames
+    linear, origin = m @ scene.gaze, np.einsum("nij,j->ni", m, scene.eye) + m0
+    table = np.concatenate(
+        [
+            linear.reshape(-1, 9),
+            origin,
+            m.transpose(0, 2, 1).reshape(-1, 9),
+            scene.half,
+            scene.shape[:, None],
+            scene.taper,
+            scene.material,
+        ],
+        1,
+    )
+    table = torch.from_numpy(np.concatenate([table, table[-1:]])).float().to(depth.device)  # one more row for the sky
+    column = table.index_select(0, owner.flatten()).t().contiguous().view(-1, *depth.shape).unbind(0)
+    x, y, z = (
+        column[9 + k // 3] + depth * (column[k] * rays.u + column[k + 1] * rays.v + column[k + 2]) for k in (0, 3, 6)
+    )
+    half, shape, taper, material = column[21:24], column[24], column[25:27], column[27:]
+    ax, ay, az = x.abs(), y.abs(), z.abs()
+    kx, kz = taper[0] / 2, taper[1] / 2
+    # how close to each face: 0 on the face, negative inside
+    fx, fy, fz = ax + kx * y + kx - 1, ay - 1, az + kz * y + kz - 1
+    flat_y = (fy >= fx) & (fy >= fz)
+    flat_x = ~flat_y & (fx >= fz)
+    flat_z = ~flat_y & ~flat_x
+    nx = torch.where(flat_x, x.sign(), 0.0)
+    nz = torch.where(flat_z, z.sign(), 0.0)
+    ny = torch.where(flat_y, y.sign(), torch.where(flat_x, kx, kz))
+    u = torch.where(flat_x, z * half[2], x * half[0])
+    v = torch.where(flat_y, z * half[2], -y * half[1])
+    shapes = set(np.unique(scene.shape).tolist())
+    if ELLIPSOID in shapes or CONE in shapes:
+        ball, tube = shape == ELLIPSOID, shape == CONE
+        lid = (tube & (ay > 0.9999)) | (ball & (y > 0.75))
+        side = (ball | tube) & ~lid
+        top = lid & tube
+        nx, nz = (torch.where(top, 0.0, torch.where(ball | tube, k, n)) for k, n in ((x, nx), (z, nz)))
+        ny = torch.where(ball, y, torch.where(top, y.sign(), torch.where(tube, kx * (1 - kx - kx * y), ny)))
+        u = torch.where(side, torch.atan2(x, z) * half[0], torch.where(lid, x * half[0], u))
+        v = torch.where(lid, z * half[2], torch.where(side, -y * half[1], v))
+    r = column[12:21]
+    normal = unit(tuple(r[k] * nx + r[k + 1] * ny + r[k + 2] * nz for k in (0, 3, 6)))
+    return normal, u, v, material
+
+
+def shade(
+    scene: Scene, rays: Rays, depth: Float[Tensor, "t 64"], owner: Int[Tensor, "t 64"], *, jitter: float = 0.0
+) -> Float[Tensor, "3 t 64"]:
+    """Linear radiance, about 1 for white in full light. `jitter` in [-1, 1] shifts the light for one sample of a soft shadow."""
+    light = scene.light
+    hit = depth < torch.inf
+    t = torch.where(hit, depth, 1.0)
+    gaze = scene.gaze
+    d = tuple(gaze[k, 0].item() * rays.u + gaze[k, 1].item() * rays.v + gaze[k, 2].item() for k in range(3))
+    normal, u, v, material = _surface(scene, rays, t, owner)
+    point = tuple(e + t * k for e, k in zip(scene.eye.tolist(), d, strict=True))
+    pattern, size, grunge, gloss, glow = material[6:11]
+    view = unit(d)
+    facing = -dot(normal, view)
+    footprint = t * (2 * scene.tangent / rays.height) / facing.clamp(0.3, 1.0)
+    offset = owner * 0.377
+    shape = u.shape
+
+    def texture(which: Tensor, span: Tensor, shift: Tensor | float) -> Tensor:
+        args = (which.expand(shape), u / span + shift, v / span + shift, (footprint / span).expand(shape))
+        return lookup(args[0].int().flatten(), *(a.flatten() for a in args[1:])).view(shape)
+
+    mix = texture(pattern, size, 0.0)
+    stain = texture(torch.zeros_like(pattern), 2.0 + 0.5 * size, offset) - 0.5
+    dirt = (1 + 2.0 * grunge * stain).clamp_min(0.1)
+    albedo = [torch.lerp(material[k], material[3 + k], mix) * dirt for k in range(3)]
+
+    lx, ly, lz, w = light.main
+    main = (lx + 0.08 * jitter * (1 + 2 * w), ly, lz + 0.06 * jitter * (1 + 2 * w), w)
+    if w:
+        ray = tuple(m - p for m, p in zip(main, point, strict=False))
+        fall = 1 / (1 + dot(ray, ray) / light.reach**2)
+        to_light = unit(ray)
+    else:
+        length = float(np.linalg.norm(main[:3]))
+        main = (main[0] / length, main[1] / length, main[2] / length, 0.0)
+        to_light, fall = tuple(torch.tensor(main[:3], device=t.device)), 1.0
+    cosine = dot(normal, to_light).clamp_min(0)
+    lit = cosine * fall
+    if light.shadow > 0:
+        lit = lit * (1 - light.shadow * (1 - visibility(scene, point, normal, hit & (cosine > 0), main)))
+    open_sky = 0.35 + 0.65 * _overhead(scene, point, normal, hit)
+    half_way = unit(tuple(a - b for a, b in zip(to_light, view, strict=True)))
+    spark = gloss * dot(normal, half_way).clamp_min(0) ** 40 * lit * 1.5
+    sheen = gloss * 0.6 * (1 - facing.clamp(0, 1)) ** 4
+    upward = 0.5 + 0.5 * normal[1]
+    colour = []
+    for k in range(3):
+        ambient = (
+            torch.lerp(torch.full_like(upward, light.below[k]), torch.full_like(upward, light.above[k]), upward)
+            * open_sky
+        )
+        value = albedo[k] * (ambient + light.colour[k] * lit) + light.colour[k] * spark + sheen * light.horizon[k]
+        colour.append(value + albedo[k] * (glow * light.glow * mix))
+    for x, y, z, reach, tint in light.lamps:
+        ray = (x - point[0], y - point[1], z - point[2])
+        square = dot(ray, ray)
+        fall = (dot(normal, ray) * square.rsqrt() * 0.8 + 0.2).clamp_min(0) / (1 + square / reach**2) ** 1.5
+        colour = [c + albedo[k] * fall * tint[k] for k, c in enumerate(colour)]
+    air = 1.0
+    if light.fog > 0:
+        air = torch.exp(-light.fog * t * dot(d, d).sqrt())
+        colour = [air * c + (1 - air) * h for c, h in zip(colour, light.horizon, strict=True)]
+    behind = sky(light, d)
+    return torch.stack([torch.where(hit, c, s) for c, s in zip(colour, behind, strict=True)])

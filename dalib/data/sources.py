@@ -1,0 +1,191 @@
+"""Real data behind one schema (`dalib.data.schema`): folders, manifests, hub data sets, scikit-image."""
+
+import csv
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from dalib.data.files import digest, read_map, read_rgb, same_size, to_disparity, to_rgb
+from dalib.data.hub import HubDataset
+from dalib.data.schema import Sample, Source, fit
+from dalib.errors import DataError
+
+__all__ = ["DepthManifest", "HubDataset", "Motorcycle", "PhotoFolder", "SkimagePhotos", "Source", "fit"]
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+COLUMNS = ("image", "depth", "kind", "depth_scale")
+
+
+class PhotoFolder(Source):
+    """Every photograph under a folder, sorted by path; no ground truth.
+
+    Args:
+        path: the folder, searched with its subfolders. What is hidden is passed over.
+        domain: defaults to the folder's name.
+
+    Raises:
+        DataError: no such folder, or no photograph in it; on access, a file that cannot be decoded.
+    """
+
+    def __init__(self, path: str | Path, *, domain: str | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: no such folder; give a folder of photographs")
+        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        self.names = sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+        if not self.names:
+            raise DataError(f"{self.path}: no photograph in this folder; put files of {', '.join(SUFFIXES)} there")
+        self.domain = domain or self.path.resolve().name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Reads every file once, on first use."""
+        return digest(part for name in self.names for part in (name, self.path / name))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _sample(self, index: int) -> Sample:
+        name = self.names[index]
+        return {"image": read_rgb(self.path / name), "domain": self.domain, "name": name}
+
+
+class DepthManifest(Source):
+    """Pairs of an image and a 16-bit depth PNG (or .npy), listed in a `manifest.csv`.
+
+    Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is passed over), `kind`
+    ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground truth). Used if present:
+    `id`, `dataset`, `quality`, `scale_known`, `offset_known`; `native_image` with `native_depth`, which are preferred.
+
+    Args:
+        path: the manifest, or the folder that holds it.
+        dataset: keep only the rows of this data set.
+        quality: keep only the rows of this quality.
+        offset_known: keep only the rows where it is "yes" (True) or "no" (False).
+
+    Raises:
+        DataError: no manifest, a missing column, a short row, no row left; on access, a missing, truncated, mismatched
+            or impossible image or depth file. It names the file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        dataset: str | None = None,
+        quality: str | None = None,
+        offset_known: bool | None = None,
+    ) -> None:
+        path = Path(path)
+        self.manifest = path / "manifest.csv" if path.is_dir() else path
+        present, rows = _read_csv(self.manifest)
+        wanted = {"dataset": dataset, "quality": quality}
+        wanted |= {"offset_known": None if offset_known is None else "yes" if offset_known else "no"}
+        wanted = {column: entry for column, entry in wanted.items() if entry is not None}
+        if missing := ", ".join(column for column in (*COLUMNS, *wanted) if column not in present):
+            raise DataError(f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}")
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise DataError(f"{self.manifest}: row {number} has not {len(present)} entries; complete or remove it")
+        labelled = [row for row in rows if row["depth"]]
+        self.rows = [row for row in labelled if all(row[column] == entry for column, entry in wanted.items())]
+        if not self.rows:
+            have = ", ".join(sorted({row.get("dataset", "") for row in labelled})) or "none"
+            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+        self.domain = dataset or self.manifest.resolve().parent.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Reads every file once, on first use."""
+        return digest(part for row in self.rows for part in (repr(sorted(row.items())), *self._files(row)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _files(self, row: dict[str, str]) -> tuple[Path, Path]:
+        native = "native_" if row.get("native_image") and row.get("native_depth") else ""
+        return self.manifest.parent / row[f"{native}image"], self.manifest.parent / row[f"{native}depth"]
+
+    def _sample(self, index: int) -> Sample:
+        row = self.rows[index]
+        image_path, depth_path = self._files(row)
+        try:
+            scale = float(row["depth_scale"])
+        except ValueError:
+            what = f"depth_scale of {row['depth']} is {row['depth_scale']!r}"
+            raise DataError(f"{self.manifest}: {what}; it must be a positive number") from None
+        image = read_rgb(image_path)
+        disparity, valid = to_disparity(read_map(depth_path), kind=row["kind"], scale=scale, name=str(depth_path))
+        same_size(image, disparity, name=str(depth_path))
+        return {
+            "image": image,
+            "disparity": disparity,
+            "valid": valid,
+            "domain": row.get("dataset") or self.domain,
+            "name": row.get("id") or Path(row["image"]).stem,
+            "scale_known": row.get("scale_known", "yes" if row["kind"] == "depth_m" else "no") == "yes",
+            "offset_known": row.get("offset_known", "yes") == "yes",
+        }
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows; a `DataError` where there is no such file or it is no text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}") from error
+
+
+class Motorcycle(Source):
+    """The left image and the ground truth of Middlebury 2014 Motorcycle, out of scikit-image's wheel: no download.
+
+    z = baseline * focal / (disparity + doffs), in metres. The principal points of the two cameras lie `doffs` columns
+    apart; without it every depth is bent. Constants: scikit-image's docstring, valid for its images, a quarter of the
+    published size (where focal, doffs and baseline are 3979.911 px, 124.343 px and 193.001 mm).
+    """
+
+    FOCAL_PX = 994.978
+    BASELINE_M = 0.193001
+    DOFFS_PX = 31.086
+    domain = "motorcycle"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest([self.domain, version("scikit-image")])
+
+    def __len__(self) -> int:
+        return 1
+
+    def _sample(self, index: int) -> Sample:
+        from skimage.data import stereo_motorcycle
+
+        left, _, offset_px = stereo_motorcycle()
+        depth_m = self.BASELINE_M * self.FOCAL_PX / (offset_px.astype(np.float64) + self.DOFFS_PX)
+        known, name = np.isfinite(offset_px), "scikit-image's Motorcycle"
+        disparity, valid = to_disparity(depth_m, kind="depth_m", scale=1.0, name=name, mask=known)
+        truth = {"disparity": disparity, "valid": valid, "scale_known": True, "offset_known": True}
+        return {"image": to_rgb(left, name=name), "domain": self.domain, "name": self.domain} | truth
+
+
+class SkimagePhotos(Source):
+    """The photographs with some depth to see in scikit-image's wheel: no ground truth, no download."""
+
+    NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
+    domain = "skimage"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest([self.domain, version("scikit-image"), *self.NAMES])
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+    def _sample(self, index: int) -> Sample:
+        import skimage.data
+
+        name = self.NAMES[index]
+        return {"image": to_rgb(getattr(skimage.data, name)(), name=name), "domain": self.domain, "name": name}

@@ -1,0 +1,21 @@
+"""What a user can do wrong, or a disk can spoil. Each message names the file or parameter and says what to do."""
+
+
+class UserError(Exception):
+    """Something outside the code is wrong; the command line prints the message without a traceback."""
+
+
+class ConfigError(UserError, ValueError):
+    """An unknown or impossible setting: experiment, row, profile, parameter, field."""
+
+
+class DataError(UserError, ValueError):
+    """An image, depth map, manifest, cache or pseudo-label shard that cannot be used."""
+
+
+class CheckpointError(UserError, ValueError):
+    """Weights that are damaged or belong to another network."""
+
+
+class TrainingError(UserError, RuntimeError):
+    """Training cannot go on (a loss that is not finite, a world size that was not asked for)."""

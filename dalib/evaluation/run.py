@@ -1,0 +1,125 @@
+"""Predictions for images of any size, and the scores of a whole source."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dalib.errors import ConfigError
+from dalib.evaluation.metrics import METRICS
+from dalib.evaluation.protocols import Protocol, score
+
+Predict = Callable[[list[Tensor]], Sequence[Tensor]]
+"""Images uint8 (3, H, W) of any sizes -> one disparity map (h, w) each, best at the image's size."""
+
+
+def network_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
+    """The network's input size: aspect kept as far as sides that are multiples of `multiple` allow.
+
+    The short side becomes `short_side`, raised to a multiple; the long side goes to the nearest multiple, and is never
+    shorter than the other. The paper's inference has short_side = 518 and multiple = 14.
+    """
+    if min(height, width, short_side, multiple) < 1:
+        raise ConfigError(f"{height}x{width}, short_side {short_side}, multiple {multiple}: all must be at least 1")
+    ratio = short_side / min(height, width)
+    least = -(-short_side // multiple) * multiple
+    h, w = (max(least, round(side * ratio / multiple) * multiple) for side in (height, width))
+    return h, w
+
+
+def resize_images(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 3 h w"]:
+    """uint8 to 0..1 and to `size`: bicubic as in the paper's inference; antialiased, as we shrink far more than it."""
+    pixels = images.float() / 255
+    if tuple(images.shape[-2:]) == tuple(size):
+        return pixels
+    return F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def resize_disparity(disparity: Float[Tensor, "B h w"], size: tuple[int, int]) -> Float[Tensor, "B H W"]:
+    """Bilinear, align_corners=False; a map that has the size already is returned as it is."""
+    if tuple(disparity.shape[-2:]) == tuple(size):
+        return disparity
+    return F.interpolate(disparity[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@torch.inference_mode()
+def predict_images(
+    model: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], *, short_side: int, batch_size: int = 16
+) -> list[Float[Tensor, "_ _"]]:
+    """Disparity of each image at its own size, float32 on the CPU, in the order given.
+
+    Images of one size share batches. The model's mode is put back afterwards.
+
+    Args:
+        model: normalised images (B, 3, h, w) -> disparity (B, h, w), alone or first in a tuple, with the attributes
+            `mean`, `std` (of 3 values) and `multiple`.
+        images: of any sizes.
+        short_side: of the network's input, see `network_size`.
+        batch_size: images at a time.
+    """
+    mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
+    device = next((p.device for p in model.parameters()), mean.device)
+    mean, std = mean.to(device), std.to(device)
+    groups, result, training = defaultdict(list), [torch.empty(0, 0)] * len(images), model.training
+    for i, image in enumerate(images):
+        groups[tuple(image.shape[-2:])].append(i)
+    model.eval()
+    try:
+        for size, members in groups.items():
+            inner = network_size(*size, short_side=short_side, multiple=model.multiple)
+            for start in range(0, len(members), batch_size):
+                chosen = members[start : start + batch_size]
+                batch = resize_images(torch.stack([images[i] for i in chosen]).to(device), inner)
+                output = model(((batch - mean) / std).contiguous(memory_format=torch.channels_last))
+                disparity = output[0] if isinstance(output, tuple) else output
+                maps = resize_disparity(disparity.float(), size).cpu()
+                for i, disparity_of_image in zip(chosen, maps, strict=True):
+                    result[i] = disparity_of_image
+    finally:
+        model.train(training)
+    return result
+
+
+def floor(kind: Callable[[int, int], Tensor]) -> Predict:
+    """One of `FLOORS` as something to hand to `evaluate_source`."""
+    return lambda images: [kind(*image.shape[-2:]) for image in images]
+
+
+def evaluate_source(predict: Predict, source: Any, protocol: Protocol, *, batch_size: int = 16) -> dict[str, list]:
+    """Per-image metrics over a whole source with ground truth.
+
+    A prediction of another size than the ground truth is resized to it bilinearly. Images are read `batch_size` at a
+    time, so that memory does not grow with the source.
+
+    Returns:
+        `names`, and for each of `METRICS` a list of floats in the same order, ready for a record. NaN stands for an
+        image of which no pixel counts; `mean_over_images` leaves those out.
+
+    Raises:
+        ValueError: a prediction that is NaN or infinite where it is scored; the message names the image.
+    """
+    result: dict[str, list] = {"names": [], **{key: [] for key in METRICS}}
+    for start in range(0, len(source), batch_size):
+        samples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
+        maps = predict([sample["image"] for sample in samples])
+        for i, (sample, disparity) in enumerate(zip(samples, maps, strict=True), start=start):
+            name = str(sample.get("name", i))
+            target, valid = sample["disparity"][None], sample["valid"][None]
+            disparity = resize_disparity(disparity[None].to(target.device), tuple(target.shape[-2:]))
+            try:
+                metrics = score(disparity, target, valid, protocol)
+            except ValueError as error:
+                raise ValueError(f"{sample['domain']}, image {name!r}: {error}") from error
+            result["names"].append(name)
+            for key, value in metrics.items():
+                result[key].append(value.item())
+    return result
+
+
+def mean_over_images(values: Sequence[float]) -> float:
+    """The mean over the images that have a score; NaN where none has."""
+    return torch.tensor(values, dtype=torch.float64).nanmean().item()

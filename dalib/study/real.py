@@ -1,0 +1,154 @@
+"""Real images in the book: the floors as a committed record, and every row of a table scored per data set beside them."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from dalib import paths, provenance
+from dalib.errors import DataError
+from dalib.evaluation import suite
+from dalib.evaluation.protocols import HALVES, real_sets
+from dalib.study import records
+from dalib.study.statistics import Estimate, Results, estimate
+from dalib.study.tables import Html, cell, heading, html, number, row_link
+from dalib.study.tables import provenance as provenance_line
+
+SCORING = ("data/files.py", "data/schema.py", "data/sources.py", "evaluation")  # what can change a floor
+NAMES = {
+    "nyuv2": "NYUv2",
+    "kitti": "KITTI",
+    "tum": "TUM",
+    "icl_nuim": "ICL-NUIM",
+    "sunrgbd": "SUN RGB-D",
+    "nuscenes": "nuScenes",
+} | {"mvs_outdoor": "MVS outdoor", "flyingthings3d": "FlyingThings3D"}
+
+
+def floors_path() -> Path:
+    """The committed record of the floors."""
+    return paths.records() / "floors.json"
+
+
+def scoring_hash() -> str:
+    """Hash of the code that scores real images; the networks do not matter to a floor."""
+    package = Path(provenance.__file__).parent
+    files = (f for name in SCORING for f in (sorted((package / name).rglob("*.py")) or [package / name]))
+    return provenance.code_hash(tuple(files))
+
+
+def write_floors() -> Path:
+    """Score the predictions that look at no image, and record them. `DataError` where the real data sets are absent."""
+    if not real_sets():
+        raise DataError(
+            f"{paths.realdepth()}: not there, so the floors cannot be scored; set DALIB_REALDEPTH, or keep the committed record"
+        )
+    commit, dirty = provenance.commit()
+    record = {
+        "schema": records.SCHEMA,
+        "code_hash": scoring_hash(),
+        "commit": commit,
+        "dirty": dirty,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "floors": suite.floors(),
+    }
+    records.write_text(floors_path(), records._dump(record))
+    return floors_path()
+
+
+def read_floors() -> dict | None:
+    """The record of the floors, or None where there is none."""
+    path = floors_path()
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not a readable record ({error}); delete it and run python -m dalib floors") from error
+
+
+def data_sets(results: Results, floors: dict | None) -> dict[str, list[str]]:
+    """Half -> data sets that anything was scored on; Motorcycle stands by itself, it needs no download."""
+    seen = dict.fromkeys(d for e in results.found for d in e.record.get("real", {}))
+    seen |= dict.fromkeys(d for scores in (floors or {"floors": {}})["floors"].values() for d in scores)
+    known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
+    return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
+
+
+def real_table(results: Results, metric: str = "abs_rel") -> Html:
+    """Every row per real data set, beside the floors, with the mean over the data sets of each half.
+
+    Args:
+        results: of the main table; means over images, then over seeds.
+        metric: "abs_rel" or "delta1".
+    """
+    floors = read_floors()
+    halves = data_sets(results, floors)
+    titles = {"wheel": "in every install", "tune": "guided the scenes", "table": "kept for this table"}
+    lines, headings = {}, []
+    for kind, scores in (floors or {"floors": {}})["floors"].items():
+        means = {name: float(pd.Series(s[metric], dtype=float).mean()) for name, s in scores.items()}
+        headings.append(f"<i>{kind}</i>")
+        lines[kind] = {k: number(v) for k, v in _columns(means, halves, titles).items()}
+    for row in results.rows:
+        wide = results.scores(metric, group="real")
+        known = row in wide.index.get_level_values("row")
+        by_seed = [_columns(dict(v), halves, titles) for _, v in wide.loc[row].iterrows()] if known else []
+        link, columns = row_link(results, row), _columns({}, halves, titles)
+        headings.append(heading(results, row))
+        lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
+    if not lines:
+        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+    arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
+    return html(lines, headings, caption=arrow, name=f"real-{metric}") + _line(floors) + provenance_line(results)
+
+
+def _columns(
+    means: dict[str, float], halves: dict[str, list[str]], titles: dict[str, str]
+) -> dict[tuple[str, str], float]:
+    """(half, data set) -> mean, and the mean over the data sets of each half where there are several."""
+    columns = {}
+    for half, sets in halves.items():
+        columns |= {(titles[half], NAMES.get(d, d.capitalize())): means.get(d, Estimate().mean) for d in sets}
+        if len(sets) > 1:
+            columns[titles[half], "mean"] = float(
+                pd.Series([means.get(d) for d in sets], dtype=float).mean(skipna=False)
+            )
+    return columns
+
+
+def _line(floors: dict | None) -> Html:
+    if floors is None:
+        return Html(
+            '<p class="provenance"><span class="stale">The floors are not recorded: python -m dalib floors</span></p>'
+        )
+    state = "fresh" if floors["code_hash"] == scoring_hash() else '<span class="stale">STALE</span>'
+    return Html(
+        f'<p class="provenance">Floors: scored {floors["created"][:10]}, scoring code <code>{floors["code_hash"]}</code> ({state})</p>'
+    )
+
+
+def below_floors(results: Results, row: str) -> dict[str, bool]:
+    """For each data set: whether the row's mean AbsRel lies under both floors."""
+    floors = read_floors()
+    if floors is None or not results.of(row):
+        return {}
+    best = {}
+    for scores in floors["floors"].values():
+        for name, s in scores.items():
+            best[name] = min(best.get(name, float("inf")), float(pd.Series(s["abs_rel"], dtype=float).mean()))
+    values = {name: results.value(row, name, group="real").mean for name in best}
+    return {name: bool(values[name] < floor) for name, floor in best.items() if values[name] == values[name]}
+
+
+def reading(results: Results, row: str) -> str:
+    """How many data sets a row beats both floors on, and the ones it does not, by name."""
+    under = below_floors(results, row)
+    if not under:
+        return "Not yet recorded."
+    over = [NAMES.get(d, d.capitalize()) for d, ok in under.items() if not ok]
+    verdict = f"under both floors on {len(under) - len(over)} of {len(under)} data sets"
+    return f"“{results.rows[row].label}” lies {verdict}" + (f"; not on {', '.join(over)}." if over else ".")

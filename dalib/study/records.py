@@ -1,0 +1,179 @@
+"""Records: what a run came to, with everything needed to trust or repeat it. One JSON file each, atomic, diffable."""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from dalib import paths, provenance
+from dalib.config import RunConfig
+from dalib.errors import ConfigError, DataError
+from dalib.study.experiments import Experiment, Row, expand
+
+SCHEMA = 1
+METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One seed of one row, with its record if there is one."""
+
+    row: Row
+    config: RunConfig
+    record: dict | None
+
+    @property
+    def status(self) -> str:
+        """ "missing", "fresh", or "stale": made by another version of the code."""
+        if self.record is None:
+            return "missing"
+        return "fresh" if self.record["code_hash"] == provenance.code_hash() else "stale"
+
+
+def folder(*, committed: bool) -> Path:
+    """Where the records of a profile lie."""
+    return paths.records() if committed else paths.local_records()
+
+
+def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
+    """Compose a record.
+
+    Args:
+        row, config: what was run.
+        training: the run's train.json.
+        scores: what `dalib.evaluation.suite.evaluate` returned.
+    """
+    commit, dirty = provenance.commit()
+    return {
+        "schema": SCHEMA,
+        "experiment": row.experiment,
+        "row": row.name,
+        "label": row.label,
+        "profile": row.profile,
+        "seed": config.seed,
+        "hash": config.hash(),
+        "teacher": config.teacher().hash() if config.pseudo_labels else None,
+        "code_hash": provenance.code_hash(),
+        "commit": commit,
+        "dirty": dirty,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "device": provenance.device(),
+        "device_type": provenance.device_type(),
+        "versions": provenance.versions(),
+        **{k: training[k] for k in ("processes", "threads", "wall_seconds", "peak_memory_mb")},
+        "config": config.to_dict(),
+        **scores,
+    }
+
+
+def write(record: dict, *, committed: bool) -> Path:
+    """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk refuses."""
+    path = folder(committed=committed) / record["experiment"] / f"{record['hash']}.json"
+    write_text(path, dump(record))
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by a rename, after everything has reached the disk."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"{path}: could not be written ({error}); what stood there before is untouched. Free some space and run again."
+        ) from error
+
+
+def dump(record: dict) -> str:
+    """Indented JSON with each list of numbers on one line, so that a diff shows which domain changed."""
+
+    def block(value, depth):
+        if not isinstance(value, dict):
+            return json.dumps(value, ensure_ascii=False)
+        pad = " " * depth
+        return (
+            "{\n" + ",\n".join(f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items()) + f"\n{pad}}}"
+        )
+
+    return block(record, 0) + "\n"
+
+
+def read(path: Path) -> dict:
+    """Read one record; a damaged or older one is a `DataError` that names the file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable record ({error}); delete it and run its row again") from error
+    missing = {"schema", "hash", "code_hash", "config", "images"} - set(record)
+    if missing or record["schema"] != SCHEMA:
+        raise DataError(
+            f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and run its row again"
+        )
+    return record
+
+
+def find(config: RunConfig, *, committed: bool) -> dict | None:
+    """The record of a config, whichever experiment it was run for: two tables may share a row. A fresh one comes first."""
+    found = [read(p) for p in sorted(folder(committed=committed).glob(f"*/{config.hash()}.json"))]
+    return max(found, key=lambda r: r["code_hash"] == provenance.code_hash(), default=None)
+
+
+def entries(experiment: Experiment) -> list[Entry]:
+    """Every row and seed of an experiment with its record, in the table's order."""
+    return [
+        Entry(row=row, config=config, record=find(config, committed=experiment.committed))
+        for row in experiment.rows
+        for config in row.configs
+    ]
+
+
+def foreign(experiment: Experiment) -> list[Path]:
+    """Records in the experiment's folder that no row of experiments.yaml asks for, with any number of seeds."""
+    here = sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json"))
+    most = max([read(p)["seed"] for p in here], default=0) + 1
+    known = {
+        c.hash() for row in expand(experiment.name, profile=experiment.profile, seeds=most).rows for c in row.configs
+    }
+    return [p for p in here if p.stem not in known]
+
+
+def frame(found: list[Entry]) -> pd.DataFrame:
+    """Records as a tidy table: one line per row, seed, domain and image, with the metrics as columns.
+
+    `group` is "test", "validation" or "real"; `stale` marks lines whose code hash is not the library's own. Records of
+    different kinds of device are a `ConfigError`: their numbers do not belong into one table.
+    """
+    lines = []
+    kinds = {e.record["device_type"] for e in found if e.record}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{found[0].row.experiment}: records of {' and '.join(sorted(kinds))} cannot stand in one table; delete one kind"
+        )
+    for entry in found:
+        if entry.record is None:
+            continue
+        base = {
+            "row": entry.row.name,
+            "label": entry.row.label,
+            "seed": entry.config.seed,
+            "hash": entry.record["hash"],
+            "stale": entry.status == "stale",
+        }
+        for group, domains in (("images", entry.record["images"]), ("real", entry.record.get("real", {}))):
+            for domain, scores in domains.items():
+                kind = "real" if group == "real" else "validation" if domain == "validation" else "test"
+                for image in range(len(scores["abs_rel"])):
+                    metrics = {m: scores[m][image] for m in METRICS}
+                    lines.append(
+                        base | {"group": kind, "domain": domain, "half": scores.get("half"), "image": image} | metrics
+                    )
+    return pd.DataFrame(lines)

@@ -1,0 +1,87 @@
+"""One call that runs what is missing, for a notebook, the command line or Snakemake."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dalib import paths, provenance
+from dalib.config import RunConfig
+from dalib.errors import DataError
+from dalib.evaluation.suite import evaluate, floors
+from dalib.models import load
+from dalib.study import records
+from dalib.study.experiments import Row, expand
+from dalib.training import launch
+
+RECORD = "run.json"
+
+
+def run_row(
+    row: Row, config: RunConfig, *, committed: bool, processes: int = 1, report: Callable[[str], None] = print
+) -> dict:
+    """Train and score one seed of one row, and write its record.
+
+    A run that was recorded before but whose record is gone starts afresh; a teacher that was only trained for its
+    students is scored as it is; a run that was killed goes on.
+    """
+    out = launch.folder(config)
+    if (out / RECORD).exists():
+        shutil.rmtree(out)
+    weights = launch.ensure_weights(config, processes=processes, report=report)
+    model = load(weights, expect=config.encoder)
+    training = json.loads((out / launch.DONE).read_text())
+    record = records.make(row, config, training=training, scores=evaluate(model, config))
+    records.write(record, committed=committed)
+    records.write_text(out / RECORD, json.dumps({"hash": record["hash"], "code_hash": record["code_hash"]}))
+    return record
+
+
+def run(
+    name: str, *, profile: str, seeds: int | None = None, processes: int = 1, report: Callable[[str], None] = print
+) -> list[records.Entry]:
+    """Run every row and seed of an experiment that has no fresh record, and return all entries.
+
+    Args:
+        name, profile, seeds: see `dalib.study.experiments.expand`.
+        processes: training processes per run.
+        report: receives lines of progress with the time left.
+    """
+    experiment = expand(name, profile=profile, seeds=seeds)
+    todo = [e for e in records.entries(experiment) if e.status != "fresh"]
+    done, begun = 0.0, time.perf_counter()
+    work = {id(e): e.config.steps * (1 + e.config.unlabelled_ratio * e.config.pseudo_labels) for e in todo}
+    for number, entry in enumerate(todo, 1):
+        head = f"[{number}/{len(todo)}] {name}.{entry.row.name} seed {entry.config.seed}"
+        left = (time.perf_counter() - begun) / done * (sum(work.values()) - done) if done else None
+        report(head + (f"  about {left:.0f} s left in all" if left is not None else ""))
+        run_row(
+            entry.row,
+            entry.config,
+            committed=experiment.committed,
+            processes=processes,
+            report=lambda s, h=head: report(f"{h}  {s}"),
+        )
+        done += work[id(entry)]
+    return records.entries(experiment)
+
+
+def record_floors() -> Path:
+    """Score the floors on the real data sets and write `data/records/floors.json`, for readers who do not have those images.
+
+    A machine without the real data sets would record fewer of them, so it is refused with a `DataError`.
+    """
+    if not paths.realdepth().is_dir():
+        raise DataError(f"{paths.realdepth()}: the real data sets are not here; set DALIB_REALDEPTH to their folder")
+    commit, dirty = provenance.commit()
+    record = {
+        "schema": records.SCHEMA,
+        "code_hash": provenance.code_hash(),
+        "commit": commit,
+        "dirty": dirty,
+        "floors": floors(),
+    }
+    path = paths.records() / "floors.json"
+    records.write_text(path, records.dump(record))
+    return path

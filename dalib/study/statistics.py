@@ -1,0 +1,167 @@
+"""Means over seeds with their intervals, and differences paired by seed: the numbers behind every table and figure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import nan, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from dalib.config import check_names
+from dalib.study import records
+from dalib.study.experiments import Row
+from dalib.study.records import Entry
+
+LEVEL = 0.95
+MEAN = "mean"  # the column that holds the mean over the test domains
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, and half the width of its interval (NaN for fewer than two seeds)."""
+
+    mean: float = nan
+    half: float = nan
+    count: int = 0
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
+    @property
+    def point(self) -> "Estimate":
+        """The mean without its interval, for a crowded table."""
+        return Estimate(self.mean, nan, self.count)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return abs(self.mean) > self.half
+
+
+def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
+    """Mean and Student's t interval of a few independent values; an `Estimate()` of NaN for none."""
+    values = np.asarray(list(values), dtype=np.float64)
+    count = len(values)
+    if count < 2:
+        return Estimate(float(values[0]) if count else nan, nan, count)
+    half = stdtrit(count - 1, (1 + level) / 2) * values.std(ddof=1) / sqrt(count)
+    return Estimate(float(values.mean()), float(half), count)
+
+
+class Results:
+    """Every record of an experiment, ready to be averaged, compared and linked.
+
+    Args:
+        entries: rows and seeds with their records, as `records.entries` or `runner.run` return them.
+        against: what each row is compared with: "above", the row before it; "first", the first row; or row -> row. The
+            first row of such a chain is its base, and a change is given in percent of the base's error.
+    """
+
+    def __init__(self, entries: Sequence[Entry], *, against: str | Mapping[str, str] = "above"):
+        self.entries = list(entries)
+        self.rows: dict[str, Row] = {e.row.name: e.row for e in self.entries}
+        names = list(self.rows)
+        if isinstance(against, str):
+            check_names([against], ("above", "first"), what="comparison")
+            others = names[1:]
+            against = dict(zip(others, names if against == "above" else [names[0]] * len(others), strict=False))
+        check_names([*against, *against.values()], names, what="row to compare")
+        self.against = dict(against)
+
+    @property
+    def experiment(self) -> str:
+        return self.entries[0].row.experiment
+
+    @property
+    def profile(self) -> str:
+        return self.entries[0].row.profile
+
+    @cached_property
+    def found(self) -> list[Entry]:
+        """The entries that have a record."""
+        return [e for e in self.entries if e.record]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One line per row, seed, domain and image (see `records.frame`)."""
+        return records.frame(self.entries)
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that every row has."""
+        return min(sum(e.row.name == name for e in self.found) for name in self.rows)
+
+    def of(self, row: str) -> list[Entry]:
+        """The recorded seeds of one row."""
+        return [e for e in self.found if e.row.name == row]
+
+    def scores(self, metric: str = "abs_rel", *, group: str = "test") -> pd.DataFrame:
+        """Mean over images: one line per (row, seed), one column per domain, and for the test domains their `MEAN` first.
+
+        Args:
+            metric: one of `records.METRICS`.
+            group: "test" (with validation as the last column) or "real".
+
+        Empty where nothing is recorded. An image that nothing could be scored on is left out of its mean.
+        """
+        if not self.found:
+            return pd.DataFrame(index=pd.MultiIndex.from_tuples([], names=["row", "seed"]))
+        lines = self.frame[(self.frame.group == "real") == (group == "real")]
+        wide = lines.groupby(["row", "seed", "domain"], sort=False)[metric].mean().unstack("domain")
+        wide = wide[lines.domain.drop_duplicates()]
+        if group == "real":
+            return wide
+        tests = [d for d in wide if d != VALIDATION]
+        wide.insert(0, MEAN, wide[tests].mean(axis=1, skipna=False))
+        return wide
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """The test domains, in the order of the records."""
+        return [d for d in self.scores() if d not in (MEAN, VALIDATION)]
+
+    def value(self, row: str, domain: str = MEAN, metric: str = "abs_rel", *, group: str = "test") -> Estimate:
+        """One cell of a table."""
+        wide = self.scores(metric, group=group)
+        if domain not in wide or row not in wide.index.get_level_values("row"):
+            return Estimate()
+        return estimate(wide.loc[row, domain].dropna())
+
+    def base(self, row: str) -> str:
+        """The row at which the chain of comparisons begins."""
+        while row in self.against:
+            row = self.against[row]
+        return row
+
+    def change(self, row: str, domain: str = MEAN, *, versus: str | None = None) -> Estimate:
+        """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of the base row's mean error.
+
+        Args:
+            row: the row.
+            domain: a test domain, their mean, or validation.
+            versus: another row to compare with.
+        """
+        other, wide = versus or self.against.get(row), self.scores()
+        if other is None or not {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
+            return Estimate()
+        column = wide[domain]
+        difference = (column[row] - column[other]).dropna()  # only seeds that both have
+        return estimate(100 * difference / column[self.base(row)].mean())
+
+    def changes(self, domain: str = MEAN) -> pd.DataFrame:
+        """The differences of `change`, one line per row and seed, for a figure."""
+        wide, lines = self.scores(), []
+        for row, other in self.against.items():
+            if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
+                column = wide[domain]
+                change = 100 * (column[row] - column[other]).dropna() / column[self.base(row)].mean()
+                lines += [{"row": row, "seed": seed, "change": value} for seed, value in change.items()]
+        return pd.DataFrame(lines, columns=["row", "seed", "change"])

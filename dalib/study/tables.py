@@ -1,0 +1,295 @@
+"""What the book shows of the records: tables whose numbers lead to their runs, provenance lines, and sentences chosen by the data."""
+
+from dataclasses import dataclass
+from html import escape
+from math import isnan
+
+import pandas as pd
+
+from dalib import paths
+from dalib.config import RunConfig
+from dalib.data.scenes import TEST_DOMAINS
+from dalib.study.experiments import Experiment
+from dalib.study.records import Entry
+from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
+
+DASH = "–"
+PAPER = {  # row -> (table, row) of data/published_tables.csv
+    "main_table": {
+        "labelled_only": ("9", "L_l"),
+        "naive": ("9", "L_l + L_u"),
+        "perturbed": ("9", "L_l + L_u + S"),
+        "full": ("9", "L_l + L_u + S + L_feat"),
+    },
+    "pseudo_labels": {
+        "many_labelled_only": ("9", "L_l"),
+        "many_naive": ("9", "L_l + L_u"),
+        "many_perturbed": ("9", "L_l + L_u + S"),
+    },
+    "perturbation": {"none": ("9", "L_l + L_u"), "all": ("9", "L_l + L_u + S")},
+    "semantic_alignment": {
+        "none": ("13", "none"),
+        "margin_070": ("12", "alpha=0.70"),
+        "margin_085": ("12", "alpha=0.85"),
+        "margin_none": ("12", "alpha=1.00"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of a page; Jupyter and glue show it as it is."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+    def __add__(self, other: "Html") -> "Html":
+        return Html(self.text + other.text)
+
+
+def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """A number as the book prints it, with a true minus; a dash where there is none."""
+    return DASH if isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def title(domain: str) -> str:
+    """A domain's name in a heading."""
+    return {MEAN: "mean", VALIDATION: "in-domain"}.get(domain, domain.replace("_", " "))
+
+
+def cell(estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str | None = None) -> str:
+    """Mean and interval as HTML, the mean linked to where it comes from."""
+    text = number(estimate.mean, digits, sign=sign)
+    text = f'<a href="{link}">{text}</a>' if link and estimate.count else text
+    if isnan(estimate.half):
+        return text
+    low, high = number(estimate.low, digits, sign=sign), number(estimate.high, digits, sign=sign)
+    return f'{text}<br><span class="interval">{low} to {high}</span>'
+
+
+def html(
+    lines: dict[str, dict], headings: list[str], *, classes: dict | None = None, caption: str = "", name: str = "table"
+) -> Html:
+    """A table of ready HTML cells in the book's style.
+
+    Args:
+        lines: key -> column -> cell, one line each; a column that is a tuple gets a two-storey heading.
+        headings: of the lines, as HTML.
+        classes: column -> CSS class of its cells.
+        caption: a line above the table.
+        name: for the ids of the table's elements.
+    """
+    cells = pd.DataFrame.from_dict(lines, orient="index")
+    if isinstance(cells.columns[0], tuple):
+        cells.columns = pd.MultiIndex.from_tuples(cells.columns)
+    marks = pd.DataFrame({c: (classes or {}).get(c, "") for c in cells}, index=cells.index)
+    styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(marks).set_uuid(name)
+    styler = styler.relabel_index(headings, axis=0)
+    text = (styler.set_caption(caption) if caption else styler).to_html(escape=None, sparse_columns=True)
+    text = text[text.index("<table") :]  # without the empty style sheet
+    return Html(f'<div class="table-scroll">{text}</div>')
+
+
+def record_link(entry: Entry) -> str:
+    """The page of a record, from any page of the book (each lies one folder deep)."""
+    return f"../records/{entry.record['experiment']}/{entry.record['hash']}.html"
+
+
+def row_link(results: Results, row: str) -> str | None:
+    """Where a number of this row leads: to its record, or with several seeds to the list of them (see `record_list`)."""
+    found = results.of(row)
+    if len(found) == 1:
+        return record_link(found[0])
+    return f"../notebooks/{results.experiment}.html#{anchor(results, row)}" if found else None
+
+
+def anchor(results: Results, row: str) -> str:
+    """The id of a row in the list of records."""
+    return f"records-{results.profile}-{row}".replace("_", "-")
+
+
+def heading(results: Results, row: str) -> str:
+    """A row's label, marked where it is stale or missing."""
+    states = {e.status for e in results.entries if e.row.name == row}
+    marks = "".join(f' <span class="stale">{s}</span>' for s in ("stale", "missing") if s in states)
+    return escape(results.rows[row].label) + marks
+
+
+def main_table(results: Results) -> Html:
+    """The table of an experiment: mean over the test domains, change, each domain, in-domain, the paper, the records."""
+    domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
+    theirs = paper(results.experiment)
+    for row in results.rows:
+        link = row_link(results, row)
+        line = {
+            "AbsRel ↓": cell(results.value(row), link=link),
+            "δ₁ ↑": cell(results.value(row, metric="delta1"), link=link),
+            "change, %": cell(results.change(row), 1, sign=True, link=link),
+        }
+        line |= {title(d): cell(results.value(row, d).point, link=link) for d in (*domains, VALIDATION)}
+        if theirs:
+            line["paper: AbsRel"] = number(theirs.get(row, Estimate().mean))
+            line["paper: change, %"] = number(paper_change(results, row), 1, sign=True)
+        seeds = (f'<a href="{record_link(e)}">{e.config.seed}</a>' for e in results.of(row))
+        lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
+    table = html(
+        lines,
+        [heading(results, row) for row in lines],
+        classes={"paper: AbsRel": "paper", "paper: change, %": "paper"} if theirs else None,
+        name=f"{results.experiment}-{results.profile}",
+    )
+    return table + provenance(results) + missing(results)
+
+
+def record_list(results: Results) -> Html:
+    """Every record behind a table: one line each, every number linked to the record's page."""
+    wide, lines, headings = results.scores(), {}, []
+    for row in results.rows:
+        for i, entry in enumerate(results.of(row)):
+            record, link = entry.record, record_link(entry)
+            line = {"seed": str(entry.config.seed)}
+            for domain, value in wide.loc[(row, entry.config.seed)].items():
+                line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
+            commit = record["commit"] + "+" * record["dirty"]
+            for key, fact in (("config", record["hash"]), ("code", record["code_hash"]), ("commit", commit)):
+                line[key] = f"<code>{escape(fact)}</code>"
+            line |= {"minutes": number(record["wall_seconds"] / 60, 1), "made": record["created"][:10]}
+            lines[f"{row} {entry.config.seed}"] = line
+            headings.append(f'<span id="{anchor(results, row)}"></span>' * (i == 0) + heading(results, row))
+    name = f"records-{results.experiment}-{results.profile}"
+    return html(lines, headings, name=name) if lines else missing(results)
+
+
+def provenance(results: Results) -> Html:
+    """The line under a table: how many seeds, which code, which machine, when, and what the intervals are."""
+    found = [e.record for e in results.found]
+    if not found:
+        return Html("")
+
+    def distinct(key) -> str:
+        return ", ".join(dict.fromkeys(escape(str(key(r))) for r in found))
+
+    counts = sorted({len(results.of(row)) for row in results.rows})
+    stale = sum(e.status == "stale" for e in results.found)
+    state = f'<span class="stale">STALE: {stale} of {len(found)} runs come from older code</span>' if stale else "fresh"
+    days = sorted(r["created"][:10] for r in found)
+    threads = f"{distinct(lambda r: r['threads'])} thread(s), {distinct(lambda r: r['processes'])} process(es) each"
+    parts = [
+        f"{escape(results.experiment)}, profile {escape(results.profile)}",
+        " to ".join(str(c) for c in dict.fromkeys((counts[0], counts[-1]))) + " seed(s) per row",
+        f"code <code>{distinct(lambda r: r['code_hash'])}</code> ({state})",
+        f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
+        f"{distinct(lambda r: r['device'])}, {threads}",
+        " to ".join(dict.fromkeys((days[0], days[-1]))),
+        "intervals: 95 %, Student's t over seeds; changes paired by seed, in % of the error of the first row compared",
+    ]
+    return Html(f'<p class="provenance">{" · ".join(parts)}</p>')
+
+
+def missing(results: Results) -> Html:
+    """What is not recorded, and how to run it; nothing where all is there."""
+    lacking = len(results.entries) - len(results.found)
+    if not lacking:
+        return Html("")
+    command = f"python -m dalib run {results.experiment} --profile {results.profile}"
+    text = (
+        f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: <code>{escape(command)}</code>."
+    )
+    return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
+
+
+def paper(experiment: str) -> dict[str, float]:
+    """The paper's mean AbsRel over its six test sets, row by row; empty for a question it did not ask."""
+    published = pd.read_csv(paths.published_tables(), dtype={"table": str})
+    published = published[(published.metric == "abs_rel") & (published.dataset != MEAN)]
+    means = published.groupby(["table", "row"])["value"].mean()
+    return {row: float(means[key]) for row, key in PAPER.get(experiment, {}).items() if key in means.index}
+
+
+def paper_change(results: Results, row: str) -> float:
+    """The paper's change from the row that this one is compared with, in percent of the base row."""
+    theirs, other = paper(results.experiment), results.against.get(row)
+    if not {row, other, results.base(row)} <= theirs.keys():
+        return Estimate().mean
+    return 100 * (theirs[row] - theirs[other]) / theirs[results.base(row)]
+
+
+def side_by_side(yours: Results, recorded: Results) -> Html:
+    """Your run, the recorded run and the paper: the level of each row, and its change."""
+    theirs, lines = paper(recorded.experiment), {}
+    for row in recorded.rows:
+        line = {}
+        for name, r in (("your run", yours), ("the recorded run", recorded)):
+            link = row_link(r, row) if row in r.rows else None
+            line[name, "AbsRel"] = cell(r.value(row), link=link)
+            line[name, "change, %"] = cell(r.change(row), 1, sign=True, link=link)
+        line["the paper", "AbsRel"] = number(theirs.get(row, Estimate().mean))
+        line["the paper", "change, %"] = number(paper_change(recorded, row), 1, sign=True)
+        lines[row] = line
+    marks = {c: "paper" for c in line if c[0] == "the paper"}
+    note = "; ".join(
+        f"{who}: profile {escape(r.profile)}, {r.seeds} seed(s)"
+        for who, r in (("your run", yours), ("the recorded run", recorded))
+    )
+    table = html(lines, [heading(recorded, row) for row in lines], classes=marks, name=f"beside-{recorded.experiment}")
+    return table + Html(
+        f'<p class="provenance">{note}. Levels differ between the three for many reasons; compare the directions.</p>'
+    )
+
+
+def plan(experiment: Experiment) -> Html:
+    """The rows as they were written down: what each one is compared with nothing but its settings."""
+    plain, lines = RunConfig().to_dict(), {}
+    for row in experiment.rows:
+        settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
+        text = ", ".join(f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in settings.items())
+        lines[row.name] = {"row": f"<code>{row.name}</code>", "differs from the defaults in": escape(text) or DASH}
+    c = experiment.rows[0].configs[0]
+    scale = (
+        f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled images, "
+        f"{c.height} x {c.width} pixels, {c.test_images} images per test domain"
+    )
+    table = html(lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}")
+    return table + Html(f'<p class="provenance">Profile {escape(experiment.profile)}: {scale}.</p>')
+
+
+def readme_table(entries: list[Entry]) -> str:
+    """The table as Markdown for the README, every mean linked to its records."""
+    results = Results(entries)
+    theirs = paper(results.experiment)
+    lines = [
+        "| | AbsRel ↓ | 95 % interval | change | 95 % interval | δ₁ ↑ | paper | records |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, spec in results.rows.items():
+        value, change = results.value(row), results.change(row)
+        stale = " (stale)" if any(e.status == "stale" for e in results.of(row)) else ""
+        links = " ".join(
+            f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)" for e in results.of(row)
+        )
+        cells = [
+            spec.label + stale,
+            number(value.mean),
+            _range(value, 3),
+            _percent(change.mean),
+            _range(change, 1, sign=True),
+        ]
+        cells += [
+            number(results.value(row, metric="delta1").mean),
+            number(theirs.get(row, Estimate().mean)),
+            links or DASH,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(estimate: Estimate, digits: int, *, sign: bool = False) -> str:
+    if isnan(estimate.half):
+        return DASH
+    return f"{number(estimate.low, digits, sign=sign)} to {number(estimate.high, digits, sign=sign)}"
+
+
+def _percent(value: float) -> str:
+    return DASH if isnan(value) else f"{number(value, 1, sign=True)} %"

@@ -1,0 +1,149 @@
+"""Teacher to stored pseudo labels: one pass over the clean unlabelled images, shards with checksums, one manifest."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dalib.data.mixture import fetch, pool_crop
+from dalib.data.schema import Source
+from dalib.errors import DataError
+from dalib.models import DepthAnything
+
+SHARD = 1024  # images per file
+MANIFEST = "manifest.json"
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def label(
+    model: DepthAnything,
+    source: Source,
+    *,
+    out: Path,
+    teacher: str,
+    height: int,
+    width: int,
+    batch: int = 32,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Write the teacher's disparity of every image of `source` to `out`, each map scaled to 0..1 and kept in float16.
+
+    Args:
+        model: the teacher.
+        source: unlabelled images; they are not perturbed.
+        out: folder of the shards. Shards that are already whole are kept, so a killed pass goes on where it stopped.
+        teacher: hash of the teacher's weights, for the manifest.
+        height, width: size of the images that the student will see.
+        rank, world: this process and how many there are; each writes every `world`-th shard. Call `finish` when all are done.
+    """
+    model.eval()
+    out.mkdir(parents=True, exist_ok=True)
+    for start in range(rank * SHARD, len(source), world * SHARD):
+        stop = min(start + SHARD, len(source))
+        path = out / f"{start:09d}.safetensors"
+        if path.exists() and _rows(path) == (stop - start, height, width):
+            continue
+        maps = torch.empty(stop - start, height, width, dtype=torch.float16)
+        for i in range(start, stop, batch):
+            indices = np.arange(i, min(i + batch, stop))
+            images = fetch(source, indices, height=height, width=width, crop=pool_crop(indices))["image"]
+            maps[i - start : i - start + len(indices)] = unit_range(model.predict(images)).half().cpu()
+        partial = path.with_suffix(f".partial{rank}")
+        save_file({"disparity": maps}, partial, metadata={"teacher": teacher})
+        os.replace(partial, path)
+
+
+def unit_range(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Each map to 0..1 by its own extremes (section 3.1); a constant map to 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def finish(out: Path, *, teacher: str, source: Source, height: int, width: int) -> None:
+    """Write the manifest: who made the labels, of what, how many, and each shard's checksum. Only now do they count as whole."""
+    shards = [
+        {"file": f"{start:09d}.safetensors", "first": start, "sha256": sha256(out / f"{start:09d}.safetensors")}
+        for start in range(0, len(source), SHARD)
+    ]
+    manifest = {
+        "teacher": teacher,
+        "data": source.fingerprint,
+        "count": len(source),
+        "height": height,
+        "width": width,
+        "per_shard": SHARD,
+        "shards": shards,
+    }
+    partial = out / (MANIFEST + ".partial")
+    partial.write_text(json.dumps(manifest, indent=1))
+    os.replace(partial, out / MANIFEST)
+
+
+def _rows(path: Path) -> tuple[int, ...] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice("disparity").get_shape())
+    except (SafetensorError, OSError):
+        return None
+
+
+class PseudoLabels:
+    """Stored pseudo labels, read by index.
+
+    Args:
+        path: folder that `label` and `finish` wrote.
+        teacher, source: what the labels must come from; a mismatch is a `DataError`.
+
+    A shard's checksum is compared when the shard is first read. Memory-mapped: only the rows asked for are read.
+    """
+
+    def __init__(self, path: Path, *, teacher: str | None = None, source: Source | None = None):
+        self.path = path
+        try:
+            self.manifest = json.loads((path / MANIFEST).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(
+                f"{path / MANIFEST}: no readable manifest ({error}); delete {path} and label again"
+            ) from error
+        expected = {"teacher": teacher, "data": source.fingerprint if source is not None else None}
+        for key, value in expected.items():
+            if value is not None and self.manifest.get(key) != value:
+                raise DataError(
+                    f"{path / MANIFEST}: made from {key} {self.manifest.get(key)}, not {value}; delete {path} and label again"
+                )
+        self._open: dict[int, object] = {}
+
+    def __len__(self) -> int:
+        return self.manifest["count"]
+
+    def get_batch(self, indices: np.ndarray) -> Float[Tensor, "b h w"]:
+        """Disparity in 0..1 (float32) of the images with these indices."""
+        shard, row = np.divmod(np.asarray(indices), self.manifest["per_shard"])
+        return torch.stack([self._shard(int(s))[int(r)] for s, r in zip(shard, row, strict=True)]).float()
+
+    def _shard(self, k: int):
+        if k not in self._open:
+            entry = self.manifest["shards"][k]
+            path = self.path / entry["file"]
+            if not path.exists() or sha256(path) != entry["sha256"]:
+                raise DataError(
+                    f"{path}: pseudo-label shard is missing or damaged (checksum differs); delete {self.path} and label again"
+                )
+            self._open[k] = safe_open(path, framework="pt").__enter__().get_slice("disparity")
+        return self._open[k]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_open": {}}  # a loader process opens its own files

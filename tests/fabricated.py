@@ -1,0 +1,70 @@
+"""Made-up records with known means, written under a temporary root: for tests of what is made of records, never for the book."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from dalib import provenance
+from dalib.study import records
+from dalib.study.experiments import expand
+
+REPO = Path(__file__).resolve().parent.parent
+DOMAINS = ("night_street", "fog_nature", "warm_tabletop", "noisy_warehouse", "drawn_room", "floating", "validation")
+REAL = {"motorcycle": "table", "sunrgbd": "tune", "tum": "tune", "nuscenes": "tune", "nyuv2": "table", "kitti": "table"}
+
+
+def root(folder: Path) -> Path:
+    """A checkout's data files without its records."""
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(REPO / "experiments.yaml", folder)
+    shutil.copy(REPO / "data" / "published_tables.csv", folder / "data")
+    return folder
+
+
+def record(row, config, *, level: float, images: int = 4, code_hash: str | None = None) -> dict:
+    """A record whose AbsRel is `level` on average over each domain, exactly."""
+    spread = np.linspace(-0.02, 0.02, images)
+
+    def metrics(at: float) -> dict:
+        values = {"abs_rel": at + spread, "delta1": 1 - 1.5 * at - spread, "delta2": 1 - at - spread}
+        values |= {"delta3": 1 - at / 2 - spread, "rmse": 10 * at + spread}
+        return {k: np.round(v, 6).tolist() for k, v in values.items()}
+
+    scores = {"images": {d: metrics(level + 0.03 * (k - 2.5) * (k < 6)) for k, d in enumerate(DOMAINS)}}
+    scores["real"] = {
+        d: {"half": h, "names": [str(i) for i in range(images)], **metrics(level + 0.02)} for d, h in REAL.items()
+    }
+    training = {"processes": 1, "threads": 1, "wall_seconds": 90.0, "peak_memory_mb": 1500}
+    made = records.make(row, config, training=training, scores=scores)
+    return made | {
+        "code_hash": code_hash or provenance.code_hash(),
+        "created": "2026-01-02T03:04:05Z",
+        "commit": "0123456789ab",
+        "dirty": False,
+    }
+
+
+def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", **options) -> list[records.Entry]:
+    """Records of an experiment with the given AbsRel of each row and seed; returns its entries."""
+    experiment = expand(name, profile=profile, seeds=max(len(v) for v in levels.values()))
+    for row, values in levels.items():
+        for config, level in zip(experiment[row].configs, values, strict=False):
+            records.write(record(experiment[row], config, level=level, **options), committed=experiment.committed)
+    return records.entries(experiment)
+
+
+def write_floors() -> Path:
+    """A record of the floors: a constant at 0.35, a ramp at 0.30, everywhere."""
+    from dalib.study import real
+
+    def scores(level: float) -> dict:
+        return {d: {"half": h, "names": ["0"], "abs_rel": [level], "delta1": [1 - level]} for d, h in REAL.items()}
+
+    floors = {"constant": scores(0.35), "vertical ramp": scores(0.30)}
+    path = real.floors_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"schema": 1, "code_hash": real.scoring_hash(), "created": "2026-01-02T03:04:05Z"}
+    path.write_text(json.dumps({**facts, "floors": floors}))
+    return path

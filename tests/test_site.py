@@ -1,0 +1,153 @@
+"""The built site, read as a reader does: from the disk, in Chromium, without a network.
+
+Skips where `_build/html` (or the folder in DALIB_SITE) has not been built, and the browser part where there is no Chromium.
+DALIB_SCREENSHOTS names a folder for pictures of every page: wide and light, narrow and dark.
+"""
+
+import os
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from dalib import paths
+
+SITE = Path(os.environ.get("DALIB_SITE", paths.root() / "_build" / "html"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason=f"{SITE} is not built: run `make book`"),
+]
+
+
+def pages() -> list[Path]:
+    """Every page that is written for reading; of the many record pages, the first of each experiment."""
+    found = sorted(
+        p for p in SITE.rglob("*.html") if not {"_static", "_modules", "records"} & set(p.relative_to(SITE).parts)
+    )
+    return found + [
+        next(iter(sorted(d.glob("*.html")))) for d in sorted(SITE.glob("records/*")) if any(d.glob("*.html"))
+    ]
+
+
+class Links(HTMLParser):
+    """Collects a page's ids, where it leads, and what it loads."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.leads, self.loads = set(), set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs.get("id"), attrs.get("name")}
+        if tag == "a" and attrs.get("href"):
+            self.leads.add(attrs["href"])
+        elif tag == "link" and attrs.get("rel") in ("stylesheet", "preload", "icon", "shortcut icon"):
+            self.loads.add(attrs["href"])
+        elif attrs.get("src"):
+            self.loads.add(attrs["src"])
+
+
+@pytest.fixture(scope="module")
+def parsed() -> dict[Path, Links]:
+    return {p.resolve(): Links(p.read_text(encoding="utf8")) for p in SITE.rglob("*.html") if "_static" not in p.parts}
+
+
+def test_every_local_link_leads_somewhere(parsed):
+    broken = []
+    for page, links in parsed.items():
+        for link in links.leads | links.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            if not target.is_file():
+                broken.append(f"{page.relative_to(SITE.resolve())}: {link}")
+            elif parts.fragment and target in parsed and unquote(parts.fragment) not in parsed[target].ids:
+                broken.append(f"{page.relative_to(SITE.resolve())}: {link} (no such place)")
+    assert not broken, "\n".join(sorted(broken))
+
+
+def test_nothing_is_loaded_from_elsewhere(parsed):
+    foreign = {
+        f"{p.name}: {s}"
+        for p, links in parsed.items()
+        for s in links.loads
+        if urlsplit(s).scheme in ("http", "https") or s[:2] == "//"
+    }
+    assert not foreign, "\n".join(sorted(foreign))
+
+
+def test_a_number_of_the_main_table_leads_to_its_record(parsed):
+    links = parsed[(SITE / "notebooks" / "main_table.html").resolve()].leads
+    assert any(link.startswith("../records/") for link in links)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def watched(browser):
+    """A browser tab without a network, and the list of everything that goes wrong in it."""
+    page, trouble = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort())
+    page.on("requestfailed", lambda r: trouble.append(f"request failed: {r.url}"))
+    page.on("console", lambda m: m.type == "error" and trouble.append(f"console: {m.text}"))
+    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
+    return page, trouble
+
+
+@pytest.fixture
+def tab(watched):
+    watched[1].clear()
+    return watched
+
+
+TYPESET = (
+    "window.MathJax?.startup?.promise ? MathJax.startup.promise.then(() => true) : !document.querySelector('.math')"
+)
+UNSET = """() => [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length
+  + document.querySelectorAll('mjx-merror, [data-mjx-error]').length"""
+SCROLLS = ".table-scroll, .pst-scrollable-table-container, .output, .cell_output, pre, mjx-container, dt, svg, [hidden]"
+WIDER = f"""() => [...document.querySelectorAll('article *')].filter(e => !e.closest('{SCROLLS}')
+  && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '.' + e.className).slice(0, 3)"""
+
+
+@pytest.mark.parametrize("path", pages() if SITE.is_dir() else [], ids=lambda p: str(p.relative_to(SITE)))
+def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
+    page, trouble = tab
+    shots = Path(os.environ["DALIB_SCREENSHOTS"]) if "DALIB_SCREENSHOTS" in os.environ else None
+    name = "-".join(path.relative_to(SITE).with_suffix("").parts)
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(path.as_uri(), wait_until="load")
+        page.wait_for_function(TYPESET, timeout=20_000)
+        if path.parent != SITE:
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            assert page.evaluate(UNSET) == 0, "a formula was not typeset"
+            assert not page.evaluate(WIDER), f"wider than the {scheme} page of {width} pixels"
+        if shots:
+            page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
+    assert not trouble, "\n".join(trouble)
+
+
+def test_search_works_offline(tab):
+    page, trouble = tab
+    page.goto((SITE / "search.html").as_uri() + "?q=median")
+    page.wait_for_selector("ul.search li", timeout=20_000)
+    assert not trouble, "\n".join(trouble)
