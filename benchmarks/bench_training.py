@@ -18,7 +18,11 @@ from dalib.training.train import _frozen, step_losses
 
 torch.set_num_threads(1)
 config = RunConfig(
-    pseudo_labels=True, perturb=("colour", "blur", "cutmix"), align="unlabelled", labelled_images=256, unlabelled_images=512
+    pseudo_labels=True,
+    perturb=("colour", "blur", "cutmix"),
+    align="unlabelled",
+    labelled_images=256,
+    unlabelled_images=512,
 )
 size = {"height": config.height, "width": config.width}
 labelled = Concat(open_source("scenes:labelled", count=config.labelled_images, **size))
@@ -31,7 +35,10 @@ with tempfile.TemporaryDirectory() as folder:
     teacher = build(config.encoder, seed=1).to(memory_format=torch.channels_last).eval()
     count = len(unlabelled)
     batches = [np.arange(i, i + 32) for i in range(0, count, 32)]
-    ready = [teacher.normalise(unlabelled.get_batch(b)["image"]).contiguous(memory_format=torch.channels_last) for b in batches]
+    ready = [
+        teacher.normalise(unlabelled.get_batch(b)["image"]).contiguous(memory_format=torch.channels_last)
+        for b in batches
+    ]
 
     def bare_forward():
         with torch.inference_mode():

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import platform
 import subprocess
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,15 +26,22 @@ PACKAGES = (
 
 
 def code_hash(files: tuple[Path, ...] | None = None) -> str:
-    """Twelve hex digits over the syntax trees of the library's scientific part, docstrings and formatting left out."""
+    """Twelve hex digits over the syntax trees of the library's scientific part, docstrings and formatting left out.
+
+    Of the library's own files as they were at the first call: an edit changes nothing in a process that has them loaded.
+    """
     if files is None:
-        package = Path(__file__).parent
-        found = (package / name for name in SCIENCE)
-        files = tuple(sorted(f for p in found for f in (p.rglob("*.py") if p.is_dir() else [p])))
+        return _own_hash()
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + repr(_shape(ast.parse(file.read_text(encoding="utf-8")))).encode())
     return digest.hexdigest()[:12]
+
+
+@cache
+def _own_hash() -> str:
+    found = (Path(__file__).parent / name for name in SCIENCE)
+    return code_hash(tuple(sorted(f for p in found for f in (p.rglob("*.py") if p.is_dir() else [p]))))
 
 
 def _shape(node):

@@ -65,6 +65,6 @@ def write_floors() -> Path:
     floors = {"constant": scores(0.35), "vertical ramp": scores(0.30)}
     path = real.floors_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"schema": 1, "code_hash": real.scoring_hash(), "created": "2026-01-02T03:04:05Z"}
+    facts = {"schema": 1, "code_hash": provenance.code_hash()}
     path.write_text(json.dumps({**facts, "floors": floors}))
     return path

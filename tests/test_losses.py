@@ -440,7 +440,11 @@ def test_peer_bug_trimmed_loss_trims_a_tuple():
     """Several copies slice the (values, indices) pair of a sort, so that nothing is trimmed and one outlier is lost in the
     noise. Our loss does not trim at all: every valid pixel counts, and each error enters with the same weight.
     """
-    pred, target, valid = torch.zeros(1, 1, 5), torch.tensor([[[-2.0, -1, 0, 1, 2]]]), torch.ones(1, 1, 5, dtype=torch.bool)
+    pred, target, valid = (
+        torch.zeros(1, 1, 5),
+        torch.tensor([[[-2.0, -1, 0, 1, 2]]]),
+        torch.ones(1, 1, 5, dtype=torch.bool),
+    )
     pred = target + torch.tensor([[[0.0, 0, 0, 0, 30]]])  # shift 0, scale 7.2 against 1.2
     errors = [abs(p / 7.2 - t / 1.2) for p, t in zip([-2, -1, 0, 1, 32], [-2, -1, 0, 1, 2], strict=True)]
     assert affine_invariant(pred, target, valid).item() == pytest.approx(sum(errors) / 5)

@@ -79,7 +79,9 @@ def test_mix_is_splitmix64():
 def test_mix_works_element_by_element():
     words = np.arange(5)
     assert mix(3, words).tolist() == [int(mix(3, words[i : i + 1])[0]) for i in range(5)]
-    assert len(set(mix(words, 3).tolist()) | set(mix(3, words).tolist())) == 9  # the order of the words counts; (3, 3) is shared
+    assert (
+        len(set(mix(words, 3).tolist()) | set(mix(3, words).tolist())) == 9
+    )  # the order of the words counts; (3, 3) is shared
 
 
 def test_uniform_is_uniform():
@@ -115,7 +117,9 @@ def test_epochs_and_keys_differ():
 
 def test_shuffling_is_random_access():
     whole = shuffled(np.arange(400), 77, key=1)
-    assert [int(shuffled(np.array([p]), 77, key=1)[0]) for p in (0, 5, 76, 77, 399)] == whole[[0, 5, 76, 77, 399]].tolist()
+    assert [int(shuffled(np.array([p]), 77, key=1)[0]) for p in (0, 5, 76, 77, 399)] == whole[
+        [0, 5, 76, 77, 399]
+    ].tolist()
 
 
 # batches
@@ -125,7 +129,11 @@ def test_one_labelled_to_two_unlabelled():
     batch = mixture()[0]
     assert batch["image"].shape == (4, 3, 64, 96)
     assert batch["pool_image"].shape == (8, 3, 64, 96)
-    assert (batch["image"].dtype, batch["disparity"].dtype, batch["valid"].dtype) == (torch.uint8, torch.float32, torch.bool)
+    assert (batch["image"].dtype, batch["disparity"].dtype, batch["valid"].dtype) == (
+        torch.uint8,
+        torch.float32,
+        torch.bool,
+    )
     assert len(mixture(unlabelled_ratio=5)[0]["pool_image"]) == 20
 
 
@@ -200,7 +208,9 @@ def test_flips_are_consistent():
 
 def test_flips_differ_between_epochs():
     batches = mixture(labelled=4)
-    flipped = {tuple((b["image"][:, 1, 0, 0] > 0)[b["index"].argsort()].tolist()) for b in map(batches.__getitem__, range(12))}
+    flipped = {
+        tuple((b["image"][:, 1, 0, 0] > 0)[b["index"].argsort()].tolist()) for b in map(batches.__getitem__, range(12))
+    }
     assert len(flipped) > 3
 
 
@@ -220,7 +230,11 @@ def test_pseudo_labels_that_are_not_finite_are_not_valid():
     ("world", "changes", "message"),
     [
         (3, {}, "batch: 4 images cannot be shared evenly by 3"),
-        (4, {"unlabelled_ratio": 1, "perturb": ("cutmix",)}, "unlabelled_ratio: 4 images .* by 4 processes in CutMix pairs"),
+        (
+            4,
+            {"unlabelled_ratio": 1, "perturb": ("cutmix",)},
+            "unlabelled_ratio: 4 images .* by 4 processes in CutMix pairs",
+        ),
     ],
 )
 def test_batches_that_cannot_be_shared(world, changes, message):
@@ -229,7 +243,7 @@ def test_batches_that_cannot_be_shared(world, changes, message):
 
 
 def test_labelled_photographs_without_ground_truth():
-    with pytest.raises(DataError, match="labelled: no ground truth in.*smooth"):
+    with pytest.raises(DataError, match=r"labelled: no ground truth in.*smooth"):
         Mixture(config=config(), labelled=Smooth(labelled=False))[0]
 
 
@@ -277,7 +291,10 @@ def test_fetch_takes_whole_batches_where_the_size_fits():
         height, width = 64, 96
 
         def get_batch(self, indices):
-            return {"image": torch.full((len(indices), 3, 64, 96), 7, dtype=torch.uint8), "domain": ["b"] * len(indices)}
+            return {
+                "image": torch.full((len(indices), 3, 64, 96), 7, dtype=torch.uint8),
+                "domain": ["b"] * len(indices),
+            }
 
     for source in (Batched(5), Concat(Batched(5))):
         assert fetch(source, np.array([1, 2]), **SIZE)["image"].unique().tolist() == [7]
@@ -298,7 +315,10 @@ def test_pool_crops_belong_to_the_index():
     assert crops.shape == (500, 2)
     assert abs(np.corrcoef(crops.T)[0, 1]) < 0.15
     wide = Mixture(
-        config=config(pseudo_labels=True), labelled=Numbered(5), unlabelled=Numbered(4, height=64, width=200), pseudo=Labels()
+        config=config(pseudo_labels=True),
+        labelled=Numbered(5),
+        unlabelled=Numbered(4, height=64, width=200),
+        pseudo=Labels(),
     )
     lefts = {}
     for step in range(6):

@@ -45,7 +45,9 @@ def test_another_key_draws_something_else():
     assert not torch.equal(one.colour, other.colour)
     assert not torch.equal(one.sigma, other.sigma)
     assert not torch.equal(one.box, other.box)
-    assert len({tuple(c.flatten().tolist()) for c in one.colour}) > 10  # nor do the images of a batch share their numbers
+    assert (
+        len({tuple(c.flatten().tolist()) for c in one.colour}) > 10
+    )  # nor do the images of a batch share their numbers
 
 
 @settings(max_examples=20, deadline=None)
@@ -85,7 +87,11 @@ class Script(np.random.Generator):
 
     def __init__(self, *, jitter, grey, uniforms, order):
         super().__init__(np.random.PCG64(0))
-        self.randoms, self.uniforms, self.order = [0.0 if jitter else 0.999, 0.0 if grey else 0.999], list(uniforms), order
+        self.randoms, self.uniforms, self.order = (
+            [0.0 if jitter else 0.999, 0.0 if grey else 0.999],
+            list(uniforms),
+            order,
+        )
 
     def random(self):
         return self.randoms.pop(0)
@@ -123,7 +129,11 @@ def stepwise(image, *, brightness, contrast, saturation, angle, order, grey):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.floats(-1, 1), min_size=4, max_size=4), st.permutations(range(4)), st.booleans(), st.booleans(), st.integers(0, 99)
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+    st.permutations(range(4)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
 )
 def test_colour_step_by_step(uniforms, order, jitter, grey, seed):
     """One linear map of pixel and mean does what the four steps do one after the other."""
@@ -199,7 +209,9 @@ def test_blur_against_scipy(sigma):
     images = pictures(2)
     got = gaussian_blur(images, torch.tensor([sigma, 0.0]))
     radius = max(1, math.ceil(3 * sigma))
-    expected = ndimage.gaussian_filter(images[0].double().numpy(), (0, sigma, sigma), mode="mirror", radius=(0, radius, radius))
+    expected = ndimage.gaussian_filter(
+        images[0].double().numpy(), (0, sigma, sigma), mode="mirror", radius=(0, radius, radius)
+    )
     assert_allclose(got[0], expected, atol=2e-6)
     assert torch.equal(got[1], images[1])  # sigma 0: as it was
 
@@ -287,7 +299,7 @@ def test_peer_bug_cutmix_with_a_fixed_box():
 
 def test_partner_by_hand():
     assert partner(6).tolist() == [1, 0, 3, 2, 5, 4]
-    with pytest.raises(ConfigError, match="even number.*not 5"):
+    with pytest.raises(ConfigError, match=r"even number.*not 5"):
         partner(5)
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dalib.data import cache, scenes
-from dalib.data.landscapes import KINDS
-from dalib.data.primitives import CLASSES, Builder, Material, rotation
-from dalib.data.render import cast, pixel_rays
-from dalib.data.scenes import SPLITS, STYLES, TEST_DOMAINS, TUNE_DOMAINS, Scenes, Split, describe, render
-from dalib.data.textures import PATTERNS, atlas, lookup
+from dalib.data.scenes import SPLITS, STYLES, TEST_DOMAINS, TUNE_DOMAINS, Scenes, Split, cache, describe, render
+from dalib.data.scenes.landscapes import KINDS
+from dalib.data.scenes.primitives import CLASSES, Builder, Material, rotation
+from dalib.data.scenes.raycast import cast, pixel_rays
+from dalib.data.scenes.textures import PATTERNS, atlas, lookup
 from dalib.errors import ConfigError, DataError
 
 GREY = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), PATTERNS["plain"])
@@ -209,9 +208,10 @@ def test_mipmaps_average_and_lookups_interpolate():
     assert texels.min() >= 0
     assert texels.max() <= 1.3
     checker = torch.tensor([PATTERNS["checker"]], dtype=torch.int32)
-    at = lambda u, footprint: lookup(
-        checker, torch.tensor([u]), torch.tensor([0.125]), torch.tensor([footprint])
-    ).item()  # noqa: E731
+
+    def at(u: float, footprint: float) -> float:
+        return lookup(checker, torch.tensor([u]), torch.tensor([0.125]), torch.tensor([footprint])).item()
+
     assert (at(0.125, 0.001), at(0.375, 0.001)) == (0.0, 1.0)
     assert at(0.25, 0.001) == pytest.approx(0.5, abs=0.02)
     assert at(0.125, 1.0) == pytest.approx(0.5)
@@ -231,15 +231,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-SMALL = {"split": "unlabelled", "count": 100, "height": 16, "width": 24}
+SMALL = {"split": "unlabelled", "count": 96, "height": 16, "width": 24}
 
 
 def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
     source = cache.materialise(**SMALL, workers=2)
-    assert len(source) == 100
+    assert len(source) == 96
     assert source.fingerprint == Scenes(**SMALL).fingerprint
     fresh = Scenes(**SMALL)
-    for indices in ([99, 0, 41], [7]):
+    for indices in ([95, 0, 41], [7]):
         one, other = source.get_batch(indices), fresh.get_batch(indices)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[k], other[k]) for k in one if k != "domain")
@@ -250,7 +250,7 @@ def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
 
 def test_cache_is_found_again_and_made_again_when_damaged(folder, caplog, monkeypatch):
     source = cache.materialise(**SMALL, workers=1)
-    batch, path = source.get_batch(range(100)), source.folder
+    batch, path = source.get_batch(range(96)), source.folder
     with monkeypatch.context() as patch:
         patch.setattr(cache, "_write", lambda *_: pytest.fail("rendered twice"))
         cache.materialise(**SMALL)
@@ -264,7 +264,7 @@ def test_cache_is_found_again_and_made_again_when_damaged(folder, caplog, monkey
         again = cache.materialise(**SMALL, workers=1)
         assert file.name in caplog.text
         assert "Rendering it again" in caplog.text
-        assert torch.equal(again.get_batch(range(100))["image"], batch["image"])
+        assert torch.equal(again.get_batch(range(96))["image"], batch["image"])
     (path / "dalib.json").write_text("{")
     cache.materialise(**SMALL, workers=1)
     assert "dalib.json" in caplog.text
@@ -293,4 +293,3 @@ def test_random_stream_is_stable():
         np.random.SeedSequence([101, 0]).generate_state(2).tolist()
         == np.random.SeedSequence([101, 0]).generate_state(2).tolist()
     )
-    assert scenes.code_hash() == scenes.code_hash()

@@ -132,22 +132,25 @@ def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
     page, trouble = tab
     shots = Path(os.environ["DALIB_SCREENSHOTS"]) if "DALIB_SCREENSHOTS" in os.environ else None
     name = "-".join(path.relative_to(SITE).with_suffix("").parts)
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(path.as_uri(), wait_until="load")
+    page.wait_for_function(TYPESET, timeout=60_000)
     for scheme, width in (("light", 1280), ("dark", 390)):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
-        page.goto(path.as_uri(), wait_until="load")
-        page.wait_for_function(TYPESET, timeout=20_000)
+        page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')", timeout=60_000)
         if path.parent != SITE:
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             assert page.evaluate(UNSET) == 0, "a formula was not typeset"
             assert not page.evaluate(WIDER), f"wider than the {scheme} page of {width} pixels"
         if shots:
-            page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
+            page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True, animations="disabled")
     assert not trouble, "\n".join(trouble)
 
 
 def test_search_works_offline(tab):
     page, trouble = tab
     page.goto((SITE / "search.html").as_uri() + "?q=median")
-    page.wait_for_selector("ul.search li", timeout=20_000)
+    page.wait_for_selector("ul.search li", timeout=60_000)
     assert not trouble, "\n".join(trouble)

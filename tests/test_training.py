@@ -56,14 +56,14 @@ def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-class Interrupted(Exception):
+class Interruption(Exception):  # noqa: N818  (no error: a test's kill)
     pass
 
 
 def interrupt_at(step):
     def report(line):
         if line.startswith(f"step {step}/"):
-            raise Interrupted
+            raise Interruption
 
     return report
 
@@ -111,7 +111,7 @@ def test_killed_run_ends_with_the_same_bits(tmp_path, tiny_student, pool, labels
 @pytest.mark.parametrize("step", [1, 2, 3, 6])
 def test_interrupted_at_any_step(step, tmp_path, tiny):
     whole = run(tiny, tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(tiny, tmp_path / "cut", report=interrupt_at(step))
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "lo')  # half a line, as a kill may leave it
@@ -131,7 +131,7 @@ def test_only_the_config_decides(tmp_path, tiny_student, pool, labels):
 
 
 def test_a_checkpoint_of_other_code_is_not_continued(tmp_path, tiny):
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(tiny, tmp_path, report=interrupt_at(5), stamp="old")
     seen = []
     run(tiny, tmp_path, report=seen.append, stamp="new")
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path, tiny):
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign"])
 def test_a_damaged_checkpoint_is_named(damage, tmp_path, tiny):
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         run(tiny, tmp_path, report=interrupt_at(3))
     path = tmp_path / "checkpoint" / "state.pt"
     if damage == "truncated":
@@ -416,7 +416,7 @@ def test_a_student_trains_its_teacher_once(tiny_student, launched, runs):
 
 def test_an_interrupted_launch_goes_on(tiny, launched):
     seen = []
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(5))
     launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 5/6")
@@ -424,7 +424,7 @@ def test_an_interrupted_launch_goes_on(tiny, launched):
 
 def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monkeypatch):
     seen = []
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(5))
     monkeypatch.setattr(launch, "code_hash", lambda: "0ther")
     launch.ensure_weights(tiny, report=seen.append)

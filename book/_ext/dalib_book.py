@@ -6,6 +6,7 @@ tables link there as `../records/<experiment>/<hash>.html`, since every page of 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from html import escape
@@ -33,7 +34,13 @@ def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
     """An HTML table of already escaped cells; the first cell of a row is its heading."""
     thead = "<thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead>" if head else ""
     body = "".join(f"<tr><th>{r[0]}</th>" + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>" for r in rows)
-    return f'<div class="table-scroll"><table class="dataframe record">{thead}<tbody>{body}</tbody></table></div>'
+    kind = "record" if head else "record facts"
+    return f'<div class="table-scroll"><table class="dataframe {kind}">{thead}<tbody>{body}</tbody></table></div>'
+
+
+def plain(value: object) -> str:
+    """A value of a record as escaped text."""
+    return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -63,8 +70,8 @@ def record_body(record: dict, stem: str) -> str:
     """The page of one record: where it comes from, what it scored, its whole configuration."""
     mark = "" if record.get("code_hash") == provenance.code_hash() else ' <span class="stale">stale</span>'
     shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "versions", "summary"}}
-    facts = [(escape(k), escape(str(v)) + mark * (k == "code_hash")) for k, v in shown.items()]
-    settings = [(escape(k), escape(str(v))) for k, v in flat(record.get("config", {}))]
+    facts = [(escape(k), plain(v) + mark * (k == "code_hash")) for k, v in shown.items()]
+    settings = [(escape(k), plain(v)) for k, v in flat(record.get("config", {}))]
     versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
     parts = [
         f"<h1>{escape(str(record.get('label') or record.get('row') or stem))}, seed {escape(str(record.get('seed')))}</h1>",
@@ -163,6 +170,13 @@ def plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, 
         lines[i] = "`".join(parts)
 
 
+def plain_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str
+) -> tuple:
+    """Autodoc event: a default with a starred part, which Sphinx cannot parse, is shown as (...)."""
+    return re.sub(r"= \(\*[^()]*\)", "= (...)", signature or "") or signature, returns
+
+
 def no_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Sphinx event: leaves out the live-code scripts, which Jupyter Book adds (twice) though nothing here uses them."""
     scripts = context["script_files"]
@@ -186,5 +200,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-resolved", dress_numbers)
     app.connect("html-page-context", no_thebe, priority=900)
     app.connect("build-finished", copy_records)
+    app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", plain_bars, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,7 +16,7 @@ import yaml
 
 from dalib import paths
 from dalib.errors import UserError
-from dalib.study import notebooks, pages, records, tables
+from dalib.study import notebooks, records, tables
 from dalib.study.experiments import expand
 
 STAMPS = "stamps.json"
@@ -42,7 +42,6 @@ def build(*, profile: str = "quick") -> Path:
         out / "notebooks", stage / "notebooks", ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb")
     )
     shutil.copytree(root / "data", stage / "data")
-    pages.write(stage)
     command = [
         sys.executable,
         "-m",
@@ -114,7 +113,8 @@ def _inputs() -> list[Path]:
 def _site_inputs(executed: Path) -> list[Path]:
     root = paths.root()
     book = [p for p in sorted((root / "book").rglob("*")) if p.is_file()]
-    return [*_inputs(), root / "_config.yml", root / "_toc.yml", *book, *sorted(executed.glob("*.ipynb"))]
+    local = sorted(paths.local_records().rglob("*.json"))
+    return [*_inputs(), root / "_config.yml", root / "_toc.yml", *book, *local, *sorted(executed.glob("*.ipynb"))]
 
 
 def _digest(files: list[Path], *words: str) -> str:

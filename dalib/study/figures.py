@@ -5,7 +5,7 @@ white and the ink dark, in the book's dark mode too: there the page lays a light
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
 from dalib.study.tables import title
@@ -27,9 +28,8 @@ STYLE = {
     "figure.dpi": 144,
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Noto Sans", "Liberation Sans", "Helvetica Neue", "Arial", "DejaVu Sans"],
-    "font.size": 9,
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
+    "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.labelcolor": MUTED,
@@ -182,12 +182,21 @@ def losses(paths: dict[str, Path]) -> Figure:
     """
     fig, axes = plt.subplots(1, len(paths), figsize=(4.2 * len(paths), 2.7), squeeze=False, sharey=True)
     names = {"labelled": "$L_l$", "unlabelled": "$L_u$", "feat": "$L_{feat}$", "loss": "their average"}
+    colours = dict(zip(names, (*COLOURS[1:4], COLOURS[0]), strict=True))
     for ax, (label, path) in zip(axes[0], paths.items(), strict=True):
         lines = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
-        shown = [n for n in names if n in lines and (n != "loss" or "unlabelled" in lines)]
-        for name, colour in zip(shown, COLOURS[1:], strict=False):
-            ax.plot(lines.step, lines[name], color=colour, lw=1.6, label=names[name])
+        for name in names:
+            if name in lines and (name != "loss" or "unlabelled" in lines):
+                ax.plot(
+                    lines.step,
+                    lines[name],
+                    color=colours[name],
+                    ls=":" if name == "loss" else "-",
+                    lw=1.6,
+                    label=names[name],
+                )
         ax.set(title=label, xlabel="step", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
     axes[0, 0].set_ylabel("loss")
     return fig
@@ -232,4 +241,63 @@ def real(results: Results, floors: dict | None) -> Figure:
     )
     ax.set_xlabel("AbsRel after alignment (smaller is better)")
     fig.legend(loc="outside upper left", ncols=3)
+    return fig
+
+
+@figure
+def curves(x: Sequence[float], ys: dict[str, Sequence[float]], *, x_label: str, y_label: str = "") -> Figure:
+    """Several curves over one axis."""
+    fig, ax = plt.subplots(figsize=(5.6, 2.8))
+    for (name, y), colour in zip(ys.items(), COLOURS[1:], strict=False):
+        ax.plot(x, y, color=colour, lw=1.8, label=name)
+    ax.set(xlabel=x_label, ylabel=y_label)
+    ax.legend()
+    return fig
+
+
+@figure
+def histograms(values: dict[str, Sequence[float]], *, bins: int = 60) -> Figure:
+    """One histogram per quantity, side by side, each over its own range."""
+    fig, axes = plt.subplots(1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True)
+    for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
+        ax.hist(v, bins, weights=[100 / len(v)] * len(v), color=colour)
+        ax.set(xlabel=name)
+    axes[0, 0].set_ylabel("pixels, %")
+    return fig
+
+
+@figure
+def groups(
+    frame: pd.DataFrame, group: str, value: str, *, hue: str | None = None, limits: tuple[float, float] | None = None
+) -> Figure:
+    """Every value as a point and each group's mean as a bar.
+
+    Args:
+        frame: one line per value.
+        group, value: columns; groups are sorted by their mean.
+        hue: a column that splits each group.
+        limits: of the axis of values.
+    """
+    order = frame.groupby(group)[value].mean().sort_values().index
+    kinds = list(frame[hue].unique()) if hue else [None]
+    fig, ax = plt.subplots(figsize=(7.2, 0.8 + len(order) * (0.28 if len(kinds) == 1 else 0.4)))
+    for k, kind in enumerate(kinds):
+        part, shift = frame if kind is None else frame[frame[hue] == kind], (k - (len(kinds) - 1) / 2) * 0.4
+        colour = COLOURS[2 - k]
+        for i, name in enumerate(order):
+            points = part.loc[part[group] == name, value]
+            ax.scatter(points, [i + shift] * len(points), s=14, color=colour, alpha=0.4, lw=0)
+            ax.plot(
+                [points.mean()] * 2,
+                [i + shift - 0.16, i + shift + 0.16],
+                color=colour,
+                lw=3,
+                label=kind if i == 0 else None,
+            )
+    ax.set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5), xlabel=value)
+    ax.grid(False, axis="y")
+    if limits:
+        ax.set_xlim(*limits)
+    if hue:
+        fig.legend(loc="outside upper left", ncols=len(kinds))
     return fig

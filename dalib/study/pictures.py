@@ -19,6 +19,7 @@ NEAR = "inferno"  # disparity: bright is near, black is infinitely far
 ERROR = "cividis"
 SHOWN_ERROR = 0.5  # relative error at the bright end of the scale
 WIDTH = 8.4  # inches
+GROUND = "#c9d0d2"  # where a map has no value
 
 
 def relative_error(
@@ -78,11 +79,16 @@ def tile(ax, image: Tensor, *, kind: str = "image", title: str = "", classes: in
         ax.imshow(
             np.ma.masked_invalid(shown.float().numpy()), cmap=cmap, norm=Normalize(*scale), interpolation="nearest"
         )
-    ax.set(xticks=[], yticks=[], facecolor="#b8c0c2")
-    ax.set_title(title, fontsize=8.5, pad=3)
+    _bare(ax, title)
+
+
+def _bare(ax, title: str) -> None:
+    """No ticks, no frame; a grey ground where a map has no value."""
+    ax.axis("on")
+    ax.set(xticks=[], yticks=[], facecolor=GROUND)
+    ax.set_title(title, fontsize=8, pad=3)
     ax.grid(False)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    ax.spines[:].set_visible(False)
 
 
 def palette(count: int) -> ListedColormap:
@@ -95,7 +101,7 @@ def palette(count: int) -> ListedColormap:
 def _grid(
     rows: int, columns: int, *, aspect: float, width: float = WIDTH, titles: bool = True
 ) -> tuple[Figure, np.ndarray]:
-    height = rows * (width / columns * aspect + (0.22 if titles else 0.03)) + 0.1
+    height = rows * (width / columns * aspect + (0.2 if titles else 0.05)) + 0.05 + below
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
@@ -109,12 +115,11 @@ def _aspect(image: Tensor) -> float:
 
 @figure
 def contact_sheet(images: Sequence[Tensor], titles: Sequence[str], *, columns: int = 4, kind: str = "image") -> Figure:
-    """Pictures in rows, each under its title."""
+    """Pictures in rows, each under its title. Maps (h, w) among them are shown as `kind`, "disparity" for instance."""
     rows = -(-len(images) // columns)
     fig, axes = _grid(rows, columns, aspect=_aspect(images[0]), titles=any(titles))
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.axis("on")
-        tile(ax, image, kind=kind, title=title)
+        tile(ax, image, kind="image" if image.ndim == 3 else kind, title=title)
     return fig
 
 
@@ -122,10 +127,9 @@ def contact_sheet(images: Sequence[Tensor], titles: Sequence[str], *, columns: i
 def layers(samples: dict[str, Tensor], classes: Sequence[str] = ()) -> Figure:
     """Image, disparity and, where known, classes of each sample of a batch, one sample per row, with a legend of the classes seen."""
     keys = [("image", "image"), ("disparity", "disparity")] + [("semantics", "semantics")] * ("semantics" in samples)
-    fig, axes = _grid(len(samples["image"]), len(keys), aspect=_aspect(samples["image"]))
+    fig, axes = _grid(len(samples["image"]), len(keys), aspect=_aspect(samples["image"]), titles=False, below=0.6)
     for i, row in enumerate(axes):
         for ax, (key, kind) in zip(row, keys, strict=True):
-            ax.axis("on")
             title = (
                 {"image": "image", "disparity": "disparity (bright is near)", "semantics": "classes"}[key]
                 if i == 0
@@ -162,10 +166,8 @@ def gallery(
         truth: False for photographs without any.
     """
     columns = 1 + truth + len(predictions) + len(errors)
-    fig, axes = _grid(len(samples), columns, aspect=_aspect(samples[0]["image"]))
+    fig, axes = _grid(len(samples), columns, aspect=_aspect(samples[0]["image"]), below=0.5 * bool(errors))
     for i, (sample, row) in enumerate(zip(samples, axes, strict=True)):
-        for ax in row:
-            ax.axis("on")
         cells = iter(row)
         tile(next(cells), sample["image"], title=sample.get("title", "" if i else "image"))
         if truth:
@@ -197,6 +199,22 @@ def gallery(
 
 
 @figure
+def strip(photos: Sequence[dict], maps: dict[str, Sequence[Float[Tensor, "_ _"]]]) -> Figure:
+    """Photographs of any shape in columns, at one height, with each network's disparity below."""
+    widths = [p["image"].shape[-1] / p["image"].shape[-2] for p in photos]
+    height = (WIDTH / sum(widths) + 0.08) * (1 + len(maps)) + 0.25
+    fig, axes = plt.subplots(1 + len(maps), len(photos), figsize=(WIDTH, height), width_ratios=widths, squeeze=False)
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for i, photo in enumerate(photos):
+        tile(axes[0, i], photo["image"], title=photo["name"])
+        for (label, seen), ax in zip(maps.items(), axes[1:, i], strict=True):
+            tile(ax, seen[i], kind="disparity")
+            if i == 0:
+                ax.set_ylabel(label, fontsize=8.5)
+    return fig
+
+
+@figure
 def cutmix(
     images: UInt8[Tensor, "b 3 h w"],
     mixed: Float[Tensor, "b 3 h w"],
@@ -208,14 +226,11 @@ def cutmix(
     fig, axes = _grid(2, 5, aspect=_aspect(images))
     for i, row in enumerate(axes):
         other = 1 - i
-        for ax in row:
-            ax.axis("on")
         mask = inside[i]
         tile(row[0], images[i], title=f"image {'ab'[i]}, clean")
         tile(row[1], mixed[i], title="what the student sees")
-        tile(row[2], torch.where(mask, labels[other], torch.nan), kind="error", title="")
-        _region(row[2], labels[other], mask, f"inside: label of {'ab'[other]}, weight {weight[i]:.2f}")
-        _region(row[3], labels[i], ~mask, f"outside: label of {'ab'[i]}, weight {1 - weight[i]:.2f}")
+        _region(row[2], labels[other], mask, f"inside: {'ab'[other]}'s label, weight {weight[i]:.2f}")
+        _region(row[3], labels[i], ~mask, f"outside: {'ab'[i]}'s, weight {1 - weight[i]:.2f}")
         tile(row[4], mask.float(), kind="mask", title="the mask M")
         for ax in row[1:4]:
             _outline(ax, mask)
@@ -224,17 +239,12 @@ def cutmix(
 
 def _region(ax, label: Tensor, mask: Tensor, title: str) -> None:
     """A pseudo label where the mask is set, scaled by what lies there alone."""
-    ax.clear()
     shown = torch.where(mask, label, torch.nan)
     if mask.any():
         low, high = label[mask].min(), label[mask].max()
         shown = (shown - low) / (high - low).clamp_min(1e-9)
     ax.imshow(np.ma.masked_invalid(shown.numpy()), cmap=NEAR, norm=Normalize(0, 1), interpolation="nearest")
-    ax.set(xticks=[], yticks=[], facecolor="#dfe5e6")
-    ax.set_title(title, fontsize=7.5, pad=3)
-    ax.grid(False)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    _bare(ax, title)
 
 
 def _outline(ax, mask: Tensor) -> None:

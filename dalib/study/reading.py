@@ -2,7 +2,7 @@
 
 from math import isnan
 
-from dalib.study.statistics import Estimate, Results
+from dalib.study.statistics import Estimate, Results, estimate
 from dalib.study.tables import number
 
 UNRECORDED = "These runs are not yet recorded."
@@ -61,6 +61,22 @@ def domains(results: Results, row: str) -> str:
         if d
     ]
     return f"{subject(results, row)}: " + "; ".join([*parts, f"{open_} cannot be told from unchanged"]) + "."
+
+
+def contrast(results: Results, row: str, other: str) -> str:
+    """Whether one row's change differs from another's, seed by seed: a sentence with the difference in percentage points."""
+    wide = results.changes().pivot(index="seed", columns="row", values="change")
+    if not {row, other} <= set(wide):
+        return UNRECORDED
+    gap = estimate((wide[row] - wide[other]).dropna())
+    names = f"“{results.rows[row].label}” and “{results.rows[other].label}”"
+    values = number(gap.mean, 1, sign=True) + " percentage points"
+    if isnan(gap.half):
+        return f"The changes of {names} differ by {values} in a single seed, which shows nothing."
+    interval = f"95 % interval {number(gap.low, 1, sign=True)} to {number(gap.high, 1, sign=True)}"
+    if not gap.decided:
+        return f"The changes of {names} cannot be told apart ({values}, {interval})."
+    return f"The changes of {names} differ by {values} ({interval}): the error falls more for the {'first' if gap.mean < 0 else 'second'}."
 
 
 def precision(results: Results, *, aim: float) -> str:

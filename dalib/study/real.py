@@ -1,62 +1,32 @@
 """Real images in the book: the floors as a committed record, and every row of a table scored per data set beside them."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from dalib import paths, provenance
 from dalib.errors import DataError
-from dalib.evaluation import suite
-from dalib.evaluation.protocols import HALVES, real_sets
-from dalib.study import records
+from dalib.evaluation.protocols import HALVES
 from dalib.study.statistics import Estimate, Results, estimate
 from dalib.study.tables import Html, cell, heading, html, number, row_link
 from dalib.study.tables import provenance as provenance_line
 
-SCORING = ("data/files.py", "data/schema.py", "data/sources.py", "evaluation")  # what can change a floor
 NAMES = {
-    "nyuv2": "NYUv2",
-    "kitti": "KITTI",
-    "tum": "TUM",
+    "flyingthings3d": "FlyingThings3D",
     "icl_nuim": "ICL-NUIM",
-    "sunrgbd": "SUN RGB-D",
+    "kitti": "KITTI",
+    "mvs_outdoor": "MVS outdoor",
     "nuscenes": "nuScenes",
-} | {"mvs_outdoor": "MVS outdoor", "flyingthings3d": "FlyingThings3D"}
+    "nyuv2": "NYUv2",
+    "sunrgbd": "SUN RGB-D",
+    "tum": "TUM",
+}
 
 
 def floors_path() -> Path:
     """The committed record of the floors."""
     return paths.records() / "floors.json"
-
-
-def scoring_hash() -> str:
-    """Hash of the code that scores real images; the networks do not matter to a floor."""
-    package = Path(provenance.__file__).parent
-    files = (f for name in SCORING for f in (sorted((package / name).rglob("*.py")) or [package / name]))
-    return provenance.code_hash(tuple(files))
-
-
-def write_floors() -> Path:
-    """Score the predictions that look at no image, and record them. `DataError` where the real data sets are absent."""
-    if not real_sets():
-        raise DataError(
-            f"{paths.realdepth()}: not there, so the floors cannot be scored; set DALIB_REALDEPTH, or keep the committed record"
-        )
-    commit, dirty = provenance.commit()
-    record = {
-        "schema": records.SCHEMA,
-        "code_hash": scoring_hash(),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "floors": suite.floors(),
-    }
-    records.write_text(floors_path(), records._dump(record))
-    return floors_path()
 
 
 def read_floors() -> dict | None:
@@ -100,7 +70,7 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
         link, columns = row_link(results, row), _columns({}, halves, titles)
         headings.append(heading(results, row))
         lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
-    if not lines:
+    if not any(halves.values()):
         return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
     arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
     return html(lines, headings, caption=arrow, name=f"real-{metric}") + _line(floors) + provenance_line(results)
@@ -125,10 +95,8 @@ def _line(floors: dict | None) -> Html:
         return Html(
             '<p class="provenance"><span class="stale">The floors are not recorded: python -m dalib floors</span></p>'
         )
-    state = "fresh" if floors["code_hash"] == scoring_hash() else '<span class="stale">STALE</span>'
-    return Html(
-        f'<p class="provenance">Floors: scored {floors["created"][:10]}, scoring code <code>{floors["code_hash"]}</code> ({state})</p>'
-    )
+    state = "fresh" if floors["code_hash"] == provenance.code_hash() else '<span class="stale">STALE</span>'
+    return Html(f'<p class="provenance">Floors: code <code>{floors["code_hash"]}</code> ({state})</p>')
 
 
 def below_floors(results: Results, row: str) -> dict[str, bool]:

@@ -113,7 +113,7 @@ def read(path: Path) -> dict:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable record ({error}); delete it and run its row again") from error
-    missing = {"schema", "hash", "code_hash", "config", "images"} - set(record)
+    missing = {"schema", "hash", "code_hash", "config", "images"} - set(record if isinstance(record, dict) else ())
     if missing or record["schema"] != SCHEMA:
         raise DataError(
             f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and run its row again"

@@ -118,20 +118,20 @@ def heading(results: Results, row: str) -> str:
 
 
 def main_table(results: Results) -> Html:
-    """The table of an experiment: mean over the test domains, change, each domain, in-domain, the paper, the records."""
+    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each domain, the records."""
     domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
     theirs = paper(results.experiment)
     for row in results.rows:
         link = row_link(results, row)
         line = {
             "AbsRel ↓": cell(results.value(row), link=link),
-            "δ₁ ↑": cell(results.value(row, metric="delta1"), link=link),
             "change, %": cell(results.change(row), 1, sign=True, link=link),
         }
-        line |= {title(d): cell(results.value(row, d).point, link=link) for d in (*domains, VALIDATION)}
         if theirs:
             line["paper: AbsRel"] = number(theirs.get(row, Estimate().mean))
             line["paper: change, %"] = number(paper_change(results, row), 1, sign=True)
+        line["δ₁ ↑"] = cell(results.value(row, metric="delta1"), link=link)
+        line |= {title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)}
         seeds = (f'<a href="{record_link(e)}">{e.config.seed}</a>' for e in results.of(row))
         lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
     table = html(

@@ -17,7 +17,7 @@ from dalib import paths
 from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
-from dalib.errors import TrainingError
+from dalib.errors import TrainingError, UserError
 from dalib.models import load
 from dalib.provenance import code_hash
 from dalib.training import pseudo
@@ -164,18 +164,28 @@ def _accelerate(job: Path, processes: int, report: Callable[[str], None]) -> Non
         str(job),
     ]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        tail: list[str] = []
+        tail, errors = [], []
         for line in process.stdout:
-            tail = [*tail[-40:], line.rstrip()]
+            tail = [*tail[-120:], line.rstrip()]
             if line.startswith("dalib: "):
                 report(line.removeprefix("dalib: ").rstrip())
+            if line.startswith("dalib stops: "):
+                errors.append(line.removeprefix("dalib stops: ").rstrip())
     if process.returncode:
-        raise TrainingError(f"accelerate launch ended with code {process.returncode}:\n" + "\n".join(tail))
+        raise TrainingError(
+            f"accelerate launch ended with code {process.returncode}:\n" + "\n".join(dict.fromkeys(errors) or tail)
+        )
 
 
 def worker(path: str) -> None:
     """Entry of each process that `accelerate launch` starts."""
     job = json.loads(Path(path).read_text())
-    execute(job, report=lambda line: print(f"dalib: {line}", flush=True))
+    try:
+        if job["stamp"] != code_hash():
+            raise TrainingError("the code was edited after this run began; run again")
+        execute(job, report=lambda line: print(f"dalib: {line}", flush=True))
+    except UserError as error:
+        print(f"dalib stops: {type(error).__name__}:", *str(error).split(), flush=True)  # in one line
+        raise SystemExit(1) from error
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -113,16 +113,17 @@ class PseudoLabels:
     def __init__(self, path: Path, *, teacher: str | None = None, source: Source | None = None):
         self.path = path
         try:
-            self.manifest = json.loads((path / MANIFEST).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            manifest = json.loads((path / MANIFEST).read_text())
+            self.manifest = {k: manifest[k] for k in ("teacher", "data", "count", "per_shard", "shards")}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{path / MANIFEST}: no readable manifest ({error}); delete {path} and label again"
             ) from error
         expected = {"teacher": teacher, "data": source.fingerprint if source is not None else None}
         for key, value in expected.items():
-            if value is not None and self.manifest.get(key) != value:
+            if value is not None and self.manifest[key] != value:
                 raise DataError(
-                    f"{path / MANIFEST}: made from {key} {self.manifest.get(key)}, not {value}; delete {path} and label again"
+                    f"{path / MANIFEST}: made from {key} {self.manifest[key]}, not {value}; delete {path} and label again"
                 )
         self._open: dict[int, object] = {}
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dalib.data.primitives import Lighting
+from dalib.data.scenes.primitives import Lighting
 
 Image = Float[Tensor, "3 h w"]
 
@@ -48,7 +48,7 @@ def _plain(light: Lighting, rng: Random, inside: bool) -> None:
 def _overcast(light: Lighting, rng: Random, inside: bool) -> None:
     light.colour, light.shadow = _scaled(_grey(light.colour, 0.8), 0.25), 0.3
     light.above, light.below = _scaled(_grey(light.above, 0.6), 1.5), _scaled(light.below, 1.2)
-    grey = rng.uniform(0.6, 0.85)
+    grey = rng.uniform(0.75, 1.2)
     light.horizon, light.zenith, light.clouds = (grey, grey, grey * 1.03), (grey * 0.85, grey * 0.87, grey * 0.92), 0.5
     light.fog = light.fog + rng.uniform(0.0, 0.006) * (not inside)
 
@@ -60,7 +60,7 @@ def _warm(light: Lighting, rng: Random, inside: bool) -> None:
         light.main = (x / flat * math.cos(low), math.sin(low), z / flat * math.cos(low), 0.0)
     light.colour = _scaled(light.colour, 1.5, 0.85, 0.4)
     light.above, light.below = _scaled(light.above, 0.8, 0.55, 0.45), _scaled(light.below, 0.9, 0.6, 0.4)
-    light.horizon, light.zenith = (1.0, 0.68, 0.4), (0.45, 0.42, 0.62)
+    light.horizon, light.zenith = (1.4, 0.9, 0.5), (0.5, 0.48, 0.75)
 
 
 def _night(light: Lighting, rng: Random, inside: bool) -> None:
@@ -100,10 +100,10 @@ STYLES: dict[str, Style] = {
     "plain": Style(),
     "overcast": Style(_overcast, Look(saturation=(0.4, 0.9), contrast=(0.75, 1.0))),
     "warm": Style(_warm, Look(level=(0.32, 0.46), saturation=(0.9, 1.3))),
-    "night": Style(_night, Look(level=(0.22, 0.34), noise=(0.01, 0.04), saturation=(0.6, 1.1))),
+    "night": Style(_night, Look(level=(0.26, 0.38), noise=(0.01, 0.04), saturation=(0.6, 1.1))),
     "fog": Style(_fog, Look(level=(0.42, 0.6), saturation=(0.3, 0.8), contrast=(0.8, 1.0))),
     "drawn": Style(_plain, Look(level=(0.5, 0.65), saturation=(0.3, 1.3), noise=(0.0, 0.02), blur=(0.0, 0.2)), ink=1.0),
-    "noisy": Style(_plain, Look(level=(0.18, 0.3), noise=(0.04, 0.08), blur=(0.2, 0.8), contrast=(0.8, 1.1))),
+    "noisy": Style(_plain, Look(level=(0.25, 0.36), noise=(0.04, 0.08), blur=(0.2, 0.8), contrast=(0.8, 1.1))),
     "faded": Style(
         _plain,
         Look(
@@ -170,10 +170,13 @@ def develop(
     image = grey + saturation * (image - grey)
     image = (image - level) * contrast + level
     if style.ink:
-        paper = 0.55 + 0.45 * image.clamp(0, 1)
-        steps = 6.0
-        image = ((paper * steps).floor() + ((paper * steps) % 1 * 4 - 1.5).clamp(0, 1)) / steps
-        image = image * (1 - 0.85 * style.ink * _ink(disparity, owner))
+        image = 0.5 + 0.5 * image.clamp(0, 1)
+        tones = 7 * image.mean(0)
+        image = image * (((tones.floor() + ((tones % 1) * 4 - 1.5).clamp(0, 1)) / 7) / image.mean(0))  # flat washes
+        line = _ink(disparity, owner)
+        if (pen := height // 320) > 0:
+            line = F.max_pool2d(line[None], 1 + 2 * pen, 1, pen)[0]
+        image = image * (1 - 0.85 * style.ink * line)
     if vignette > 0.03:
         y, x = (torch.linspace(-1, 1, n, device=image.device) for n in (height, width))
         image = image * (1 - vignette * 0.5 * (y[:, None] ** 2 + x[None] ** 2))

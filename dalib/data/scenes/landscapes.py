@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from dalib.data import objects as o
-from dalib.data import outdoors as out
-from dalib.data.halls import warehouse
-from dalib.data.interiors import look, room, sun, tabletop
-from dalib.data.objects import hsv, stuff, tone
-from dalib.data.primitives import Builder, Material, Real
-from dalib.data.textures import PATTERNS
+from dalib.data.scenes import objects as o
+from dalib.data.scenes import outdoors as out
+from dalib.data.scenes.halls import warehouse
+from dalib.data.scenes.interiors import look, room, sun, tabletop
+from dalib.data.scenes.objects import hsv, stuff, tone
+from dalib.data.scenes.primitives import Builder, Material, Real
+from dalib.data.scenes.textures import PATTERNS
 
 
 def _clear(b: Builder, x: Real, z: Real, gap: Real) -> bool:
@@ -138,7 +138,7 @@ def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross:
         with b.at(side * x, 0.1, z, math.pi * (side < 0)):
             pick = rng.random()
             if planted and pick < 0.7:
-                out.tree(b, rng, rng.uniform(4, 9))
+                out.tree(b, rng, rng.uniform(4, 9), z < 22)
             elif pick < 0.3:
                 out.lamp_post(b, rng, rng.uniform(4, 8))
             elif pick < 0.45:
@@ -150,15 +150,15 @@ def _traffic(b: Builder, rng: Random, half: Real) -> None:
         if rng.random() < 0.7:  # parked in a row
             z, full = rng.uniform(-3, 6), rng.uniform(0.2, 0.95)
             while z < 55:
-                if rng.random() < full and _clear(b, side * (half - 1.1), z, 3.2):
+                if rng.random() < full and _clear(b, side * (half - 1.1), z, 4.6):
                     with b.at(side * (half - 1.1), 0, z, math.pi * (rng.random() < 0.5) + rng.gauss(0, 0.03)):
-                        out.car(b, rng)
+                        out.car(b, rng, z < 22)
                 z += rng.uniform(5.2, 7.5)
         for _ in range(rng.choice((0, 1, 1, 2))):
-            z = rng.uniform(6, 60)
+            z = rng.uniform(8.5, 60)
             if half > 3.6:
                 with b.at(side * half * 0.32, 0, z, math.pi * (side > 0) + rng.gauss(0, 0.03)):
-                    out.car(b, rng)
+                    out.car(b, rng, z < 22)
 
 
 def nature(b: Builder, rng: Random) -> None:
@@ -203,7 +203,7 @@ def nature(b: Builder, rng: Random) -> None:
     for _ in range(rng.randint(8, 22) if forest else rng.randint(1, 8)):
         a, r = yaw + rng.uniform(-0.75, 0.75), 4.0 + 55 * rng.random() ** 1.6
         with b.at(r * math.sin(a), -0.1, r * math.cos(a), rng.uniform(0, 6)):
-            out.tree(b, rng, min(rng.uniform(4, 12), 1.2 * r))
+            out.tree(b, rng, min(rng.uniform(4, 12), 1.2 * r), r < 16)
     for _ in range(rng.randint(2, 14)):
         a, r = yaw + rng.uniform(-0.7, 0.7), 2.6 + 25 * rng.random() ** 2
         with b.at(r * math.sin(a), 0, r * math.cos(a), rng.uniform(0, 6)):
@@ -265,7 +265,7 @@ def floating(b: Builder, rng: Random) -> None:
         )
     for _ in range(rng.randint(8, 26)):
         z = 1.6 + 16 * rng.random() ** 1.7
-        s, x, y = 0.28 * z**0.8 * rng.uniform(0.3, 1.3), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
+        s, x, y = 0.34 * z**0.85 * rng.uniform(0.3, 1.3), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
         size = (s * rng.uniform(0.4, 1.4), s * rng.uniform(0.4, 1.4), s * rng.uniform(0.3, 1.2))
         turn = {"yaw": rng.uniform(0, 6), "pitch": rng.uniform(-1.5, 1.5), "roll": rng.uniform(-1.5, 1.5)}
         taper = (rng.uniform(0, 0.95), rng.uniform(0, 0.95))

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dalib.data.primitives import CONE, ELLIPSOID, WEDGE, Scene
-from dalib.data.textures import PATTERNS, atlas
+from dalib.data.scenes.primitives import CONE, ELLIPSOID, WEDGE, Scene
+from dalib.data.scenes.textures import PATTERNS, atlas
 
 BLOCK = 8
 CHUNK = 320  # blocks per chunk: 20,480 rays

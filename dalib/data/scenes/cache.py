@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from dalib import paths
-from dalib.data.scenes import Scenes, Split, render
+from dalib.data.scenes.splits import Scenes, Split, render
 from dalib.errors import DataError
 
 log = logging.getLogger(__name__)
 PART = 24  # scenes per task
-COMMAND = "from dalib.data.cache import _serve; _serve()"
+COMMAND = "from dalib.data.scenes.cache import _serve; _serve()"
 COLUMNS = {"image": np.uint8, "disparity": np.float32, "semantics": np.uint8}
 
 
@@ -103,7 +103,7 @@ def _parts(source: Scenes, workers: int) -> Iterator[dict[str, list[bytes]]]:
     if workers < 2 or len(parts) < 4:
         yield from map(work, parts)
         return
-    search = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    search = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search}
     command = [sys.executable, "-c", COMMAND]
     crew = [

@@ -17,28 +17,18 @@ from random import Random
 import numpy as np
 import torch
 
-from dalib.data.landscapes import KINDS as _KINDS
-from dalib.data.primitives import CLASSES, Builder, Scene
-from dalib.data.render import cast, pixel_rays
-from dalib.data.shading import shade
-from dalib.data.styles import STYLES as _STYLES
-from dalib.data.styles import Style, develop, soften_edges
+from dalib.data.scenes.landscapes import KINDS as _KINDS
+from dalib.data.scenes.primitives import Builder, Scene
+from dalib.data.scenes.raycast import cast, pixel_rays
+from dalib.data.scenes.shading import shade
+from dalib.data.scenes.styles import STYLES as _STYLES
+from dalib.data.scenes.styles import Style, develop, soften_edges
 from dalib.errors import ConfigError
+from dalib.provenance import code_hash
 
 KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
+RENDERER = "splits primitives textures objects outdoors interiors halls landscapes raycast shading styles"
 INDOORS = ("room", "tabletop", "warehouse")
-__all__ = [
-    "CLASSES",
-    "KINDS",
-    "SPLITS",
-    "STYLES",
-    "TEST_DOMAINS",
-    "TUNE_DOMAINS",
-    "Scenes",
-    "Split",
-    "describe",
-    "render",
-]
 
 
 @dataclass(frozen=True)
@@ -104,10 +94,20 @@ def describe(split: Split | str, index: int) -> tuple[Scene, Style, Random]:
     rng = Random(int.from_bytes(np.random.SeedSequence([split.seed, index]).generate_state(4).tobytes(), "little"))
     kind = rng.choices(list(split.kinds), list(split.kinds.values()))[0]
     style = _STYLES[rng.choices(list(split.styles), list(split.styles.values()))[0]]
-    builder = Builder()
-    _KINDS[kind](builder, rng)
-    style.prepare(builder.light, rng, kind in INDOORS)
-    return builder.build(), style, rng
+    for _ in range(8):
+        builder = Builder()
+        _KINDS[kind](builder, rng)
+        scene = builder.build()
+        if _worth_seeing(scene):
+            break
+    style.prepare(scene.light, rng, kind in INDOORS)
+    return scene, style, rng
+
+
+def _worth_seeing(scene: Scene) -> bool:
+    """Not a blank wall, nor a nose against a lorry: judged by 8 x 8 rays, whatever size is drawn later."""
+    depth, owner = cast(scene, pixel_rays(scene, 8, 8, "cpu"))
+    return bool(owner.flatten().bincount().max() <= 54) and depth.median().item() > 0.4
 
 
 @contextmanager
@@ -167,24 +167,10 @@ def render(
 
 
 @cache
-def code_hash() -> str:
-    """Changes with the code that draws: every module behind the renderer."""
-    here, digest = Path(__file__).parent, hashlib.sha256()
-    for name in (
-        "scenes",
-        "primitives",
-        "textures",
-        "objects",
-        "outdoors",
-        "interiors",
-        "halls",
-        "landscapes",
-        "render",
-        "shading",
-        "styles",
-    ):
-        digest.update((here / f"{name}.py").read_bytes())
-    return digest.hexdigest()
+def renderer_hash() -> str:
+    """Changes with the code that draws: every module behind the renderer, without comments and docstrings."""
+    here = Path(__file__).parent
+    return code_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
 
 
 class Scenes:
@@ -195,7 +181,7 @@ class Scenes:
 
     @property
     def fingerprint(self) -> str:
-        spec = json.dumps([asdict(self.split), self.count, self.height, self.width, code_hash()], sort_keys=True)
+        spec = json.dumps([asdict(self.split), self.count, self.height, self.width, renderer_hash()], sort_keys=True)
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dalib.data.primitives import CONE, ELLIPSOID, Lighting, Scene
-from dalib.data.render import CHUNK, Rays, Vec, _cross, affine, dot
-from dalib.data.textures import PATTERNS, lookup
+from dalib.data.scenes.primitives import CONE, ELLIPSOID, Lighting, Scene
+from dalib.data.scenes.raycast import CHUNK, Rays, Vec, _cross, affine, dot
+from dalib.data.scenes.textures import PATTERNS, lookup
 
 
 def unit(a: Vec) -> Vec:
@@ -129,8 +129,10 @@ def _surface(
         ],
         1,
     )
-    table = torch.from_numpy(np.concatenate([table, table[-1:]])).float().to(depth.device)  # one more row for the sky
-    column = table.index_select(0, owner.flatten()).t().contiguous().view(-1, *depth.shape).unbind(0)
+    table = (
+        torch.from_numpy(np.concatenate([table, table[-1:]]).T).float().to(depth.device)
+    )  # a last column for the sky
+    column = table.index_select(1, owner.flatten()).view(-1, *depth.shape).unbind(0)
     x, y, z = (
         column[9 + k // 3] + depth * (column[k] * rays.u + column[k + 1] * rays.v + column[k + 2]) for k in (0, 3, 6)
     )
@@ -150,7 +152,8 @@ def _surface(
     shapes = set(np.unique(scene.shape).tolist())
     if ELLIPSOID in shapes or CONE in shapes:
         ball, tube = shape == ELLIPSOID, shape == CONE
-        lid = (tube & (ay > 0.9999)) | (ball & (y > 0.75))
+        steep = (x / half[0]) ** 2 + (z / half[2]) ** 2
+        lid = (tube & (ay > 0.9999)) | (ball & (y > 0) & ((y / half[1]) ** 2 > 0.6 * steep))
         side = (ball | tube) & ~lid
         top = lid & tube
         nx, nz = (torch.where(top, 0.0, torch.where(ball | tube, k, n)) for k, n in ((x, nx), (z, nz)))
@@ -203,7 +206,8 @@ def shade(
     lit = cosine * fall
     if light.shadow > 0:
         lit = lit * (1 - light.shadow * (1 - visibility(scene, point, normal, hit & (cosine > 0), main)))
-    open_sky = 0.35 + 0.65 * _overhead(scene, point, normal, hit)
+    level = (2 * normal[1] + 0.2).clamp(0, 1)  # what faces down is dark already
+    open_sky = 1 - 0.65 * level * (1 - _overhead(scene, point, normal, hit))
     half_way = unit(tuple(a - b for a, b in zip(to_light, view, strict=True)))
     spark = gloss * dot(normal, half_way).clamp_min(0) ** 40 * lit * 1.5
     sheen = gloss * 0.6 * (1 - facing.clamp(0, 1)) ** 4
@@ -225,5 +229,7 @@ def shade(
     if light.fog > 0:
         air = torch.exp(-light.fog * t * dot(d, d).sqrt())
         colour = [air * c + (1 - air) * h for c, h in zip(colour, light.horizon, strict=True)]
+    if bool(hit.all()):
+        return torch.stack(colour)
     behind = sky(light, d)
     return torch.stack([torch.where(hit, c, s) for c, s in zip(colour, behind, strict=True)])

@@ -6,8 +6,8 @@ import colorsys
 import math
 from random import Random
 
-from dalib.data.primitives import Builder, Colour, Material, Real
-from dalib.data.textures import PATTERNS
+from dalib.data.scenes.primitives import Builder, Colour, Material, Real
+from dalib.data.scenes.textures import PATTERNS
 
 
 def hsv(
@@ -37,7 +37,7 @@ def stuff(
         else tone(a, rng.choice((0.7, 0.8, 0.9, 1.15, 1.3) if cloudy else (0.5, 0.7, 0.85, 1.25, 1.5)))
     )
     return Material(
-        a, b, PATTERNS[pattern], size * rng.uniform(0.6, 1.6), **({"grunge": rng.uniform(0.03, 0.3)} | options)
+        a, b, PATTERNS[pattern], size * rng.uniform(0.6, 1.6), **({"grunge": rng.uniform(0.02, 0.2)} | options)
     )
 
 
@@ -126,7 +126,7 @@ def sofa(b: Builder, rng: Random, w: Real = 2.0) -> None:
     b.box(0, 0.06, 0, w, h - 0.06, d, m, "furniture")
     b.wedge(0, h, d / 2 - 0.12, w, back - h, 0.24, m, "furniture", taper=(0, 0.4))
     for x in (-1, 1):
-        b.box(x * (w - arm) / 2, 0.06, -0.02, arm, rng.uniform(0.5, 0.58), d, m, "furniture")
+        b.box(x * (w - arm + 0.03) / 2, 0.05, -0.02, arm, rng.uniform(0.5, 0.58), d, m, "furniture")
     for k in range(rng.randint(0, 3)):
         cushion = fabric(rng)
         b.ball(-w / 2 + arm + 0.25 + k * 0.5, h - 0.02, 0.12, 0.42, 0.4, 0.2, cushion, "object", pitch=-0.3)
@@ -156,8 +156,18 @@ def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.4
     for i in range(columns):
         for j in range(rows):
             x, y = (i + 0.5) / columns * w - w / 2, 0.04 + j * (h - 0.06) / rows
-            b.box(x, y + 0.01, -d / 2 - 0.008, w / columns - 0.025, (h - 0.06) / rows - 0.02, 0.016, front, "furniture")
-            b.box(x, y + (h - 0.06) / rows * 0.6, -d / 2 - 0.03, 0.1, 0.015, 0.02, METAL, "furniture")
+            b.box(
+                x,
+                y + 0.01,
+                -d / 2 - 0.008,
+                w / columns - 0.025,
+                (h - 0.06) / rows - 0.02,
+                0.016,
+                front,
+                "furniture",
+                casts=False,
+            )
+            b.box(x, y + (h - 0.06) / rows * 0.6, -d / 2 - 0.03, 0.1, 0.015, 0.02, METAL, "furniture", casts=False)
     if h < 1.4:
         scatter(b, rng, w * 0.8, d * 0.6, h, rng.randint(0, 4))
 
@@ -193,6 +203,13 @@ def shelf(b: Builder, rng: Random, w: Real = 0.9, h: Real = 1.9, d: Real = 0.32)
             x += run + rng.uniform(0.0, 0.08)
 
 
+def plant(b: Builder, rng: Random, s: Real) -> None:
+    b.cone(0, 0, 0, 0.5 * s, 0.5 * s, 0.5 * s, paint(rng), "object", taper=(-0.25, 0))
+    for _ in range(3):
+        x, y, z = rng.uniform(-0.3, 0.3) * s, rng.uniform(0.4, 0.7) * s, rng.uniform(-0.3, 0.3) * s
+        b.ball(x, y, z, 0.8 * s, 0.8 * s, 0.8 * s, leaves(rng, 0.9), "vegetation")
+
+
 def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
     """One piece of clutter: box, book pile, bottle, cup, ball, bowl, lamp, plant, screen."""
     m, pick, s = paint(rng), rng.random(), size * rng.uniform(0.5, 1.4)
@@ -215,18 +232,7 @@ def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
     elif pick < 0.77:
         b.ball(0, 0, 0, 0.6 * s, 0.6 * s * rng.uniform(0.7, 1.1), 0.6 * s, m, "object")
     elif pick < 0.85:
-        b.cone(0, 0, 0, 0.5 * s, 0.5 * s, 0.5 * s, m, "object", taper=(-0.25, 0))
-        for _ in range(3):
-            b.ball(
-                rng.uniform(-0.3, 0.3) * s,
-                rng.uniform(0.4, 0.7) * s,
-                rng.uniform(-0.3, 0.3) * s,
-                0.8 * s,
-                0.8 * s,
-                0.8 * s,
-                leaves(rng, 0.9),
-                "vegetation",
-            )
+        plant(b, rng, s)
     elif pick < 0.92:
         b.cone(0, 0, 0, 0.35 * s, 0.04 * s, 0.35 * s, METAL, "object")
         b.cone(0, 0, 0, 0.06 * s, 1.1 * s, 0.06 * s, METAL, "object")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from dalib.data import objects as o
-from dalib.data.interiors import indoors, look
-from dalib.data.objects import hsv, stuff, tone
-from dalib.data.primitives import Builder, Material, Real
-from dalib.data.textures import PATTERNS
+from dalib.data.scenes import objects as o
+from dalib.data.scenes.interiors import indoors, look
+from dalib.data.scenes.objects import hsv, stuff, tone
+from dalib.data.scenes.primitives import Builder, Material, Real
+from dalib.data.scenes.textures import PATTERNS
 
 
 def warehouse(b: Builder, rng: Random) -> None:

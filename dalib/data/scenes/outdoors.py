@@ -5,84 +5,56 @@ from __future__ import annotations
 import math
 from random import Random
 
-from dalib.data.objects import GLASS, METAL, RUBBER, hsv, leaves, paint, stuff, tone
-from dalib.data.primitives import Builder, Material, Real
-from dalib.data.textures import PATTERNS
+from dalib.data.scenes.objects import GLASS, METAL, RUBBER, hsv, leaves, paint, stuff, tone
+from dalib.data.scenes.primitives import Builder, Material, Real
+from dalib.data.scenes.textures import PATTERNS
+
+WHITE_LAMP = Material((0.9, 0.9, 0.85), (0.95, 0.93, 0.85), PATTERNS["fine"], 1.0, 0.0, 0.5, 1.2)
+RED_LAMP = Material((0.5, 0.02, 0.02), (0.7, 0.03, 0.02), PATTERNS["fine"], 1.0, 0.0, 0.5, 0.8)
+PLATE = Material((0.8, 0.8, 0.75), (0.1, 0.1, 0.1), PATTERNS["letters"], 0.5)
 
 
-def car(b: Builder, rng: Random) -> None:
+def car(b: Builder, rng: Random, detail: bool = True) -> None:
     """Faces -z; now and then a van or a lorry."""
-    neutral = rng.random() < 0.65
-    body = stuff(
-        rng,
-        hsv(rng, saturation=(0, 0.08) if neutral else (0.5, 0.9), value=(0.03, 0.85)),
-        "plain",
-        gloss=1.0,
-        grunge=0.05,
-    )
-    kind = rng.random()
-    w, n = rng.uniform(1.65, 1.9), rng.uniform(3.8, 4.8)
-    low, wheel = 0.22, rng.uniform(0.6, 0.7)
-    waist, top = rng.uniform(0.62, 0.72), rng.uniform(0.5, 0.65)
-    if kind > 0.85:  # van, lorry, bus
+    grey = rng.random() < 0.65
+    colour = hsv(rng, (0, 1), (0, 0.08) if grey else (0.5, 0.9), (0.03, 0.85))
+    body = stuff(rng, colour, "plain", gloss=1.0, grunge=0.05)
+    kind, low, wheel = rng.random(), 0.22, rng.uniform(0.6, 0.7)
+    w, n, waist, top = rng.uniform(1.65, 1.9), rng.uniform(3.8, 4.8), rng.uniform(0.62, 0.72), rng.uniform(0.5, 0.65)
+    large = kind > 0.85  # van, lorry, bus
+    if large:
         w, n, top = 2.0 + 0.4 * (kind > 0.95), 5.5 + 3 * (kind > 0.95), 1.4 + 1.0 * (kind > 0.95)
-    b.wedge(0, low, 0, w, waist, n, body, "vehicle", taper=(0.06, 0.04))
     cabin, shift = (n * 0.96, 0.0) if kind > 0.7 else (n * 0.62, n * 0.05)
-    lean = (0.22, 0.06 if kind > 0.85 else 0.32 if kind < 0.7 else 0.2)
-    y = low + waist
+    lean, y, pane = (0.22, 0.06 if large else 0.32 if kind < 0.7 else 0.2), low + waist, 0.36 if large else 0.75
+    b.wedge(0, low, 0, w, waist, n, body, "vehicle", taper=(0.06, 0.04))
     b.wedge(0, y, shift, w * 0.94, top, cabin, body, "vehicle", taper=lean)
-    b.wedge(
-        0,
-        y + 0.04,
-        shift,
-        w * 0.955,
-        top * (0.75 if kind <= 0.85 else 0.35),
-        cabin * 0.86,
-        GLASS,
-        "vehicle",
-        taper=(lean[0] * 0.75, lean[1]),
-    )
-    b.wedge(
-        0,
-        y + 0.04,
-        shift,
-        w * 0.8,
-        top * (0.75 if kind <= 0.85 else 0.4),
-        cabin * 1.006,
-        GLASS,
-        "vehicle",
-        taper=(lean[0], lean[1] * 0.72),
-    )
+    inner = {"taper": (lean[0] * 0.75, lean[1]), "casts": False}
+    b.wedge(0, y + 0.04, shift, w * 0.955, top * pane, cabin * 0.86, GLASS, "vehicle", **inner)
+    inner = {"taper": (lean[0], lean[1] * 0.72), "casts": False}
+    b.wedge(0, y + 0.04, shift, w * 0.8, top * pane, cabin * 1.006, GLASS, "vehicle", **inner)
     for x in (-1, 1):
         for z in (-1, 1):
-            b.cone(
-                x * (w / 2 - 0.1),
-                wheel / 2 - 0.11,
-                z * n * 0.31,
-                wheel,
-                0.23,
-                wheel,
-                RUBBER,
-                "vehicle",
-                roll=math.pi / 2,
-            )
-        front, rear = (
-            Material((0.9, 0.9, 0.85), (0.95, 0.93, 0.85), 0, 1, 0, 0.5, 1.2),
-            Material((0.5, 0.02, 0.02), (0.7, 0.03, 0.02), 0, 1, 0, 0.5, 0.8),
-        )
-        b.box(x * w * 0.36, low + waist * 0.5, -n / 2, w * 0.2, 0.13, 0.06, front, "vehicle")
-        b.box(x * w * 0.38, low + waist * 0.55, n / 2, w * 0.17, 0.16, 0.05, rear, "vehicle")
-    b.box(0, low + 0.1, 0, w * 0.9, 0.16, n * 1.01, RUBBER, "vehicle")
-    b.box(
-        0,
-        low + waist * 0.3,
-        n / 2,
-        0.5,
-        0.12,
-        0.04,
-        Material((0.8, 0.8, 0.75), (0.1, 0.1, 0.1), PATTERNS["letters"], 0.5),
-        "vehicle",
-    )
+            middle = (x * (w / 2 - 0.1), wheel / 2 - 0.11, z * n * 0.31)
+            b.cone(*middle, wheel, 0.23, wheel, RUBBER, "vehicle", roll=math.pi / 2, casts=detail)
+            if detail:
+                b.cone(
+                    middle[0] + 0.02 * x,
+                    *middle[1:],
+                    wheel * 0.6,
+                    0.23,
+                    wheel * 0.6,
+                    METAL,
+                    "vehicle",
+                    roll=math.pi / 2,
+                    casts=False,
+                )
+        b.box(x * w * 0.36, low + waist * 0.5, -n / 2, w * 0.2, 0.13, 0.06, WHITE_LAMP, "vehicle", casts=False)
+        b.box(x * w * 0.38, low + waist * 0.55, n / 2, w * 0.17, 0.16, 0.05, RED_LAMP, "vehicle", casts=False)
+        if detail:
+            b.box(x * (w / 2 + 0.06), y, shift - 0.3 * cabin, 0.16, 0.12, 0.1, body, "vehicle", casts=False)
+    if detail:
+        b.box(0, low + 0.1, 0, w * 0.9, 0.16, n * 1.01, RUBBER, "vehicle", casts=False)
+        b.box(0, low + waist * 0.3, n / 2, 0.5, 0.12, 0.04, PLATE, "vehicle", casts=False)
 
 
 def bark(rng: Random) -> Material:
@@ -90,7 +62,7 @@ def bark(rng: Random) -> Material:
     return stuff(rng, a, "bark", 0.8, tone(a, 1.7))
 
 
-def tree(b: Builder, rng: Random, h: Real | None = None) -> None:
+def tree(b: Builder, rng: Random, h: Real | None = None, detail: bool = True) -> None:
     h = h or rng.uniform(4, 11)
     trunk, green = bark(rng), leaves(rng, rng.uniform(0.5, 1.0))
     width = 0.03 * h + 0.05
@@ -104,14 +76,14 @@ def tree(b: Builder, rng: Random, h: Real | None = None) -> None:
     clear = rng.uniform(0.2, 0.38)
     b.cone(0, 0, 0, width, 0.75 * h, width, trunk, "vegetation", taper=(0.6, 0), roll=rng.uniform(-0.04, 0.04))
     crown, spread = (1 - clear) * h, rng.uniform(0.3, 0.5) * h
-    for k in range(rng.randint(5, 9)):
+    for k in range(rng.randint(5, 8) if detail else 4):
         a, level = 2.4 * k + rng.random(), rng.random()
         r = 0.5 * spread * rng.uniform(0.4, 1.0) * math.sqrt(1 - (1.6 * level - 0.6) ** 2 * 0.8) * (k > 0)
         s = spread * rng.uniform(0.6, 0.85) * (1.3 if k == 0 else 1.0)
         y = clear * h + (crown - 0.8 * s) * (level if k else 0.4)
-        b.ball(r * math.cos(a), y, r * math.sin(a), s, s * rng.uniform(0.7, 0.95), s, green._replace(a=tone(green.a, rng.uniform(0.75, 1.3))),
-               "vegetation", yaw=a)  # fmt: skip
-    for _ in range(2):
+        shade = green._replace(a=tone(green.a, rng.uniform(0.75, 1.3)))
+        b.ball(r * math.cos(a), y, r * math.sin(a), s, s * rng.uniform(0.7, 0.95), s, shade, "vegetation", yaw=a)
+    for _ in range(2 * detail):
         a = rng.random() * math.tau
         b.cone(0.08 * h * math.cos(a), clear * h, 0.08 * h * math.sin(a), 0.4 * width, 0.3 * h, 0.4 * width, trunk, "vegetation",
                yaw=math.pi / 2 - a, pitch=-0.6, taper=(0.5, 0))  # fmt: skip

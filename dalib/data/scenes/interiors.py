@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from random import Random
 
-from dalib.data import objects as o
-from dalib.data.objects import hsv, stuff, tone
-from dalib.data.primitives import Builder, Material, Real
-from dalib.data.textures import PATTERNS
+from dalib.data.scenes import objects as o
+from dalib.data.scenes.objects import hsv, stuff, tone
+from dalib.data.scenes.primitives import Builder, Material, Real
+from dalib.data.scenes.textures import PATTERNS
 
 
 def sun(b: Builder, rng: Random) -> None:
@@ -21,8 +21,8 @@ def sun(b: Builder, rng: Random) -> None:
     light.above = (level * 0.88, level * 0.96, level * rng.uniform(1.0, 1.2))
     light.below = (level * 0.5, level * 0.47, level * 0.42)
     pale = rng.uniform(0, 1)
-    light.horizon = (0.95 + 0.15 * pale, 1.05 + 0.1 * pale, 1.2)
-    light.zenith = (0.25 + 0.7 * pale, 0.5 + 0.5 * pale, 1.1)
+    light.horizon = (1.3 + 0.3 * pale, 1.45 + 0.2 * pale, 1.65)
+    light.zenith = (0.3 + 1.1 * pale, 0.6 + 0.9 * pale, 1.4)
     light.clouds, light.cloud_shift = rng.uniform(0, 1.0), rng.uniform(0, 10)
     light.fog = rng.choice((0.0, rng.uniform(0.0, 0.003)))
 
@@ -66,9 +66,9 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
         y = rng.uniform(0.7, 1.0)
         b.box(x, y, -0.01, pane, tall, 0.03, view._replace(a=day if rng.random() < 0.5 else view.a), "opening")
         for side in (-1, 0, 1):
-            b.box(x + side * pane / 2, y, -0.02, 0.06, tall + 0.1, 0.06, trim, "opening")
+            b.box(x + side * pane / 2, y, -0.02, 0.06, tall + 0.1, 0.06, trim, "opening", casts=False)
         for k in (0, 1):
-            b.box(x, y + k * tall - 0.05 * (1 - k), -0.03, pane + 0.1, 0.06, 0.08, trim, "opening")
+            b.box(x, y + k * tall - 0.05 * (1 - k), -0.03, pane + 0.1, 0.06, 0.08, trim, "opening", casts=False)
         if rng.random() < 0.4:
             cloth = stuff(rng, hsv(rng, saturation=(0, 0.5), value=(0.3, 0.9)), "corrugated stripes", 1.6)
             for side in (-1, 1):
@@ -77,8 +77,8 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
                 )
     if rng.random() < 0.3:
         x, leaf = rng.uniform(-0.35, 0.35) * length, o.furniture_surface(rng)
-        b.box(x, 0, -0.02, 0.95, 2.08, 0.06, trim, "opening")
-        b.box(x, 0, -0.04, 0.82, 2.0, 0.06, leaf, "opening")
+        b.box(x, 0, -0.02, 0.95, 2.08, 0.06, trim, "opening", casts=False)
+        b.box(x, 0, -0.04, 0.82, 2.0, 0.06, leaf, "opening", casts=False)
         b.ball(x + 0.33, 0.98, -0.1, 0.06, 0.06, 0.06, o.METAL, "opening")
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         size = rng.uniform(0.25, 0.9)
@@ -127,7 +127,7 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
                 elif name == "chair":
                     o.chair(b, rng)
                 elif name == "plant":
-                    o.thing(b, rng, 0.9)
+                    o.plant(b, rng, rng.uniform(0.5, 1.0))
                 elif name != "gap":
                     tall = {"tall": rng.uniform(1.7, min(2.3, h)), "counter": 0.9}.get(name, rng.uniform(0.4, 1.2))
                     o.cabinet(b, rng, w, tall, depth)
@@ -135,6 +135,53 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
                 with b.at(middle, 1.5, -0.2):
                     o.cabinet(b, rng, w, 0.7, 0.35)
         x += w + rng.choice((0.02, 0.1, rng.uniform(0.1, 0.8)))
+
+
+def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Material) -> None:
+    """The ceiling lamp, hanging lamps, and now and then the slopes and rafters of an attic."""
+    bright = Material((1, 0.97, 0.9), (1, 0.97, 0.9), PATTERNS["fine"], 1.0, 0.0, 0.0, 1.5)
+    b.cone(b.light.main[0], h - 0.1, b.light.main[2], 0.45, 0.1, 0.45, bright, "object", casts=False)
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        x, z, drop, s = (
+            rng.uniform(-0.4, 0.4) * w,
+            rng.uniform(-0.3, 0.4) * d,
+            rng.uniform(0.25, 1.0),
+            rng.uniform(0.15, 0.5),
+        )
+        if math.hypot(x - b.eye[0], z - b.eye[2]) > 0.7:
+            b.cone(x, h - drop, z, 0.02, drop, 0.02, o.RUBBER, "object", casts=False)
+            shade = o.paint(rng)._replace(glow=0.5) if rng.random() < 0.5 else bright
+            rng.choice((b.ball, b.cone))(
+                x, h - drop - 0.6 * s, z, s, 0.7 * s, s, shade, "object", taper=(0.5, 0), casts=False
+            )
+    if rng.random() < 0.1:
+        boards = white if rng.random() < 0.4 else o.wood(rng)
+        for side in (-1, 1):
+            b.box(
+                side * 0.36 * w,
+                0.78 * h,
+                0,
+                0.6 * w,
+                0.1,
+                d,
+                boards,
+                "ceiling",
+                roll=-side * rng.uniform(0.5, 0.8),
+                casts=False,
+            )
+            for k in range(4):
+                b.box(
+                    side * 0.33 * w,
+                    0.74 * h,
+                    (k - 1.5) * d / 4,
+                    0.6 * w,
+                    0.14,
+                    0.1,
+                    boards,
+                    "ceiling",
+                    roll=-side * 0.65,
+                    casts=False,
+                )
 
 
 def room(b: Builder, rng: Random) -> None:
@@ -146,7 +193,7 @@ def room(b: Builder, rng: Random) -> None:
     b.eye = (eye[0], rng.uniform(1.0, 1.7), eye[1])
     target = (rng.uniform(-0.4, 0.4) * w, rng.uniform(0.5 if narrow else 0.1, 0.5) * d)
     yaw = math.degrees(math.atan2(target[0] - eye[0], target[1] - eye[1])) + rng.gauss(0, 6 if narrow else 15)
-    look(b, rng, yaw, (-10, 10), (36, 64), rng.choice((1.5, 1.5, 6.0)))
+    look(b, rng, yaw, (-10, 10) if rng.random() < 0.85 else (6, 8), (36, 64), rng.choice((1.5, 1.5, 6.0)))
     pale = hsv(rng, saturation=(0, rng.choice((0.12, 0.5))), value=(0.5, 0.9))
     paper = stuff(
         rng,
@@ -156,23 +203,18 @@ def room(b: Builder, rng: Random) -> None:
         tone(pale, rng.uniform(0.75, 0.95)),
         grunge=rng.uniform(0.02, 0.15),
     )
-    ground = o.wood(rng)._replace(size=rng.uniform(0.8, 1.6)) if rng.random() < 0.45 else stuff(
-        rng, hsv(rng, (0.0, 0.15), (0, 0.45), (0.2, 0.8)), "tiles noise fine checker carpet plain gravel", 1.6, gloss=rng.choice((0, 0, 0.3)))  # fmt: skip
+    carpet = hsv(rng, (0.0, 0.15), (0, 0.45), (0.2, 0.8))
+    ground = stuff(rng, carpet, "tiles noise fine checker carpet plain gravel", 1.6, gloss=rng.choice((0, 0, 0.3)))
+    if rng.random() < 0.45:
+        ground = o.wood(rng)._replace(size=rng.uniform(0.8, 1.6))
     b.box(0, -0.5, 0, w, 0.5, d, ground, "floor", casts=False)
     white = stuff(rng, hsv(rng, saturation=(0, 0.06), value=(0.7, 0.95)), "plain plain noise tiles", 2.4, grunge=0.04)
     b.box(0, h, 0, w, 0.3, d, white, "ceiling", casts=False)
-    lx, _, lz, _ = b.light.main
-    b.cone(
-        lx,
-        h - 0.1,
-        lz,
-        0.45,
-        0.1,
-        0.45,
-        Material((1, 0.97, 0.9), (1, 0.97, 0.9), PATTERNS["plain"], 1, 0, 0, 1.5),
-        "object",
-        casts=False,
-    )
+    _overhead(b, rng, w, h, d, white)
+    if rng.random() < 0.3:  # something close, at the lower edge of the view
+        a, near = math.radians(yaw + rng.uniform(-30, 30)), rng.uniform(0.75, 1.3)
+        with b.at(eye[0] + near * math.sin(a), 0, eye[1] + near * math.cos(a), rng.uniform(0, math.tau)):
+            rng.choice((o.chair, o.chair, o.table, o.cabinet))(b, rng)
     for x, z, turn, length in _wall_frames(w, d):
         with b.at(x, 0, z, turn):
             b.box(
@@ -209,7 +251,7 @@ def room(b: Builder, rng: Random) -> None:
         x, z = rng.uniform(-0.5, 0.5) * w, rng.uniform(-0.3, 0.5) * d
         if math.hypot(x - eye[0], z - eye[1]) > 0.9:
             with b.at(x, 0, z):
-                o.thing(b, rng, rng.choice((0.3, 0.5)))
+                o.thing(b, rng, rng.choice((0.2, 0.4)))
     if rng.random() < 0.2:
         x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.1, 0.4) * d
         if math.hypot(x - eye[0], z - eye[1]) > 1.2:
@@ -219,10 +261,11 @@ def room(b: Builder, rng: Random) -> None:
 
 def tabletop(b: Builder, rng: Random) -> None:
     """A table seen from close by, with a room in soft focus behind it."""
-    w, d, h = rng.uniform(3, 6), rng.uniform(3, 6), 2.6
-    indoors(b, rng, w, h, d)
+    h = 2.6
+    indoors(b, rng, 4, h, 4)
     b.light.main = (rng.uniform(-1, 1), rng.uniform(1.9, 2.4), rng.uniform(-1, 0.5), 1.0)
     top, deep = 0.75, rng.uniform(0.7, 1.1)
+    back = deep / 2 + rng.choice((rng.uniform(0.02, 0.6), rng.uniform(0.3, 2.5)))
     pitch = rng.uniform(-50, -12)
     away = rng.uniform(0.55, 1.1)
     b.eye = (
@@ -231,22 +274,14 @@ def tabletop(b: Builder, rng: Random) -> None:
         -away * math.cos(math.radians(pitch)),
     )
     look(b, rng, rng.gauss(0, 8), (pitch, 2), (35, 58), 3.0)
-    b.box(0, -0.5, 0, 9, 0.5, 9, o.wood(rng) if rng.random() < 0.5 else o.fabric(rng), "floor", casts=False)
-    for x, z, turn, length in _wall_frames(9, 2 * d):
-        with b.at(x, 0, z, turn):
-            b.box(
-                0,
-                0,
-                0.1,
-                length,
-                h,
-                0.2,
-                stuff(rng, hsv(rng, saturation=(0, 0.4), value=(0.3, 0.9))),
-                "wall",
-                casts=False,
-            )
+    b.box(0, -0.5, back - 4, 9, 0.5, 8, o.wood(rng) if rng.random() < 0.5 else o.fabric(rng), "floor", casts=False)
+    for k, (x, z, turn, length) in enumerate(_wall_frames(rng.uniform(3, 9), 8)):
+        with b.at(x, 0, z + back - 4, turn):
+            wall = stuff(rng, hsv(rng, saturation=(0, 0.4), value=(0.3, 0.9)))
+            b.box(0, 0, 0.1, length, h, 0.2, wall, "wall", casts=False)
             _hang(b, rng, 4, h)
-            _along(b, rng, min(length, 5), h, (b.eye[0], b.eye[2]))
+            if k or back > 2:
+                _along(b, rng, min(length, 5), h, (b.eye[0], b.eye[2]))
     surface = o.furniture_surface(rng) if rng.random() < 0.7 else o.fabric(rng)
     b.box(
         0, top - 0.04, 0, rng.uniform(1.0, 2.2), 0.04, deep, surface._replace(size=rng.uniform(0.4, 0.9)), "furniture"

@@ -1,0 +1,64 @@
+"""The command line: what a user types wrong is answered with what is known, and a failed notebook leaves nothing that looks whole."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from dalib.__main__ import main
+from dalib.errors import ConfigError, UserError
+from dalib.study import notebooks
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "main_tabel"], "Did you mean 'main_table'?"),
+        (["run", "main_table", "--profile", "quik"], "Did you mean 'quick'?"),
+        (["run", "main_table", "-p", "sedes=2"], "Did you mean 'seeds'?"),
+        (["run", "main_table", "-p", "seeds=two"], "parameter seeds takes int, not 'two'"),
+        (["rows", "main_table", "--seeds", "0"], "seeds: 0"),
+        (["row", "main_table", "labeled_only"], "Did you mean 'labelled_only'?"),
+    ],
+)
+def test_a_wrong_word_is_named_with_the_nearest_known_one(words, named, capsys):
+    assert main(words) == 1
+    assert named in capsys.readouterr().err
+
+
+def test_the_module_exits_with_the_code_of_main():
+    result = subprocess.run([sys.executable, "-m", "dalib", "run", "nothing"], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "unknown notebook 'nothing'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def write_notebook(path, *sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+@pytest.mark.slow
+def test_a_failed_notebook_leaves_the_old_result_and_is_kept_for_reading(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "x = 1  # a number", "assert x == 1, 'x is wrong'")
+    out = tmp_path / "out" / "n.ipynb"
+    notebooks.execute(path, out, {"x": 1}, show=False)
+    before = out.read_text()
+    with pytest.raises(UserError, match="x is wrong"):
+        notebooks.execute(path, out, {"x": 2}, show=False)
+    assert out.read_text() == before
+    failed = json.loads((tmp_path / "out" / "n.failed.ipynb").read_text())
+    assert failed["metadata"]["papermill"]["exception"] is True
+    assert sorted(p.name for p in out.parent.iterdir()) == ["n.failed.ipynb", "n.ipynb"]
+
+
+def test_parameters_keep_the_type_of_their_default(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "count = 1  # how many\nname = 'a'  # who\nrate = 0.5  # how fast")
+    assert notebooks.check(path, {"count": "3", "name": "b", "rate": "2"}) == {"count": 3, "name": "b", "rate": 2.0}
+    with pytest.raises(ConfigError, match=r"unknown parameter of n.ipynb 'cuont'. Did you mean 'count'"):
+        notebooks.check(path, {"cuont": 3})

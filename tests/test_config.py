@@ -1,0 +1,279 @@
+"""Configs: strictness, and what the hash sees and does not see. With it, what the hash of the code sees."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dalib import provenance
+from dalib.config import RunConfig, check_names
+from dalib.errors import ConfigError, UserError
+
+FIELDS = {f.name: f for f in dataclasses.fields(RunConfig)}
+FREE = ("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every")
+OTHER = {  # another possible value of every field, on top of a student that has everything on
+    "seed": 7,
+    "labelled": ("photos:x",),
+    "unlabelled": ("photos:y", "scenes:unlabelled"),
+    "labelled_images": 3,
+    "unlabelled_images": 4,
+    "test_images": 5,
+    "height": 64,
+    "width": 64,
+    "encoder": "vits",
+    "pretrained": False,
+    "layers": "v2",
+    "perturb": ("blur",),
+    "align": "both",
+    "margin": 0.7,
+    "align_weight": 0.5,
+    "steps": 9,
+    "batch": 12,
+    "unlabelled_ratio": 3,
+    "encoder_lr": 1e-5,
+    "decoder_lr_factor": 1.0,
+    "weight_decay": 0.0,
+    "warmup": 2,
+    "clip": 5.0,
+    "precision": "bf16",
+    "gradient_checkpointing": True,
+    "compile": True,
+    "workers": 3,
+    "checkpoint_every": 1,
+    "log_every": 1,
+}
+
+
+def student(**changes):
+    base = {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"], "align": "unlabelled"}
+    return RunConfig.from_dict(base).replace(**changes)
+
+
+def test_the_list_of_other_values_is_complete():
+    assert set(OTHER) == set(FIELDS) - {"pseudo_labels"}
+
+
+# strictness
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stepz": 3}, r"unknown setting 'stepz'\. Did you mean 'steps'\? Known: seed, labelled, .*log_every"),
+        ({"steps": "many"}, "steps: expected int, got 'many'"),
+        ({"steps": 1.5}, r"steps: expected int, got 1\.5"),
+        ({"steps": True}, "steps: expected int, got True"),
+        ({"encoder_lr": "5e-6"}, "encoder_lr: expected float, got '5e-6'"),
+        ({"pretrained": 1}, "pretrained: expected bool, got 1"),
+        ({"pretrained": "true"}, "pretrained: expected bool, got 'true'"),
+        ({"labelled": "scenes:labelled"}, "labelled: expected a list of names"),
+        ({"labelled": [1]}, "labelled: expected a list of names"),
+        ({"labelled": []}, "labelled: empty"),
+        ({"encoder": None}, "encoder: expected str"),
+        ({"steps": 0}, "steps: 0 is not above 0"),
+        ({"batch": -2}, "batch: -2 is not above 0"),
+        ({"seed": -1}, "seed: -1 is not at least 0"),
+        ({"clip": float("nan")}, "clip: nan is not above 0 and finite"),
+        ({"encoder_lr": float("inf")}, "encoder_lr: inf is not above 0 and finite"),
+        ({"precision": "fp8"}, "precision: 'fp8' is not one of no, bf16"),
+        ({"layers": "v3"}, "layers: 'v3' is not one of v1, v2"),
+        ({"align": "all"}, "align: 'all' is not one of none, unlabelled, labelled, both"),
+        ({"pseudo_labels": True, "perturb": ["noise"]}, "perturb: noise unknown; known are colour, blur, cutmix"),
+        ({"perturb": ["colour"]}, "set pseudo_labels: true"),
+        ({"align": "both"}, "set pseudo_labels: true"),
+        ({"pseudo_labels": True, "perturb": ["cutmix"], "batch": 3, "unlabelled_ratio": 1}, "cannot be paired"),
+    ],
+)
+def test_impossible_values_are_named(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        RunConfig.from_dict(values)
+    assert isinstance(caught.value, UserError)
+
+
+def test_possible_values():
+    """Zero where zero means something, whole numbers for real ones, and lists for tuples."""
+    config = RunConfig.from_dict({"warmup": 0, "weight_decay": 0, "margin": 1, "labelled": ["a", "b"], "workers": 0})
+    assert (config.weight_decay, config.margin, config.labelled) == (0.0, 1.0, ("a", "b"))
+    assert type(config.margin) is float
+    assert config.hash() == RunConfig.from_dict({"weight_decay": 0.0, "labelled": ["a", "b"]}).hash()
+
+
+def test_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().steps = 3
+
+
+def test_names_are_checked_with_a_hint():
+    with pytest.raises(ConfigError, match=r"unknown fruit 'aple'\. Did you mean 'apple'\? Known: apple, pear"):
+        check_names(["pear", "aple"], ["apple", "pear"], what="fruit")
+    with pytest.raises(ConfigError, match=r"unknown fruit 'zzz'\. Known: apple, pear"):
+        check_names(["zzz"], ["apple", "pear"], what="fruit")
+    check_names([], [], what="fruit")
+
+
+def test_round_trip_through_json():
+    config = student(**{k: v for k, v in OTHER.items() if k != "layers"})
+    again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+# the hash of a config
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_hash_sees_what_changes_a_result_and_nothing_else(name):
+    assert (student(**{name: OTHER[name]}).hash() == student().hash()) == (name in FREE)
+
+
+def test_pseudo_labels_are_in_the_hash():
+    assert RunConfig().hash() != RunConfig(pseudo_labels=True).hash()
+
+
+def test_defaults_are_left_out():
+    """So that a record stays valid when a field is added: spelling a default out changes nothing."""
+    assert RunConfig().hash() == "44136fa355b3"  # sha256 of {}
+    spelt_out = RunConfig().to_dict() | {"pseudo_labels": True}
+    assert RunConfig.from_dict(spelt_out).hash() == RunConfig(pseudo_labels=True).hash()
+
+
+@given(st.permutations(["colour", "blur", "cutmix"]), st.integers(1, 3))
+def test_the_order_of_perturbations_does_not_matter(names, count):
+    names = names[:count]
+    one, other = (RunConfig(pseudo_labels=True, perturb=tuple(n)) for n in (names, sorted(names)))
+    assert one == other
+    assert one.hash() == other.hash()
+
+
+def test_the_hash_is_the_same_in_another_process():
+    text = "from dalib.config import RunConfig; print(RunConfig(seed=3, perturb=('blur',), pseudo_labels=True).hash())"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == RunConfig(seed=3, perturb=("blur",), pseudo_labels=True).hash()
+
+
+# teachers
+
+
+def test_students_share_a_teacher():
+    """Whatever only concerns unlabelled images is no matter for the teacher; everything else is."""
+    teacher = student().teacher()
+    assert not teacher.pseudo_labels
+    assert teacher.perturb == ()
+    assert teacher.align == "none"
+    pool = [n for n, f in FIELDS.items() if f.metadata.get("pool")]
+    assert set(pool) == {
+        "unlabelled",
+        "unlabelled_images",
+        "perturb",
+        "align",
+        "margin",
+        "align_weight",
+        "unlabelled_ratio",
+    }
+    for name, value in OTHER.items():
+        same = student(**{name: value}).teacher().hash() == teacher.hash()
+        assert same == (name in pool or name in FREE), name
+
+
+def test_the_labelled_only_row_is_its_students_teacher():
+    for changes in ({}, {"seed": 2}, {"labelled_images": 150}):
+        row = RunConfig(**changes)
+        assert row.hash() == row.teacher().hash() == student(**changes).teacher().hash()
+        assert row.hash() == row.replace(unlabelled_images=77, margin=0.7).hash()  # which it does not read
+
+
+def test_alignment_on_labelled_images_is_a_run_of_its_own():
+    """Without pseudo labels too: it must not be taken for the plain labelled-only row."""
+    aligned = RunConfig(align="labelled")
+    assert aligned.hash() != RunConfig().hash()
+    assert aligned.replace(margin=0.7).hash() != aligned.hash()
+    assert aligned.teacher().hash() == RunConfig().hash()
+
+
+# the hash of the code
+
+
+CODE = '''
+"""What this module is for."""
+LIMIT = 3
+"""What the limit is for."""
+
+def f(x, y=None):
+    """What f does."""
+    return [x + 1, None, "a"]
+'''
+
+
+def code_hash(tmp_path, text, name="module.py"):
+    (tmp_path / name).write_text(text)
+    return provenance.code_hash((tmp_path / name,))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("What f does.", "What f really does."),
+        ('    """What f does."""\n', ""),
+        ("What this module", "What that module"),
+        ("What the limit is", "What the limit was"),
+        ("LIMIT = 3", "LIMIT = 3  # a comment"),
+        ("LIMIT = 3", "\n\nLIMIT   =   (3)"),
+        ('[x + 1, None, "a"]', "[\n        x + 1,\n        None,\n        'a',\n    ]"),
+    ],
+)
+def test_the_code_hash_overlooks_form(old, new, tmp_path):
+    assert old in CODE
+    assert code_hash(tmp_path, CODE.replace(old, new)) == code_hash(tmp_path, CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x + 1", "x - 1"),
+        ("x + 1", "x + 1.0"),
+        ("x + 1", "x + True"),
+        ("x + 1", "y + 1"),
+        ("y=None", "y=0"),
+        ("y=None", "y"),
+        ("None,", "0,"),
+        ('"a"', '"b"'),
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("def f", "def g"),
+        ("    return", "    x = 2\n    return"),
+    ],
+)
+def test_the_code_hash_sees_what_can_change_a_result(old, new, tmp_path):
+    assert old in CODE
+    assert code_hash(tmp_path, CODE.replace(old, new, 1)) != code_hash(tmp_path, CODE)
+
+
+def test_the_code_hash_covers_the_science_and_not_the_book(tmp_path, monkeypatch):
+    package = tmp_path / "dalib"
+    shutil.copytree(Path(provenance.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    run = provenance._own_hash.__wrapped__  # without its memory
+    before = run()
+    assert before != provenance.code_hash((package / "losses.py",))
+    for name in ("study/records.py", "paths.py", "errors.py"):
+        (package / name).write_text("x = 1\n")
+    losses = package / "losses.py"
+    losses.write_text(losses.read_text() + "\n# a comment\n")
+    assert run() == before
+    assert "cosine < margin" in losses.read_text()
+    losses.write_text(losses.read_text().replace("cosine < margin", "cosine <= margin"))
+    assert run() != before
+
+
+def test_an_edit_changes_nothing_in_a_running_process(monkeypatch, tmp_path):
+    """The record of a run names the code that was loaded, not the one that stands on the disk by the time it ends."""
+    before = provenance.code_hash()
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.code_hash() == before
+    assert len(before) == 12
+    assert int(before, 16) >= 0

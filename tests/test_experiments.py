@@ -1,0 +1,187 @@
+"""experiments.yaml: what it expands to, and that a slip in it is an error that names the known names."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dalib.config import RunConfig
+from dalib.errors import ConfigError
+from dalib.study.experiments import expand, experiments, profiles
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SMALL = {
+    "profiles": {
+        "quick": {"seeds": 2, "record": "local", "set": {"steps": 5, "batch": 4}},
+        "study": {"seeds": 3, "record": "committed", "set": {}},
+    },
+    "experiments": {
+        "fruit": {
+            "question": "Which?",
+            "seeds": {"study": 4},
+            "rows": {
+                "apple": {"label": "An apple"},
+                "pear": {"label": "A pear", "set": {"pseudo_labels": True, "batch": 6}},
+            },
+        }
+    },
+}
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Write a tree as the checkout's experiments.yaml."""
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+
+    def write(tree):
+        text = tree if isinstance(tree, str) else yaml.safe_dump(tree, sort_keys=False)
+        (tmp_path / "experiments.yaml").write_text(text)
+
+    write(SMALL)
+    return write
+
+
+def changed(*path, value):
+    """SMALL with one value replaced, or removed where it is None."""
+    tree = yaml.safe_load(yaml.safe_dump(SMALL, sort_keys=False))
+    node = tree
+    for key in path[:-1]:
+        node = node[key]
+    if value is None:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    return tree
+
+
+def test_expansion_by_hand(small):
+    """The row's settings win over the profile's, seeds count from 0, labels and order are the file's."""
+    found = expand("fruit", profile="quick")
+    assert [(r.name, r.label) for r in found.rows] == [("apple", "An apple"), ("pear", "A pear")]
+    assert found.rows[0].configs == tuple(RunConfig(steps=5, batch=4, seed=s) for s in (0, 1))
+    assert found.rows[1].configs == tuple(RunConfig(steps=5, batch=6, seed=s, pseudo_labels=True) for s in (0, 1))
+    assert (found.question, found.committed, found["pear"]) == ("Which?", False, found.rows[1])
+    assert experiments() == ["fruit"]
+    assert profiles() == ["quick", "study"]
+
+
+def test_seeds(small):
+    """The caller's number, else the experiment's own for this profile, else the profile's."""
+    assert len(expand("fruit", profile="quick").rows[0].configs) == 2
+    assert len(expand("fruit", profile="study").rows[0].configs) == 4
+    assert [c.seed for c in expand("fruit", profile="study", seeds=1).rows[0].configs] == [0]
+    assert expand("fruit", profile="study").committed
+    for seeds in (0, -1):
+        with pytest.raises(ConfigError, match=f"seeds: {seeds} is not at least 1"):
+            expand("fruit", profile="quick", seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("friut", "quick"), r"unknown experiment 'friut'\. Did you mean 'fruit'\? Known: fruit"),
+        (("fruit", "quik"), r"unknown profile 'quik'\. Did you mean 'quick'\? Known: quick, study"),
+    ],
+)
+def test_unknown_names(arguments, message, small):
+    with pytest.raises(ConfigError, match=message):
+        expand(arguments[0], profile=arguments[1])
+    with pytest.raises(ConfigError, match=r"unknown row of fruit 'aple'\. Did you mean 'apple'\? Known: apple, pear"):
+        expand("fruit", profile="quick")["aple"]
+
+
+FRUIT = ("experiments", "fruit")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("experimints",), {}, r"'experimints'\. Did you mean 'experiments'\? Known: profiles, experiments"),
+        (("profiles",), None, "profiles missing"),
+        (("profiles", "quick", "sets"), {}, r"key of profile quick 'sets'\. Did you mean 'set'"),
+        (("profiles", "quick", "record"), "git", r"kind of record in profile quick 'git'\. Known: local, committed"),
+        (("profiles", "quick", "record"), None, "profile quick: record missing"),
+        (("profiles", "quick", "set"), {"stepz": 1}, r"fruit\.apple under profile quick: unknown setting 'stepz'"),
+        ((*FRUIT, "colour"), 1, "key of experiment fruit 'colour'"),
+        ((*FRUIT, "question"), None, "experiment fruit: question missing"),
+        ((*FRUIT, "seeds"), {"stduy": 3}, r"'stduy'\. Did you mean 'study'"),
+        ((*FRUIT, "rows", "apple"), "red", r"row fruit\.apple: expected label, got 'red'"),
+        ((*FRUIT, "rows", "apple", "lable"), "x", r"key of row fruit\.apple 'lable'\. Did you mean 'label'"),
+        ((*FRUIT, "rows", "apple", "label"), None, r"row fruit\.apple: label missing"),
+        ((*FRUIT, "rows", "pear", "set"), {"steps": "two"}, r"fruit\.pear under profile quick: steps: expected int"),
+        (
+            (*FRUIT, "rows", "pear", "set"),
+            {"perturb": ["blur"]},
+            r"fruit\.pear under profile quick: .*pseudo_labels: true",
+        ),
+        ((*FRUIT, "rows", "pear", "set"), {"seed": 3}, r"fruit\.pear under profile quick: seeds are counted"),
+    ],
+)
+def test_slips_are_named(path, value, message, small):
+    small(changed(*path, value=value))
+    with pytest.raises(ConfigError, match=message):
+        expand("fruit", profile="quick")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("", "expected profiles, experiments, got None")]
+)
+def test_a_damaged_file_is_named(text, message, small):
+    small(text)
+    with pytest.raises(ConfigError, match=rf"experiments\.yaml.*{message}"):
+        experiments()
+
+
+def test_a_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"experiments\.yaml: not found; .*DALIB_ROOT"):
+        experiments()
+
+
+def test_an_edit_is_seen(small):
+    assert expand("fruit", profile="quick").question == "Which?"
+    import os
+    import time
+
+    small(changed(*FRUIT, "question", value="Why?"))
+    os.utime(Path(os.environ["DALIB_ROOT"]) / "experiments.yaml", (time.time() + 5,) * 2)
+    assert expand("fruit", profile="quick").question == "Why?"
+
+
+# the file of this checkout
+
+
+@pytest.fixture
+def checkout(monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(ROOT))
+
+
+def test_every_row_of_every_profile_expands(checkout):
+    for profile in profiles():
+        for name in experiments():
+            found = expand(name, profile=profile)
+            hashes = [c.hash() for row in found.rows for c in row.configs]
+            assert len(set(hashes)) == len(hashes), f"{name} under {profile} has two rows that are the same run"
+
+
+def test_the_main_table_adds_one_idea_a_row(checkout):
+    rows = expand("main_table", profile="study").rows
+    assert [r.name for r in rows] == ["labelled_only", "naive", "perturbed", "full"]
+    first, naive, perturbed, full = (r.configs[0] for r in rows)
+    assert naive == first.replace(pseudo_labels=True)
+    assert perturbed == naive.replace(perturb=("colour", "blur", "cutmix"))
+    assert full == perturbed.replace(align="unlabelled")
+    assert all(r.configs[0].teacher().hash() == first.hash() for r in rows)
+    assert len(rows[0].configs) >= 5
+    assert [c.seed for c in rows[0].configs] == list(range(len(rows[0].configs)))
+
+
+def test_the_gpu_profile_has_the_papers_values(checkout):
+    """paper.md: encoder 5e-6, decoder ten times that, 518 x 518, labelled to unlabelled 1 : 2, alpha 0.85, ViT-L."""
+    config = expand("main_table", profile="gpu")["full"].configs[0]
+    assert (config.encoder, config.height, config.width) == ("vitl", 518, 518)
+    assert (config.encoder_lr, config.decoder_lr_factor, config.margin) == (5e-6, 10.0, 0.85)
+    assert (config.unlabelled_ratio, config.warmup, config.layers) == (2, 0, "v1")
+    passes = config.steps * config.batch * config.unlabelled_ratio / config.unlabelled_images
+    assert passes == pytest.approx(1, abs=1e-3)

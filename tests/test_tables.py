@@ -1,0 +1,218 @@
+"""Tables, intervals and sentences: from made-up records to what a reader sees."""
+
+from math import isnan, sqrt
+
+import fabricated
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dalib.errors import ConfigError
+from dalib.study import reading, real, tables
+from dalib.study.experiments import expand
+from dalib.study.records import entries
+from dalib.study.statistics import Estimate, Results, estimate
+
+LEVELS = {
+    "labelled_only": [0.29, 0.31, 0.33, 0.30, 0.32],
+    "naive": [0.29, 0.32, 0.32, 0.31, 0.31],  # up and down: nothing to see
+    "perturbed": [0.27, 0.30, 0.30, 0.29, 0.29],  # 0.02 lower, every time
+    "full": [0.269, 0.302, 0.299, 0.291, 0.289],
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """An empty checkout whose records a test may write."""
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
+    return tmp_path / "root"
+
+
+def test_the_interval_is_students_t():
+    mine = estimate([1.0, 2.0, 4.0])
+    sd = sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)
+    assert mine.mean == pytest.approx(7 / 3)
+    assert mine.half == pytest.approx(4.302653 * sd / sqrt(3), rel=1e-6)  # t(0.975, 2), from a printed table
+    assert mine.count == 3
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
+def test_the_interval_agrees_with_scipy(values):
+    mine = estimate(values)
+    with np.errstate(all="ignore"):
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    if np.ptp(values) > 1e-6:
+        assert (mine.low, mine.high) == pytest.approx((low, high), rel=1e-6, abs=1e-9)
+
+
+def test_one_seed_or_none_has_no_interval():
+    assert isnan(estimate([0.3]).half)
+    assert estimate([]).count == 0
+    assert not estimate([0.3]).decided
+
+
+def test_a_change_is_paired_by_seed(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert results.value("labelled_only").mean == pytest.approx(0.31)
+    change = results.change("perturbed")
+    assert change.mean == pytest.approx(100 * -0.02 / 0.31)
+    assert change.half == pytest.approx(0, abs=1e-6)  # every seed moved alike, though the seeds differ by 0.03
+    assert results.value("perturbed").half > 0.01
+    assert results.change("labelled_only").count == 0
+
+
+def test_a_change_uses_only_seeds_that_both_rows_have(study):
+    results = Results(fabricated.write("main_table", LEVELS | {"naive": [0.28, 0.30]}))
+    assert results.change("naive").count == 2
+    assert results.change("naive").mean == pytest.approx(100 * -0.01 / 0.31)
+    assert results.seeds == 2
+
+
+def test_the_mean_gives_every_domain_the_same_weight(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    wide = results.scores()
+    assert list(wide.columns) == ["mean", *fabricated.DOMAINS]
+    assert wide["mean"].to_numpy() == pytest.approx(wide[results.domains].mean(axis=1).to_numpy())
+    assert "validation" not in results.domains
+
+
+def test_unknown_rows_cannot_be_compared(study):
+    found = entries(expand("main_table", profile="study"))
+    with pytest.raises(ConfigError, match="naif"):
+        Results(found, against={"naif": "labelled_only"})
+
+
+def test_every_number_leads_to_a_record(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    table, listed = tables.main_table(results)._repr_html_(), tables.record_list(results)._repr_html_()
+    for entry in results.found:
+        link = f"../records/main_table/{entry.config.hash()}.html"
+        assert link in table
+        assert listed.count(link) == 8  # the mean and seven domains
+    for row in results.rows:
+        assert f'href="../notebooks/main_table.html#{tables.anchor(results, row)}"' in table
+        assert f'id="{tables.anchor(results, row)}"' in listed
+    assert "0.310" in table
+    assert "−6.5" in table  # a true minus
+    assert "0.180" in table  # the paper's first row: the mean of its six columns
+
+
+def test_a_single_run_is_linked_directly(study):
+    results = Results(fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()}))
+    only = results.of("naive")[0]
+    assert tables.row_link(results, "naive") == tables.record_link(only)
+
+
+def test_a_row_shared_by_two_experiments_is_linked_where_it_lies(study):
+    fabricated.write("main_table", LEVELS)
+    results = Results(entries(expand("perturbation", profile="study")), against="first")
+    assert "../records/main_table/" in tables.record_link(results.of("none")[0])
+
+
+def test_provenance_tells_fresh_from_stale(study):
+    fresh = Results(fabricated.write("main_table", LEVELS))
+    assert "fresh" in tables.provenance(fresh)._repr_html_()
+    assert 'class="stale"' not in tables.main_table(fresh)._repr_html_()
+    stale = Results(fabricated.write("main_table", LEVELS, code_hash="0" * 12))
+    line = tables.provenance(stale)._repr_html_()
+    assert "STALE: 20 of 20" in line
+    assert "5 seed(s)" in line
+    assert "0123456789ab" in line
+    assert tables.main_table(stale)._repr_html_().count(">stale<") == len(LEVELS)
+    assert "older code" in reading.reading(stale)
+
+
+def test_without_records_everything_still_renders(study):
+    results = Results(entries(expand("main_table", profile="study")))
+    table = tables.main_table(results)._repr_html_()
+    assert "–" in table
+    assert "python -m dalib run main_table --profile study" in table
+    assert tables.provenance(results)._repr_html_() == ""
+    assert reading.reading(results) == reading.UNRECORDED
+    assert reading.precision(results, aim=3) == reading.UNRECORDED
+    assert isnan(reading.quotes(results, "mt")["mt_full_mean"])
+    assert "not recorded" in tables.record_list(results)._repr_html_()
+    assert "| –" in tables.readme_table(results.entries)
+    assert tables.side_by_side(results, results)._repr_html_()
+    assert real.real_table(results)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Estimate(-3.1, 1.9, 5), "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"),
+        (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0)"),
+        (Estimate(-0.5, 1.6, 5), "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1)"),
+        (Estimate(-9.0, float("nan"), 1), "moves the error by −9.0 % in a single seed, which shows nothing"),
+        (Estimate(), "is not yet recorded"),
+    ],
+)
+def test_words_follow_the_interval(change, words):
+    assert reading.effect(change) == words
+
+
+@given(st.floats(-50, 50), st.floats(0, 50))
+def test_an_interval_that_holds_zero_is_never_worded_as_an_effect(mean, half):
+    words = reading.effect(Estimate(mean, half, 5))
+    assert ("lowers" in words or "raises" in words) == (not mean - half <= 0 <= mean + half)
+
+
+def test_the_reading_of_a_study(study):
+    text = reading.reading(Results(fabricated.write("main_table", LEVELS)))
+    assert "Adding pseudo labels has an effect that cannot be told from zero" in text
+    assert "Adding strong perturbation lowers the error by 6.5 %" in text
+    assert "Adding feature alignment has an effect that cannot be told from zero" in text
+    assert "the recipe as a whole lowers the error by" in text
+
+
+def test_precision_is_compared_with_the_aim(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert "missed by naive" in reading.precision(results, aim=0.5)
+    assert "all within the aim of 30 %" in reading.precision(results, aim=30)
+
+
+def test_a_contrast_of_changes(study):
+    few = {"few_labelled_only": [0.5, 0.5, 0.5], "few_naive": [0.4, 0.41, 0.39]}
+    fabricated.write("pseudo_labels", few | {"many_labelled_only": [0.4] * 3, "many_naive": [0.4] * 3})
+    steps = {"few_naive": "few_labelled_only", "many_naive": "many_labelled_only"}
+    results = Results(entries(expand("pseudo_labels", profile="study", seeds=3)), against=steps)
+    assert "−20.0 percentage points" in reading.contrast(results, "few_naive", "many_naive")
+    assert results.change("few_naive").mean == pytest.approx(-20)  # in percent of its own pool's error
+
+
+def test_quotes_are_plain_values(study):
+    values = reading.quotes(Results(fabricated.write("main_table", LEVELS)), "mt")
+    assert values["mt_seeds"] == 5
+    assert values["mt_labelled_only_mean"] == pytest.approx(0.31)
+    assert values["mt_perturbed_diff"] == pytest.approx(-100 * 0.02 / 0.31)
+    assert {type(v) for v in values.values()} == {int, float, str}
+
+
+def test_the_readme_table_is_markdown_with_links(study):
+    lines = tables.readme_table(fabricated.write("main_table", LEVELS)).splitlines()
+    assert len(lines) == 2 + len(LEVELS)
+    assert len({line.count("|") for line in lines}) == 1
+    hashed = expand("main_table", profile="study")["full"].configs[4].hash()
+    assert f"[4](data/records/main_table/{hashed}.json)" in lines[-1]
+
+
+def test_the_papers_rows_are_means_of_its_columns():
+    assert tables.paper("main_table")["labelled_only"] == pytest.approx(sum([85, 53, 492, 245, 134, 70]) / 6000)
+    assert tables.paper("semantic_alignment")["margin_085"] == pytest.approx(sum([80, 53, 464, 247, 127, 76]) / 6000)
+    for name, rows in tables.PAPER.items():
+        assert rows.keys() == tables.paper(name).keys()
+        assert rows.keys() <= {row.name for row in expand(name, profile="quick").rows}
+
+
+def test_real_images_stand_beside_the_floors(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    fabricated.write_floors()
+    table = real.real_table(results)._repr_html_()
+    assert "vertical ramp" in table
+    assert "SUN RGB-D" in table
+    assert real.below_floors(results, "perturbed") == dict.fromkeys(fabricated.REAL, False)  # 0.31 beside 0.30
+    assert "under both floors on 0 of 6 data sets; not on Motorcycle" in real.reading(results, "perturbed")
+    better = Results(fabricated.write("main_table", {"labelled_only": [0.2, 0.22]}))
+    assert all(real.below_floors(better, "labelled_only").values())
