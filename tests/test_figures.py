@@ -119,7 +119,7 @@ def test_the_cutmix_figure_shows_both_regions(batch):
     weight = region_weights(inside, torch.ones_like(inside)).tolist()
     figure = shown(pictures.cutmix(batch["image"][:2], mixed, batch["disparity"][:2], inside, weight))
     titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
-    assert any("weight 0.17" in title for title in titles)  # 16 x 32 of 48 x 64
+    assert any("× 0.17" in title for title in titles)  # 16 x 32 of 48 x 64
 
 
 def test_alignment(batch):
@@ -129,6 +129,5 @@ def test_alignment(batch):
 
 def test_importing_draws_nothing_and_changes_no_setting():
     assert not plt.get_fignums()
-    with figures.style():
-        assert plt.rcParams["axes.grid"]
-    assert plt.rcParams["figure.dpi"] != figures.STYLE["figure.dpi"]
+    shown(figures.curves([0, 1], {"a": [0, 1]}, x_label="x"))
+    assert plt.rcParams["figure.dpi"] == plt.rcParamsDefault["figure.dpi"]

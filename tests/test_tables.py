@@ -198,6 +198,13 @@ def test_the_readme_table_is_markdown_with_links(study):
     assert f"[4](data/records/main_table/{hashed}.json)" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1725, "0.173"), (-0.0004, "−0.000"), (1e-12, "0.000"), (float("nan"), "–")]
+)
+def test_numbers_are_rounded_as_in_the_paper(value, text):
+    assert tables.number(value) == text
+
+
 def test_the_papers_rows_are_means_of_its_columns():
     assert tables.paper("main_table")["labelled_only"] == pytest.approx(sum([85, 53, 492, 245, 134, 70]) / 6000)
     assert tables.paper("semantic_alignment")["margin_085"] == pytest.approx(sum([80, 53, 464, 247, 127, 76]) / 6000)

@@ -5,8 +5,7 @@ white and the ink dark, in the book's dark mode too: there the page lays a light
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
@@ -52,19 +51,12 @@ STYLE = {
 }
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """The book's style, for the figures made inside."""
-    with plt.rc_context(STYLE):
-        yield
-
-
 def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as the value of its cell."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style():
+        with plt.rc_context(STYLE):
             fig = draw(*args, **kwargs)
             fig.draw_without_rendering()
         plt.close(fig)

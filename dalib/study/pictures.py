@@ -18,6 +18,12 @@ from dalib.study.figures import COLOURS, INK, MUTED, figure
 NEAR = "inferno"  # disparity: bright is near, black is infinitely far
 ERROR = "cividis"
 SHOWN_ERROR = 0.5  # relative error at the bright end of the scale
+SCALES = {
+    "disparity": (NEAR, 0, 1),
+    "error": (ERROR, 0, SHOWN_ERROR),
+    "cosine": ("viridis", 0, 1),
+    "mask": ("gray", 0, 1),
+}
 WIDTH = 8.4  # inches
 GROUND = "#c9d0d2"  # where a map has no value
 
@@ -39,9 +45,8 @@ def relative_error(
 
 
 def unit(disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-    """To 0..1 between each map's own 2nd and 98th percentile, for the eye only."""
-    flat = disparity.flatten(-2).float()
-    low, high = torch.quantile(flat, 0.02, -1)[..., None, None], torch.quantile(flat, 0.98, -1)[..., None, None]
+    """To 0..1 between each map's own 2nd and 98th percentile, for the eye only. NaN stays NaN."""
+    low, high = (torch.nanquantile(disparity.flatten(-2).float(), q, -1)[..., None, None] for q in (0.02, 0.98))
     return ((disparity - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
 
 
@@ -57,28 +62,12 @@ def tile(ax, image: Tensor, *, kind: str = "image", title: str = "", classes: in
     """
     image = image.detach().cpu()
     if kind == "image":
-        ax.imshow(
-            image.movedim(0, -1).numpy() if image.dtype == torch.uint8 else image.movedim(0, -1).clamp(0, 1).numpy()
-        )
+        pixels = image if image.dtype == torch.uint8 else image.clamp(0, 1)
+        ax.imshow(pixels.movedim(0, -1).numpy())
     else:
-        scale = {
-            "disparity": (0, 1),
-            "error": (0, SHOWN_ERROR),
-            "cosine": (0, 1),
-            "mask": (0, 1),
-            "semantics": (-0.5, classes - 0.5),
-        }[kind]
-        cmap = {
-            "disparity": NEAR,
-            "error": ERROR,
-            "cosine": "viridis",
-            "mask": "gray",
-            "semantics": palette(max(classes, 1)),
-        }[kind]
-        shown = unit(image) if kind == "disparity" else image
-        ax.imshow(
-            np.ma.masked_invalid(shown.float().numpy()), cmap=cmap, norm=Normalize(*scale), interpolation="nearest"
-        )
+        cmap, low, high = SCALES.get(kind) or (palette(classes), -0.5, classes - 0.5)
+        shown = np.ma.masked_invalid((unit(image) if kind == "disparity" else image).float().numpy())
+        ax.imshow(shown, cmap=cmap, norm=Normalize(low, high), interpolation="nearest")
     _bare(ax, title)
 
 
@@ -99,10 +88,10 @@ def palette(count: int) -> ListedColormap:
 
 
 def _grid(
-    rows: int, columns: int, *, aspect: float, width: float = WIDTH, titles: bool = True
+    rows: int, columns: int, *, aspect: float, titles: bool = True, below: float = 0.0
 ) -> tuple[Figure, np.ndarray]:
-    height = rows * (width / columns * aspect + (0.2 if titles else 0.05)) + 0.05 + below
-    fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    height = rows * (WIDTH / columns * aspect + (0.2 if titles else 0.05)) + 0.05 + below
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
         ax.axis("off")
@@ -171,7 +160,8 @@ def gallery(
         cells = iter(row)
         tile(next(cells), sample["image"], title=sample.get("title", "" if i else "image"))
         if truth:
-            tile(next(cells), sample["disparity"], kind="disparity", title="" if i else "truth")
+            known = torch.where(sample["valid"], sample["disparity"], torch.nan)
+            tile(next(cells), known, kind="disparity", title="" if i else "truth")
         maps = (
             {k: relative_error(p[i], sample["disparity"], sample["valid"], protocol) for k, p in predictions.items()}
             if truth
@@ -184,15 +174,14 @@ def gallery(
             tile(next(cells), maps[label], kind="error", title="" if i else f"error, {label}")
     if errors:
         mappable = plt.cm.ScalarMappable(Normalize(0, SHOWN_ERROR), ERROR)
-        bar = fig.colorbar(
-            mappable,
-            ax=axes[:, -len(errors) :],
-            location="bottom",
-            shrink=0.8,
-            pad=0.01,
-            aspect=40,
-            label="relative error of depth",
-        )
+        place = {
+            "location": "bottom",
+            "shrink": 0.9 * len(errors) / columns,
+            "anchor": (0.98, 0.0),
+            "aspect": 40,
+            "pad": 0.02,
+        }
+        bar = fig.colorbar(mappable, ax=axes, label="relative error of depth", **place)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
     return fig
@@ -202,7 +191,7 @@ def gallery(
 def strip(photos: Sequence[dict], maps: dict[str, Sequence[Float[Tensor, "_ _"]]]) -> Figure:
     """Photographs of any shape in columns, at one height, with each network's disparity below."""
     widths = [p["image"].shape[-1] / p["image"].shape[-2] for p in photos]
-    height = (WIDTH / sum(widths) + 0.08) * (1 + len(maps)) + 0.25
+    height = (WIDTH / sum(widths) + 0.03) * (1 + len(maps)) + 0.2
     fig, axes = plt.subplots(1 + len(maps), len(photos), figsize=(WIDTH, height), width_ratios=widths, squeeze=False)
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for i, photo in enumerate(photos):
@@ -229,22 +218,17 @@ def cutmix(
         mask = inside[i]
         tile(row[0], images[i], title=f"image {'ab'[i]}, clean")
         tile(row[1], mixed[i], title="what the student sees")
-        _region(row[2], labels[other], mask, f"inside: {'ab'[other]}'s label, weight {weight[i]:.2f}")
-        _region(row[3], labels[i], ~mask, f"outside: {'ab'[i]}'s, weight {1 - weight[i]:.2f}")
+        parts = (
+            ("inside", "ab"[other], labels[other], mask, weight[i]),
+            ("outside", "ab"[i], labels[i], ~mask, 1 - weight[i]),
+        )
+        for ax, (place, name, label, where, share) in zip(row[2:4], parts, strict=True):
+            label = torch.where(where, label, torch.nan)  # scaled for the eye by what lies there alone
+            tile(ax, label, kind="disparity", title=f"{place}: {name}'s label × {share:.2f}")
         tile(row[4], mask.float(), kind="mask", title="the mask M")
         for ax in row[1:4]:
             _outline(ax, mask)
     return fig
-
-
-def _region(ax, label: Tensor, mask: Tensor, title: str) -> None:
-    """A pseudo label where the mask is set, scaled by what lies there alone."""
-    shown = torch.where(mask, label, torch.nan)
-    if mask.any():
-        low, high = label[mask].min(), label[mask].max()
-        shown = (shown - low) / (high - low).clamp_min(1e-9)
-    ax.imshow(np.ma.masked_invalid(shown.numpy()), cmap=NEAR, norm=Normalize(0, 1), interpolation="nearest")
-    _bare(ax, title)
 
 
 def _outline(ax, mask: Tensor) -> None:

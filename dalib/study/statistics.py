@@ -75,6 +75,7 @@ class Results:
             against = dict(zip(others, names if against == "above" else [names[0]] * len(others), strict=False))
         check_names([*against, *against.values()], names, what="row to compare")
         self.against = dict(against)
+        self._scores: dict[tuple[str, str], pd.DataFrame] = {}
 
     @property
     def experiment(self) -> str:
@@ -112,6 +113,11 @@ class Results:
 
         Empty where nothing is recorded. An image that nothing could be scored on is left out of its mean.
         """
+        if (metric, group) not in self._scores:
+            self._scores[metric, group] = self._average(metric, group)
+        return self._scores[metric, group]
+
+    def _average(self, metric: str, group: str) -> pd.DataFrame:
         if not self.found:
             return pd.DataFrame(index=pd.MultiIndex.from_tuples([], names=["row", "seed"]))
         lines = self.frame[(self.frame.group == "real") == (group == "real")]

@@ -1,6 +1,7 @@
 """What the book shows of the records: tables whose numbers lead to their runs, provenance lines, and sentences chosen by the data."""
 
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from html import escape
 from math import isnan
 
@@ -50,8 +51,11 @@ class Html:
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """A number as the book prints it, with a true minus; a dash where there is none."""
-    return DASH if isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    """A number as the book prints it: halves rounded up, as the paper does, with a true minus; a dash where there is none."""
+    if isnan(value):
+        return DASH
+    rounded = Decimal(repr(round(value, 9))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{rounded:{'+' if sign else ''}f}".replace("-", "−")
 
 
 def title(domain: str) -> str:

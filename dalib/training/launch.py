@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from dalib import paths
 from dalib.config import RunConfig
@@ -81,7 +82,7 @@ def _stamp(path: Path) -> str | None:
 def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
     """Label the pool where the run has one, train, and leave `train.json` behind. Runs in each process of the job."""
     config, out = RunConfig.from_dict(job["config"]), Path(job["out"])
-    state, begun = PartialState(), time.perf_counter()
+    state, begun = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")), time.perf_counter()
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
     labels = _pseudo_labels(config, unlabelled, state, report) if unlabelled is not None else None
