@@ -119,21 +119,11 @@ class RecordIndex(Directive):
         for experiment, path in record_files():
             record = json.loads(path.read_text(encoding="utf8"))
             link = TARGET.format(experiment=escape(experiment), stem=escape(path.stem))
-            cells = (
-                record.get("row"),
-                record.get("profile"),
-                record.get("seed"),
-                record.get("device"),
-                str(record.get("created", ""))[:10],
-            )
-            rows.append(
-                (escape(experiment), *(escape(str(c)) for c in cells), f'<a href="{link}">{escape(path.stem[:10])}</a>')
-            )
-        text = (
-            table(rows, ("experiment", "row", "profile", "seed", "device", "made", "record"))
-            if rows
-            else "<p>No record yet.</p>"
-        )
+            name = f"{record.get('row')}, seed {record.get('seed')}"
+            cells = (experiment, record.get("profile"), record.get("device"), str(record.get("created", ""))[:10])
+            rows.append((f'<a href="{link}">{escape(name)}</a>', *map(plain, cells)))
+        rows.sort(key=lambda cells: (cells[2], cells[1], re.sub("<[^>]*>", "", cells[0])))
+        text = table(rows, ("run", "experiment", "profile", "device", "made")) if rows else "<p>No record yet.</p>"
         return [nodes.raw(text=text, format="html")]
 
 
