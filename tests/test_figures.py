@@ -51,7 +51,7 @@ def shown(figure) -> Figure:
 
 
 def test_the_seeds_figure_draws_every_seed_and_every_interval(results):
-    left, right = shown(figures.seeds(results, aim=3)).axes
+    left, right = shown(figures.seeds(results)).axes
     points = np.concatenate([c.get_offsets()[:, 0] for c in left.collections if isinstance(c, PathCollection)])
     assert sorted(np.round(points, 6)) == sorted(np.round(np.concatenate(list(LEVELS.values())), 6))
     assert next(t.get_text() for t in left.get_yticklabels()) == "Labelled images only"
@@ -66,8 +66,9 @@ def test_study_figures_without_records_say_so(tmp_path, monkeypatch):
 
 
 def test_domains_and_real_images(results):
-    domains = shown(figures.domains(results)).axes[0]
-    assert len(domains.containers) == 4 * 8
+    levels, changes = shown(figures.domains(results)).axes
+    assert len(levels.containers) == 4 * 8
+    assert len(changes.containers) == 3 * 8
     table = shown(figures.real(results, real.read_floors())).axes[0]
     assert next(t.get_text() for t in table.get_yticklabels()) == "Motorcycle"
 

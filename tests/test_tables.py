@@ -221,5 +221,6 @@ def test_real_images_stand_beside_the_floors(study):
     assert "SUN RGB-D" in table
     assert real.below_floors(results, "perturbed") == dict.fromkeys(fabricated.REAL, False)  # 0.31 beside 0.30
     assert "under both floors on 0 of 6 data sets; not on Motorcycle" in real.reading(results, "perturbed")
+    assert real.aims(results, "perturbed").count("missed: 0.310") == 2
     better = Results(fabricated.write("main_table", {"labelled_only": [0.2, 0.22]}))
     assert all(real.below_floors(better, "labelled_only").values())

@@ -91,13 +91,8 @@ def _bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", la
 
 
 @figure
-def seeds(results: Results, *, aim: float | None = None) -> Figure:
-    """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes.
-
-    Args:
-        results: of one experiment.
-        aim: half-width of an interval that the study was planned for, in percent; drawn as a band around zero.
-    """
+def seeds(results: Results) -> Figure:
+    """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes."""
     if not results.found:
         return _empty()
     rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
@@ -131,37 +126,41 @@ def seeds(results: Results, *, aim: float | None = None) -> Figure:
     )
     right.set(xlabel="change in % of the first row's error", ylabel="", title="Change, paired by seed")
     right.axvline(0, color=INK, lw=0.9, zorder=1)
-    if aim is not None:
-        right.axvspan(-aim, aim, color=RULE, alpha=0.45, lw=0, zorder=0)
     for ax in (left, right):
         ax.grid(False, axis="y")
     return fig
 
 
 @figure
-def domains(results: Results, metric: str = "abs_rel") -> Figure:
-    """Each test domain, the in-domain images and their mean: one dot per row, with the interval over seeds."""
+def domains(results: Results) -> Figure:
+    """Every row on the mean, each test domain and the in-domain images: left AbsRel, right its paired change, with intervals over seeds.
+
+    A change is in percent of the first row's error on the same domain.
+    """
     if not results.found:
         return _empty()
-    names = [MEAN, *results.domains, VALIDATION]
-    rows = list(results.rows)
-    fig, ax = plt.subplots(figsize=(8.4, 0.9 + 0.14 * len(names) * (len(rows) + 1)))
+    names, rows = [MEAN, *results.domains, VALIDATION], [row for row in results.rows if results.of(row)]
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True)
     for k, row in enumerate(rows):
+        look = {"colour": (COLOURS * 3)[k], "marker": (MARKERS * 3)[k]}
         for i, name in enumerate(names):
-            _bar(
-                ax,
-                results.value(row, name, metric),
-                i + (k - (len(rows) - 1) / 2) * 0.8 / len(rows),
-                (COLOURS * 3)[k],
-                marker=(MARKERS * 3)[k],
-                label=results.rows[row].label if i == 0 else None,
-            )
-    for i in range(0, len(names), 2):
-        ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
-    ax.set(yticks=range(len(names)), yticklabels=[title(n) for n in names], ylim=(len(names) - 0.5, -0.5))
-    ax.set(xlabel={"abs_rel": "AbsRel (smaller is better)", "delta1": "δ₁ (greater is better)"}.get(metric, metric))
-    ax.grid(False, axis="y")
-    fig.legend(loc="outside upper left", ncols=2 if len(rows) > 3 else 3)
+            y = i + (k - (len(rows) - 1) / 2) * 0.8 / len(rows)
+            _bar(axes[0], results.value(row, name), y, label=None if i else results.rows[row].label, **look)
+            if (change := results.change(row, name)).count:
+                _bar(axes[1], change, y, **look)
+    for ax in axes:
+        for i in range(0, len(names), 2):
+            ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
+        ax.grid(False, axis="y")
+    axes[0].set(
+        yticks=range(len(names)),
+        yticklabels=[title(n) for n in names],
+        ylim=(len(names) - 0.5, -0.5),
+        xlabel="AbsRel (smaller is better)",
+    )
+    axes[1].axvline(0, color=INK, lw=0.9, zorder=1)
+    axes[1].set_xlabel("change, paired by seed, in % of the first row's error there")
+    fig.legend(loc="outside upper left", ncols=4 if len(rows) < 5 else 3)
     return fig
 
 

@@ -24,6 +24,9 @@ NAMES = {
 }
 
 
+AIMS = {"nyuv2": 0.22, "kitti": 0.20}  # AbsRel, set before the runs
+
+
 def floors_path() -> Path:
     """The committed record of the floors."""
     return paths.records() / "floors.json"
@@ -120,3 +123,15 @@ def reading(results: Results, row: str) -> str:
     over = [NAMES.get(d, d.capitalize()) for d, ok in under.items() if not ok]
     verdict = f"under both floors on {len(under) - len(over)} of {len(under)} data sets"
     return f"“{results.rows[row].label}” lies {verdict}" + (f"; not on {', '.join(over)}." if over else ".")
+
+
+def aims(results: Results, row: str) -> str:
+    """The errors that were aimed at before the runs, beside what came out."""
+    values = {name: results.value(row, name, group="real").mean for name in AIMS}
+    if not any(value == value for value in values.values()):
+        return "Not yet recorded."
+    parts = (
+        f"{NAMES[name]} under {aim:.2f} ({'reached' if values[name] < aim else 'missed'}: {number(values[name])})"
+        for name, aim in AIMS.items()
+    )
+    return "Aimed at before the runs: " + ", ".join(parts) + "."
