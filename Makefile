@@ -8,7 +8,7 @@ book: .venv/installed
 	$(BIN)/python -m dalib book
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --jaxtyping-packages=dalib,beartype.beartype
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages=dalib,beartype.beartype
 
 study: .venv/installed ## the recorded study: hours on two cores
 	$(BIN)/python -m dalib run main_table --profile study

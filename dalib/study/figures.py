@@ -236,7 +236,9 @@ def real(results: Results, floors: dict | None) -> Figure:
 
 
 @figure
-def curves(x: Sequence[float], ys: dict[str, Sequence[float]], *, x_label: str, y_label: str = "") -> Figure:
+def curves(
+    x: Sequence[float | int], ys: dict[str, Sequence[float | int]], *, x_label: str, y_label: str = ""
+) -> Figure:
     """Several curves over one axis."""
     fig, ax = plt.subplots(figsize=(5.6, 2.8))
     for (name, y), colour in zip(ys.items(), COLOURS[1:], strict=False):

@@ -79,7 +79,7 @@ def contrast(results: Results, row: str, other: str) -> str:
     return f"The changes of {names} differ by {values} ({interval}): the error falls more for the {'first' if gap.mean < 0 else 'second'}."
 
 
-def precision(results: Results, *, aim: float) -> str:
+def precision(results: Results, *, aim: float | int) -> str:
     """Whether the study can see what it was planned to see: each half-width beside the aim, in percent of the base error."""
     halves = {row: results.change(row).half for row in results.against}
     known = {row: half for row, half in halves.items() if not isnan(half)}
