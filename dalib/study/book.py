@@ -42,20 +42,11 @@ def build(*, profile: str = "quick") -> Path:
         out / "notebooks", stage / "notebooks", ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb")
     )
     shutil.copytree(root / "data", stage / "data")
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter_book.cli.main",
-        "build",
-        str(stage),
-        "--path-output",
-        str(stage),
-        "-W",
-        "--all",
-    ]
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage)]
+    command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
     result = subprocess.run(command, cwd=stage, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     (out / "build.log").write_text(result.stdout)
-    if result.returncode:
+    if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
         raise UserError(f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}")
     shutil.rmtree(out / "html", ignore_errors=True)
     shutil.move(stage / "_build" / "html", out / "html")
