@@ -13,8 +13,10 @@ from typing import ParamSpec
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
 from dalib.study.tables import title
@@ -249,7 +251,7 @@ def curves(
 
 
 @figure
-def histograms(values: dict[str, Sequence[float]], *, bins: int = 60) -> Figure:
+def histograms(values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins: int = 60) -> Figure:
     """One histogram per quantity, side by side, each over its own range."""
     fig, axes = plt.subplots(1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True)
     for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
