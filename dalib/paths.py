@@ -35,6 +35,11 @@ def local_records() -> Path:
     return runs() / "records"
 
 
+def floors() -> Path:
+    """The floors' scores on the real data sets, recorded."""
+    return records() / "floors.json"
+
+
 def published_tables() -> Path:
     """The paper's numbers."""
     return root() / "data" / "published_tables.csv"

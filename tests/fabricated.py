@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dalib import provenance
+from dalib import paths, provenance
 from dalib.study import records
 from dalib.study.experiments import expand
 
@@ -57,13 +57,12 @@ def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", 
 
 def write_floors() -> Path:
     """A record of the floors: a constant at 0.35, a ramp at 0.30, everywhere."""
-    from dalib.study import real
 
     def scores(level: float) -> dict:
         return {d: {"half": h, "names": ["0"], "abs_rel": [level], "delta1": [1 - level]} for d, h in REAL.items()}
 
     floors = {"constant": scores(0.35), "vertical ramp": scores(0.30)}
-    path = real.floors_path()
+    path = paths.floors()
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = {"schema": 1, "code_hash": provenance.code_hash()}
     path.write_text(json.dumps({**facts, "floors": floors}))

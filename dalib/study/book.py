@@ -41,7 +41,6 @@ def build(*, profile: str = "quick") -> Path:
     shutil.copytree(
         out / "notebooks", stage / "notebooks", ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb")
     )
-    shutil.copytree(root / "data", stage / "data")
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage)]
     command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
     result = subprocess.run(command, cwd=stage, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,7 +1,6 @@
 """Real images in the book: the floors as a committed record, and every row of a table scored per data set beside them."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 
@@ -27,14 +26,9 @@ NAMES = {
 AIMS = {"nyuv2": 0.22, "kitti": 0.20}  # AbsRel, set before the runs
 
 
-def floors_path() -> Path:
-    """The committed record of the floors."""
-    return paths.records() / "floors.json"
-
-
 def read_floors() -> dict | None:
     """The record of the floors, or None where there is none."""
-    path = floors_path()
+    path = paths.floors()
     if not path.is_file():
         return None
     try:

@@ -11,10 +11,10 @@ import pandas as pd
 from dalib import paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
+from dalib.evaluation.metrics import METRICS
 from dalib.study.experiments import Experiment, Row, expand
 
 SCHEMA = 1
-METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)

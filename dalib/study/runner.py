@@ -82,6 +82,6 @@ def record_floors() -> Path:
         "dirty": dirty,
         "floors": floors(),
     }
-    path = paths.records() / "floors.json"
+    path = paths.floors()
     records.write_text(path, records.dump(record))
     return path

@@ -108,7 +108,7 @@ class Results:
         """Mean over images: one line per (row, seed), one column per domain, and for the test domains their `MEAN` first.
 
         Args:
-            metric: one of `records.METRICS`.
+            metric: one of `dalib.evaluation.metrics.METRICS`.
             group: "test" (with validation as the last column) or "real".
 
         Empty where nothing is recorded. An image that nothing could be scored on is left out of its mean.
