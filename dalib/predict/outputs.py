@@ -149,15 +149,15 @@ def _write_npy(path: Path, disparity: Tensor, size: tuple[int, int], **_) -> Non
 def _write_png16(
     path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, max_depth: float | None, **_
 ) -> None:
-    low, high = float(disparity.min()), float(disparity.max())
     if kind == "depth_m":
-        low, per_step = 0.0, 1 / depth_scale(max_depth)
+        low, steps = 0.0, float(depth_scale(max_depth))
         texts = {"depth_scale": str(depth_scale(max_depth)), "Description": "metres = stored / depth_scale"}
     else:
-        per_step = (high - low) / TOP or 1.0
+        low, high = float(disparity.min()), float(disparity.max())
+        steps = TOP / (high - low) if high > low else 1.0
         texts = {"minimum": repr(low), "maximum": repr(high)}
         texts["Description"] = "relative disparity = minimum + stored * (maximum - minimum) / 65535; larger is nearer"
-    stored = (((b - np.float64(low)) / per_step).round().clip(0, TOP).astype(np.uint16) for b in bands(disparity, size))
+    stored = (((band - low) * steps).round().clip(0, TOP).astype(np.uint16) for band in bands(disparity, size))
     write_png(path, stored, size, depth=16, texts={"kind": kind, **texts})
 
 

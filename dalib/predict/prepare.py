@@ -42,10 +42,12 @@ class Prepared:
 
 
 def inner_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
-    """`network_size`, with a limit for strips: beyond 1:8 the whole image is run smaller, its aspect still kept."""
+    """`network_size`, with a limit for strips: beyond 1:8 the whole image is run smaller, its aspect kept while it can be."""
     ratio = max(height, width) / max(1, min(height, width))
     short = short_side if ratio <= LONGEST else max(1, int(short_side * LONGEST / ratio))
-    return network_size(height, width, short_side=short, multiple=multiple)
+    h, w = network_size(height, width, short_side=short, multiple=multiple)
+    longest = -(-LONGEST * short_side // multiple) * multiple
+    return min(h, longest), min(w, longest)
 
 
 def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple: int) -> Prepared:
