@@ -72,7 +72,7 @@ SPLITS: dict[str, Split] = {s.name: s for s in (
     _split("warm_tabletop", 303, "tabletop", "warm", "things on a table in evening light"),
     _split("noisy_warehouse", 304, "warehouse", "noisy", "halls and racks, dim and full of sensor noise"),
     _split("drawn_room", 305, "room", "drawn", "rooms as coloured drawings"),
-    _split("floating", 306, "floating", "plain, vivid", "things adrift, free of gravity and habit"),
+    _split("floating", 306, "floating", "plain, vivid", "things adrift in halls, free of gravity and habit"),
 )}  # fmt: skip
 TUNE_DOMAINS = tuple(name for name in SPLITS if name.startswith("tune_"))
 TEST_DOMAINS = tuple(name for name, split in SPLITS.items() if split.seed > 300)
