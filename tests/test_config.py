@@ -28,6 +28,8 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "width": 64,
     "encoder": "vits",
     "pretrained": False,
+    "encoder_weights": "dinov2.pth",
+    "labelling": "online",
     "layers": "v2",
     "perturb": ("blur",),
     "align": "both",
