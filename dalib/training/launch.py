@@ -19,7 +19,7 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import TrainingError, UserError
-from dalib.models import load
+from dalib.models.depth_anything import restore
 from dalib.provenance import code_hash
 from dalib.training import pseudo
 from dalib.training.train import WEIGHTS, train
@@ -118,7 +118,7 @@ def _pseudo_labels(config: RunConfig, unlabelled: Concat, state: PartialState, r
     if not (out / pseudo.MANIFEST).exists():
         if state.is_main_process:
             report(f"labelling {len(unlabelled)} images")
-        model = load(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+        model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
         pseudo.label(
             model, unlabelled, out=out, teacher=teacher, rank=state.process_index, world=state.num_processes, **size
         )
