@@ -57,7 +57,7 @@ class RunConfig:
     margin: float = _pool(0.85)  # tolerance margin alpha of feature alignment
     align_weight: float = _pool(1.0)  # relative weight of L_feat in the average of the losses
     # optimisation
-    steps: int = 500
+    steps: int = 250
     batch: int = 8  # labelled images per step, over all processes
     unlabelled_ratio: int = _pool(2)  # unlabelled images per labelled one
     encoder_lr: float = 1e-4

@@ -17,7 +17,7 @@ from torch import Tensor
 from dalib.data.mixture import fetch, pool_crop
 from dalib.data.schema import Source
 from dalib.errors import DataError
-from dalib.models import DepthAnything
+from dalib.models.depth_anything import DepthAnything
 
 SHARD = 1024  # images per file
 MANIFEST = "manifest.json"
