@@ -28,7 +28,7 @@ size = {"height": config.height, "width": config.width}
 labelled = Concat(open_source("scenes:labelled", count=config.labelled_images, **size))
 unlabelled = Concat(open_source("scenes:unlabelled", count=config.unlabelled_images, **size))
 student = build(config.encoder, seed=0).to(memory_format=torch.channels_last)
-frozen = _frozen(config, torch.device("cpu"))
+frozen = _frozen(config).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
 
 with tempfile.TemporaryDirectory() as folder:

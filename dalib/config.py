@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from dalib.errors import ConfigError
 
 PERTURBATIONS = ("colour", "blur", "cutmix")
+LABELLING = ("stored", "online")
 ALIGNED = ("none", "unlabelled", "labelled", "both")
 
 
@@ -44,9 +45,13 @@ class RunConfig:
     # network
     encoder: str = "lite0"
     pretrained: bool = True
+    encoder_weights: str = (
+        ""  # ViT only: a file of DINOv2 weights to start from (and to align with) instead of the hub's
+    )
     layers: str = "v1"  # ViT only: the last four blocks (v1) or spread ones (v2)
     # method
     pseudo_labels: bool = False  # False: labelled images only, which is also what a teacher is
+    labelling: str = _pool("stored")  # once, before training and for all students of a teacher; or online, in each step
     perturb: tuple[str, ...] = _pool(())  # what distorts the student's unlabelled images: colour, blur, cutmix
     align: str = _pool("none")  # which images feature alignment sees
     margin: float = _pool(0.85)  # tolerance margin alpha of feature alignment
@@ -68,7 +73,8 @@ class RunConfig:
     log_every: int = _free(20)
 
     def __post_init__(self):
-        for name, allowed in (("layers", ("v1", "v2")), ("align", ALIGNED), ("precision", ("no", "bf16"))):
+        choices = {"layers": ("v1", "v2"), "labelling": LABELLING, "align": ALIGNED, "precision": ("no", "bf16")}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         unknown = set(self.perturb) - set(PERTURBATIONS)

@@ -103,7 +103,8 @@ class Mixture(torch.utils.data.Dataset):
         config: batch size, ratio, seed, size.
         labelled: the labelled source.
         unlabelled: the unlabelled source, or None for labelled-only training.
-        pseudo: its pseudo labels, by index (`dalib.training.pseudo.PseudoLabels`).
+        pseudo: its pseudo labels, by index (`dalib.training.pseudo.PseudoLabels`), or None where a teacher labels each
+            batch in training; `pool_flip` tells it which images are mirrored.
         rank, world: this process and how many there are; each takes its slice of the global batch.
     """
 
@@ -146,7 +147,10 @@ class Mixture(torch.utils.data.Dataset):
         indices = shuffled(positions, len(source), key=2 * c.seed + stream)
         crop = pool_crop(indices) if stream else np.stack([uniform(c.seed, k, positions) for k in (3, 4)], 1)
         batch = fetch(source, indices, height=c.height, width=c.width, crop=crop)
-        if stream:
+        keys = ("image", "disparity", "valid")
+        if stream and self.pseudo is None:
+            keys = ("image",)
+        elif stream:
             batch["disparity"] = self.pseudo.get_batch(indices)
             batch["valid"] = torch.isfinite(batch["disparity"])
         elif "disparity" not in batch:
@@ -154,8 +158,5 @@ class Mixture(torch.utils.data.Dataset):
                 f"labelled: no ground truth in {set(batch['domain'])}; photographs alone belong under unlabelled"
             )
         flip = torch.from_numpy(uniform(c.seed, 5 + stream, positions) < 0.5)
-        flipped = {
-            k: torch.where(flip.view(-1, *[1] * (batch[k].ndim - 1)), batch[k].flip(-1), batch[k])
-            for k in ("image", "disparity", "valid")
-        }
-        return flipped | {"index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}
+        flipped = {k: torch.where(flip.view(-1, *[1] * (batch[k].ndim - 1)), batch[k].flip(-1), batch[k]) for k in keys}
+        return flipped | {"flip": flip, "index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}

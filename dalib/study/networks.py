@@ -13,7 +13,7 @@ from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
-from dalib.models import DepthAnything, load
+from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
 from dalib.study.experiments import expand
 from dalib.training import launch
@@ -27,7 +27,7 @@ def network(config: RunConfig) -> DepthAnything:
 
 @lru_cache(maxsize=4)
 def _load(path: Path, _changed: float, encoder: str) -> DepthAnything:
-    return load(path, expect=encoder)
+    return restore(path, expect=encoder)
 
 
 def student(profile: str = "quick") -> Path:

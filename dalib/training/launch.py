@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import TrainingError, UserError
-from dalib.models import load
+from dalib.models.depth_anything import restore
 from dalib.provenance import code_hash
 from dalib.training import pseudo
 from dalib.training.train import WEIGHTS, train
 
 DONE = "train.json"
+PATIENCE = timedelta(hours=12)  # how long processes wait for one another, as while one lists millions of files
 
 
 def folder(config: RunConfig) -> Path:
@@ -82,16 +84,22 @@ def _stamp(path: Path) -> str | None:
 def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
     """Label the pool where the run has one, train, and leave `train.json` behind. Runs in each process of the job."""
     config, out = RunConfig.from_dict(job["config"]), Path(job["out"])
-    state, begun = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")), time.perf_counter()
+    cpu, begun = parse_flag_from_env("ACCELERATE_USE_CPU"), time.perf_counter()
+    state = PartialState(cpu=cpu, timeout=PATIENCE)
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
-    labels = _pseudo_labels(config, unlabelled, state, report) if unlabelled is not None else None
+    labels = teacher = None
+    if unlabelled is not None and config.labelling == "online":
+        teacher = restore(folder(config.teacher()) / WEIGHTS, expect=config.encoder)
+    elif unlabelled is not None:
+        labels = _pseudo_labels(config, unlabelled, state, report)
     train(
         config,
         out=out,
         labelled=labelled,
         unlabelled=unlabelled,
         pseudo=labels,
+        teacher=teacher,
         processes=job["processes"],
         stamp=job["stamp"],
         report=report,
@@ -118,10 +126,10 @@ def _pseudo_labels(config: RunConfig, unlabelled: Concat, state: PartialState, r
     if not (out / pseudo.MANIFEST).exists():
         if state.is_main_process:
             report(f"labelling {len(unlabelled)} images")
-        model = load(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
-        pseudo.label(
-            model, unlabelled, out=out, teacher=teacher, rank=state.process_index, world=state.num_processes, **size
-        )
+        model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+        share = {"rank": state.process_index, "world": state.num_processes}
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            pseudo.label(model, unlabelled, out=out, teacher=teacher, **share, **size)
         state.wait_for_everyone()
         if state.is_main_process:
             pseudo.finish(out, teacher=teacher, source=unlabelled, **size)

@@ -1,17 +1,15 @@
 """One flat loop for teacher and student. What differs between them is in the config: whether there are unlabelled images."""
 
-import json
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,9 +19,10 @@ from dalib.data import perturb
 from dalib.data.mixture import Mixture
 from dalib.data.schema import Source
 from dalib.errors import TrainingError
-from dalib.models import DepthAnything, build, save
+from dalib.models.depth_anything import DepthAnything, build, save
 from dalib.models.encoder import Encoder
-from dalib.training.pseudo import PseudoLabels
+from dalib.training.checkpoint import Log, keep, resume, stop
+from dalib.training.pseudo import PseudoLabels, unit_range
 
 WEIGHTS = "model.safetensors"
 
@@ -35,6 +34,7 @@ def train(
     labelled: Source,
     unlabelled: Source | None = None,
     pseudo: PseudoLabels | None = None,
+    teacher: DepthAnything | None = None,
     processes: int = 1,
     stamp: str = "",
     report: Callable[[str], None] = print,
@@ -46,27 +46,39 @@ def train(
     Args:
         config: everything that can change the result.
         out: the run's folder: config.json, metrics.jsonl, checkpoint/, and at the end the weights.
-        labelled, unlabelled, pseudo: the sources and the stored pseudo labels of the unlabelled one.
+        labelled, unlabelled: the sources.
+        pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or the network itself.
         processes: the world size that was asked for; another one is a `TrainingError`.
         stamp: hash of the code; a checkpoint with another stamp is not continued.
         report: receives a line of progress now and then.
 
     Raises:
-        TrainingError: wrong world size, or a loss that is not finite (the state is saved first).
+        TrainingError: wrong world size, neither or both of `pseudo` and `teacher`, or a loss that is not finite (the state
+            is saved first).
     """
     if not PartialState._shared_state or PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # one kernel may train in several precisions
-    accelerator = Accelerator(mixed_precision=config.precision)
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # saves a copy of the gradients
+    accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[ddp])
     if accelerator.num_processes != processes:
         raise TrainingError(
             f"processes: asked for {processes}, but {accelerator.num_processes} run; start training through dalib.training.launch"
         )
+    if unlabelled is not None and (pseudo is None) == (teacher is None):
+        raise TrainingError("unlabelled: give what labels these images, either pseudo or teacher")
     main, device = accelerator.is_main_process, accelerator.device
-    student = build(config.encoder, pretrained=config.pretrained, layers=config.layers, seed=config.seed)
+    weights = Path(config.encoder_weights) if config.encoder_weights else None
+    student = build(
+        config.encoder,
+        pretrained=config.pretrained,
+        layers=config.layers,
+        encoder_weights=weights,
+        seed=config.seed,
+    )
     if config.gradient_checkpointing and hasattr(student.encoder.net, "set_grad_checkpointing"):
         student.encoder.net.set_grad_checkpointing()
     student = student.to(device, memory_format=torch.channels_last)
-    frozen = _frozen(config, device) if config.align != "none" else None
+    frozen = _frozen(config) if config.align != "none" else None
     optimiser = torch.optim.AdamW(
         [
             {"params": student.encoder.parameters(), "lr": config.encoder_lr},
@@ -76,7 +88,7 @@ def train(
         fused=True,
     )
     rates = [group["lr"] for group in optimiser.param_groups]
-    start = _resume(out, student, optimiser, config=config, stamp=stamp, main=main)
+    start = resume(out, student, optimiser, config=config, stamp=stamp, main=main)
     accelerator.wait_for_everyone()
     mixture = Mixture(
         config=config,
@@ -95,21 +107,26 @@ def train(
         generator=torch.Generator(),  # its own, so that the loader does not draw from the global one
     )
     model, optimiser = accelerator.prepare(student, optimiser)
+    for network in (n for n in (frozen, teacher) if n is not None):
+        network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        accelerator.prepare_model(network, evaluation_mode=True)  # in place: the student's device and precision
     if config.compile:
-        model = torch.compile(model)
+        compile_parts(*(n for n in (student, frozen, teacher) if n is not None))
     model.train()
     log, begun = Log(out / "metrics.jsonl", start) if main else None, time.perf_counter()
     for step, batch in enumerate(loader, start):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * schedule(step, steps=config.steps, warmup=config.warmup)
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+        if teacher is not None:
+            batch |= label_now(teacher, batch)
         parts = step_losses(config, model, student, frozen, batch, step)
         loss = losses.total(parts, {"feat": config.align_weight})
         seen = accelerator.reduce(torch.stack([loss.detach(), *(p.detach() for p in parts.values())]), reduction="mean")
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        if not (torch.isfinite(seen).all() and torch.isfinite(norm)):
-            _stop(accelerator, out, student, optimiser, step, batch, parts)
+        if not torch.isfinite(torch.stack([*seen, norm])).all():  # the step's one wait for the accelerator
+            stop(accelerator, out, student, optimiser, step, batch, parts)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         done = step + 1
@@ -118,7 +135,7 @@ def train(
             left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
             report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
         if main and done % config.checkpoint_every == 0 and done < config.steps:
-            _checkpoint(out, student, optimiser, step=done, stamp=stamp)
+            keep(out, student, optimiser, step=done, stamp=stamp)
     if main:
         save(student, out / WEIGHTS)
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
@@ -160,6 +177,33 @@ def step_losses(
     return parts
 
 
+def label_now(teacher: DepthAnything, batch: dict) -> dict[str, torch.Tensor]:
+    """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have stored, before rounding to float16.
+
+    The teacher sees the clean image as it is in its source; where the batch has it mirrored, the label is mirrored.
+    """
+    flip = batch["pool_flip"][:, None, None]
+    images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
+    maps = unit_range(teacher.predict(images))
+    return {"pool_disparity": torch.where(flip, maps.flip(-1), maps), "pool_valid": torch.isfinite(maps)}
+
+
+def compile_parts(*networks: DepthAnything | Encoder) -> None:
+    """`torch.compile`, in place, each transformer block by itself (a CNN whole), and the decoder.
+
+    Blocks are alike and share their machine code, so that a deep network compiles as fast as a shallow one. Checkpointing and
+    DistributedDataParallel stay outside what is compiled: the one can run a block again, the other send its gradients
+    while earlier blocks are still at work. Names of parameters do not change.
+    """
+    torch.compiler.reset()  # what an earlier run compiled counts towards the limit of variants
+    for network in networks:
+        encoder = network if isinstance(network, Encoder) else network.encoder
+        for part in encoder.net.blocks if encoder.is_vit else [encoder.net]:
+            part.compile(dynamic=False)
+        if encoder is not network:
+            network.decoder.compile(dynamic=False)
+
+
 def _mean(per_image: torch.Tensor) -> torch.Tensor:
     """Mean over the images of the batch. Sources refuse images without valid pixels, so that every one counts."""
     return per_image.mean()
@@ -170,82 +214,16 @@ def schedule(step: int, *, steps: int, warmup: int = 0) -> float:
     return (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
 
 
-def _frozen(config: RunConfig, device: torch.device) -> Encoder:
-    """The pre-trained encoder of the student's own kind, frozen (section 3.3)."""
+def _frozen(config: RunConfig) -> Encoder:
+    """The pre-trained encoder of the student's own kind, to be frozen (section 3.3)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        encoder = Encoder(name=config.encoder, pretrained=config.pretrained, layers=config.layers)
-    return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-class Log:
-    """metrics.jsonl, one line per logged step; lines after the step that training resumes from are dropped."""
-
-    def __init__(self, path: Path, start: int):
-        kept: Iterable[str] = path.read_text().splitlines() if start and path.exists() else ()
-        kept = [
-            line for line in kept if line.endswith("}") and json.loads(line)["step"] <= start
-        ]  # a kill may halve one
-        path.write_text("".join(line + "\n" for line in kept))
-        self.path = path
-
-    def write(self, **values) -> None:
-        """Append one line; tensors become numbers."""
-        line = json.dumps({k: float(v) if k != "step" else v for k, v in values.items()})
-        with self.path.open("a") as file:
-            file.write(line + "\n")
-
-
-def _checkpoint(out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = "checkpoint") -> Path:
-    """Full state, atomically. There is no random state to keep: every random number is a function of (seed, step)."""
-    folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "state.pt.partial"
-    torch.save(
-        {"step": step, "stamp": stamp, "model": student.state_dict(), "optimiser": optimiser.state_dict()}, partial
-    )
-    os.replace(partial, folder / "state.pt")
-    return folder / "state.pt"
-
-
-def _resume(out: Path, student: nn.Module, optimiser, *, config: RunConfig, stamp: str, main: bool) -> int:
-    """Load the checkpoint of this very run, if there is one, and return the step to go on with."""
-    path = out / "checkpoint" / "state.pt"
-    if path.exists():
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            same = state["stamp"] == stamp
-        except Exception as error:  # truncated or foreign
-            raise TrainingError(
-                f"{path}: unreadable checkpoint ({error}); delete {path.parent} to start again"
-            ) from error
-        if same:
-            student.load_state_dict(state["model"])
-            optimiser.load_state_dict(state["optimiser"])
-            return state["step"]
-    if main:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    return 0
-
-
-def _stop(
-    accelerator: Accelerator, out: Path, student: nn.Module, optimiser, step: int, batch: dict, parts: dict
-) -> None:
-    """Save the state before the bad step and say which images it saw."""
-    ids = {k: v.tolist() for k, v in batch.items() if k.endswith("index")}
-    every = gather_object([ids])  # of all processes
-    ids = {k: [i for part in every for i in part[k]] for k in ids}
-    if accelerator.is_main_process:
-        path = _checkpoint(out, student, optimiser, step=step, stamp="", name="failed")
-    else:
-        path = out / "failed" / "state.pt"
-    values = ", ".join(f"{k} {v.item():g}" for k, v in parts.items())
-    raise TrainingError(
-        f"the loss or its gradient is not finite at step {step} ({values}); "
-        f"labelled images {ids['index']}, unlabelled {ids.get('pool_index', [])}. "
-        f"The state before that step is in {path}; look at those images, or lower encoder_lr."
-    )
+        return Encoder(
+            name=config.encoder,
+            pretrained=config.pretrained,
+            layers=config.layers,
+            weights=Path(config.encoder_weights) if config.encoder_weights else None,
+        )
 
 
 if __name__ == "__main__":
