@@ -149,8 +149,8 @@ class TestRunning:
         items = [run.prepare(np.zeros((16, w), np.uint8), name=str(i)) for i, w in enumerate(sides)]
         groups = [[item.name for item in group] for group in run.batches(items)]
         assert groups[0] == ["0", "2"]
-        assert sorted(sum(groups, []), key=int) == [str(i) for i in range(len(sides))]
-        assert ["1"] == groups[1], "eight images of eight sizes wait: the first goes alone"
+        assert sorted((name for group in groups for name in group), key=int) == [str(i) for i in range(len(sides))]
+        assert groups[1] == ["1"], "eight images of eight sizes wait: the first goes alone"
 
     def test_default_short_sides(self, lite0):
         assert default_short_side(lite0) == 96
