@@ -20,9 +20,10 @@ def median_scale(
     """Shift t(d) and scale s(d) of each map over its valid pixels (eq. 3): the median and the mean absolute deviation from it.
 
     For an even count this is the lower of the two middle values, as `torch.median` has it. Empty maps give (0, EPS).
+    Invalid pixels may hold anything, NaN included.
     """
     t = torch.nan_to_num(d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values)[:, None, None]
-    return t, _scale((d - t) * valid, valid)
+    return t, _scale((d - t).masked_fill(~valid, 0), valid)
 
 
 def _scale(centred: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]) -> Float[Tensor, "b 1 1"]:

@@ -12,7 +12,8 @@ import torch
 
 from dalib import paths
 
-SCIENCE = ("config.py", "losses.py", "data", "models", "training", "evaluation")  # what can change a result
+ROOTS = ("training.launch", "evaluation.suite")  # a result is made by these and by whatever they import ...
+APART = ("paths", "errors", "provenance")  # ... save what only says where things lie, what went wrong and who did it
 PACKAGES = (
     "torch",
     "torchvision",
@@ -26,9 +27,9 @@ PACKAGES = (
 
 
 def code_hash(files: tuple[Path, ...] | None = None) -> str:
-    """Twelve hex digits over the syntax trees of the library's scientific part, docstrings and formatting left out.
+    """Twelve hex digits over the syntax trees of all that can change a result, docstrings and formatting left out.
 
-    Of the library's own files as they were at the first call: an edit changes nothing in a process that has them loaded.
+    Without `files`: of `science()` as it was at the first call; an edit changes nothing in a process that has it loaded.
     """
     if files is None:
         return _own_hash()
@@ -40,8 +41,41 @@ def code_hash(files: tuple[Path, ...] | None = None) -> str:
 
 @cache
 def _own_hash() -> str:
-    found = (Path(__file__).parent / name for name in SCIENCE)
-    return code_hash(tuple(sorted(f for p in found for f in (p.rglob("*.py") if p.is_dir() else [p]))))
+    return code_hash(science())
+
+
+def science() -> tuple[Path, ...]:
+    """The library's files that a training run or its scores depend on: `ROOTS` and the modules they import, directly or not.
+
+    A module that only reads, exports or shows finished networks is not among them, and may change without making a record
+    stale. A package counts (its `__init__.py`) where a name that it passes on is imported from it.
+    """
+    package, todo, found = Path(__file__).parent, list(ROOTS), set()
+    while todo:
+        base = package.joinpath(*todo.pop().split("."))
+        file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if file not in found:
+            found.add(file)
+            todo += _imports(ast.parse(file.read_text(encoding="utf-8")), package)
+    return tuple(sorted(found))
+
+
+def _imports(tree: ast.Module, package: Path) -> set[str]:
+    """Modules of the library that a module imports anywhere in it, without the leading `dalib.`; `APART` left out."""
+    found = set()
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            below = [f"{node.module}.{a.name}" for a in node.names]
+            modules = [n for n in below if _is_module(package, n)]
+            names = modules + [node.module] * (len(modules) < len(below))
+        found |= {n.removeprefix("dalib.") for n in names if _is_module(package, n)}
+    return found - set(APART)
+
+
+def _is_module(package: Path, name: str) -> bool:
+    base = package.joinpath(*name.split(".")[1:])
+    return name.startswith("dalib.") and (base.is_dir() or base.with_suffix(".py").is_file())
 
 
 def _shape(node):

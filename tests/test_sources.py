@@ -1,6 +1,7 @@
 """Real data behind one schema: what comes out by hand-worked values, and a clear error for each kind of bad input."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -170,13 +171,14 @@ def test_manifest_prefers_native_files(manifest, tmp_path):
     assert_allclose(sample["disparity"], 0.2)
 
 
-def test_manifest_fingerprint_follows_files_and_rows(manifest):
-    prints = {DepthManifest(manifest()).fingerprint, DepthManifest(manifest(depth_scale="500")).fingerprint}
-    prints |= {
-        DepthManifest(manifest(np.full((2, 4), 7, np.uint16))).fingerprint,
-        DepthManifest(manifest()).fingerprint,
-    }
-    assert len(prints) == 3
+def test_manifest_fingerprint_follows_files_and_rows(manifest, tmp_path):
+    path = manifest()
+    first = DepthManifest(path).fingerprint
+    assert DepthManifest(path).fingerprint == first
+    scaled = DepthManifest(manifest(depth_scale="500")).fingerprint
+    os.utime(tmp_path / "depth.png", (1, 1))
+    older = DepthManifest(path).fingerprint
+    assert len({first, scaled, older}) == 3
 
 
 BAD = [

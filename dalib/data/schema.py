@@ -5,6 +5,7 @@ A sample is a dict: `image` uint8 (3, H, W) and `domain`, always; where there is
 `name`, `scale_known` (disparity is 1/m exactly) and `offset_known` (it is proportional to 1/z, no unknown offset).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,14 +17,19 @@ from dalib.errors import DataError
 Sample = dict[str, Any]
 
 
-class Source:
+class Source(ABC):
     """Samples by index. `fingerprint` is hexadecimal and changes when the content does."""
 
     domain: str
     fingerprint: str
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """How many samples there are."""
+
+    @abstractmethod
+    def _sample(self, index: int) -> Sample:
+        """The sample at 0 <= index < len(self)."""
 
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
@@ -32,9 +38,6 @@ class Source:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
-
-    def _sample(self, index: int) -> Sample:
-        raise NotImplementedError
 
 
 def fit(

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from dalib.data.files import digest, read_map, read_rgb, same_size, to_disparity, to_rgb
 from dalib.data.hub import HubDataset
@@ -34,21 +35,22 @@ class PhotoFolder(Source):
         if not self.path.is_dir():
             raise DataError(f"{self.path}: no such folder; give a folder of photographs")
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        self.names = sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
-        if not self.names:
+        names = sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+        self.names = pa.array(names, pa.large_string())  # one buffer, which loader processes share, for any number
+        if not names:
             raise DataError(f"{self.path}: no photograph in this folder; put files of {', '.join(SUFFIXES)} there")
         self.domain = domain or self.path.resolve().name
 
     @cached_property
     def fingerprint(self) -> str:
-        """Reads every file once, on first use."""
-        return digest(part for name in self.names for part in (name, self.path / name))
+        """Of names, sizes and times of change: no file is read, however many there are."""
+        return digest(part for name in self.names.to_pylist() for part in (name, self.path / name))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def _sample(self, index: int) -> Sample:
-        name = self.names[index]
+        name = self.names[index].as_py()
         return {"image": read_rgb(self.path / name), "domain": self.domain, "name": name}
 
 
@@ -98,7 +100,7 @@ class DepthManifest(Source):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Reads every file once, on first use."""
+        """Of the rows, and of the sizes and times of change of their files; no file is read."""
         return digest(part for row in self.rows for part in (repr(sorted(row.items())), *self._files(row)))
 
     def __len__(self) -> int:

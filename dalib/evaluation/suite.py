@@ -7,7 +7,7 @@ from dalib.data.sources import Motorcycle
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, real_sets
 from dalib.evaluation.run import Predict, evaluate_source, floor, predict_images
-from dalib.models import DepthAnything
+from dalib.models.depth_anything import DepthAnything
 
 DIGITS = 5
 

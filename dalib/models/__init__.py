@@ -1,5 +1,6 @@
 """Networks: an encoder (any timm backbone), a DPT decoder, and the two together."""
 
-from dalib.models.depth_anything import DepthAnything, build, load, save
+from dalib.models.checkpoints import load
+from dalib.models.depth_anything import DepthAnything, build, save
 
 __all__ = ["DepthAnything", "build", "load", "save"]

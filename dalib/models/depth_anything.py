@@ -13,21 +13,46 @@ from torch import Tensor, nn
 from dalib.errors import CheckpointError
 from dalib.models.dpt import DPT
 from dalib.models.encoder import Encoder
+from dalib.models.weights import fit
+
+UNUSED = "unused."  # prefix, in our files, of tensors that came with released weights and that nothing reads
 
 
 class DepthAnything(nn.Module):
     """Encoder and decoder.
 
+    What comes out is **disparity** (larger is nearer), up to scale and shift, unless `max_depth` is given: then it is **depth
+    in metres** (larger is farther), as in V2's metric networks. `kind` says which. Nothing converts one into the other.
+
     Args:
-        encoder: a preset ("lite0", "vits", "vitb", "vitl", "vitg") or a timm model name.
+        encoder: a preset ("lite0", "vitt", "vits", "vitb", "vitl", "vitg") or a timm model name.
         pretrained: start the encoder from its pre-trained weights.
-        layers: see `Encoder`.
+        layers: blocks that a ViT's maps come from, "v1" or "v2" (see `Encoder`).
+        position: resampling of a ViT's position embeddings, "official" or "transformers" (see `dalib.models.position.resample`).
+        max_depth: metres that the output reaches, for a network of metric depth (20 indoors and 80 outdoors in V2's releases).
+        encoder_weights: a local file of plain DINOv2 weights for a ViT, read instead of the hub's.
+
+    Attributes:
+        unused: tensors that came with released weights and that nothing reads, under the names that they would have here
+            (DINOv2's mask token, a residual unit of the deepest fusion block). They are kept for writing them back.
     """
 
-    def __init__(self, *, encoder: str = "lite0", pretrained: bool = True, layers: str = "v1"):
+    def __init__(
+        self,
+        *,
+        encoder: str = "lite0",
+        pretrained: bool = True,
+        layers: str = "v1",
+        position: str = "official",
+        max_depth: float | None = None,
+        encoder_weights: Path | None = None,
+    ):
         super().__init__()
-        self.architecture = {"encoder": encoder, "layers": layers}
-        self.encoder = Encoder(name=encoder, pretrained=pretrained, layers=layers)
+        self.architecture = {"encoder": encoder, "layers": layers, "position": position, "max_depth": max_depth}
+        self.unused: dict[str, Tensor] = {}
+        self.encoder = Encoder(
+            name=encoder, pretrained=pretrained, layers=layers, position=position, weights=encoder_weights
+        )
         spec = self.encoder.spec
         self.decoder = DPT(
             channels=self.encoder.channels,
@@ -35,10 +60,16 @@ class DepthAnything(nn.Module):
             features=spec.features,
             scales=self.encoder.scales,
             hidden=spec.hidden,
+            max_depth=max_depth,
         )
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
         self.multiple = self.encoder.multiple
+
+    @property
+    def kind(self) -> str:
+        """What `forward` and `predict` return: "disparity" up to scale and shift, or "depth_m", depth in metres."""
+        return "disparity" if self.architecture["max_depth"] is None else "depth_m"
 
     def normalise(self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """uint8 RGB, or floats in 0..1, to what `forward` expects."""
@@ -47,13 +78,19 @@ class DepthAnything(nn.Module):
         return (images - self.mean) / self.std
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b c h2 w2"]]:
-        """Disparity (b, h, w) up to scale and shift, at least 0, and the encoder's deepest features."""
+        """What `kind` says, (b, h, w), and the encoder's deepest features.
+
+        Disparity is at least 0 and known up to scale and shift; depth is in metres, from 0 to `max_depth`.
+        """
         maps = self.encoder(images)
         return self.decoder(maps, tuple(images.shape[-2:])), maps[-1]
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Disparity of uint8 images whose sides are multiples of `multiple`, in evaluation mode."""
+        """What `kind` says (disparity, or depth in metres) of uint8 images whose sides are multiples of `multiple`.
+
+        Puts the network into evaluation mode.
+        """
         if self.training:
             self.eval()
         device = self.mean.device
@@ -62,27 +99,41 @@ class DepthAnything(nn.Module):
 
 
 def build(
-    encoder: str = "lite0", *, pretrained: bool = True, layers: str = "v1", seed: int | None = None
+    encoder: str = "lite0",
+    *,
+    pretrained: bool = True,
+    layers: str = "v1",
+    position: str = "official",
+    max_depth: float | None = None,
+    encoder_weights: Path | None = None,
+    seed: int | None = None,
 ) -> DepthAnything:
-    """A network by the short name of its encoder. With a seed, the new weights are the same every time."""
-    if seed is None:
-        return DepthAnything(encoder=encoder, pretrained=pretrained, layers=layers)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return DepthAnything(encoder=encoder, pretrained=pretrained, layers=layers)
+    """A network by the short name of its encoder; see `DepthAnything`. With a seed, the new weights are the same every time."""
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return DepthAnything(
+            encoder=encoder,
+            pretrained=pretrained,
+            layers=layers,
+            position=position,
+            max_depth=max_depth,
+            encoder_weights=encoder_weights,
+        )
 
 
 def save(model: DepthAnything, path: Path) -> None:
     """Write weights and architecture as safetensors, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
+    tensors = {k: v.contiguous() for k, v in tensors.items()}
     save_file(tensors, partial, metadata={"dalib": json.dumps(model.architecture)})
     os.replace(partial, path)
 
 
-def load(path: Path, *, expect: str | None = None) -> DepthAnything:
-    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another architecture than expected."""
+def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
+    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another encoder than expected."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -94,7 +145,9 @@ def load(path: Path, *, expect: str | None = None) -> DepthAnything:
             f"{path}: has no dalib metadata, so its architecture is unknown; use a file written by dalib.models.save"
         )
     try:
-        architecture = {k: json.loads(metadata["dalib"])[k] for k in ("encoder", "layers")}
+        stored = json.loads(metadata["dalib"])
+        architecture = {"encoder": stored["encoder"], "layers": stored["layers"]}
+        architecture |= {k: stored[k] for k in ("position", "max_depth") if k in stored}  # absent in older files
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: its dalib metadata name no encoder and layers; train or copy it again"
@@ -103,13 +156,8 @@ def load(path: Path, *, expect: str | None = None) -> DepthAnything:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} was expected"
         )
-    model = build(architecture["encoder"], pretrained=False, layers=architecture["layers"])
-    wanted = model.state_dict()
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    shapes = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
-    if missing or extra or shapes:
-        raise CheckpointError(
-            f"{path}: does not fit {architecture}: missing {missing[:5]}, unexpected {extra[:5]}, other shape {shapes[:5]}"
-        )
-    model.load_state_dict(tensors)
+    model = build(**architecture, pretrained=False)
+    unused = {k for k in tensors if k.startswith(UNUSED)}
+    model.unused = {k.removeprefix(UNUSED): tensors[k] for k in unused}
+    fit(model, {k: v for k, v in tensors.items() if k not in unused}, path=path, what=str(architecture))
     return model.eval()

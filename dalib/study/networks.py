@@ -11,7 +11,7 @@ from torch import Tensor
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.evaluation.run import predict_images
-from dalib.models import DepthAnything, load
+from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
 from dalib.training import launch
 
@@ -24,7 +24,7 @@ def network(config: RunConfig) -> DepthAnything:
 
 @lru_cache(maxsize=4)
 def _load(path: Path, _changed: float, encoder: str) -> DepthAnything:
-    return load(path, expect=encoder)
+    return restore(path, expect=encoder)
 
 
 def predict(config: RunConfig, samples: Iterable[dict]) -> list[Float[Tensor, "_ _"]]:

@@ -10,7 +10,7 @@ from dalib import paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import DataError
 from dalib.evaluation.suite import evaluate, floors
-from dalib.models import load
+from dalib.models.depth_anything import restore
 from dalib.study import records
 from dalib.study.experiments import Row, expand
 from dalib.training import launch
@@ -30,7 +30,7 @@ def run_row(
     if (out / RECORD).exists():
         shutil.rmtree(out)
     weights = launch.ensure_weights(config, processes=processes, report=report)
-    model = load(weights, expect=config.encoder)
+    model = restore(weights, expect=config.encoder)
     training = json.loads((out / launch.DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))
     records.write(record, committed=committed)

@@ -20,7 +20,7 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import TrainingError, UserError
-from dalib.models import load
+from dalib.models.depth_anything import restore
 from dalib.provenance import code_hash
 from dalib.training import pseudo
 from dalib.training.train import WEIGHTS, train
@@ -90,7 +90,7 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
         labelled, unlabelled = sources(config)
     labels = teacher = None
     if unlabelled is not None and config.labelling == "online":
-        teacher = load(folder(config.teacher()) / WEIGHTS, expect=config.encoder)
+        teacher = restore(folder(config.teacher()) / WEIGHTS, expect=config.encoder)
     elif unlabelled is not None:
         labels = _pseudo_labels(config, unlabelled, state, report)
     train(
@@ -126,7 +126,7 @@ def _pseudo_labels(config: RunConfig, unlabelled: Concat, state: PartialState, r
     if not (out / pseudo.MANIFEST).exists():
         if state.is_main_process:
             report(f"labelling {len(unlabelled)} images")
-        model = load(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+        model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
         share = {"rank": state.process_index, "world": state.num_processes}
         with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             pseudo.label(model, unlabelled, out=out, teacher=teacher, **share, **size)

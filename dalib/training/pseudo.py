@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor
 from dalib.data.mixture import fetch, pool_crop
 from dalib.data.schema import Source
 from dalib.errors import DataError
-from dalib.models import DepthAnything
+from dalib.models.depth_anything import DepthAnything
 
 SHARD = 1024  # images per file
 MANIFEST = "manifest.json"
@@ -49,6 +51,10 @@ def label(
         height, width: size of the images that the student will see.
         rank, world: this process and how many there are; each writes every `world`-th shard. Call `finish` when all are done.
     """
+
+    def read(indices: np.ndarray) -> Tensor:
+        return fetch(source, indices, height=height, width=width, crop=pool_crop(indices))["image"]
+
     model.eval()
     out.mkdir(parents=True, exist_ok=True)
     for start in range(rank * SHARD, len(source), world * SHARD):
@@ -56,14 +62,25 @@ def label(
         path = out / f"{start:09d}.safetensors"
         if path.exists() and _rows(path) == (stop - start, height, width):
             continue
+        batches = [np.arange(i, min(i + batch, stop)) for i in range(start, stop, batch)]
         maps = torch.empty(stop - start, height, width, dtype=torch.float16)
-        for i in range(start, stop, batch):
-            indices = np.arange(i, min(i + batch, stop))
-            images = fetch(source, indices, height=height, width=width, crop=pool_crop(indices))["image"]
-            maps[i - start : i - start + len(indices)] = unit_range(model.predict(images)).half().cpu()
+        for indices, images in zip(batches, _ahead(read, batches), strict=True):
+            maps[indices - start] = unit_range(model.predict(images)).half().cpu()
         partial = path.with_suffix(f".partial{rank}")
         save_file({"disparity": maps}, partial, metadata={"teacher": teacher})
         os.replace(partial, path)
+
+
+def _ahead(read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    """Each batch as `read` gives it, the next one read in a thread while this one is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = None
+        for batch in batches:
+            waiting, ready = reader.submit(read, batch), waiting
+            if ready is not None:
+                yield ready.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def unit_range(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:

@@ -19,7 +19,7 @@ from dalib.data import perturb
 from dalib.data.mixture import Mixture
 from dalib.data.schema import Source
 from dalib.errors import TrainingError
-from dalib.models import DepthAnything, build, save
+from dalib.models.depth_anything import DepthAnything, build, save
 from dalib.models.encoder import Encoder
 from dalib.training.checkpoint import Log, keep, resume, stop
 from dalib.training.pseudo import PseudoLabels, unit_range

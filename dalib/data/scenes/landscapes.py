@@ -1,4 +1,4 @@
-"""Kinds of scene in the open: street, nature, things afloat; and the table of all kinds."""
+"""Kinds of scene in the open: street, nature, things adrift; and the table of all kinds."""
 
 from __future__ import annotations
 
@@ -234,38 +234,24 @@ def _backdrop_wild(b: Builder, rng: Random, yaw: Real) -> None:
 
 
 def floating(b: Builder, rng: Random) -> None:
-    """Things adrift in front of something far away: geometry that obeys no habit."""
+    """Things adrift in a great hall: nothing stands on anything, so that low in the image is not near; size and perspective remain."""
     sun(b, rng)
     b.eye = (0.0, 0.0, 0.0)
     look(b, rng, 0.0, (0, 12), (38, 60), 8.0)
-    if rng.random() < 0.6:
-        b.box(
-            0,
-            -rng.uniform(2, 6) - 1,
-            0,
-            900,
-            1,
-            900,
-            stuff(rng, hsv(rng), "noise checker grass tiles gravel", 4.0),
-            "terrain",
-            casts=False,
-        )
-    if rng.random() < 0.5:
-        b.box(
-            0,
-            -40,
-            rng.uniform(14, 40),
-            200,
-            90,
-            1,
-            o.paint(rng)._replace(size=8.0),
-            "wall",
-            casts=False,
-            yaw=rng.gauss(0, 0.3),
-        )
+    side, deep = rng.uniform(5, 11), rng.uniform(14, 30)
+    low, high = -rng.uniform(2.5, 6), rng.uniform(3, 8)
+    lining = stuff(rng, hsv(rng, saturation=(0, 0.6)), "noise checker tiles bricks planks stripes", 3.0)
+    floor = stuff(rng, hsv(rng), "noise checker grass tiles gravel planks", 3.0)
+    b.box(0, low - 1, deep / 2 - 3, 2 * side + 2, 1, deep + 8, floor, "floor", casts=False)
+    b.box(0, low, deep, 2 * side + 2, high - low, 1, o.paint(rng)._replace(size=6.0), "wall", casts=False)
+    for x in (-1, 1):
+        if rng.random() < 0.8:  # else open to the sky
+            b.box(x * (side + 0.5), low, deep / 2 - 3, 1, high - low, deep + 8, lining, "wall", casts=False)
     for _ in range(rng.randint(8, 26)):
-        z = 1.6 + 16 * rng.random() ** 1.7
-        s, x, y = 0.34 * z**0.85 * rng.uniform(0.3, 1.3), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
+        z = 1.6 + (deep - 3) * rng.random() ** 1.7
+        s, x, y = rng.uniform(0.25, 1.1), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
+        if abs(x) > side - 1 or not low + 1 < y < high - 1 or not _clear(b, x, z, 1.5 + s):
+            continue
         size = (s * rng.uniform(0.4, 1.4), s * rng.uniform(0.4, 1.4), s * rng.uniform(0.3, 1.2))
         turn = {"yaw": rng.uniform(0, 6), "pitch": rng.uniform(-1.5, 1.5), "roll": rng.uniform(-1.5, 1.5)}
         taper = (rng.uniform(0, 0.95), rng.uniform(0, 0.95))

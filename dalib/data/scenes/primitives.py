@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 BOX, WEDGE, ELLIPSOID, CONE = range(4)
+NEAR = 0.02  # metres ahead of the eye where sight begins
 CLASSES = (
     "sky", "terrain", "road", "pavement", "floor", "ceiling", "wall", "opening", "furniture", "object", "building", "vehicle", "person",
     "vegetation", "pole", "rock",
@@ -83,9 +84,46 @@ class Scene:
 
     @cached_property
     def corners(self) -> np.ndarray:
-        """The eight corners of every bounding box, (N, 8, 3) in the world."""
-        signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
-        return self.centre[:, None] + np.einsum("nij,nkj->nki", self.rotation, signs * self.half[:, None])
+        """The eight corners of every bounding box, (8, N, 3) in the world."""
+        edges = (self.rotation * self.half[:, None]).transpose(2, 0, 1)  # (3, N, 3)
+        return self.centre + np.tensordot(_SIGNS, edges, 1)
+
+    @cached_property
+    def view(self) -> tuple[np.ndarray, np.ndarray]:
+        """`linear` (N, 3, 3) and `origin` (N, 3): camera directions and the eye in unit space."""
+        m, m0 = self.frames
+        return m @ self.gaze, m @ self.eye + m0
+
+    @cached_property
+    def outlines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds (4, N) of u, v, u + v, u - v of the bounding boxes, seen on the plane one metre ahead; lo > hi behind the eye."""
+        x, y, z = ((self.corners - self.eye) @ self.gaze).transpose(2, 0, 1)  # each (8, N)
+        front = z >= NEAR * 0.999
+        cut = np.flatnonzero(
+            front.any(0) & ~front.all(0)
+        )  # boxes that reach behind the eye: their edges are cut at NEAR
+        ahead = np.where(front, z, np.inf)
+        lo, hi = _extremes(x / ahead, y / ahead, front)
+        if len(cut):
+            a, b = (np.stack([x, y, z])[:, e][..., cut] for e in _EDGES.T)  # (3, 12, n)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                s = (NEAR - a[2]) / (b[2] - a[2])
+            crosses = (s > 0) & (s < 1)
+            s = np.where(crosses, s, 0.0)
+            u, v = (a[:2] + s * (b[:2] - a[:2])) / NEAR
+            low, high = _extremes(u, v, crosses)
+            lo[:, cut], hi[:, cut] = np.minimum(lo[:, cut], low), np.maximum(hi[:, cut], high)
+        return lo, hi
+
+
+_SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)])
+
+
+def _extremes(u: np.ndarray, v: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest u, v, u + v, u - v, (4, n), over the points (k, n) that are kept."""
+    axes = np.stack([u, v, u + v, u - v])
+    return np.where(keep, axes, np.inf).min(1), np.where(keep, axes, -np.inf).max(1)
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:

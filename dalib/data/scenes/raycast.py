@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dalib.data.scenes.primitives import CONE, ELLIPSOID, WEDGE, Scene
+from dalib.data.scenes.primitives import CONE, ELLIPSOID, NEAR, WEDGE, Scene
 from dalib.data.scenes.textures import PATTERNS, atlas
 
 BLOCK = 8
 CHUNK = 320  # blocks per chunk: 20,480 rays
-NEAR, FAR = 0.02, 2e4
+FAR = 2e4
 Vec = tuple[Tensor, Tensor, Tensor]
 
 
@@ -34,6 +35,7 @@ class Rays:
     columns: int
     height: int
     width: int
+    step: float  # between pixels
 
     def image(self, values: Tensor) -> Tensor:
         """(..., blocks, 64) back to (..., height, width)."""
@@ -42,18 +44,22 @@ class Rays:
         return grid.reshape(*lead, self.rows * BLOCK, self.columns * BLOCK)[..., : self.height, : self.width]
 
 
+@lru_cache(maxsize=16)
+def _pixels(height: int, width: int, shift: tuple[float, float]) -> tuple[Float[Tensor, "t 64"], Float[Tensor, "t 64"]]:
+    """Pixels right of and above the middle of the image, in float64 and in blocks."""
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    x = torch.arange(columns * BLOCK, dtype=torch.float64) + 0.5 + shift[0] - width / 2
+    y = height / 2 - 0.5 - shift[1] - torch.arange(rows * BLOCK, dtype=torch.float64)
+    grids = torch.meshgrid(y, x, indexing="ij")
+    y, x = (g.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2).reshape(-1, BLOCK * BLOCK) for g in grids)
+    return x, y
+
+
 def pixel_rays(scene: Scene, height: int, width: int, device: str, shift: tuple[float, float] = (0.0, 0.0)) -> Rays:
     """Through pixel centres, or `shift` pixels right and down of them; the field of view is vertical: a wider image sees more."""
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     step = 2 * scene.tangent / height
-    u = (torch.arange(columns * BLOCK, dtype=torch.float64) + 0.5 + shift[0] - width / 2) * step
-    v = (height / 2 - 0.5 - shift[1] - torch.arange(rows * BLOCK, dtype=torch.float64)) * step
-    v, u = torch.meshgrid(v, u, indexing="ij")
-    blocks = (
-        g.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2).reshape(-1, BLOCK * BLOCK).float().to(device)
-        for g in (u, v)
-    )
-    return Rays(*blocks, rows, columns, height, width)
+    u, v = ((k * step).float().to(device) for k in _pixels(height, width, shift))
+    return Rays(u, v, -(-height // BLOCK), -(-width // BLOCK), height, width, step)
 
 
 def dot(a: Vec, b: Vec) -> Tensor:
@@ -69,7 +75,7 @@ def box(o: Vec, d: Vec) -> tuple[Tensor, Tensor]:
     """Entry and exit of rays o + t d through the cube [-1, 1]^3; entry > exit where they miss."""
     near = far = None
     for ok, dk in zip(o, d, strict=True):
-        inverse = 1 / dk
+        inverse = dk.reciprocal()
         middle, reach = -ok * inverse, inverse.abs()
         near = middle - reach if near is None else torch.maximum(near, middle - reach)
         far = middle + reach if far is None else torch.minimum(far, middle + reach)
@@ -79,7 +85,7 @@ def box(o: Vec, d: Vec) -> tuple[Tensor, Tensor]:
 def wedge(o: Vec, d: Vec, taper: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The cube with sides |x| <= 1 - taper_x (y + 1) / 2, and z alike."""
     (ox, oy, oz), (dx, dy, dz) = o, d
-    inverse = 1 / dy
+    inverse = dy.reciprocal()
     middle, reach = -oy * inverse, inverse.abs()
     near, far = middle - reach, middle + reach
     for ok, dk, k in ((ox, dx, taper[0] / 2), (oz, dz, taper[1] / 2)):
@@ -128,7 +134,7 @@ def cone(o: Vec, d: Vec, taper: Tensor) -> tuple[Tensor, Tensor]:
     return near + shift, far + shift
 
 
-def _cross(shape: int, o: Vec, d: Vec, taper: Sequence[Tensor], ragged: Tensor | None) -> tuple[Tensor, Tensor]:
+def cross(shape: int, o: Vec, d: Vec, taper: Sequence[Tensor], ragged: Tensor | None) -> tuple[Tensor, Tensor]:
     """Entry and exit for one kind of primitive; `ragged` ellipsoids lose leaves near the rim."""
     if shape == CONE:
         return cone(o, d, taper[0])
@@ -154,48 +160,51 @@ def _cross(shape: int, o: Vec, d: Vec, taper: Sequence[Tensor], ragged: Tensor |
     return near, far
 
 
-def _overlaps(lo: np.ndarray, hi: np.ndarray, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (primitive, block) from the pixel rectangles [lo, hi] of the primitives, ordered by primitive."""
-    first = np.clip(np.floor(lo / BLOCK), 0, [rays.columns, rays.rows]).astype(int)
-    last = np.clip(np.floor(hi / BLOCK) + 1, first, [rays.columns, rays.rows]).astype(int)
-    wide, tall = (last - first).T
-    count = wide * tall
-    which = np.repeat(np.arange(len(count)), count)
-    k = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return which, (first[which, 1] + k // wide[which]) * rays.columns + first[which, 0] + k % wide[which]
+def conics(linear: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """Matrices A (n, 3, 3) of unit spheres seen from `origin`: (u, v, 1) A (u, v, 1) >= 0 where linear @ (u, v, 1) meets them."""
+    along = np.einsum("nij,ni->nj", linear, origin)
+    room = (origin * origin).sum(1) - 1
+    return along[:, :, None] * along[:, None] - room[:, None, None] * (linear.transpose(0, 2, 1) @ linear)
 
 
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)])
+def may_meet(
+    conic: np.ndarray, x: np.ndarray, y: np.ndarray, rx: np.ndarray | float, ry: np.ndarray | float
+) -> np.ndarray:
+    """False where a conic is surely negative on the whole rectangle with middle (x, y) and half sides (rx, ry)."""
+    a, b, c, d, e, f = (conic[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)))
+    gx, gy = a * x + b * y + d, b * x + c * y + e
+    value = gx * x + gy * y + d * x + e * y + f
+    curve = np.maximum(a, 0) * rx * rx + 2 * np.abs(b) * rx * ry + np.maximum(c, 0) * ry * ry
+    return value + 2 * (np.abs(gx) * rx + np.abs(gy) * ry) + curve >= -1e-6 * np.abs(f)
 
 
-def _outlines(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel rectangles around the bounding boxes, cut at the near plane; empty (hi < lo) behind the eye."""
-    corners = (scene.corners - scene.eye) @ scene.gaze
-    a, b = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        s = (NEAR - a[..., 2:]) / (b - a)[..., 2:]
-        points = np.concatenate([corners, np.where((s > 0) & (s < 1), a + s * (b - a), -1.0)], 1)
-        seen = points[..., 2:] >= NEAR * 0.999
-        flat = points[..., :2] / points[..., 2:] * (rays.height / 2 / scene.tangent) * [1, -1] + [
-            rays.width / 2,
-            rays.height / 2,
-        ]
-    lo, hi = np.where(seen, flat, np.inf).min(1) - 0.5, np.where(seen, flat, -np.inf).max(1) + 0.5
-    return np.clip(lo, -1e6, 1e6), np.clip(hi, -1e6, 1e6)
+def _pairs(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (primitive, block) that can meet, ordered by primitive: octagons around the boxes, conics around the ellipsoids."""
+    reach = (BLOCK - 1) / 2 * rays.step  # from the middle of a block to its outermost rays
+    slack = 0.01 * rays.step
+    u, v = (k[:, [0, -1]].double().mean(1).numpy(force=True) for k in (rays.u, rays.v))
+    lo, hi = scene.outlines
+    meet = np.ones((lo.shape[1], len(u)), bool)
+    for k, (axis, wide) in enumerate(((u, reach), (v, reach), (u + v, 2 * reach), (u - v, 2 * reach))):
+        meet &= (lo[k, :, None] <= axis + (wide + slack)) & (hi[k, :, None] >= axis - (wide + slack))
+    balls = np.flatnonzero(scene.shape == ELLIPSOID)
+    which, block = np.nonzero(meet[balls])
+    linear, origin = scene.view
+    conic = conics(linear[balls], origin[balls])[which]
+    meet[balls[which], block] = may_meet(conic, u[block], v[block], reach + slack, reach + slack)
+    return np.nonzero(meet)
 
 
 def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "t 64"]]:
     """z-depth (inf in the sky) and the index of the primitive hit first (N in the sky)."""
     device, count = rays.u.device, len(scene.shape)
-    m, m0 = scene.frames
-    linear = m @ scene.gaze
-    origin = np.einsum("nij,j->ni", m, scene.eye) + m0
+    linear, origin = scene.view
     table = (
         torch.from_numpy(np.concatenate([linear.reshape(-1, 9), origin, scene.taper, scene.material[:, 11:12]], 1))
         .float()
         .to(device)
     )
-    which, block = _overlaps(*_outlines(scene, rays), rays)
+    which, block = _pairs(scene, rays)
     hits, blocks, owners = [], [], []
     kinds = scene.shape[which]
     for shape in np.unique(kinds):
@@ -206,7 +215,7 @@ def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "
             row = table.index_select(0, which_k)[:, :, None].unbind(1)  # each (n, 1)
             u, v = rays.u.index_select(0, block_k), rays.v.index_select(0, block_k)
             d = tuple(torch.addcmul(torch.addcmul(row[k + 2], row[k], u), row[k + 1], v) for k in (0, 3, 6))
-            near, far = _cross(int(shape), row[9:12], d, row[12:14], row[14])
+            near, far = cross(int(shape), row[9:12], d, row[12:14], row[14])
             hits.append(torch.where((near <= far) & (near > NEAR) & (near < FAR), near, torch.inf))
             blocks.append(block_k)
             owners.append(which_k)

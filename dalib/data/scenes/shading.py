@@ -8,8 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dalib.data.scenes.primitives import CONE, ELLIPSOID, Lighting, Scene
-from dalib.data.scenes.raycast import CHUNK, Rays, Vec, _cross, affine, dot
+from dalib.data.scenes.raycast import CHUNK, Rays, Vec, affine, conics, cross, dot, may_meet
 from dalib.data.scenes.textures import PATTERNS, lookup
+
+LIFT = 4e-3  # metres between a surface and where its shadow rays start
 
 
 def unit(a: Vec) -> Vec:
@@ -21,27 +23,47 @@ def _shade_pairs(
     scene: Scene, chosen: np.ndarray, point: Vec, live: Tensor, light: tuple, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(primitive, block) pairs that can meet on the way to the light: bounds compared in the light's own view."""
-    corners, lamp = scene.corners[chosen], np.array(light[:3])
+    lamp = np.array(light[:3])
+    m, m0 = (k[chosen] for k in scene.frames)
     if light[3]:
-        below = lamp[1] - corners[..., 1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            flat = (corners[..., [0, 2]] - lamp[[0, 2]]) / below[..., None]
-        above = (below < 0.02).any(1)[:, None]
-        lo, hi = np.where(above, -np.inf, flat.min(1)), np.where(above, np.inf, flat.max(1))
+        corners = scene.corners[:, chosen].transpose(2, 0, 1)  # (3, 8, n)
+        below = lamp[1] - corners[1]
+        above = (below < 0.02).any(0)
+        below = np.maximum(below, 0.02)
+        x, z = (corners[0] - lamp[0]) / below, (corners[2] - lamp[2]) / below
+        spans = [np.where(above, [[-np.inf], [np.inf]], [k.min(0), k.max(0)]) for k in (x, z, x + z, x - z)]
         depth = (lamp[1] - point[1]).clamp_min(0.02)
         axes = [(point[0] - lamp[0]) / depth, (point[2] - lamp[2]) / depth]
+        outline = conics(m[:, :, [0, 2, 1]] * [1, 1, -1], m @ lamp + m0)
+        balls = (scene.shape[chosen] == ELLIPSOID) & ~above
     else:
         side = np.cross(lamp, [0.0, 0.0, 1.0] if abs(lamp[2]) < 0.9 else [0.0, 1.0, 0.0])
         basis = np.stack([side / np.linalg.norm(side), np.cross(lamp, side / np.linalg.norm(side)), lamp])
-        flat = corners @ basis.T
-        lo, hi = flat.min(1), flat.max(1)
-        lo[:, 2] -= reach
+        directions = np.stack([basis[0], basis[1], basis[0] + basis[1], basis[0] - basis[1], basis[2]])
+        middle = directions @ scene.centre[chosen].T
+        half = (np.abs(directions @ scene.rotation[chosen]) * scene.half[chosen, None]).sum(2).T
+        spans = list(np.stack([middle - half, middle + half], 1))
+        spans[4][0] -= reach
         axes = [x * point[0] + y * point[1] + z * point[2] for x, y, z in basis.tolist()]
-    low = torch.stack([torch.where(live, axis, torch.inf).amin(1) for axis in axes]).double().cpu().numpy()
-    high = torch.stack([torch.where(live, axis, -torch.inf).amax(1) for axis in axes]).double().cpu().numpy()
+        across = np.stack(
+            [m @ basis[0], m @ basis[1], m0], 2
+        )  # (n, 3, 3): unit space from (x, y, 1) in the light's view
+        aim = (m @ lamp) / np.linalg.norm(m @ lamp, axis=1, keepdims=True)
+        across = across - aim[:, :, None] * (aim[:, None] @ across)
+        outline = np.diag([0.0, 0.0, 1.0]) - across.transpose(0, 2, 1) @ across
+        balls = scene.shape[chosen] == ELLIPSOID
+    axes[2:2] = [axes[0] + axes[1], axes[0] - axes[1]]
+    values = torch.stack(axes)
+    low = torch.where(live, values, torch.inf).amin(2).double().numpy(force=True)
+    high = torch.where(live, values, -torch.inf).amax(2).double().numpy(force=True)
     meet = np.ones((len(chosen), low.shape[1]), bool)
-    for k in range(len(axes)):
-        meet &= (lo[:, k, None] <= high[k]) & (hi[:, k, None] >= low[k])
+    for (lo, hi), least, most in zip(spans, low, high, strict=True):
+        meet &= (lo[:, None] <= most) & (hi[:, None] >= least)
+    balls = np.flatnonzero(balls)
+    which, block = np.nonzero(meet[balls])
+    x, y = ((low[k, block] + high[k, block]) / 2 for k in (0, 1))
+    rx, ry = ((high[k, block] - low[k, block]) / 2 + LIFT for k in (0, 1))
+    meet[balls[which], block] = may_meet(outline[balls[which]], x, y, rx, ry)
     which, block = np.nonzero(meet)
     return chosen[which], block
 
@@ -63,7 +85,7 @@ def visibility(
         .float()
         .to(device)
     )
-    start = torch.stack([p + 4e-3 * n for p, n in zip(point, normal, strict=True)])
+    start = torch.stack([p + LIFT * n for p, n in zip(point, normal, strict=True)])
     kinds = scene.shape[which]
     seen, blocks, step = [], [], CHUNK * 64 // clear.shape[1]
     for shape in np.unique(kinds):
@@ -75,7 +97,7 @@ def visibility(
             p = start.index_select(1, block_k).unbind(0)
             o = tuple(affine(row[k : k + 3], p, row[9 + k // 3]) for k in (0, 3, 6))
             d = tuple(row[12 + k] - o[k] for k in range(3)) if light[3] else tuple(row[12:15])
-            near, far = _cross(int(shape), o, d, row[15:17], row[17] if reach == np.inf else None)
+            near, far = cross(int(shape), o, d, row[15:17], row[17] if reach == np.inf else None)
             near = near.clamp_min(0)
             blocked = (near <= far) & (far > 0) & (near < (0.98 if light[3] else min(reach, 1e6)))
             seen.append(torch.where(blocked, (near / reach).expand_as(blocked) if reach < np.inf else 0.0, 1.0))
@@ -115,13 +137,12 @@ def _surface(
     scene: Scene, rays: Rays, depth: Tensor, owner: Int[Tensor, "t 64"]
 ) -> tuple[Vec, Tensor, Tensor, tuple[Tensor, ...]]:
     """World normals, texture coordinates u and v in metres, and the material of each pixel's primitive."""
-    m, m0 = scene.frames
-    linear, origin = m @ scene.gaze, np.einsum("nij,j->ni", m, scene.eye) + m0
+    linear, origin = scene.view
     table = np.concatenate(
         [
             linear.reshape(-1, 9),
             origin,
-            m.transpose(0, 2, 1).reshape(-1, 9),
+            scene.frames[0].transpose(0, 2, 1).reshape(-1, 9),
             scene.half,
             scene.shape[:, None],
             scene.taper,

@@ -23,6 +23,7 @@ from dalib.data.scenes.raycast import cast, pixel_rays
 from dalib.data.scenes.shading import shade
 from dalib.data.scenes.styles import STYLES as _STYLES
 from dalib.data.scenes.styles import Style, develop, soften_edges
+from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
 from dalib.provenance import code_hash
 
@@ -72,7 +73,7 @@ SPLITS: dict[str, Split] = {s.name: s for s in (
     _split("warm_tabletop", 303, "tabletop", "warm", "things on a table in evening light"),
     _split("noisy_warehouse", 304, "warehouse", "noisy", "halls and racks, dim and full of sensor noise"),
     _split("drawn_room", 305, "room", "drawn", "rooms as coloured drawings"),
-    _split("floating", 306, "floating", "plain, vivid", "things adrift, free of gravity and habit"),
+    _split("floating", 306, "floating", "plain, vivid", "things adrift in halls, free of gravity and habit"),
 )}  # fmt: skip
 TUNE_DOMAINS = tuple(name for name in SPLITS if name.startswith("tune_"))
 TEST_DOMAINS = tuple(name for name, split in SPLITS.items() if split.seed > 300)
@@ -173,11 +174,12 @@ def renderer_hash() -> str:
     return code_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
 
 
-class Scenes:
+class Scenes(Source):
     """Source of `count` scenes of a split, rendered when asked for."""
 
     def __init__(self, *, split: Split | str, count: int, height: int = 96, width: int = 128) -> None:
         self.split, self.count, self.height, self.width = _find(split), count, height, width
+        self.domain = self.split.name
 
     @property
     def fingerprint(self) -> str:
@@ -197,5 +199,5 @@ class Scenes:
         self._check(indices)
         return render(self.split, indices, height=self.height, width=self.width)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+    def _sample(self, index: int) -> Sample:
         return {key: value[0] for key, value in self.get_batch([index]).items()}
