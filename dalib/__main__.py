@@ -67,6 +67,39 @@ def _floors(_: argparse.Namespace) -> None:
     print(record_floors())
 
 
+def _predict(args: argparse.Namespace) -> None:
+    """Predict the disparity of an image, a folder of images or a video, and write it as files."""
+    from pathlib import Path
+
+    import torch
+
+    from dalib.errors import DataError
+    from dalib.models import load
+    from dalib.predict import Predictor, is_video, write_folder, write_images, write_video
+    from dalib.study import networks
+
+    images, out = Path(args.images), Path(args.out)
+    weights = networks.student() if args.weights is None else Path(args.weights)
+    run = Predictor(
+        model=load(weights if weights.exists() else args.weights),
+        short_side=args.short_side or networks.training_size(weights),
+        batch=args.batch,
+        device=args.device,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype],
+        compile=args.compile,
+    )
+    options = {"run": run, "formats": tuple(args.format), "colours": args.colours}
+    if is_video(images):
+        print("\n".join(map(str, write_video(images, out, **options))))
+        return
+    result = (
+        write_folder(images, out, **options) if images.is_dir() else write_images({images.stem: images}, out, **options)
+    )
+    print(f"{len(result.written)} predicted, {len(result.kept)} kept from before, {len(result.failed)} failed: {out}")
+    if result.failed:
+        raise DataError("\n".join(["some images could not be predicted:", *result.failed.values()]))
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
@@ -98,6 +131,21 @@ def parser() -> argparse.ArgumentParser:
     rows.add_argument("--seeds", type=int)
     book = command("book", _book, named=False)
     book.add_argument("--profile", default="quick", help="what the ablation notebooks train (default: quick)")
+    predict = command("predict", _predict, named=False)
+    predict.add_argument("images", help="an image, a folder (searched with its sub-folders) or a video")
+    predict.add_argument(
+        "out", help="the folder for the results; what is there already and newer than its image is kept"
+    )
+    predict.add_argument(
+        "--weights", help="a file, a folder or a hub id (default: the student that `make book` trained)"
+    )
+    predict.add_argument("--format", nargs="+", default=["png16"], choices=("png16", "npy", "colour"))
+    predict.add_argument("--short-side", type=int, help="of the network's input (default: what fits the network)")
+    predict.add_argument("--batch", type=int, default=4, help="images of one size at a time (default: 4)")
+    predict.add_argument("--device", help="cpu, cuda, mps (default: the accelerator where there is one)")
+    predict.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"))
+    predict.add_argument("--compile", action="store_true", help="torch.compile: worth it for many images of one size")
+    predict.add_argument("--colours", default="Spectral_r", help="a Matplotlib colour map (default: Spectral_r)")
     command("readme", _readme, named=False)
     command("floors", _floors, named=False)
     return top

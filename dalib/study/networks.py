@@ -1,5 +1,6 @@
 """Trained networks for the pages of the book: weights of a run, made where they are missing, and what they see in an image."""
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
+from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
+from dalib.study.experiments import expand
 from dalib.training import launch
 
 
@@ -25,6 +28,29 @@ def network(config: RunConfig) -> DepthAnything:
 @lru_cache(maxsize=4)
 def _load(path: Path, _changed: float, encoder: str) -> DepthAnything:
     return restore(path, expect=encoder)
+
+
+def student(profile: str = "quick") -> Path:
+    """Weights that `make book` has trained: the whole recipe's student, else the network of labelled images alone.
+
+    Raises `CheckpointError` where neither is there.
+    """
+    plan = expand("main_table", profile=profile, seeds=1)
+    found = [launch.folder(plan[row].configs[0]) / launch.WEIGHTS for row in ("full", "labelled_only")]
+    if path := next((p for p in found if p.is_file()), None):
+        return path
+    raise CheckpointError(
+        f"{found[0]}: no student is trained yet; run `make book` first, or name weights with --weights"
+    )
+
+
+def training_size(weights: Path) -> int | None:
+    """The short side that a run's network learned at, as written beside its weights; None for weights from elsewhere."""
+    try:
+        config = json.loads(weights.with_name("job.json").read_text())["config"]
+        return min(config["height"], config["width"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def predict(config: RunConfig, samples: Iterable[dict]) -> list[Float[Tensor, "_ _"]]:

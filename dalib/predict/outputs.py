@@ -1,0 +1,167 @@
+"""Maps as files: 16-bit PNG, .npy and coloured PNG, at full size, written in bands of rows and never left half done.
+
+A band is a few million pixels, so that a map of any size costs little memory; for a PNG see
+`dalib.predict.png`. What the values mean stands in the PNG's own text chunks:
+
+- `kind` "disparity": value = minimum + stored * (maximum - minimum) / 65535; `minimum` and `maximum` are the map's own.
+- `kind` "depth_m": metres = stored / depth_scale. The scale is 1000 (millimetres), or 256 where the network reaches beyond
+  65.535 m, which millimetres in 16 bits cannot say.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from dalib.data.files import open_image
+from dalib.errors import ConfigError, DataError
+from dalib.predict.png import write_png
+
+ENDS = {"png16": ".png", "npy": ".npy", "colour": ".colour.png"}
+"""Format -> what is put behind the name."""
+COLOURS = "Spectral_r"
+BAND = 2**22  # pixels
+TOP = 65535
+
+
+def targets(stem: Path, formats: tuple[str, ...]) -> dict[str, Path]:
+    """Format -> file. A stem may hold dots."""
+    if unknown := ", ".join(sorted(set(formats) - set(ENDS))) or (not formats and "none"):
+        raise ConfigError(f"format: {unknown} unknown; choose from {', '.join(ENDS)}")
+    return {name: stem.with_name(stem.name + ENDS[name]) for name in formats}
+
+
+def bands(disparity: Float[Tensor, "h w"], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The map resized as `resize_disparity` does it, as float32 arrays (rows, W) from top to bottom."""
+    (height, width), rows = size, disparity.shape[0]
+    wide = F.interpolate(disparity[None], width, mode="linear", align_corners=False)[0]  # (h, w) -> (h, W)
+    step = max(1, BAND // width)
+    for start in range(0, height, step):
+        middles = torch.arange(start, min(start + step, height), dtype=torch.float64) + 0.5
+        place = (middles * rows / height - 0.5).clamp(0, rows - 1)
+        above = place.long()
+        share = (place - above).float()[:, None]
+        yield torch.lerp(wide[above], wide[(above + 1).clamp(max=rows - 1)], share).numpy()
+
+
+def save(
+    disparity: Float[Tensor, "h w"],
+    size: tuple[int, int],
+    files: dict[str, Path],
+    *,
+    kind: str = "disparity",
+    max_depth: float | None = None,
+    colours: str = COLOURS,
+) -> None:
+    """Write one map, given at the network's size, in each format at the size of its image.
+
+    Args:
+        disparity: relative disparity, or depth in metres for kind "depth_m"; finite.
+        size: (H, W) of the files.
+        files: format -> file, see `targets`. Folders are made.
+        kind: "disparity" or "depth_m".
+        max_depth: in metres, of a metric network.
+        colours: a Matplotlib colour map for the format "colour".
+    """
+    writers = {"png16": _write_png16, "npy": _write_npy, "colour": _write_colour}
+    for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as partial:
+            writers[name](partial, disparity, size, kind=kind, max_depth=max_depth, colours=colours)
+
+
+def read_png16(path: Path) -> tuple[Float[Tensor, "H W"], str]:
+    """(map, kind) out of a 16-bit PNG that `save` wrote: the float map to within 1/131070 of its range, or to half a step in metres."""
+    picture = open_image(path)
+    texts = getattr(picture, "text", {})
+    stored = torch.from_numpy(np.asarray(picture).astype(np.float64))
+    try:
+        if texts["kind"] == "depth_m":
+            return (stored / float(texts["depth_scale"])).float(), "depth_m"
+        low, high = float(texts["minimum"]), float(texts["maximum"])
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: no 16-bit PNG of dalib.predict (text chunk {error}); predict the image again"
+        ) from error
+    return (low + stored * (high - low) / TOP).float(), "disparity"
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A neighbour to write to, which takes the name `path` once it is complete."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"{path}: could not be written ({error}); free some space, or choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def shown_range(disparity: Float[Tensor, "h w"], kind: str) -> tuple[float, float]:
+    """Disparities at the two ends of the colours: the 2nd and 98th percentile, so that one odd pixel changes nothing."""
+    low, high = np.quantile(_nearness(disparity.numpy(), kind), (0.02, 0.98))
+    return float(low), float(high)
+
+
+def palette(colours: str) -> np.ndarray:
+    """A Matplotlib colour map as uint8 (256, 3)."""
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise ConfigError("colours need Matplotlib: python -m pip install matplotlib") from error
+    if colours not in colormaps:
+        raise ConfigError(f"colours: {colours!r} is no Matplotlib colour map; try Spectral_r, inferno, viridis or gray")
+    return (255 * colormaps[colours](np.linspace(0, 1, 256))[:, :3]).round().astype(np.uint8)
+
+
+def indices(values: np.ndarray, kind: str, ends: tuple[float, float]) -> np.ndarray:
+    """Values of a map -> uint8 places in a palette; near is high, whatever the kind."""
+    low, high = ends
+    unit = (_nearness(values, kind) - low) / ((high - low) or 1)
+    return (255 * unit.clip(0, 1)).round().astype(np.uint8)
+
+
+def depth_scale(max_depth: float | None) -> int:
+    """Stored steps per metre."""
+    return 256 if max_depth is not None and max_depth * 1000 > TOP else 1000
+
+
+def _nearness(values: np.ndarray, kind: str) -> np.ndarray:
+    return 1 / values.clip(1e-3) if kind == "depth_m" else values  # nearer than 1 mm is no depth
+
+
+def _write_npy(path: Path, disparity: Tensor, size: tuple[int, int], **_) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": size}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for band in bands(disparity, size):
+            file.write(band.astype("<f4", copy=False).tobytes())
+
+
+def _write_png16(
+    path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, max_depth: float | None, **_
+) -> None:
+    if kind == "depth_m":
+        low, steps = 0.0, float(depth_scale(max_depth))
+        texts = {"depth_scale": str(depth_scale(max_depth)), "Description": "metres = stored / depth_scale"}
+    else:
+        low, high = float(disparity.min()), float(disparity.max())
+        steps = TOP / (high - low) if high > low else 1.0
+        texts = {"minimum": repr(low), "maximum": repr(high)}
+        texts["Description"] = "relative disparity = minimum + stored * (maximum - minimum) / 65535; larger is nearer"
+    stored = (((band - low) * steps).round().clip(0, TOP).astype(np.uint16) for band in bands(disparity, size))
+    write_png(path, stored, size, depth=16, texts={"kind": kind, **texts})
+
+
+def _write_colour(path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, colours: str, **_) -> None:
+    ends = shown_range(disparity, kind)
+    places = (indices(band, kind, ends) for band in bands(disparity, size))
+    write_png(path, places, size, depth=8, texts={"kind": kind, "colours": colours}, table=palette(colours))

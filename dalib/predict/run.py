@@ -1,0 +1,166 @@
+"""Disparity for people: one image, a list, a folder or a video in, maps at the size of the images out."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from dalib.data.sources import PhotoFolder
+from dalib.errors import ConfigError, DataError
+from dalib.evaluation.run import resize_disparity
+from dalib.predict.prepare import Picture, Prepared, prepare
+from dalib.provenance import device_type
+
+PAPER, TOY = 518, 96
+"""Default short sides: of DINOv2 encoders as in the paper, and of a CNN, which here learned at 96 x 128."""
+HELD = 4
+"""Images that wait for others of their size: at most this many batches."""
+
+Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
+
+
+def default_short_side(model: nn.Module) -> int:
+    """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A guess: say it if you know."""
+    return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
+
+
+def ready(model: nn.Module, *, device: torch.device, dtype: torch.dtype, compile: bool) -> Maps:
+    """The network as a function from images in 0..1 to maps, in evaluation mode on the device. Moves `model` itself."""
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    mean, std = (torch.as_tensor(x, device=device).view(3, 1, 1) for x in (model.mean, model.std))
+    net = torch.compile(model, dynamic=True) if compile else model
+    half = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
+
+    def maps(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        with half:
+            output = net(((images - mean) / std).contiguous(memory_format=torch.channels_last))
+        return (output[0] if isinstance(output, tuple) else output).float()
+
+    return maps
+
+
+class Predictor:
+    """A network made ready to run on any images.
+
+    Args:
+        model: as `dalib.models` gives it: normalised images (b, 3, h, w) -> maps (b, h, w), alone or first in a tuple,
+            with `mean`, `std` and `multiple`; for a metric one, `kind` "depth_m" and `max_depth`.
+        short_side: of the network's input; by default `default_short_side`.
+        batch: images at a time; only images of one network size share a batch.
+        device: the accelerator where there is one, else "cpu".
+        dtype: float32, or bfloat16 or float16 under autocast.
+        compile: `torch.compile`; pays from some hundred images of one size on.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        short_side: int | None = None,
+        batch: int = 4,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        compile: bool = False,
+    ):
+        self.short_side = short_side if short_side is not None else default_short_side(model)
+        if self.short_side < 1 or batch < 1:
+            raise ConfigError(f"short_side {self.short_side}, batch {batch}: both must be at least 1")
+        self.model, self.multiple, self.batch, self.dtype = model, model.multiple, batch, dtype
+        self.kind, self.max_depth = getattr(model, "kind", "disparity"), getattr(model, "max_depth", None)
+        try:
+            self.device = torch.device(device or device_type())
+            self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"device {device!r} cannot be used ({error}); leave it out, or use cpu") from error
+
+    def prepare(self, picture: Picture, *, name: str = "image") -> Prepared:
+        """See `dalib.predict.prepare.prepare`."""
+        return prepare(picture, name=name, short_side=self.short_side, multiple=self.multiple)
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[Prepared]) -> list[Float[Tensor, "h w"]]:
+        """The maps of one batch, all of one network size, at that size, float32 on the CPU."""
+        return list(self._maps(torch.stack([item.image for item in items]).to(self.device)).cpu())
+
+    def batches(self, items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+        """Items of one network size together. What waits is bounded: beyond that the fullest group goes unfilled."""
+        waiting: dict[tuple, list[Prepared]] = defaultdict(list)
+        for item in items:
+            size = tuple(item.image.shape)
+            waiting[size].append(item)
+            if len(waiting[size]) == self.batch:
+                yield waiting.pop(size)
+            elif sum(map(len, waiting.values())) >= HELD * self.batch:
+                yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
+        yield from waiting.values()
+
+    def full_size(self, items: Iterable[Prepared]) -> dict[str, Float[Tensor, "_ _"]]:
+        """Name -> map at the image's own size, which a photograph of 100 megapixels makes 400 MB.
+
+        Raises:
+            DataError: a map that is not finite.
+        """
+        result = {}
+        for group in self.batches(items):
+            for item, disparity in zip(group, self(group), strict=True):
+                result[item.name] = resize_disparity(finite(disparity, item.name)[None], item.size)[0]
+        return result
+
+
+def finite(disparity: Float[Tensor, "h w"], name: str) -> Float[Tensor, "h w"]:
+    """The map itself; a `DataError` that names the image where a value is NaN or infinite."""
+    if not disparity.isfinite().all():
+        raise DataError(
+            f"{name}: the network gave NaN or infinite values; try float32, and see that the weights are whole"
+        )
+    return disparity
+
+
+def predict(
+    images: Picture | Sequence[Picture],
+    *,
+    model: nn.Module,
+    short_side: int | None = None,
+    batch: int = 4,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    compile: bool = False,
+) -> Float[Tensor, "H W"] | list[Float[Tensor, "_ _"]] | dict[str, Float[Tensor, "_ _"]] | Iterator:
+    """The maps of images, each at the size of its image: relative disparity, larger is nearer, or metres for a metric network.
+
+    Args:
+        images: one image (a file, a Pillow image, an array, or a uint8 tensor (3, H, W)), a list of them, a folder
+            (searched with its sub-folders), or a video file.
+        model: and the rest, see `Predictor`.
+
+    Returns:
+        float32 on the CPU: one map for one image; a list in the order given for a list; name -> map for a folder, which
+        all have to fit into memory (`dalib.predict.write_folder` writes them one by one instead); an iterator of maps, frame by
+        frame, for a video.
+
+    Raises:
+        DataError: an image that cannot be read, by name; a map that is not finite.
+        ConfigError: an impossible short side, batch or device.
+    """
+    from dalib.predict.video import is_video, video_maps
+
+    run = Predictor(model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile)
+    if isinstance(images, (str, Path)):
+        if is_video(images):
+            return (
+                resize_disparity(disparity[None], frame.size)[0] for frame, disparity in video_maps(Path(images), run)
+            )
+        if Path(images).is_dir():
+            names = PhotoFolder(images).names
+            maps = run.full_size(run.prepare(Path(images) / name, name=name) for name in names)
+            return {name: maps[name] for name in names}
+    if isinstance(images, (str, Path, Image.Image, np.ndarray, Tensor)):
+        return run.full_size([run.prepare(images)]).popitem()[1]
+    maps = run.full_size(run.prepare(picture, name=f"image {i}") for i, picture in enumerate(images))
+    return [maps[f"image {i}"] for i in range(len(maps))]
