@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -84,6 +85,9 @@ class DPT(nn.Module):
         scales: resizing of each map (see `Encoder.scales`).
         hidden: channels before the last convolution.
         max_depth: None for disparity, at least 0 (a ReLU); otherwise depth from 0 to this many metres (a sigmoid times it).
+
+    The last convolution is computed in float32 whatever precision the rest has: the 8 bits of bfloat16 leave a map of
+    values near 1, which is what a new decoder gives, with half a dozen distinct ones.
     """
 
     def __init__(
@@ -123,5 +127,8 @@ class DPT(nn.Module):
         for i in reversed(range(len(maps) - 1)):
             path = self.fuse[i](path, maps[i], sizes[i])  # ... (b, f, h/2, w/2)
         path = F.interpolate(self.conv(path), size=size, mode="bilinear", align_corners=True)  # (b, f/2, h, w)
-        out = self.head(path).squeeze(1)
+        path = self.head[:2](path)
+        with torch.autocast(path.device.type, enabled=False):  # see above
+            out = F.conv2d(path.float(), self.head[2].weight.float(), self.head[2].bias.float())  # (b, 1, h, w)
+            out = self.head[3](out).squeeze(1)
         return out if self.max_depth is None else out * self.max_depth
