@@ -277,6 +277,18 @@ def files(folder) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
+class TestMetric:
+    def test_a_network_of_metric_depth_writes_metres(self, tmp_path):
+        """Its map in the PNG is the one in memory, in steps of 1/256 m because it reaches 80 m."""
+        model = models.DepthAnything(encoder="lite0", max_depth=80.0).eval()
+        run = Predictor(model=model, short_side=64, device="cpu")
+        Image.fromarray(smooth(64, 96)).save(tmp_path / "a.png")
+        write_images({"a": tmp_path / "a.png"}, tmp_path / "out", run=run, **SILENT)
+        depth_m, kind = read_png16(tmp_path / "out" / "a.png")
+        assert kind == json.loads((tmp_path / "out" / "predictions.json").read_text())["kind"] == "depth_m"
+        assert_allclose(depth_m, predict(tmp_path / "a.png", model=model, short_side=64, device="cpu"), atol=1 / 500)
+
+
 class TestFolder:
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
     def test_a_hundred_mixed_files(self, tmp_path, lite0, capsys):

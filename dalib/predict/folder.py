@@ -42,7 +42,9 @@ def photographs(folder: Path, out: Path) -> dict[str, Path]:
     """
     if folder.resolve() == out.resolve():
         raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
-    files = [Path(n) for n in PhotoFolder(folder).names if out.resolve() not in (folder / n).resolve().parents]
+    files = [
+        Path(n) for n in PhotoFolder(folder).names.to_pylist() if out.resolve() not in (folder / n).resolve().parents
+    ]
     if not files:
         raise DataError(f"{folder}: no photograph in this folder, apart from what lies in {out}")
     written = Counter(str(t).lower() for f in files for t in _all_targets(f.with_suffix("")))

@@ -50,7 +50,7 @@ class Predictor:
 
     Args:
         model: as `dalib.models` gives it: normalised images (b, 3, h, w) -> maps (b, h, w), alone or first in a tuple,
-            with `mean`, `std` and `multiple`; for a metric one, `kind` "depth_m" and `max_depth`.
+            with `mean`, `std` and `multiple`; for a metric one, `kind` "depth_m" and `architecture["max_depth"]`.
         short_side: of the network's input; by default `default_short_side`.
         batch: images at a time; only images of one network size share a batch.
         device: the accelerator where there is one, else "cpu".
@@ -72,7 +72,8 @@ class Predictor:
         if self.short_side < 1 or batch < 1:
             raise ConfigError(f"short_side {self.short_side}, batch {batch}: both must be at least 1")
         self.model, self.multiple, self.batch, self.dtype = model, model.multiple, batch, dtype
-        self.kind, self.max_depth = getattr(model, "kind", "disparity"), getattr(model, "max_depth", None)
+        self.kind = getattr(model, "kind", "disparity")
+        self.max_depth = getattr(model, "architecture", {}).get("max_depth")
         try:
             self.device = torch.device(device or device_type())
             self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
@@ -157,7 +158,7 @@ def predict(
                 resize_disparity(disparity[None], frame.size)[0] for frame, disparity in video_maps(Path(images), run)
             )
         if Path(images).is_dir():
-            names = PhotoFolder(images).names
+            names = PhotoFolder(images).names.to_pylist()
             maps = run.full_size(run.prepare(Path(images) / name, name=name) for name in names)
             return {name: maps[name] for name in names}
     if isinstance(images, (str, Path, Image.Image, np.ndarray, Tensor)):
