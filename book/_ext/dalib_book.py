@@ -3,6 +3,7 @@
 `svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's colours in light and dark.
 `record-index` lists the records there are. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
 tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one folder deep.
+Pages that draw with plotly get its script, copied from the installed package.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from html import escape
+from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import fmean
 
@@ -20,6 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from dalib import paths, provenance
 
+PLOTLY = "plotly.min.js"
 TARGET = "../records/{experiment}/{stem}.html"
 
 
@@ -173,6 +176,19 @@ def no_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: node
     context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
 
 
+def plotly_where_needed(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Sphinx event: plotly.js on the pages that draw with it, and on no other, since it is 5 MB."""
+    if "Plotly.newPlot" in context.get("body", ""):
+        app.add_js_file(PLOTLY)
+
+
+def copy_plotly(app: Sphinx, exception: Exception | None) -> None:
+    """Sphinx event: plotly.js out of the installed package, so that the page loads it from its own folder."""
+    if exception is None and app.builder.format == "html":
+        with as_file(files("plotly") / "package_data" / PLOTLY) as source:
+            shutil.copyfile(source, Path(app.outdir) / "_static" / PLOTLY)
+
+
 def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Sphinx event: glued numbers get a true minus sign where Python writes a hyphen, and a dash where there is no number yet."""
     for node in doctree.findall(lambda n: isinstance(n, nodes.inline) and "pasted-text" in n["classes"]):
@@ -188,8 +204,10 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("svg-figure", SvgFigure)
     app.connect("html-collect-pages", collect_pages)
     app.connect("doctree-resolved", dress_numbers)
+    app.connect("html-page-context", plotly_where_needed)
     app.connect("html-page-context", no_thebe, priority=900)
     app.connect("build-finished", copy_records)
+    app.connect("build-finished", copy_plotly)
     app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", plain_bars, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

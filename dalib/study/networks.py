@@ -13,6 +13,7 @@ from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
+from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
 from dalib.study.experiments import expand
@@ -51,6 +52,15 @@ def training_size(weights: Path) -> int | None:
         return min(config["height"], config["width"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def chosen(weights: str, profile: str) -> tuple[DepthAnything, int | None]:
+    """A network that a reader names, or without a name the student of a profile, with the short side that it learned at if known."""
+    if weights:
+        path = Path(weights)
+        return load(path if path.exists() else weights), training_size(path)
+    config = expand("main_table", profile=profile, seeds=1)["full"].configs[0]
+    return network(config), min(config.height, config.width)
 
 
 def predict(config: RunConfig, samples: Iterable[dict]) -> list[Float[Tensor, "_ _"]]:
