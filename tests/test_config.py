@@ -172,6 +172,7 @@ def test_students_share_a_teacher():
     assert set(pool) == {
         "unlabelled",
         "unlabelled_images",
+        "labelling",
         "perturb",
         "align",
         "margin",

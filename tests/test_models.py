@@ -252,7 +252,7 @@ def test_the_seed_decides_the_new_weights():
 
 
 def test_unknown_encoders_and_layers():
-    with pytest.raises(ConfigError, match=r"'vits14' is neither a preset \(lite0, vits.*nor a timm model"):
+    with pytest.raises(ConfigError, match=r"'vits14' is neither a preset \(lite0, vitt, vits.*nor a timm model"):
         build("vits14")
     with pytest.raises(ConfigError, match=r"layers: v2 is defined for \[12, 24, 40\] blocks, and test_vit has 6"):
         build("test_vit", pretrained=False, layers="v2")

@@ -72,7 +72,7 @@ def counted(monkeypatch):
         return scores()
 
     monkeypatch.setattr(runner.launch, "ensure_weights", ensure)
-    monkeypatch.setattr(runner, "load", lambda path, expect: None)
+    monkeypatch.setattr(runner, "restore", lambda path, expect: None)
     monkeypatch.setattr(runner, "evaluate", evaluate)
     return trained, evaluated
 
