@@ -199,7 +199,7 @@ def test_unknown_names_are_refused():
         Split("test", 1, {"moon": 1.0}, {"plain": 1.0})
     with pytest.raises(ConfigError, match="negative"):
         render("labelled", [-1])
-    with pytest.raises(IndexError, match="sample 3 of 3"):
+    with pytest.raises(IndexError, match="Scenes has 3 samples; there is no sample 3"):
         Scenes(split="labelled", count=3, height=24, width=32)[3]
 
 
