@@ -402,8 +402,8 @@ class TestFolder:
     def test_killed_in_the_middle_it_goes_on_where_it_was(self, tmp_path, lite0):
         photos, out = tmp_path / "in", tmp_path / "out"
         photos.mkdir()
-        for i in range(40):
-            Image.fromarray(smooth(600, 800, i)).save(photos / f"{i}.jpg")
+        for i in range(32):
+            Image.fromarray(smooth(300, 400, i)).save(photos / f"{i}.jpg")
         models.save(lite0, tmp_path / "net.safetensors")
         words = ["predict", str(photos), str(out), "--weights", str(tmp_path / "net.safetensors"), "--device", "cpu"]
         child = subprocess.Popen([sys.executable, "-m", "dalib", *words], stdout=subprocess.DEVNULL)
@@ -412,11 +412,11 @@ class TestFolder:
         child.send_signal(signal.SIGKILL)
         child.wait()
         there = list(out.glob("*.png"))
-        assert 5 <= len(there) < 40
+        assert 5 <= len(there) < 32
         for path in there:
-            assert read_png16(path)[0].shape == (600, 800)
+            assert read_png16(path)[0].shape == (300, 400)
         assert main(words) == 0
-        assert files(out) == {"predictions.json", *(f"{i}.png" for i in range(40))}
+        assert files(out) == {"predictions.json", *(f"{i}.png" for i in range(32))}
 
 
 @pytest.fixture

@@ -111,12 +111,12 @@ def write_images(
                 else:
                     task = pool.submit(save, disparity, item.size, files[item.name], **how)
                     writing.append((item.name, task))
-            if time.perf_counter() - told > 2:
+            done = len(result.written) + len(result.failed)
+            if done and time.perf_counter() - told > 2:
                 told = time.perf_counter()
-                done = len(result.written) + len(result.failed)
                 rate = done / (told - begun)
-                left = f", {(len(todo) - done) / rate:.0f} s left" if rate else ""
-                report(f"{len(result.kept) + done} of {len(images)} images, {rate:.1f}/s{left}")
+                left = f"{(len(todo) - done) / rate:.0f} s left"
+                report(f"{len(result.kept) + done} of {len(images)} images, {rate:.1f}/s, {left}")
         _settle(writing, result)
     return result
 
