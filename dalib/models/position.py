@@ -39,7 +39,7 @@ def resample(
             Depth Anything does, so that the samples do not quite span the grid; `"transformers"` takes it from n / 37. At the
             grid's own size both return the embeddings as they are.
     """
-    rows, columns = (torch.as_tensor(n, device=embedding.device) for n in size)
+    rows, columns = (torch.scalar_tensor(n, device=embedding.device) for n in size)
     own = (rows == grid[0]) & (columns == grid[1])
     offset = torch.where(own, 0.0, 0.1) if position == "official" else 0.0
     down = _cubic(size[0], grid[0], grid[0] / (rows + offset))  # (h2, h)

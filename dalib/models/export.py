@@ -1,0 +1,146 @@
+"""Networks for the world outside: `transformers` folders, the official `.pth` files, ONNX and `torch.export`."""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from dalib.errors import ConfigError
+from dalib.models.depth_anything import DepthAnything
+from dalib.models.encoder import PRESETS
+from dalib.models.names import to_official, to_transformers
+
+SHORT_SIDE = 518  # what the paper's images are resized to
+
+
+def export_official(model: DepthAnything, path: Path) -> None:
+    """Write a state dict that the official code of Depth Anything V1 or V2 loads (V2's for metric depth in its `metric_depth`).
+
+    The file does not say which blocks the network reads: give it a name that does ("depth_anything_v2_vits.pth").
+    Raises `ConfigError` for a network that is none of the paper's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(to_official(_tensors(model), model.encoder.net.embed_dim), path)
+
+
+def export_transformers(model: DepthAnything, folder: Path) -> None:
+    """Write config.json, model.safetensors and preprocessor_config.json for `transformers`' DepthAnythingForDepthEstimation.
+
+    `AutoModelForDepthEstimation.from_pretrained(folder)` and `pipeline("depth-estimation", model=folder)` load it. `transformers`
+    itself is not needed for writing. It resamples position embeddings in its own way, so that a network whose `position` is
+    "official" gives other numbers there, except for 518 x 518 pixels; a warning says so.
+
+    Raises:
+        ConfigError: a network that is none of the paper's (a CNN, say), or a `max_depth` that is no whole number of metres.
+    """
+    tensors = to_transformers(_tensors(model), model.encoder.net.embed_dim)
+    max_depth = model.architecture["max_depth"]
+    if max_depth is not None and not float(max_depth).is_integer():
+        raise ConfigError(f"max_depth: transformers takes whole metres, and this network reaches {max_depth}")
+    if model.architecture["position"] == "official":
+        warnings.warn(
+            "transformers resamples position embeddings by target size, this network by scale factor (position='official'): "
+            "the numbers differ at sizes other than 518 x 518",
+            stacklevel=2,
+        )
+    net, spec = model.encoder.net, model.encoder.spec
+    backbone = {
+        "model_type": "dinov2",
+        "hidden_size": net.embed_dim,
+        "num_hidden_layers": len(net.blocks),
+        "num_attention_heads": net.blocks[0].attn.num_heads,
+        "image_size": net.patch_embed.img_size[0],
+        "patch_size": model.multiple,
+        "use_swiglu_ffn": model.architecture["encoder"] == "vitg",
+        "out_indices": [block + 1 for block in model.encoder.blocks],
+        "apply_layernorm": True,
+        "reshape_hidden_states": False,
+    }
+    config = {
+        "architectures": ["DepthAnythingForDepthEstimation"],
+        "model_type": "depth_anything",
+        "backbone_config": backbone,
+        "patch_size": model.multiple,
+        "reassemble_hidden_size": net.embed_dim,
+        "reassemble_factors": [int(s) if s >= 1 else s for s in model.encoder.scales],
+        "neck_hidden_sizes": list(spec.out_channels),
+        "fusion_hidden_size": spec.features,
+        "head_hidden_size": spec.hidden,
+        "head_in_index": -1,
+        "depth_estimation_type": "relative" if max_depth is None else "metric",
+        "max_depth": 1 if max_depth is None else int(max_depth),
+    }
+    processor = {
+        "image_processor_type": "DPTImageProcessor",
+        "do_resize": True,
+        "size": {"height": SHORT_SIDE, "width": SHORT_SIDE},
+        "keep_aspect_ratio": True,
+        "ensure_multiple_of": model.multiple,
+        "resample": 3,  # bicubic
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "do_pad": False,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    for name, content in (("config.json", config), ("preprocessor_config.json", processor)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensors(model: DepthAnything) -> dict[str, Tensor]:
+    """All tensors that the other codes have: the network's, and those that nothing reads, zeros where there are none."""
+    name, net = model.architecture["encoder"], model.encoder.net
+    if name not in PRESETS or not model.encoder.is_vit:
+        known = ", ".join(k for k, v in PRESETS.items() if v.timm_name.startswith("vit_"))
+        raise ConfigError(f"encoder: the official code and transformers know {known}, and {name} is none of them")
+    deepest = len(model.decoder.fuse) - 1
+    unit = model.decoder.fuse[deepest].unit.state_dict()  # as the unit that is left out there would be
+    unused = {f"decoder.fuse.{deepest}.skip.{k}": torch.zeros_like(v) for k, v in unit.items()}
+    unused["encoder.net.mask_token"] = torch.zeros_like(net.cls_token[0])  # (1, c)
+    return {k: v.detach().cpu() for k, v in (model.state_dict() | unused | model.unused).items()}
+
+
+class _Whole(nn.Module):
+    """From RGB in 0..1 to the map alone."""
+
+    def __init__(self, model: DepthAnything):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        return self.model(self.model.normalise(images))[0]
+
+
+def export_program(model: DepthAnything) -> ExportedProgram:
+    """The network with its normalisation as a `torch.export` program of any batch, height and width.
+
+    Takes float32 RGB in 0..1, (b, 3, h, w), whose sides are multiples of `model.multiple`, three of them or more, and returns
+    what `model.kind` says, (b, h, w). Position embeddings are resampled in the graph, as `position` says.
+    """
+    example = torch.rand(2, 3, 4 * model.multiple, 5 * model.multiple)
+    sides = {axis: model.multiple * Dim(name, min=3) for axis, name in ((2, "rows"), (3, "columns"))}
+    with torch.no_grad():
+        return torch.export.export(
+            _Whole(model.eval()).cpu(), (example,), dynamic_shapes={"images": {0: Dim("batch"), **sides}}
+        )
+
+
+def export_onnx(model: DepthAnything, path: Path) -> None:
+    """Write the network with its normalisation as ONNX of dynamic batch, height and width; see `export_program` for its input.
+
+    The input is called "images", the output "disparity" or "depth_m". Needs the packages of the extra `peers`. The sides of
+    an image have to be multiples of `model.multiple`, which ONNX cannot say: runtimes refuse other sizes with an error of their own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = torch.onnx.export(
+        export_program(model), dynamo=True, input_names=["images"], output_names=[model.kind], verbose=False
+    )
+    program.save(path, external_data=False)
