@@ -95,7 +95,10 @@ def _is_docstring(node) -> bool:
 
 @lru_cache
 def commit() -> tuple[str, bool]:
-    """The commit of the checkout and whether tracked files differ from it; ("unknown", False) outside git."""
+    """The commit of the checkout and whether tracked files differ from it; ("unknown", False) outside git.
+
+    What lies in `data/` does not count: a study rewrites its records as it goes.
+    """
 
     def git(*words):
         return subprocess.run(
@@ -103,7 +106,9 @@ def commit() -> tuple[str, bool]:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD")[:12], bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "HEAD")[:12], bool(
+            git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data")
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown", False
 
