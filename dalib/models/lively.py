@@ -20,6 +20,8 @@ def enliven(network: nn.Module, *, seed: int = 0) -> nn.Module:
             noise = 0.5 + 0.1 * noise
         elif name.endswith(TOKENS):
             noise = 0.5 * noise
+        elif len(parameter) == 1:  # the last convolution, of what a ReLU left: the one behind it stays open
+            noise = noise.abs() / parameter.numel() ** 0.5
         elif parameter.ndim > 1:
             noise = noise / parameter[0].numel() ** 0.5
         else:
