@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dalib.models.position import Whole
+
 
 class Reassemble(nn.Module):
     """Brings one encoder map to its place in the pyramid: project, resize, and bring to the fusion width.
@@ -63,7 +65,7 @@ class Fusion(nn.Module):
         self.out = nn.Conv2d(features, features, 1)
 
     def forward(
-        self, x: Float[Tensor, "b f h w"], skip: Float[Tensor, "b f h w"] | None, size: tuple[int, int]
+        self, x: Float[Tensor, "b f h w"], skip: Float[Tensor, "b f h w"] | None, size: tuple[Whole, Whole]
     ) -> Float[Tensor, "b f h2 w2"]:
         """The fused map at `size`; `skip` is None in the deepest block.
 
@@ -119,7 +121,7 @@ class DPT(nn.Module):
         if max_depth is None:
             nn.init.constant_(self.head[2].bias, 1.0)  # the last ReLU starts open
 
-    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "b h w"]:
+    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]) -> Float[Tensor, "b h w"]:
         """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a `max_depth`."""
         maps = [r(m) for r, m in zip(self.reassemble, maps, strict=True)]
         sizes = [(2 * maps[0].shape[-2], 2 * maps[0].shape[-1]), *(m.shape[-2:] for m in maps[:-1])]

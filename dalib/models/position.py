@@ -6,6 +6,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 POSITIONS = ("official", "transformers")
+Whole = int | torch.SymInt  # a size that is known, or that an export leaves free
 
 
 def add_positions(net: VisionTransformer, patches: Float[Tensor, "b h w c"]) -> Float[Tensor, "b n c"]:
@@ -28,7 +29,7 @@ def add_positions(net: VisionTransformer, patches: Float[Tensor, "b h w c"]) -> 
 
 
 def resample(
-    embedding: Float[Tensor, "1 n c"], grid: tuple[int, int], size: tuple[int, int], *, position: str
+    embedding: Float[Tensor, "1 n c"], grid: tuple[int, int], size: tuple[Whole, Whole], *, position: str
 ) -> Float[Tensor, "1 m c"]:
     """Position embeddings of a grid (37 x 37 for DINOv2) at another size, bicubically and without antialiasing.
 
@@ -49,7 +50,7 @@ def resample(
         return torch.einsum("yh,xw,bhwc->byxc", down, across, cells).flatten(1, 2).to(embedding.dtype)
 
 
-def _cubic(count: int, old: int, step: Float[Tensor, ""], a: float = -0.75) -> Float[Tensor, "count old"]:
+def _cubic(count: Whole, old: int, step: Float[Tensor, ""], a: float = -0.75) -> Float[Tensor, "count old"]:
     """Matrix that samples `old` values at `count` places, `step` apart, by cubic convolution with repeated borders."""
     place = (torch.arange(count, device=step.device) + 0.5) * step - 0.5
     tap = place.floor()[:, None] + torch.arange(-1, 3, device=step.device)  # (count, 4)
