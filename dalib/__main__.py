@@ -100,6 +100,18 @@ def _predict(args: argparse.Namespace) -> None:
         raise DataError("\n".join(["some images could not be predicted:", *result.failed.values()]))
 
 
+def _export(args: argparse.Namespace) -> None:
+    """Write a network for other software: a transformers folder, an official .pth file, or ONNX."""
+    from pathlib import Path
+
+    from dalib.models import export, load
+
+    model = load(args.weights, layers=args.layers, max_depth=args.max_depth, position=args.position)
+    write = {"transformers": export.export_transformers, "official": export.export_official, "onnx": export.export_onnx}
+    write[args.to](model, Path(args.out))
+    print(args.out)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
@@ -148,6 +160,13 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--colours", default="Spectral_r", help="a Matplotlib colour map (default: Spectral_r)")
     command("readme", _readme, named=False)
     command("floors", _floors, named=False)
+    out = command("export", _export, named=False)
+    out.add_argument("weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it")
+    out.add_argument("out", help="the folder (transformers) or file (official, onnx) to write")
+    out.add_argument("--to", choices=("transformers", "official", "onnx"), required=True)
+    out.add_argument("--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say")
+    out.add_argument("--max-depth", type=float, help="in metres, for a metric .pth file whose name does not say")
+    out.add_argument("--position", choices=("official", "transformers"), help="resampling of position embeddings")
     return top
 
 

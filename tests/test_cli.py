@@ -6,9 +6,11 @@ import sys
 
 import nbformat
 import pytest
+import torch
 
 from dalib.__main__ import main
 from dalib.errors import ConfigError, UserError
+from dalib.models import build, load, save
 from dalib.study import notebooks
 
 
@@ -26,6 +28,18 @@ from dalib.study import notebooks
 def test_a_wrong_word_is_named_with_the_nearest_known_one(words, named, capsys):
     assert main(words) == 1
     assert named in capsys.readouterr().err
+
+
+def test_export_writes_what_load_reads(tmp_path, capsys):
+    model = build("vitt", pretrained=False, position="transformers", seed=0)
+    save(model, tmp_path / "weights.safetensors")
+    assert (
+        main(["export", str(tmp_path / "weights.safetensors"), str(tmp_path / "folder"), "--to", "transformers"]) == 0
+    )
+    again = load(tmp_path / "folder")
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert main(["export", str(tmp_path / "gone.pth"), str(tmp_path / "x"), "--to", "onnx"]) == 1
+    assert "gone.pth: no such file" in capsys.readouterr().err
 
 
 def test_the_module_exits_with_the_code_of_main():
