@@ -13,7 +13,12 @@ from dalib.study.experiments import experiments
 ALL = sorted(notebooks.folder().glob("*.ipynb"))
 ABLATIONS = [p for p in ALL if p.stem in experiments()]
 NAMES = {"profile": str, "seeds": int, "processes": int}
-YOURS = {"photos": str, "weights": str, "short_side": int}  # of the page for the reader's own photographs
+YOURS = {
+    "utilisation": 0.4,
+    "photos": str,
+    "weights": str,
+    "short_side": int,
+}  # of the page for the reader's own photographs
 
 
 def read(path):
