@@ -14,7 +14,7 @@ ALL = sorted(notebooks.folder().glob("*.ipynb"))
 ABLATIONS = [p for p in ALL if p.stem in experiments()]
 NAMES = {"profile": str, "seeds": int, "processes": int}
 YOURS = {
-    "utilisation": 0.4,
+    "utilisation": float,
     "photos": str,
     "weights": str,
     "short_side": int,
