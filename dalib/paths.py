@@ -40,6 +40,11 @@ def floors() -> Path:
     return records() / "floors.json"
 
 
+def inference_benchmark() -> Path:
+    """What `benchmarks/inference.py` measured."""
+    return root() / "data" / "benchmarks" / "inference.json"
+
+
 def published_tables() -> Path:
     """The paper's numbers."""
     return root() / "data" / "published_tables.csv"

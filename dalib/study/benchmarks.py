@@ -1,0 +1,52 @@
+"""What was timed by hand, as the book shows it: `data/benchmarks/inference.json`, written by `benchmarks/inference.py`."""
+
+import json
+from html import escape
+
+from dalib import paths
+from dalib.errors import DataError
+from dalib.study.tables import Html, html, number
+
+
+def read() -> dict:
+    """The record of the inference benchmark; a `DataError` where it is missing or damaged."""
+    path = paths.inference_benchmark()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no readable record ({error}); run python benchmarks/inference.py") from error
+
+
+def inference_table(record: dict) -> Html:
+    """Seconds an image, speed against `transformers` in float32, memory and deviation of each contender, with provenance."""
+    lines: dict[str, dict] = {}
+    for row in record["rows"]:
+        batch, name = f"batch of {row['batch']}", row["contender"]
+        lines.setdefault(name, {}).update(
+            {
+                (batch, "s per image"): number(row["seconds"] / row["batch"], 2),
+                (batch, "speed"): f"{number(row['speed against transformers'], 2)} ×",
+                (batch, "MB"): number(row["peak MB"], 0),
+                (batch, "deviation, %"): number(100 * row["AbsRel"], 3),
+            }
+        )
+    return html(lines, [escape(name) for name in lines], name="inference") + _provenance(record)
+
+
+def speed(record: dict, name: str, *, batch: int, against: str = "transformers") -> float:
+    """How many times faster one contender is than another."""
+    seconds = {r["contender"]: r["seconds"] for r in record["rows"] if r["batch"] == batch}
+    return seconds[against] / seconds[name]
+
+
+def _provenance(record: dict) -> Html:
+    versions = ", ".join(f"{k} {record['versions'][k]}" for k in ("torch", "timm", "transformers"))
+    bfloat16 = "computes" if record["bfloat16"] else "does not compute"
+    parts = [
+        f"{record['encoder']}, {record['side']} × {record['side']} pixels, random weights, seed {record['seed']}",
+        f"medians of {record['rounds']} interleaved rounds",
+        f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in bfloat16",
+        versions,
+        f"commit <code>{record['commit']}</code>{' with changes' if record['dirty'] else ''}, {record['created']}",
+    ]
+    return Html(f'<p class="provenance">{" · ".join(parts)}</p>')

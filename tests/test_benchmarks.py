@@ -1,0 +1,66 @@
+"""The recorded timings, and how the book shows them."""
+
+import json
+
+import pytest
+
+from dalib import paths
+from dalib.errors import DataError
+from dalib.study import benchmarks
+
+ROW = {"largest difference": 1e-6, "AbsRel": 0.00123, "peak MB": 250.4}
+
+
+def record():
+    seconds = {("dalib", 1): 0.5, ("transformers", 1): 0.6, ("dalib", 4): 2.0, ("transformers", 4): 3.0}
+    rows = [
+        {"contender": n, "batch": b, "seconds": s, "speed against transformers": seconds["transformers", b] / s} | ROW
+        for (n, b), s in seconds.items()
+    ]
+    head = {
+        "encoder": "vits",
+        "side": 518,
+        "seed": 0,
+        "rounds": 7,
+        "threads": 2,
+        "device": "A <chip>",
+        "bfloat16": False,
+    }
+    versions = {"torch": "2", "timm": "1", "transformers": "5"}
+    return head | {"versions": versions, "commit": "abc", "dirty": True, "created": "today", "rows": rows}
+
+
+def test_speed_by_hand():
+    assert benchmarks.speed(record(), "dalib", batch=1) == pytest.approx(1.2)
+    assert benchmarks.speed(record(), "transformers", batch=4, against="dalib") == pytest.approx(2 / 3)
+
+
+def test_table_says_what_was_measured_and_where():
+    text = benchmarks.inference_table(record()).text
+    for part in (
+        "0.50",
+        "1.20 ×",
+        "0.75",
+        "1.50 ×",
+        "250",
+        "0.123",
+        "A &lt;chip&gt;",
+        "does not compute",
+        "with changes",
+    ):
+        assert part in text, part
+
+
+def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "inference_benchmark", lambda: tmp_path / "gone.json")
+    with pytest.raises(DataError, match=r"gone\.json: no readable record .* python benchmarks/inference\.py"):
+        benchmarks.read()
+
+
+def test_the_committed_record_is_whole():
+    """Equal outputs, both batch sizes, every contender; what the page quotes is there."""
+    found = json.loads(paths.inference_benchmark().read_text())
+    names = {r["contender"] for r in found["rows"]}
+    assert {"dalib", "transformers", "official code"} <= names
+    assert {(r["contender"], r["batch"]) for r in found["rows"]} == {(n, b) for n in names for b in (1, 4)}
+    assert all(r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"])
