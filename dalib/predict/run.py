@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dalib.data.sources import PhotoFolder
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.run import resize_disparity
+from dalib.models.depth_anything import DepthAnything
+from dalib.models.inference import optimise
 from dalib.predict.prepare import Picture, Prepared, prepare
 from dalib.provenance import device_type
 
@@ -31,7 +33,9 @@ def default_short_side(model: nn.Module) -> int:
 
 
 def ready(model: nn.Module, *, device: torch.device, dtype: torch.dtype, compile: bool) -> Maps:
-    """The network as a function from images in 0..1 to maps, in evaluation mode on the device. Moves `model` itself."""
+    """A network of ours in its form for inference, a copy; any other module moved to the device, under autocast where asked for."""
+    if isinstance(model, DepthAnything):
+        return optimise(model, device=device, dtype=dtype, compile=compile)
     model = model.to(device, memory_format=torch.channels_last).eval()
     mean, std = (torch.as_tensor(x, device=device).view(3, 1, 1) for x in (model.mean, model.std))
     net = torch.compile(model, dynamic=True) if compile else model
