@@ -40,7 +40,7 @@ def depth(disparity: Float[Tensor, "h w"], ratio: float | int) -> Float[Tensor, 
 
 
 def coordinates(depth: Float[Tensor, "h w"]) -> Integer[np.ndarray, "3 h*w"]:
-    """Right, forward and up of each pixel seen by a pinhole camera, in `STEP`s, as 16-bit integers that keep a page light."""
+    """Right, forward and up of each pixel seen by a pinhole camera, in units of `STEP`, as 16-bit integers that keep a page light."""
     h, w = depth.shape
     focal = max(h, w) / (2 * math.tan(math.radians(FIELD / 2)))  # pixels
     rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
