@@ -83,6 +83,11 @@ class Scene:
         return m, -np.einsum("nij,nj->ni", m, self.centre)
 
     @cached_property
+    def form(self) -> np.ndarray:
+        """The tapers and how ragged it is, (N, 3)."""
+        return np.concatenate([self.taper, self.material[:, 11:12]], 1)
+
+    @cached_property
     def corners(self) -> np.ndarray:
         """The eight corners of every bounding box, (8, N, 3) in the world."""
         edges = (self.rotation * self.half[:, None]).transpose(2, 0, 1)  # (3, N, 3)

@@ -7,7 +7,6 @@ itself, on one thread, in chunks that fit in cache: hence the same bits in any b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +21,8 @@ from dalib.data.scenes.textures import PATTERNS, atlas
 BLOCK = 8
 CHUNK = 320  # blocks per chunk: 20,480 rays
 FAR = 2e4
+HUGE = 1e30  # times what is wrong with a hit: added instead of branched upon, which is slow
+NUDGE = 1e-20  # keeps a direction from being exactly 0 along an axis, and changes no other
 Vec = tuple[Tensor, Tensor, Tensor]
 
 
@@ -66,97 +67,88 @@ def dot(a: Vec, b: Vec) -> Tensor:
     return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
 
 
-def affine(row: Sequence[Tensor], p: Vec, shift: Tensor) -> Tensor:
-    """row . p + shift."""
-    return torch.addcmul(torch.addcmul(torch.addcmul(shift, row[0], p[0]), row[1], p[1]), row[2], p[2])
+def box(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Entry and exit of rays o + t d, (n, 3, k), through the cube [-1, 1]^3; entry > exit where they miss."""
+    inverse = d.reciprocal()
+    middle, reach = o * inverse, inverse.abs()  # the middle with its sign turned
+    return -(middle + reach).amin(1), (reach - middle).amin(1)
 
 
-def box(o: Vec, d: Vec) -> tuple[Tensor, Tensor]:
-    """Entry and exit of rays o + t d through the cube [-1, 1]^3; entry > exit where they miss."""
-    near = far = None
-    for ok, dk in zip(o, d, strict=True):
-        inverse = dk.reciprocal()
-        middle, reach = -ok * inverse, inverse.abs()
-        near = middle - reach if near is None else torch.maximum(near, middle - reach)
-        far = middle + reach if far is None else torch.minimum(far, middle + reach)
-    return near, far
+def wedge(o: Tensor, d: Tensor, taper: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+    """The cube with sides |x| <= 1 - taper_x (y + 1) / 2, and z alike: four slanted planes, a floor and a lid."""
+    near, far = box(o[:, 1:2], d[:, 1:2])
+    slope = taper[:, :, None] / 2
+    lean, width = slope * d[:, 1:2], 1 - slope - slope * o[:, 1:2]
+    speed = torch.cat([lean + d[:, ::2], lean - d[:, ::2]], 1)  # (n, 4, k) towards the planes
+    t = torch.cat([width - o[:, ::2], width + o[:, ::2]], 1) / speed
+    enters, leaves = torch.sub(t, speed.clamp_min(0), alpha=HUGE), torch.sub(t, speed.clamp_max(0), alpha=HUGE)
+    return torch.maximum(near, enters.amax(1)), torch.minimum(far, leaves.amin(1))
 
 
-def wedge(o: Vec, d: Vec, taper: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The cube with sides |x| <= 1 - taper_x (y + 1) / 2, and z alike."""
-    (ox, oy, oz), (dx, dy, dz) = o, d
-    inverse = dy.reciprocal()
-    middle, reach = -oy * inverse, inverse.abs()
-    near, far = middle - reach, middle + reach
-    for ok, dk, k in ((ox, dx, taper[0] / 2), (oz, dz, taper[1] / 2)):
-        slope, room = k * dy, 1 - k - k * oy
-        for sign in (1, -1):
-            speed = sign * dk + slope
-            t = (room - sign * ok) / speed
-            near = torch.where(speed < 0, torch.maximum(near, t), near)
-            far = torch.where(speed > 0, torch.minimum(far, t), far)
-    return near, far
-
-
-def _nearest(o: Vec, d: Vec) -> tuple[Tensor, Vec]:
-    """The ray parameter closest to the origin and the point there: far, small primitives keep their precision."""
+def _nearest(o: Tensor, d: Tensor) -> tuple[Tensor, Vec, Vec]:
+    """The ray parameter closest to the origin, the point there, and the direction: far, small primitives keep their precision."""
+    o, d = o.unbind(1), d.unbind(1)
     shift = -dot(o, d) / dot(d, d)
-    return shift, tuple(torch.addcmul(ok, shift, dk) for ok, dk in zip(o, d, strict=True))
+    return shift, tuple(torch.addcmul(ok, shift, dk) for ok, dk in zip(o, d, strict=True)), d
 
 
-def ellipsoid(o: Vec, d: Vec) -> tuple[Tensor, Tensor]:
+def _roots(square: Tensor) -> Tensor:
+    """The square root; below zero, where there is none, that of the opposite with a minus sign, which makes entry > exit."""
+    return torch.copysign(square.abs().sqrt(), square)
+
+
+def ellipsoid(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Entry and exit through the unit sphere."""
-    shift, nearest = _nearest(o, d)
-    room = 1 - dot(nearest, nearest)
-    half = (room.clamp_min(0) / dot(d, d)).sqrt()
-    near = torch.where(room > 0, shift - half, torch.inf)
-    return near, shift + half
+    shift, nearest, d = _nearest(o, d)
+    half = _roots((1 - dot(nearest, nearest)) / dot(d, d))
+    return shift - half, shift + half
 
 
-def cone(o: Vec, d: Vec, taper: Tensor) -> tuple[Tensor, Tensor]:
+def cone(o: Tensor, d: Tensor, taper: Float[Tensor, "n 1"]) -> tuple[Tensor, Tensor]:
     """Entry and exit through the capped cone about y with radius 1 - taper (y + 1) / 2 for |y| <= 1."""
-    dx, dy, dz = d
-    shift, (x, y, z) = _nearest(o, d)
+    shift, (x, y, z), (dx, dy, dz) = _nearest(o, d)
     slope = taper / 2
-    radius = 1 - slope - slope * y
-    a = dx * dx + dz * dz - slope * slope * dy * dy
-    b = x * dx + z * dz + slope * dy * radius
-    c = x * x + z * z - radius * radius
-    root = (b * b - a * c).sqrt()  # NaN where the ray misses: no comparison below is then true
-    near, far = torch.full_like(root, torch.inf), torch.full_like(root, -torch.inf)
-    for t in ((-b - root) / a, (-b + root) / a):
-        inside = (y + t * dy).abs() <= 1
-        near, far = torch.where(inside, torch.minimum(near, t), near), torch.where(inside, torch.maximum(far, t), far)
-    for cap, size in ((-1.0, 1.0), (1.0, 1 - taper)):
-        t = (cap - y) / dy
-        inside = (x + t * dx) ** 2 + (z + t * dz) ** 2 <= size * size
-        near, far = torch.where(inside, torch.minimum(near, t), near), torch.where(inside, torch.maximum(far, t), far)
+    radius, lean = 1 - slope - slope * y, slope * dy
+    a = torch.addcmul(dx * dx, dz, dz) - lean * lean
+    b = torch.addcmul(torch.addcmul(x * dx, z, dz), lean, radius)
+    c = torch.addcmul(x * x, z, z) - radius * radius
+    inverse = a.reciprocal()
+    middle, root = b * inverse, _roots(b * b - a * c) * inverse
+    near, far = -(middle + root), root - middle
+    steep = a.clamp_max(0)  # steeper than the side: inside from the one crossing on, or up to it
+    near = torch.addcmul(near, steep, lean.clamp_min(0), value=HUGE)
+    far = torch.addcmul(far, steep, lean.clamp_max(0), value=HUGE)
+    inverse = dy.reciprocal()
+    middle, reach = y * inverse, inverse.abs()
+    near, far = torch.maximum(near, -(middle + reach)), torch.minimum(far, reach - middle)
     return near + shift, far + shift
 
 
-def cross(shape: int, o: Vec, d: Vec, taper: Sequence[Tensor], ragged: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Entry and exit for one kind of primitive; `ragged` ellipsoids lose leaves near the rim."""
+def cross(shape: int, o: Tensor, d: Tensor, form: Float[Tensor, "n 3"], leaves: bool = True) -> tuple[Tensor, Tensor]:
+    """Entry and exit of rays o + t d, (n, 3, k), for one kind of primitive; entry > exit where they miss.
+
+    `form` has its two tapers and how ragged it is: with `leaves`, such ellipsoids lose leaves near the rim.
+    """
     if shape == CONE:
-        return cone(o, d, taper[0])
+        return cone(o, d, form[:, :1])
     if shape == WEDGE:
-        return wedge(o, d, (taper[0], taper[1]))
+        return wedge(o, d, form[:, :2])
     if shape != ELLIPSOID:
         return box(o, d)
     near, far = ellipsoid(o, d)
-    if ragged is not None and len(leafy := (ragged[:, 0] > 0).nonzero()[:, 0]):
-        ox, oy, oz, dx, dy, dz = (k.expand_as(near).index_select(0, leafy) for k in (*o, *d))
+    if leaves and len(leafy := (form[:, 2] > 0).nonzero()[:, 0]):
+        o, d = (k.index_select(0, leafy).unbind(1) for k in (o, d))
         t, rim = near.index_select(0, leafy), (far - near).index_select(0, leafy) / 2
-        room = (rim * rim * dot((dx, dy, dz), (dx, dy, dz))).nan_to_num(0, 0, 0)  # 1 in the middle, 0 on the outline
-        t = torch.where(room > 0, t, 0.0)
-        x, y, z = ((ok + t * dk) for ok, dk in ((ox, dx), (oy, dy), (oz, dz)))
+        room = rim.clamp_min(0) * rim * dot(d, d)  # 1 in the middle, 0 on the outline
+        x, y, z = (torch.addcmul(ok, t, dk) for ok, dk in zip(o, d, strict=True))
         texels = atlas(str(near.device))
         column = ((x + 0.37 * z) * 60).floor().int().bitwise_and_(255)
         row = ((y + 0.61 * z) * 60).floor().int().bitwise_and_(255)
         leaf = texels.index_select(
             0, (PATTERNS["leaves"] * (len(texels) // len(PATTERNS)) + row * 256 + column).flatten()
         ).view_as(x)
-        gone = room < ragged.index_select(0, leafy) * leaf
-        near = near.index_copy(0, leafy, near.index_select(0, leafy).masked_fill(gone, torch.inf))
+        gone = room < form[:, 2:].index_select(0, leafy) * leaf
+        near = near.index_copy(0, leafy, t.masked_fill(gone, torch.inf))
     return near, far
 
 
@@ -199,12 +191,11 @@ def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "
     """z-depth (inf in the sky) and the index of the primitive hit first (N in the sky)."""
     device, count = rays.u.device, len(scene.shape)
     linear, origin = scene.view
-    table = (
-        torch.from_numpy(np.concatenate([linear.reshape(-1, 9), origin, scene.taper, scene.material[:, 11:12]], 1))
-        .float()
-        .to(device)
-    )
+    table = np.concatenate([linear.reshape(-1, 9), origin, scene.form], 1)
+    table = torch.from_numpy(table).float().to(device)
     which, block = _pairs(scene, rays)
+    ahead = torch.stack([rays.u, rays.v, torch.ones_like(rays.u)], 1)
+    nudge = rays.u.new_full((1, 1, 1), NUDGE)
     hits, blocks, owners = [], [], []
     kinds = scene.shape[which]
     for shape in np.unique(kinds):
@@ -212,22 +203,22 @@ def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "
         for start in range(0, len(where), CHUNK):
             part = where[start : start + CHUNK]
             block_k, which_k = (torch.from_numpy(k[part]).to(device) for k in (block, which))
-            row = table.index_select(0, which_k)[:, :, None].unbind(1)  # each (n, 1)
-            u, v = rays.u.index_select(0, block_k), rays.v.index_select(0, block_k)
-            d = tuple(torch.addcmul(torch.addcmul(row[k + 2], row[k], u), row[k + 1], v) for k in (0, 3, 6))
-            near, far = cross(int(shape), row[9:12], d, row[12:14], row[14])
-            hits.append(torch.where((near <= far) & (near > NEAR) & (near < FAR), near, torch.inf))
+            row = table.index_select(0, which_k)
+            d = torch.baddbmm(nudge, row[:, :9].view(-1, 3, 3), ahead.index_select(0, block_k))
+            near, far = cross(int(shape), row[:, 9:12, None], d, row[:, 12:])
+            miss = (near - far).clamp_min(0) + (NEAR - near).clamp_min(0)
+            hits.append(torch.add(near, miss, alpha=HUGE).nan_to_num(HUGE))
             blocks.append(block_k)
             owners.append(which_k)
     depth = torch.full_like(rays.u, torch.inf)
     owner = torch.full_like(rays.u, count)
     if hits:
-        hit, index, name = (
-            torch.cat(hits),
-            torch.cat(blocks)[:, None].expand(-1, BLOCK * BLOCK),
-            torch.cat(owners)[:, None].float(),
-        )
+        hit, block, name = torch.cat(hits), torch.cat(blocks), torch.cat(owners)[:, None].float()
+        index = block[:, None].expand(-1, BLOCK * BLOCK)
         depth.scatter_reduce_(0, index, hit, "amin")
-        first = torch.where((hit == depth.index_select(0, index[:, 0])) & (hit < torch.inf), name, float(count))
-        owner.scatter_reduce_(0, index, first, "amin")
+        behind = hit - depth.index_select(0, block)  # 0 for the first
+        owner.scatter_reduce_(0, index, torch.add(name, behind, alpha=HUGE), "amin")
+        sky = depth >= FAR
+        depth.masked_fill_(sky, torch.inf)
+        owner.masked_fill_(sky, count)
     return depth, owner.int()

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dalib.data.scenes.primitives import CONE, ELLIPSOID, Lighting, Scene
-from dalib.data.scenes.raycast import CHUNK, Rays, Vec, affine, conics, cross, dot, may_meet
+from dalib.data.scenes.raycast import CHUNK, HUGE, NUDGE, Rays, Vec, conics, cross, dot, may_meet
 from dalib.data.scenes.textures import PATTERNS, lookup
 
 LIFT = 4e-3  # metres between a surface and where its shadow rays start
@@ -53,9 +53,9 @@ def _shade_pairs(
         outline = np.diag([0.0, 0.0, 1.0]) - across.transpose(0, 2, 1) @ across
         balls = scene.shape[chosen] == ELLIPSOID
     axes[2:2] = [axes[0] + axes[1], axes[0] - axes[1]]
-    values = torch.stack(axes)
-    low = torch.where(live, values, torch.inf).amin(2).double().numpy(force=True)
-    high = torch.where(live, values, -torch.inf).amax(2).double().numpy(force=True)
+    values, dead = torch.stack(axes), (~live).float().mul_(HUGE)
+    low, high = ((values + dead).amin(2), (values - dead).amax(2))
+    low, high = (k.double().numpy(force=True) for k in (low, high))
     meet = np.ones((len(chosen), low.shape[1]), bool)
     for (lo, hi), least, most in zip(spans, low, high, strict=True):
         meet &= (lo[:, None] <= most) & (hi[:, None] >= least)
@@ -79,13 +79,9 @@ def visibility(
         return clear
     device = clear.device
     m, m0 = scene.frames
-    aim = np.einsum("nij,j->ni", m, np.array(light[:3])) + (m0 if light[3] else 0.0)
-    table = (
-        torch.from_numpy(np.concatenate([m.reshape(-1, 9), m0, aim, scene.taper, scene.material[:, 11:12]], 1))
-        .float()
-        .to(device)
-    )
-    start = torch.stack([p + LIFT * n for p, n in zip(point, normal, strict=True)])
+    aim = np.einsum("nij,j->ni", m, np.array(light[:3])) + (m0 if light[3] else NUDGE)
+    table = torch.from_numpy(np.concatenate([m.reshape(-1, 9), m0, aim, scene.form], 1)).float().to(device)
+    start = torch.stack([p + LIFT * n for p, n in zip(point, normal, strict=True)], 1)
     kinds = scene.shape[which]
     seen, blocks, step = [], [], CHUNK * 64 // clear.shape[1]
     for shape in np.unique(kinds):
@@ -93,14 +89,15 @@ def visibility(
         for begin in range(0, len(where), step):
             part = where[begin : begin + step]
             block_k, which_k = (torch.from_numpy(k[part]).to(device) for k in (block, which))
-            row = table.index_select(0, which_k)[:, :, None].unbind(1)
-            p = start.index_select(1, block_k).unbind(0)
-            o = tuple(affine(row[k : k + 3], p, row[9 + k // 3]) for k in (0, 3, 6))
-            d = tuple(row[12 + k] - o[k] for k in range(3)) if light[3] else tuple(row[12:15])
-            near, far = cross(int(shape), o, d, row[15:17], row[17] if reach == np.inf else None)
+            row = table.index_select(0, which_k)
+            o = torch.baddbmm(row[:, 9:12, None], row[:, :9].view(-1, 3, 3), start.index_select(0, block_k))
+            d = row[:, 12:15, None] - o if light[3] else row[:, 12:15, None]
+            near, far = cross(int(shape), o, d, row[:, 15:], leaves=reach == np.inf)
             near = near.clamp_min(0)
-            blocked = (near <= far) & (far > 0) & (near < (0.98 if light[3] else min(reach, 1e6)))
-            seen.append(torch.where(blocked, (near / reach).expand_as(blocked) if reach < np.inf else 0.0, 1.0))
+            miss = (near - far).clamp_min(0)
+            if light[3]:  # the lamp stands at 1
+                miss = miss + (near - 0.98).clamp_min(0)
+            seen.append(torch.add(near / reach, miss, alpha=HUGE).nan_to_num(1.0))
             blocks.append(block_k)
     return clear.scatter_reduce_(0, torch.cat(blocks)[:, None].expand(-1, clear.shape[1]), torch.cat(seen), "amin")
 
