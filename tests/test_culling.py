@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dalib.data.scenes import KINDS, Split, describe, raycast, shading
+from dalib.data.scenes.glance import SIDE, glance
 from dalib.data.scenes.raycast import cast, pixel_rays
 
 H, W = 48, 72
@@ -42,3 +43,19 @@ def test_culling_loses_no_pair_that_matters(kind, monkeypatch):
     for (light, reach), found in zip(lights, shadows, strict=True):
         differs = (found != shading.visibility(scene, point, up, hit, light, reach)) & hit
         assert differs.float().mean() < 2e-3, light
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_glance_sees_what_the_renderer_sees(kind):
+    """Up to the holes in the foliage, which the glance leaves out."""
+    for index in range(20):
+        scene = describe(Split("test", 9, {kind: 1.0}, {"plain": 1.0}), index)[0]
+        scene.material[:, 11] = 0
+        rays = pixel_rays(scene, SIDE, SIDE, "cpu")
+        depth, owner = (
+            rays.image(k).flip(0).flatten().numpy() for k in cast(scene, rays)
+        )  # a glance begins at the bottom
+        found, first = glance(scene)
+        same = owner == first
+        assert same.sum() >= SIDE * SIDE - 1, index  # one ray may graze an edge
+        np.testing.assert_allclose(found[same], depth[same], rtol=1e-5)
