@@ -178,13 +178,14 @@ def _pairs(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
     lo, hi = scene.outlines
     meet = np.ones((lo.shape[1], len(u)), bool)
     for k, (axis, wide) in enumerate(((u, reach), (v, reach), (u + v, 2 * reach), (u - v, 2 * reach))):
-        meet &= (lo[k, :, None] <= axis + (wide + slack)) & (hi[k, :, None] >= axis - (wide + slack))
-    balls = np.flatnonzero(scene.shape == ELLIPSOID)
-    which, block = np.nonzero(meet[balls])
+        meet &= lo[k, :, None] <= axis + (wide + slack)
+        meet &= hi[k, :, None] >= axis - (wide + slack)
+    which, block = np.divmod(np.flatnonzero(meet), len(u))
     linear, origin = scene.view
-    conic = conics(linear[balls], origin[balls])[which]
-    meet[balls[which], block] = may_meet(conic, u[block], v[block], reach + slack, reach + slack)
-    return np.nonzero(meet)
+    keep, ball = np.ones(len(which), bool), np.flatnonzero((scene.shape == ELLIPSOID)[which])
+    k = block[ball]
+    keep[ball] = may_meet(conics(linear, origin)[which[ball]], u[k], v[k], reach + slack, reach + slack)
+    return which[keep], block[keep]
 
 
 def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "t 64"]]:

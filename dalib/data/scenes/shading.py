@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -37,8 +39,11 @@ def _shade_pairs(
         outline = conics(m[:, :, [0, 2, 1]] * [1, 1, -1], m @ lamp + m0)
         balls = (scene.shape[chosen] == ELLIPSOID) & ~above
     else:
-        side = np.cross(lamp, [0.0, 0.0, 1.0] if abs(lamp[2]) < 0.9 else [0.0, 1.0, 0.0])
-        basis = np.stack([side / np.linalg.norm(side), np.cross(lamp, side / np.linalg.norm(side)), lamp])
+        x, y, z = light[:3]
+        flat = math.hypot(x, y) or 1.0  # a light from straight ahead or behind has any side
+        side = (y / flat, -x / flat, 0.0) if x or y else (1.0, 0.0, 0.0)
+        up = (-z * side[1], z * side[0], x * side[1] - y * side[0])
+        basis = np.array([side, up, light[:3]])
         directions = np.stack([basis[0], basis[1], basis[0] + basis[1], basis[0] - basis[1], basis[2]])
         middle = directions @ scene.centre[chosen].T
         half = (np.abs(directions @ scene.rotation[chosen]) * scene.half[chosen, None]).sum(2).T
@@ -56,16 +61,21 @@ def _shade_pairs(
     values, dead = torch.stack(axes), (~live).float().mul_(HUGE)
     low, high = ((values + dead).amin(2), (values - dead).amax(2))
     low, high = (k.double().numpy(force=True) for k in (low, high))
-    meet = np.ones((len(chosen), low.shape[1]), bool)
-    for (lo, hi), least, most in zip(spans, low, high, strict=True):
-        meet &= (lo[:, None] <= most) & (hi[:, None] >= least)
-    balls = np.flatnonzero(balls)
-    which, block = np.nonzero(meet[balls])
-    x, y = ((low[k, block] + high[k, block]) / 2 for k in (0, 1))
-    rx, ry = ((high[k, block] - low[k, block]) / 2 + LIFT for k in (0, 1))
-    meet[balls[which], block] = may_meet(outline[balls[which]], x, y, rx, ry)
-    which, block = np.nonzero(meet)
-    return chosen[which], block
+    lo, hi = np.stack(spans, 1)  # (axes, n)
+    lit = np.flatnonzero(low[0] <= high[0])  # blocks with a live pixel; of the others nothing needs comparing
+    low, high = low[:, lit], high[:, lit]
+    some = np.flatnonzero(((high.max(1, initial=-np.inf) >= lo.T) & (low.min(1, initial=np.inf) <= hi.T)).all(1))
+    meet = np.ones((len(some), len(lit)), bool)
+    for start, end, least, most in zip(lo[:, some], hi[:, some], low, high, strict=True):
+        meet &= start[:, None] <= most
+        meet &= end[:, None] >= least
+    which, block = np.divmod(np.flatnonzero(meet), max(len(lit), 1))
+    which = some[which]
+    keep, ball = np.ones(len(which), bool), np.flatnonzero(balls[which])
+    k = block[ball]
+    x, y, rx, ry = *(low[:2, k] + high[:2, k]) / 2, *(high[:2, k] - low[:2, k]) / 2 + LIFT
+    keep[ball] = may_meet(outline[which[ball]], x, y, rx, ry)
+    return chosen[which[keep]], lit[block[keep]]
 
 
 def visibility(
@@ -162,8 +172,7 @@ def _surface(
     flat_y = (fy >= fx) & (fy >= fz)
     flat_x = ~flat_y & (fx >= fz)
     flat_z = ~flat_y & ~flat_x
-    nx = torch.where(flat_x, x.sign(), 0.0)
-    nz = torch.where(flat_z, z.sign(), 0.0)
+    nx, nz = flat_x * x.sign(), flat_z * z.sign()
     ny = torch.where(flat_y, y.sign(), torch.where(flat_x, kx, kz))
     u = torch.where(flat_x, z * half[2], x * half[0])
     v = torch.where(flat_y, z * half[2], -y * half[1])

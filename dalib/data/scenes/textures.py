@@ -178,7 +178,12 @@ def atlas(device: str) -> Float[Tensor, " texels"]:
 
 
 _SIZES = [(SIDE >> k) ** 2 for k in range(LEVELS)]
-_STARTS = [sum(_SIZES[:k]) for k in range(LEVELS)]
+
+
+@cache
+def _starts(device: str) -> Int[Tensor, " levels"]:
+    """Where each mipmap of a pattern begins."""
+    return torch.tensor([sum(_SIZES[:k]) for k in range(LEVELS)], dtype=torch.int32, device=device)
 
 
 def lookup(
@@ -188,7 +193,7 @@ def lookup(
     texels = atlas(str(u.device))
     level = (footprint * SIDE).clamp(1.0, SIDE).log2().round().int()
     side = torch.bitwise_right_shift(torch.full_like(level, SIDE), level)
-    base = torch.tensor(_STARTS, dtype=torch.int32, device=u.device)[level] + pattern * sum(_SIZES)
+    base = _starts(str(u.device)).index_select(0, level) + pattern * sum(_SIZES)
     mask = side - 1
     x, y = u * side - 0.5, v * side - 0.5
     x0, y0 = x.floor(), y.floor()
