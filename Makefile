@@ -1,14 +1,20 @@
-# make book: set up, run the quick rows, build the site.   make test: set up, run the tests.
+# make book: set up, run the quick rows, build the site.   make test: set up, run the tests.   make test-all: and the long ones.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book test study serve lint clean
+.PHONY: book test test-all study serve lint clean
 
 book: .venv/installed
 	$(BIN)/python -m dalib book
 
+# files are dealt to the two workers in the order that tests/conftest.py gives them: longest first
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --jaxtyping-packages=dalib,beartype.beartype
+
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages=dalib,beartype.beartype
+	$(PYTEST)
+
+test-all: .venv/installed ## parity of ViT-B and of the float64 reference at every size too: ten minutes more
+	$(PYTEST) -m ''
 
 study: .venv/installed ## the recorded study: hours on two cores
 	$(BIN)/python -m dalib run main_table --profile study

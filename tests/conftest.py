@@ -40,6 +40,24 @@ class Smooth(Source):
         return sample
 
 
+LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
+    "parity_sizes",
+    "training",
+    "smoke",
+    "export",
+    "distributed",
+    "gpu_profile",
+    "scenes",
+    "predict",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Whole files in this order, the others behind them as they were."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
     """Runs, caches and local records of a test go to its own temporary folder."""

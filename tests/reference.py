@@ -1,5 +1,7 @@
 """The whole network once more, in float64, as plain functions of tensors under their released names: what others are compared with."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,16 +11,16 @@ def depth_anything(
     tensors: dict[str, Tensor],
     images: Tensor,
     *,
-    blocks: tuple[int, ...],
+    blocks: Sequence[Sequence[int]],
     heads: int,
     position: str,
     max_depth: float | None = None,
-) -> Tensor:
-    """Maps (b, h, w) of normalised images.
+) -> list[Tensor]:
+    """Maps (b, h, w) of normalised images, one for each choice of blocks.
 
     Args:
         tensors: of a released .pth file.
-        blocks: the four that are read, counted from 0.
+        blocks: choices of the four that are read, counted from 0.
         heads: of the attention.
         position: "official": the step between samples of the position embeddings comes from a scale factor; "transformers": from the size.
         max_depth: of a metric network.
@@ -54,14 +56,14 @@ def depth_anything(
 
     x = conv(images.double(), "pretrained.patch_embed.proj", stride=14).flatten(2).transpose(1, 2) + positions()
     first = (t["pretrained.cls_token"] + t["pretrained.pos_embed"][:, :1]).expand(len(x), -1, -1)
-    x, maps = torch.cat([first, x], 1), []
-    for number in range(max(blocks) + 1):
+    x, maps = torch.cat([first, x], 1), {}
+    for number in range(max(map(max, blocks)) + 1):
         at = f"pretrained.blocks.{number}."
         x = x + t[at + "ls1.gamma"] * attention(norm(x, at + "norm1"), at + "attn")
         hidden = F.gelu(linear(norm(x, at + "norm2"), at + "mlp.fc1"))
         x = x + t[at + "ls2.gamma"] * linear(hidden, at + "mlp.fc2")
-        if number in blocks:
-            maps.append(norm(x, "pretrained.norm")[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)))
+        if any(number in choice for choice in blocks):
+            maps[number] = norm(x, "pretrained.norm")[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
 
     def up(x, size):
         return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
@@ -69,21 +71,24 @@ def depth_anything(
     def unit(x, name):
         return x + conv(F.relu(conv(F.relu(x), name + ".conv1", padding=1)), name + ".conv2", padding=1)
 
-    levels = []
-    for number, y in enumerate(maps):
-        y, resize = conv(y, f"depth_head.projects.{number}"), f"depth_head.resize_layers.{number}"
-        if number < 2:
-            y = F.conv_transpose2d(y, t[resize + ".weight"], t[resize + ".bias"], stride=(4, 2)[number])
-        elif number == 3:
-            y = conv(y, resize, stride=2, padding=1)
-        levels.append(conv(y, f"depth_head.scratch.layer{number + 1}_rn", padding=1))
-    path = None
-    for number in (3, 2, 1, 0):
-        at = f"depth_head.scratch.refinenet{number + 1}."
-        path = levels[3] if path is None else path + unit(levels[number], at + "resConfUnit1")
-        size = levels[number - 1].shape[-2:] if number else [2 * s for s in levels[0].shape[-2:]]
-        path = conv(up(unit(path, at + "resConfUnit2"), size), at + "out_conv")
-    path = up(conv(path, "depth_head.scratch.output_conv1", padding=1), images.shape[-2:])
-    path = F.relu(conv(path, "depth_head.scratch.output_conv2.0", padding=1))
-    path = conv(path, "depth_head.scratch.output_conv2.2")[:, 0]
-    return F.relu(path) if max_depth is None else max_depth * path.sigmoid()
+    def decode(maps):
+        levels = []
+        for number, y in enumerate(maps):
+            y, resize = conv(y, f"depth_head.projects.{number}"), f"depth_head.resize_layers.{number}"
+            if number < 2:
+                y = F.conv_transpose2d(y, t[resize + ".weight"], t[resize + ".bias"], stride=(4, 2)[number])
+            elif number == 3:
+                y = conv(y, resize, stride=2, padding=1)
+            levels.append(conv(y, f"depth_head.scratch.layer{number + 1}_rn", padding=1))
+        path = None
+        for number in (3, 2, 1, 0):
+            at = f"depth_head.scratch.refinenet{number + 1}."
+            path = levels[3] if path is None else path + unit(levels[number], at + "resConfUnit1")
+            size = levels[number - 1].shape[-2:] if number else [2 * s for s in levels[0].shape[-2:]]
+            path = conv(up(unit(path, at + "resConfUnit2"), size), at + "out_conv")
+        path = up(conv(path, "depth_head.scratch.output_conv1", padding=1), images.shape[-2:])
+        path = F.relu(conv(path, "depth_head.scratch.output_conv2.0", padding=1))
+        path = conv(path, "depth_head.scratch.output_conv2.2")[:, 0]
+        return F.relu(path) if max_depth is None else max_depth * path.sigmoid()
+
+    return [decode([maps[number] for number in choice]) for choice in blocks]

@@ -1,74 +1,19 @@
 """The same weights and the same input give the same output as `transformers` (run beside ours) and as the official code (a
-float64 reference in `reference.py`; `benchmarks/parity.py` runs the official code itself where there is a checkout)."""
+float64 reference in `reference.py`; `benchmarks/parity.py` runs the official code itself where there is a checkout).
+
+Here on a narrow network; `test_parity_sizes.py` has the paper's networks and sizes.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from peers import BLOCKS, HEADS, distance, images, peer
 from reference import depth_anything
-from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from dalib.models import build, load
-from dalib.models.encoder import PRESETS
 from dalib.models.export import export_official
 from dalib.models.lively import enliven
 from dalib.models.position import resample
-
-BLOCKS = {"v1": (8, 9, 10, 11), "v2": (2, 5, 8, 11)}  # of twelve
-SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
-
-
-def distance(found, reference):
-    """Largest difference as a share of the range of a reference that varies."""
-    span = reference.max() - reference.min()
-    assert reference.std() > 0.01 * span > 0
-    assert (reference > 0).float().mean() > 0.5
-    return float((found - reference).abs().max() / span)
-
-
-def images(height, width, count=1):
-    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(height + width))
-
-
-def peer(encoder, layers, **changes):
-    """transformers' network by its own configuration, with lively weights."""
-    width, heads = {"vitt": (192, 3), "vits": (384, 6), "vitb": (768, 12)}[encoder]
-    config = DepthAnythingConfig(
-        backbone_config={
-            "model_type": "dinov2",
-            "image_size": 518,
-            "hidden_size": width,
-            "num_attention_heads": heads,
-            "out_indices": [block + 1 for block in BLOCKS[layers]],
-            "reshape_hidden_states": False,
-        },
-        reassemble_hidden_size=width,
-        neck_hidden_sizes=list(PRESETS[encoder].out_channels),
-        fusion_hidden_size=PRESETS[encoder].features,
-        **changes,
-    )
-    return enliven(DepthAnythingForDepthEstimation(config)).eval()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("encoder", "layers", "sizes"),
-    [("vits", "v1", SIZES), ("vits", "v2", SIZES), ("vitb", "v1", SIZES[2:3]), ("vitb", "v2", SIZES[:1])],
-)
-def test_transformers(encoder, layers, sizes, tmp_path):
-    """transformers writes a folder, we read it, and the outputs agree at every size."""
-    reference = peer(encoder, layers)
-    reference.save_pretrained(tmp_path)
-    model = load(tmp_path)
-    assert model.architecture == {
-        "encoder": encoder,
-        "layers": layers,
-        "position": "transformers",
-        "max_depth": None,
-    }
-    with torch.inference_mode():
-        for size in sizes:
-            x = images(*size)
-            assert distance(model(x)[0], reference(x).predicted_depth) < 1e-4
 
 
 def test_transformers_metric(tmp_path):
@@ -95,7 +40,9 @@ def test_official(position, layers, max_depth, tmp_path):
     tensors = torch.load(tmp_path / "weights.pth", weights_only=True)
     for size in ((70, 98), (28, 546), (518, 28)):
         x = images(*size)
-        expected = depth_anything(tensors, x, blocks=BLOCKS[layers], heads=3, position=position, max_depth=max_depth)
+        expected = depth_anything(
+            tensors, x, blocks=[BLOCKS[layers]], heads=HEADS["vitt"], position=position, max_depth=max_depth
+        )[0]
         with torch.inference_mode():
             assert distance(model(x)[0], expected) < 1e-4
 
