@@ -53,7 +53,8 @@ def test_table_says_what_was_measured_and_where():
 
 def test_shares_are_shown_in_percent():
     text = benchmarks.share_table({"shares": {"linear layers": 0.654, "the rest": 0.346}}).text
-    assert "65" in text and "35" in text
+    assert "65" in text
+    assert "35" in text
 
 
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):

@@ -35,6 +35,12 @@ def inference_table(record: dict) -> Html:
     return html(lines, [escape(name) for name in lines], name="inference") + _provenance(record)
 
 
+def share_table(record: dict) -> Html:
+    """Where the time of our network goes, for one image in float32."""
+    lines = {kind: {("", "% of the time"): number(100 * share, 0)} for kind, share in record["shares"].items()}
+    return html(lines, [escape(kind) for kind in lines], name="shares")
+
+
 def speed(record: dict, name: str, *, batch: int, against: str = "transformers") -> float:
     """How many times faster one contender is than another."""
     seconds = {r["contender"]: r["seconds"] for r in record["rows"] if r["batch"] == batch}
