@@ -29,13 +29,6 @@ from dalib.models.lively import enliven
 from dalib.study.records import write_text
 
 SIDE, SEED = 518, 0
-KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
-    "linear layers": ("aten::addmm", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"),
-    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
-    "convolutions": ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d"),
-    "interpolation": ("aten::upsample_bilinear2d", "aten::upsample_bicubic2d", "aten::lerp", "aten::index"),
-    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
-}
 
 
 def contenders(encoder: str, checkout: Path | None) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -60,25 +53,6 @@ def contenders(encoder: str, checkout: Path | None) -> dict[str, Callable[[Tenso
 def _autocast(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         return network(images).float()
-
-
-def shares(call: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, float]:
-    """Share of the time of one run that each kind of work takes."""
-    with torch.inference_mode(), torch.profiler.profile() as profile:
-        call(x)
-    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-    found = {kind: sum(spent.get(name, 0) for name in names) / sum(spent.values()) for kind, names in KINDS.items()}
-    return {kind: round(share, 3) for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()}
-
-
-def linear_speed() -> dict[str, float]:
-    """GFLOP/s of the widest linear layer of ViT-S (384 to 1536, one image's 1,370 tokens) in each precision."""
-    calls = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        layer, tokens = torch.nn.Linear(384, 1536, dtype=dtype), torch.rand(1370, 384, dtype=dtype)
-        calls[str(dtype).removeprefix("torch.")] = partial(layer, tokens)
-    with torch.inference_mode():
-        return {name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1) for name, s in medians(calls, rounds=9).items()}
 
 
 def images(batch: int) -> Tensor:
@@ -164,11 +138,8 @@ def main() -> None:
         "dirty": dirty,
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "rows": rows,
-        "shares": shares(calls["dalib"], images(1)),
-        "linear layer, GFLOP/s": linear_speed(),
     }
-    path = paths.root() / "data" / "benchmarks" / "inference.json"
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_text(paths.benchmarks() / "inference.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

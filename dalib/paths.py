@@ -40,9 +40,9 @@ def floors() -> Path:
     return records() / "floors.json"
 
 
-def inference_benchmark() -> Path:
-    """What `benchmarks/inference.py` measured."""
-    return root() / "data" / "benchmarks" / "inference.json"
+def benchmarks() -> Path:
+    """What was timed by hand: `NAME.json` is written by `benchmarks/NAME.py`."""
+    return root() / "data" / "benchmarks"
 
 
 def published_tables() -> Path:

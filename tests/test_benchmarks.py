@@ -1,7 +1,5 @@
 """The recorded timings, and how the book shows them."""
 
-import json
-
 import pytest
 
 from dalib import paths
@@ -52,23 +50,24 @@ def test_table_says_what_was_measured_and_where():
 
 
 def test_shares_are_shown_in_percent():
-    text = benchmarks.share_table({"shares": {"linear layers": 0.654, "the rest": 0.346}}).text
+    text = benchmarks.share_table(record() | {"shares": {"linear layers": 0.654, "the rest": 0.346}}).text
     assert "65" in text
     assert "35" in text
 
 
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "inference_benchmark", lambda: tmp_path / "gone.json")
-    with pytest.raises(DataError, match=r"gone\.json: no readable record .* python benchmarks/inference\.py"):
-        benchmarks.read()
+    monkeypatch.setattr(paths, "benchmarks", lambda: tmp_path)
+    with pytest.raises(DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"):
+        benchmarks.read("inference")
 
 
-def test_the_committed_record_is_whole():
+def test_the_committed_records_are_whole():
     """Equal outputs, both batch sizes, every contender; what the page quotes is there."""
-    found = json.loads(paths.inference_benchmark().read_text())
+    found = benchmarks.read("inference")
     names = {r["contender"] for r in found["rows"]}
     assert {"dalib", "transformers", "official code"} <= names
     assert {(r["contender"], r["batch"]) for r in found["rows"]} == {(n, b) for n in names for b in (1, 4)}
     assert all(r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"])
-    assert sum(found["shares"].values()) == pytest.approx(1, abs=0.01)
-    assert set(found["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}
+    where = benchmarks.read("where")
+    assert sum(where["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert set(where["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}

@@ -1,4 +1,4 @@
-"""What was timed by hand, as the book shows it: `data/benchmarks/inference.json`, written by `benchmarks/inference.py`."""
+"""What was timed by hand, as the book shows it: `data/benchmarks/NAME.json`, written by `benchmarks/NAME.py`."""
 
 import json
 from html import escape
@@ -8,13 +8,13 @@ from dalib.errors import DataError
 from dalib.study.tables import Html, html, number
 
 
-def read() -> dict:
-    """The record of the inference benchmark; a `DataError` where it is missing or damaged."""
-    path = paths.inference_benchmark()
+def read(name: str) -> dict:
+    """The record of a benchmark, `inference` or `where`; a `DataError` where it is missing or damaged."""
+    path = paths.benchmarks() / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no readable record ({error}); run python benchmarks/inference.py") from error
+        raise DataError(f"{path}: no readable record ({error}); run python benchmarks/{name}.py") from error
 
 
 def inference_table(record: dict) -> Html:
@@ -37,8 +37,8 @@ def inference_table(record: dict) -> Html:
 
 def share_table(record: dict) -> Html:
     """Where the time of our network goes, for one image in float32."""
-    lines = {kind: {("", "% of the time"): number(100 * share, 0)} for kind, share in record["shares"].items()}
-    return html(lines, [escape(kind) for kind in lines], name="shares")
+    lines = {kind: {"% of the time": number(100 * share, 0)} for kind, share in record["shares"].items()}
+    return html(lines, [escape(kind) for kind in lines], name="shares") + _provenance(record)
 
 
 def speed(record: dict, name: str, *, batch: int, against: str = "transformers") -> float:
@@ -48,11 +48,13 @@ def speed(record: dict, name: str, *, batch: int, against: str = "transformers")
 
 
 def _provenance(record: dict) -> Html:
-    versions = ", ".join(f"{k} {record['versions'][k]}" for k in ("torch", "timm", "transformers"))
+    versions = ", ".join(
+        f"{k} {record['versions'][k]}" for k in ("torch", "timm", "transformers") if k in record["versions"]
+    )
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
         f"{record['encoder']}, {record['side']} × {record['side']} pixels, random weights, seed {record['seed']}",
-        f"medians of {record['rounds']} interleaved rounds",
+        *([f"medians of {record['rounds']} interleaved rounds"] if "rounds" in record else []),
         f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in bfloat16",
         versions,
         f"commit <code>{record['commit']}</code>{' with changes' if record['dirty'] else ''}, {record['created']}",

@@ -1,0 +1,75 @@
+"""Where the time of our network goes at inference, and what each precision costs on this processor.
+
+python benchmarks/where.py            ViT-S, 518x518, float32; writes data/benchmarks/where.json, which the book shows
+"""
+
+import datetime
+import json
+from functools import partial
+
+import torch
+from inference import SEED, SIDE, images
+from timing import medians
+
+from dalib import paths, provenance
+from dalib.models import build
+from dalib.models.inference import Inference, has_bfloat16, optimise
+from dalib.models.lively import enliven
+from dalib.study.records import write_text
+
+ENCODER = "vits"
+KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
+    "linear layers": ("aten::addmm", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"),
+    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
+    "convolutions": ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d"),
+    "interpolation": ("aten::upsample_bilinear2d", "aten::upsample_bicubic2d", "aten::lerp", "aten::index"),
+    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
+}
+
+
+def shares(network: Inference) -> dict[str, float]:
+    """Share of the time of one image that each kind of work takes, after a run to warm up."""
+    x = images(1)
+    network(x)
+    with torch.profiler.profile() as profile:
+        network(x)
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    found = {kind: sum(spent.get(name, 0) for name in names) / sum(spent.values()) for kind, names in KINDS.items()}
+    return {kind: round(share, 3) for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()}
+
+
+@torch.inference_mode()
+def linear_speed() -> dict[str, float]:
+    """GFLOP/s of the widest linear layer of ViT-S (384 to 1536, the 1,370 tokens of one image) in each precision."""
+    calls = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        layer, tokens = torch.nn.Linear(384, 1536, dtype=dtype), torch.rand(1370, 384, dtype=dtype)
+        calls[str(dtype).removeprefix("torch.")] = partial(layer, tokens)
+    return {name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1) for name, s in medians(calls, rounds=15).items()}
+
+
+def main() -> None:
+    """Measure, print, and write the record."""
+    model = enliven(build(ENCODER, pretrained=False, layers="v2"), seed=SEED)
+    commit, dirty = provenance.commit()
+    record = {
+        "encoder": ENCODER,
+        "side": SIDE,
+        "seed": SEED,
+        "threads": torch.get_num_threads(),
+        "device": provenance.device(),
+        "bfloat16": has_bfloat16(torch.device("cpu")),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "shares": shares(optimise(model)),
+        "linear layer, GFLOP/s": linear_speed(),
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    write_text(paths.benchmarks() / "where.json", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
