@@ -65,10 +65,13 @@ def runs(tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
+TINY = RunConfig(height=64, width=96, steps=6, batch=2, checkpoint_every=2, log_every=1, encoder_lr=1e-3)
+
+
 @pytest.fixture
 def tiny() -> RunConfig:
     """A labelled-only run of six steps on `Smooth` sources."""
-    return RunConfig(height=64, width=96, steps=6, batch=2, checkpoint_every=2, log_every=1, encoder_lr=1e-3)
+    return TINY
 
 
 @pytest.fixture

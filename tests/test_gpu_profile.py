@@ -131,10 +131,6 @@ def test_labels_of_the_step_are_the_stored_ones(precision, config, pool, tmp_pat
     assert 0 < batch["pool_flip"].sum() < len(batch["pool_flip"])
     assert stored["pool_disparity"].std((1, 2)).min() > 0.05
     slack = 1e-5 if precision == "no" else 1e-2  # batches of other sizes round otherwise
-    print(
-        (made["pool_disparity"] - stored["pool_disparity"]).abs().mean(),
-        (made["pool_disparity"] - stored["pool_disparity"]).abs().max(),
-    )
     assert (made["pool_disparity"] - stored["pool_disparity"]).abs().max() <= 2**-12 + slack
     assert torch.equal(made["pool_valid"], stored["pool_valid"])
 
