@@ -8,8 +8,6 @@ data/benchmarks/inference.json, from which the book shows its table.
 """
 
 import argparse
-import datetime
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,15 +16,14 @@ from pathlib import Path
 
 import parity
 import torch
-from timing import medians
+import transformers
+from timing import keep, medians
 from torch import Tensor
 
-from dalib import paths, provenance
 from dalib.evaluation.align import least_squares
 from dalib.models import build
 from dalib.models.inference import has_bfloat16, optimise
 from dalib.models.lively import enliven
-from dalib.study.records import write_text
 
 SIDE, SEED = 518, 0
 
@@ -124,22 +121,8 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    commit, dirty = provenance.commit()
-    record = {
-        "encoder": options.encoder,
-        "side": SIDE,
-        "seed": SEED,
-        "rounds": options.rounds,
-        "threads": torch.get_num_threads(),
-        "device": provenance.device(),
-        "bfloat16": has_bfloat16(torch.device("cpu")),
-        "versions": provenance.versions() | {"transformers": __import__("transformers").__version__},
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "rows": rows,
-    }
-    write_text(paths.benchmarks() / "inference.json", json.dumps(record, indent=1) + "\n")
+    facts = {"encoder": options.encoder, "side": SIDE, "seed": SEED, "rounds": options.rounds, "rows": rows}
+    keep("inference", facts, peers={"transformers": transformers.__version__})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,17 @@
-"""Interleaved medians: every candidate runs once per round, so that whatever else the machine does hits all of them alike."""
+"""Interleaved medians: every candidate runs once per round, so that whatever else the machine does hits all of them alike.
+And what was measured as a record, with the circumstances."""
 
+import datetime
+import json
 import statistics
 import time
 from collections.abc import Callable
+
+import torch
+
+from dalib import paths, provenance
+from dalib.models.inference import has_bfloat16
+from dalib.study.records import write_text
 
 
 def medians(candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2) -> dict[str, float]:
@@ -22,3 +31,18 @@ def report(title: str, found: dict[str, float], *, against: str) -> None:
     print(title)
     for name, value in found.items():
         print(f"  {name:34} {1e3 * value:9.2f} ms   x {value / found[against]:.3f}")
+
+
+def keep(name: str, facts: dict, *, peers: dict[str, str] | None = None) -> None:
+    """Write `data/benchmarks/NAME.json`: the facts, and the threads, device, versions (of `peers` too) and commit they come from."""
+    commit, dirty = provenance.commit()
+    record = facts | {
+        "threads": torch.get_num_threads(),
+        "device": provenance.device(),
+        "bfloat16": has_bfloat16(torch.device("cpu")),
+        "versions": provenance.versions() | (peers or {}),
+        "commit": commit,
+        "dirty": dirty,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    write_text(paths.benchmarks() / f"{name}.json", json.dumps(record, indent=1) + "\n")

@@ -3,19 +3,15 @@
 python benchmarks/where.py            ViT-S, 518x518, float32; writes data/benchmarks/where.json, which the book shows
 """
 
-import datetime
-import json
 from functools import partial
 
 import torch
 from inference import SEED, SIDE, images
-from timing import medians
+from timing import keep, medians
 
-from dalib import paths, provenance
 from dalib.models import build
-from dalib.models.inference import Inference, has_bfloat16, optimise
+from dalib.models.inference import Inference, optimise
 from dalib.models.lively import enliven
-from dalib.study.records import write_text
 
 ENCODER = "vits"
 KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
@@ -51,24 +47,10 @@ def linear_speed() -> dict[str, float]:
 def main() -> None:
     """Measure, print, and write the record."""
     model = enliven(build(ENCODER, pretrained=False, layers="v2"), seed=SEED)
-    commit, dirty = provenance.commit()
-    record = {
-        "encoder": ENCODER,
-        "side": SIDE,
-        "seed": SEED,
-        "threads": torch.get_num_threads(),
-        "device": provenance.device(),
-        "bfloat16": has_bfloat16(torch.device("cpu")),
-        "versions": provenance.versions(),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "shares": shares(optimise(model)),
-        "linear layer, GFLOP/s": linear_speed(),
-    }
-    text = json.dumps(record, indent=1) + "\n"
-    write_text(paths.benchmarks() / "where.json", text)
-    print(text)
+    facts = {"encoder": ENCODER, "side": SIDE, "seed": SEED, "shares": shares(optimise(model))}
+    facts["linear layer, GFLOP/s"] = linear_speed()
+    keep("where", facts)
+    print(facts)
 
 
 if __name__ == "__main__":
