@@ -44,6 +44,7 @@ LONGEST = (  # files by the time they take, longest first: what a worker begins 
     "parity_sizes",
     "training",
     "smoke",
+    "new_question",
     "export",
     "distributed",
     "gpu_profile",

@@ -40,7 +40,7 @@ def checkout(tmp_path, monkeypatch):
 def test_a_new_question_is_yaml_and_a_copied_notebook(checkout, runs):
     plan = experiments.expand("pool_size", profile="study")
     assert [row.configs[0].unlabelled_images for row in plan.rows] == [2000, 4000]
-    main(["run", "pool_size", "--profile", "smoke"])
+    assert main(["run", "pool_size", "--profile", "smoke"]) == 0
     found = records.entries(experiments.expand("pool_size", profile="smoke"))
     assert [(e.row.name, e.status) for e in found] == [("half", "fresh"), ("whole", "fresh")]
     done = nbformat.read(runs / "notebooks" / "smoke" / "pool_size.ipynb", as_version=4)

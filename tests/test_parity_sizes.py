@@ -18,12 +18,7 @@ from dalib.models.names import to_official
 SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
 SMALLEST = SIZES[2]
 NETWORKS = tuple(itertools.product(("vits", "vitb"), BLOCKS))
-ONCE = {
-    SIZES[0]: "v2",
-    SIZES[1]: "v1",
-    SIZES[2]: "v1",
-    SIZES[3]: "v2",
-}  # the layers that B runs at this size in make test
+ONCE = dict(zip(SIZES, ("v2", "v1", "v1", "v2"), strict=True))  # the layers that B runs at this size in make test
 
 
 def case(network, size, *, always):
