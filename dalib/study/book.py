@@ -17,7 +17,7 @@ import yaml
 from dalib import paths
 from dalib.errors import UserError
 from dalib.study import notebooks, records, tables
-from dalib.study.experiments import expand
+from dalib.study.experiments import expand, experiments
 
 STAMPS = "stamps.json"
 
@@ -89,9 +89,18 @@ def _execute(name: str, out: Path, profile: str) -> None:
     if target.exists() and _stamps(out.parent).get(name) == fingerprint:
         return
     print(f"executing {name}", flush=True)
-    given = {"profile": profile} if "profile" in notebooks.parameters(source) else {}
-    notebooks.execute(source, target, given)
+    notebooks.execute(source, target, given(name, profile))
     _stamp(out.parent, name, fingerprint)
+
+
+def given(name: str, profile: str) -> dict[str, object]:
+    """The parameters that the book passes to a notebook: the profile, and `train=False` where its experiment is not trained here."""
+    known, values = notebooks.parameters(notebooks.notebook(name)), {}
+    if "profile" in known:
+        values["profile"] = profile
+    if name in experiments() and not expand(name, profile=profile).trained_in_book:
+        values["train"] = False
+    return values
 
 
 def _inputs() -> list[Path]:
