@@ -14,7 +14,8 @@ from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat, Mixture
 from dalib.models import build
 from dalib.training import pseudo
-from dalib.training.train import _frozen, step_losses
+from dalib.training.step import step_losses
+from dalib.training.train import _frozen
 
 torch.set_num_threads(1)
 config = RunConfig(

@@ -12,8 +12,27 @@ from dataclasses import dataclass, field
 from dalib.errors import ConfigError
 
 PERTURBATIONS = ("colour", "blur", "cutmix")
-LABELLING = ("stored", "online")
-ALIGNED = ("none", "unlabelled", "labelled", "both")
+CHOICES = {
+    "layers": ("v1", "v2"),
+    "labelling": ("stored", "online", "oracle"),
+    "selection": ("none", "stable", "stable_first"),
+    "start": ("encoder", "teacher"),
+    "cutmix_regions": ("apart", "together"),
+    "drop_unit": ("pixel", "region"),
+    "align": ("none", "unlabelled", "labelled", "both"),
+    "frozen_sees": ("perturbed", "clean"),
+    "precision": ("no", "bf16"),
+}
+MAY_BE_ZERO = (
+    "seed",
+    "warmup",
+    "workers",
+    "weight_decay",
+    "align_weight",
+    "gradient_weight",
+    "segmentation_weight",
+    "drop",
+)
 
 
 def _free(default):
@@ -51,11 +70,25 @@ class RunConfig:
     layers: str = "v1"  # ViT only: the last four blocks (v1) or spread ones (v2)
     # method
     pseudo_labels: bool = False  # False: labelled images only, which is also what a teacher is
-    labelling: str = _pool("stored")  # once, before training and for all students of a teacher; or online, in each step
+    labelling: str = _pool("stored")  # once, before training and for all students of a teacher; online, in each step;
+    # oracle: the true disparity of the unlabelled images, where their source has it
+    rounds: int = _pool(1)  # 2: the student of round 1, trained in the same way, is the teacher of round 2
+    selection: str = _pool("none")  # ST++ (arXiv:2106.05095): the stabler half of the pool alone, or that half first
+    start: str = _pool("encoder")  # the student's first weights: the pre-trained encoder's, or the teacher's
     perturb: tuple[str, ...] = _pool(())  # what distorts the student's unlabelled images: colour, blur, cutmix
+    strength: float = _pool(1.0)  # of colour and blur, as a multiple
+    perturb_labelled: tuple[str, ...] = _pool(())  # what distorts the student's labelled images: colour, blur
+    cutmix_regions: str = _pool("apart")  # eq. 6 and 7: each region has its own median and scale; or one for both
+    drop: float = _pool(0.0)  # share of each unlabelled image's error, the worst, that is left out ...
+    drop_unit: str = _pool("pixel")  # ... pixel by pixel, or by regions of 8 x 8 pixels
+    gradient_weight: float = 0.0  # of V2's gradient matching beside the affine-invariant loss (2 in arXiv:2406.09414)
     align: str = _pool("none")  # which images feature alignment sees
     margin: float = _pool(0.85)  # tolerance margin alpha of feature alignment
     align_weight: float = _pool(1.0)  # relative weight of L_feat in the average of the losses
+    frozen_sees: str = _pool(
+        "perturbed"
+    )  # the image as the student sees it, or mixed but neither distorted nor blurred
+    segmentation_weight: float = _pool(0.0)  # of semantic segmentation as an auxiliary task on unlabelled images
     # optimisation
     steps: int = 250
     batch: int = 8  # labelled images per step, over all processes
@@ -73,14 +106,12 @@ class RunConfig:
     log_every: int = _free(20)
 
     def __post_init__(self):
-        choices = {"layers": ("v1", "v2"), "labelling": LABELLING, "align": ALIGNED, "precision": ("no", "bf16")}
-        for name, allowed in choices.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        unknown = set(self.perturb) - set(PERTURBATIONS)
-        if unknown:
-            raise ConfigError(f"perturb: {', '.join(sorted(unknown))} unknown; known are {', '.join(PERTURBATIONS)}")
-        object.__setattr__(self, "perturb", tuple(p for p in PERTURBATIONS if p in self.perturb))
+        for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", PERTURBATIONS[:2])):
+            check_names(getattr(self, name), allowed, what=f"perturbation in {name}")
+            object.__setattr__(self, name, tuple(p for p in allowed if p in getattr(self, name)))
         for name in ("labelled", "unlabelled"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: empty; name at least one source, such as scenes:{name}")
@@ -88,17 +119,42 @@ class RunConfig:
             value = getattr(self, f.name)
             if f.type is float and type(value) is int:
                 object.__setattr__(self, f.name, float(value))  # 1 and 1.0 are one setting, and one hash
-            least = 0 if f.name in ("seed", "warmup", "workers", "weight_decay", "align_weight") else None
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
-            if not (value >= 0 if least == 0 else value > 0) or value == float("inf"):
-                raise ConfigError(f"{f.name}: {value} is not {'at least' if least == 0 else 'above'} 0 and finite")
+            zero = f.name in MAY_BE_ZERO
+            if not (value >= 0 if zero else value > 0) or value == float("inf"):
+                raise ConfigError(f"{f.name}: {value} is not {'at least' if zero else 'above'} 0 and finite")
+        if self.drop >= 1:
+            raise ConfigError(f"drop: {self.drop} would leave nothing; it is a share below 1")
         if not self.pseudo_labels and (self.perturb or self.align in ("unlabelled", "both")):
             raise ConfigError("perturb and align act on unlabelled images: set pseudo_labels: true, or leave them out")
         if "cutmix" in self.perturb and self.batch * self.unlabelled_ratio % 2:
             raise ConfigError(
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be paired for CutMix; use an even number"
             )
+        self._check_effect()
+
+    def _check_effect(self) -> None:
+        """Refuse a setting that nothing would read, for its row would repeat another under a name of its own."""
+        distorted = bool({*self.perturb, *self.perturb_labelled} & {"colour", "blur"})
+        students = ("rounds", "selection", "start", "perturb_labelled", "drop", "segmentation_weight")
+        read = dict.fromkeys(students, (self.pseudo_labels, "pseudo_labels: true"))
+        read |= {
+            "strength": (distorted, "colour or blur in perturb"),
+            "cutmix_regions": ("cutmix" in self.perturb, "cutmix in perturb"),
+            "drop_unit": (self.drop > 0, "drop"),
+            "frozen_sees": (distorted and self.align != "none", "align, and colour or blur in perturb"),
+        }
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, (is_read, need) in read.items():
+            if not is_read and getattr(self, name) != defaults[name]:
+                raise ConfigError(f"{name}: nothing would read {getattr(self, name)!r}; it needs {need}")
+        if self.selection != "none" and (self.labelling != "stored" or self.rounds > 1):
+            raise ConfigError(f"selection: {self.selection!r} needs labelling: stored and rounds: 1")
+        if self.selection != "none" and self.steps < 3:
+            raise ConfigError(f"steps: {self.steps} leave no earlier teachers for selection; take 3 or more")
+        if self.labelling == "oracle" and self.rounds > 1:
+            raise ConfigError("rounds: an oracle labels in every round alike; use one")
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "RunConfig":
@@ -113,7 +169,12 @@ class RunConfig:
         return dataclasses.replace(self, **changes)
 
     def teacher(self) -> "RunConfig":
-        """The run whose weights make this run's pseudo labels: the same seed, labelled images only."""
+        """The run whose weights make this run's pseudo labels: the same seed, labelled images only, or the round before."""
+        if self.rounds > 1:
+            return self.replace(rounds=self.rounds - 1)
+        return self._labelled_only()
+
+    def _labelled_only(self) -> "RunConfig":
         return self.replace(
             pseudo_labels=False, **{f.name: f.default for f in dataclasses.fields(self) if f.metadata.get("pool")}
         )
@@ -127,7 +188,7 @@ class RunConfig:
 
         Leaving defaults out keeps old records valid when a field is added; a changed default shows in the code hash.
         """
-        source = self if self.pseudo_labels or self.align != "none" else self.teacher()
+        source = self if self.pseudo_labels or self.align != "none" else self._labelled_only()
         values = {
             f.name: getattr(source, f.name)
             for f in dataclasses.fields(source)

@@ -86,7 +86,10 @@ def test_the_list_of_other_values_is_complete():
         ({"precision": "fp8"}, "precision: 'fp8' is not one of no, bf16"),
         ({"layers": "v3"}, "layers: 'v3' is not one of v1, v2"),
         ({"align": "all"}, "align: 'all' is not one of none, unlabelled, labelled, both"),
-        ({"pseudo_labels": True, "perturb": ["noise"]}, "perturb: noise unknown; known are colour, blur, cutmix"),
+        (
+            {"pseudo_labels": True, "perturb": ["noise"]},
+            "unknown perturbation in perturb 'noise'. Known: colour, blur, cutmix",
+        ),
         ({"perturb": ["colour"]}, "set pseudo_labels: true"),
         ({"align": "both"}, "set pseudo_labels: true"),
         ({"pseudo_labels": True, "perturb": ["cutmix"], "batch": 3, "unlabelled_ratio": 1}, "cannot be paired"),

@@ -20,7 +20,8 @@ from dalib.models import build, load
 from dalib.study.experiments import expand
 from dalib.training import launch, pseudo
 from dalib.training import train as training
-from dalib.training.train import label_now, step_losses, train
+from dalib.training.step import label_now, step_losses
+from dalib.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 SHRUNK = {"encoder": "vitt", "pretrained": False, "height": 28, "width": 42, "batch": 1, "steps": 2}

@@ -22,7 +22,8 @@ from dalib.errors import TrainingError
 from dalib.models import build, load
 from dalib.training import launch, pseudo
 from dalib.training import train as training
-from dalib.training.train import schedule, step_losses, train
+from dalib.training.step import step_losses
+from dalib.training.train import schedule, train
 
 HERE = Path(__file__).parent
 

@@ -103,8 +103,9 @@ class Mixture(torch.utils.data.Dataset):
         config: batch size, ratio, seed, size.
         labelled: the labelled source.
         unlabelled: the unlabelled source, or None for labelled-only training.
-        pseudo: its pseudo labels, by index (`dalib.training.pseudo.PseudoLabels`), or None where a teacher labels each
-            batch in training; `pool_flip` tells it which images are mirrored.
+        pool: indices of the unlabelled images to read; all by default.
+        pseudo: its pseudo labels, by index (`dalib.training.pseudo.Labels`), or None where a teacher labels each
+            batch in training (`pool_flip` tells it which images are mirrored) and where an oracle does.
         rank, world: this process and how many there are; each takes its slice of the global batch.
     """
 
@@ -114,11 +115,13 @@ class Mixture(torch.utils.data.Dataset):
         config: RunConfig,
         labelled: Source,
         unlabelled: Source | None = None,
+        pool: np.ndarray | None = None,
         pseudo=None,
         rank: int = 0,
         world: int = 1,
     ):
         self.config, self.labelled, self.unlabelled, self.pseudo = config, labelled, unlabelled, pseudo
+        self.pool = pool
         self.rank, self.world = rank, world
         pair = 2 if "cutmix" in config.perturb else 1
         for name, size, unit in (
@@ -144,19 +147,26 @@ class Mixture(torch.utils.data.Dataset):
     def _stream(self, source: Source, step: int, size: int, *, stream: int) -> dict[str, Tensor]:
         c, share = self.config, size // self.world
         positions = step * size + self.rank * share + np.arange(share)
-        indices = shuffled(positions, len(source), key=2 * c.seed + stream)
+        pool = self.pool if stream else None
+        indices = shuffled(positions, len(source) if pool is None else len(pool), key=2 * c.seed + stream)
+        indices = indices if pool is None else pool[indices]
         crop = pool_crop(indices) if stream else np.stack([uniform(c.seed, k, positions) for k in (3, 4)], 1)
         batch = fetch(source, indices, height=c.height, width=c.width, crop=crop)
-        keys = ("image", "disparity", "valid")
-        if stream and self.pseudo is None:
-            keys = ("image",)
-        elif stream:
+        keys = ["image", "disparity", "valid"]
+        if stream and self.pseudo is not None:
             batch["disparity"] = self.pseudo.get_batch(indices)
             batch["valid"] = torch.isfinite(batch["disparity"])
+        elif stream and c.labelling != "oracle":
+            keys = ["image"]
         elif "disparity" not in batch:
+            where = "unlabelled, labelling: oracle" if stream else "labelled"
             raise DataError(
-                f"labelled: no ground truth in {set(batch['domain'])}; photographs alone belong under unlabelled"
+                f"{where}: no ground truth in {set(batch['domain'])}; photographs alone belong under unlabelled, and to a teacher"
             )
+        if stream and c.segmentation_weight:
+            if "semantics" not in batch:
+                raise DataError(f"unlabelled, segmentation_weight: no classes in {set(batch['domain'])}; set it to 0")
+            keys.append("semantics")
         flip = torch.from_numpy(uniform(c.seed, 5 + stream, positions) < 0.5)
         flipped = {k: torch.where(flip.view(-1, *[1] * (batch[k].ndim - 1)), batch[k].flip(-1), batch[k]) for k in keys}
         return flipped | {"flip": flip, "index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}

@@ -115,15 +115,26 @@ def inside(box: Int[Tensor, "b 4"], height: int, width: int) -> Bool[Tensor, "b 
 def apply(
     images: Float[Tensor, "b 3 h w"], perturbation: Perturbation
 ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"] | None]:
-    """Distort RGB images in 0..1; returns them, still in 0..1, and the CutMix masks (None without CutMix).
+    """Images in 0..1 perturbed, and the CutMix masks (None where CutMix is off).
 
-    Colour and blur come first, image by image, then CutMix between the distorted images (eq. 5): inside the mask stands the
-    partner (see `partner`).
+    Colour and blur come first, image by image, then CutMix between the distorted images (eq. 5).
     """
+    return cutmix(distort(images, perturbation), perturbation)
+
+
+def distort(images: Float[Tensor, "b 3 h w"], perturbation: Perturbation) -> Float[Tensor, "b 3 h w"]:
+    """Colour distortion and blur alone."""
     if perturbation.colour is not None:
         images = colour_distortion(images, perturbation.colour)
     if perturbation.sigma is not None:
         images = gaussian_blur(images, perturbation.sigma)
+    return images
+
+
+def cutmix(
+    images: Float[Tensor, "b 3 h w"], perturbation: Perturbation
+) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"] | None]:
+    """CutMix alone (eq. 5): inside the mask stands the partner (see `partner`)."""
     if perturbation.box is None:
         return images, None
     mask = inside(perturbation.box.to(images.device), *images.shape[-2:])

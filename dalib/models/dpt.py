@@ -121,14 +121,18 @@ class DPT(nn.Module):
         if max_depth is None:
             nn.init.constant_(self.head[2].bias, 1.0)  # the last ReLU starts open
 
-    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]) -> Float[Tensor, "b h w"]:
-        """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a `max_depth`."""
+    def path(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b f h2 w2"]:
+        """The maps fused, at twice the finest one's size and half the fusion width: what the head reads."""
         maps = [r(m) for r, m in zip(self.reassemble, maps, strict=True)]
         sizes = [(2 * maps[0].shape[-2], 2 * maps[0].shape[-1]), *(m.shape[-2:] for m in maps[:-1])]
         path = self.fuse[-1](maps[-1], None, sizes[-1])  # (b, f, h/16, w/16)
         for i in reversed(range(len(maps) - 1)):
             path = self.fuse[i](path, maps[i], sizes[i])  # ... (b, f, h/2, w/2)
-        path = F.interpolate(self.conv(path), size=size, mode="bilinear", align_corners=True)  # (b, f/2, h, w)
+        return self.conv(path)  # (b, f/2, h/2, w/2)
+
+    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]) -> Float[Tensor, "b h w"]:
+        """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a `max_depth`."""
+        path = F.interpolate(self.path(maps), size=size, mode="bilinear", align_corners=True)  # (b, f/2, h, w)
         path = self.head[:2](path)
         with torch.autocast(path.device.type, enabled=False):  # see above
             out = F.conv2d(path.float(), self.head[2].weight.float(), self.head[2].bias.float())  # (b, 1, h, w)

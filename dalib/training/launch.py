@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
@@ -22,8 +23,8 @@ from dalib.data.mixture import Concat
 from dalib.errors import TrainingError, UserError
 from dalib.models.depth_anything import restore
 from dalib.provenance import code_hash
-from dalib.training import pseudo
-from dalib.training.train import WEIGHTS, train
+from dalib.training import pseudo, selection
+from dalib.training.train import SNAPSHOTS, WEIGHTS, train
 
 DONE = "train.json"
 PATIENCE = timedelta(hours=12)  # how long processes wait for one another, as while one lists millions of files
@@ -52,8 +53,8 @@ def ensure_weights(config: RunConfig, *, processes: int = 1, report: Callable[[s
     out, stamp = folder(config), code_hash()
     if trained(config):
         return out / WEIGHTS
-    if config.pseudo_labels:
-        ensure_weights(config.teacher(), processes=processes, report=lambda line: report(f"teacher: {line}"))
+    for role, needed in before(config).items():
+        ensure_weights(needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}"))
     if out.exists() and _stamp(out / "job.json") != stamp:
         shutil.rmtree(out)  # left by another version of the code
     out.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,16 @@ def ensure_weights(config: RunConfig, *, processes: int = 1, report: Callable[[s
     if not trained(config):
         raise TrainingError(f"{out}: training ended without weights; its output above says why")
     return out / WEIGHTS
+
+
+def before(config: RunConfig) -> dict[str, RunConfig]:
+    """The runs that a run builds on, each with its role in it."""
+    needed = {}
+    if config.pseudo_labels and (config.labelling != "oracle" or config.start == "teacher"):
+        needed["teacher"] = config.teacher()
+    if config.selection == "stable_first":
+        needed["student of the stable half"] = config.replace(selection="stable")
+    return needed
 
 
 def trained(config: RunConfig) -> bool:
@@ -88,18 +99,26 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
-    labels = teacher = None
+    labels = teacher = pool = None
+    weights = folder(config.teacher()) / WEIGHTS
     if unlabelled is not None and config.labelling == "online":
-        teacher = restore(folder(config.teacher()) / WEIGHTS, expect=config.encoder)
-    elif unlabelled is not None:
-        labels = _pseudo_labels(config, unlabelled, state, report)
+        teacher = restore(weights, expect=config.encoder)
+    elif unlabelled is not None and config.labelling == "stored":
+        labels = _pseudo_labels(config, config.teacher(), unlabelled, state, report)
+    if config.selection != "none":
+        pool = _stable(config, unlabelled, labels, state, report)
+    if config.selection == "stable_first":
+        later = _pseudo_labels(config, config.replace(selection="stable"), unlabelled, state, report)
+        labels, pool = selection.Relabelled(labels, later, kept=pool), None
     train(
         config,
         out=out,
         labelled=labelled,
         unlabelled=unlabelled,
+        pool=pool,
         pseudo=labels,
         teacher=teacher,
+        start_from=weights if config.start == "teacher" else None,
         processes=job["processes"],
         stamp=job["stamp"],
         report=report,
@@ -117,9 +136,11 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
         os.replace(partial, out / DONE)
 
 
-def _pseudo_labels(config: RunConfig, unlabelled: Concat, state: PartialState, report) -> pseudo.PseudoLabels:
-    """The teacher's labels of this pool, made once and shared by every student of that teacher."""
-    weights = folder(config.teacher()) / WEIGHTS
+def _pseudo_labels(
+    config: RunConfig, by: RunConfig, unlabelled: Concat, state: PartialState, report
+) -> pseudo.PseudoLabels:
+    """A run's labels of this pool, made once and shared by every student of that teacher."""
+    weights = folder(by) / WEIGHTS
     teacher = pseudo.sha256(weights)[:16]
     size = {"height": config.height, "width": config.width}
     out = weights.parent / f"pseudo-{unlabelled.fingerprint[:12]}-{teacher}"
@@ -137,10 +158,31 @@ def _pseudo_labels(config: RunConfig, unlabelled: Concat, state: PartialState, r
     return pseudo.PseudoLabels(out, teacher=teacher, source=unlabelled)
 
 
+def _stable(
+    config: RunConfig, unlabelled: Concat, labels: pseudo.PseudoLabels, state: PartialState, report
+) -> np.ndarray:
+    """Indices of the stabler half of the pool, found by the main process and kept beside the pseudo labels."""
+    path = labels.path / selection.STABILITY
+    if state.is_main_process and not path.exists():
+        report(f"comparing the labels of {len(unlabelled)} images over the teacher's training")
+        before = [folder(config.teacher()) / name for name in SNAPSHOTS]
+        networks = [
+            restore(p, expect=config.encoder).to(state.device, memory_format=torch.channels_last) for p in before
+        ]
+        error = selection.instability(networks, unlabelled, labels, height=config.height, width=config.width)
+        selection.write(path, error)
+    state.wait_for_everyone()
+    return selection.stable_half(selection.read(path))
+
+
 def _peak_memory() -> float:
     """Greatest memory of this process in MB: of the accelerator where there is one, resident otherwise."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():  # of this process alone; ru_maxrss begins with what its parent had
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -115,6 +116,13 @@ def _rows(path: Path) -> tuple[int, ...] | None:
             return tuple(file.get_slice("disparity").get_shape())
     except (SafetensorError, OSError):
         return None
+
+
+class Labels(Protocol):
+    """Disparity by index, as training reads it."""
+
+    def get_batch(self, indices: np.ndarray) -> Float[Tensor, "b h w"]:
+        """Disparity in 0..1 (float32) of the images with these indices."""
 
 
 class PseudoLabels:

@@ -6,25 +6,27 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
 from torch.utils.data import DataLoader
 
 from dalib import losses
 from dalib.config import RunConfig
-from dalib.data import perturb
 from dalib.data.mixture import Mixture
 from dalib.data.schema import Source
 from dalib.errors import TrainingError
-from dalib.models.depth_anything import DepthAnything, build, save
+from dalib.models.depth_anything import DepthAnything, build, restore, save
 from dalib.models.encoder import Encoder
+from dalib.training.auxiliary import WithSegmentation
 from dalib.training.checkpoint import Log, keep, resume, stop
-from dalib.training.pseudo import PseudoLabels, unit_range
+from dalib.training.pseudo import Labels
+from dalib.training.step import label_now, step_losses
 
 WEIGHTS = "model.safetensors"
+SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")  # of a run on labelled images alone, for ST++
 
 
 def train(
@@ -33,8 +35,10 @@ def train(
     out: Path,
     labelled: Source,
     unlabelled: Source | None = None,
-    pseudo: PseudoLabels | None = None,
+    pool: np.ndarray | None = None,
+    pseudo: Labels | None = None,
     teacher: DepthAnything | None = None,
+    start_from: Path | None = None,
     processes: int = 1,
     stamp: str = "",
     report: Callable[[str], None] = print,
@@ -47,7 +51,10 @@ def train(
         config: everything that can change the result.
         out: the run's folder: config.json, metrics.jsonl, checkpoint/, and at the end the weights.
         labelled, unlabelled: the sources.
+        pool: which of the unlabelled images to read; all by default.
         pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or the network itself.
+            Neither where an oracle does: then the source's own disparity is the label.
+        start_from: weights of a network of the same kind to begin with, instead of the pre-trained encoder's.
         processes: the world size that was asked for; another one is a `TrainingError`.
         stamp: hash of the code; a checkpoint with another stamp is not continued.
         report: receives a line of progress now and then.
@@ -64,8 +71,11 @@ def train(
         raise TrainingError(
             f"processes: asked for {processes}, but {accelerator.num_processes} run; start training through dalib.training.launch"
         )
-    if unlabelled is not None and (pseudo is None) == (teacher is None):
-        raise TrainingError("unlabelled: give what labels these images, either pseudo or teacher")
+    given = (pseudo is not None) + (teacher is not None)
+    if unlabelled is not None and given != (config.labelling != "oracle"):
+        raise TrainingError(
+            "unlabelled: give what labels these images, either pseudo or teacher, and neither for an oracle"
+        )
     main, device = accelerator.is_main_process, accelerator.device
     weights = Path(config.encoder_weights) if config.encoder_weights else None
     student = build(
@@ -75,25 +85,32 @@ def train(
         encoder_weights=weights,
         seed=config.seed,
     )
+    if start_from is not None:
+        student.load_state_dict(restore(start_from, expect=config.encoder).state_dict())
     if config.gradient_checkpointing and hasattr(student.encoder.net, "set_grad_checkpointing"):
         student.encoder.net.set_grad_checkpointing()
     student = student.to(device, memory_format=torch.channels_last)
+    trained, heads = student, [student.decoder]
+    if config.segmentation_weight:
+        trained = WithSegmentation(student=student, seed=config.seed).to(device, memory_format=torch.channels_last)
+        heads.append(trained.segmentation)
     frozen = _frozen(config) if config.align != "none" else None
     optimiser = torch.optim.AdamW(
         [
             {"params": student.encoder.parameters(), "lr": config.encoder_lr},
-            {"params": student.decoder.parameters(), "lr": config.encoder_lr * config.decoder_lr_factor},
+            {"params": [p for h in heads for p in h.parameters()], "lr": config.encoder_lr * config.decoder_lr_factor},
         ],
         weight_decay=config.weight_decay,
         fused=True,
     )
     rates = [group["lr"] for group in optimiser.param_groups]
-    start = resume(out, student, optimiser, config=config, stamp=stamp, main=main)
+    start = resume(out, trained, optimiser, config=config, stamp=stamp, main=main)
     accelerator.wait_for_everyone()
     mixture = Mixture(
         config=config,
         labelled=labelled,
         unlabelled=unlabelled,
+        pool=pool,
         pseudo=pseudo,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -106,13 +123,14 @@ def train(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own, so that the loader does not draw from the global one
     )
-    model, optimiser = accelerator.prepare(student, optimiser)
+    model, optimiser = accelerator.prepare(trained, optimiser)
     for network in (n for n in (frozen, teacher) if n is not None):
         network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         accelerator.prepare_model(network, evaluation_mode=True)  # in place: the student's device and precision
     if config.compile:
         compile_parts(*(n for n in (student, frozen, teacher) if n is not None))
     model.train()
+    snapshots = {k * config.steps // 3: name for k, name in enumerate(SNAPSHOTS, 1)}
     log, begun = Log(out / "metrics.jsonl", start) if main else None, time.perf_counter()
     for step, batch in enumerate(loader, start):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -121,12 +139,12 @@ def train(
         if teacher is not None:
             batch |= label_now(teacher, batch)
         parts = step_losses(config, model, student, frozen, batch, step)
-        loss = losses.total(parts, {"feat": config.align_weight})
+        loss = losses.total(parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight})
         seen = accelerator.reduce(torch.stack([loss.detach(), *(p.detach() for p in parts.values())]), reduction="mean")
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
         if not torch.isfinite(torch.stack([*seen, norm])).all():  # the step's one wait for the accelerator
-            stop(accelerator, out, student, optimiser, step, batch, parts)
+            stop(accelerator, out, trained, optimiser, step, batch, parts)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         done = step + 1
@@ -134,58 +152,15 @@ def train(
             log.write(step=done, loss=seen[0], **dict(zip(parts, seen[1:], strict=True)), grad_norm=norm)
             left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
             report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
+        if main and unlabelled is None and (name := snapshots.get(done)):
+            save(student, out / name)
         if main and done % config.checkpoint_every == 0 and done < config.steps:
-            keep(out, student, optimiser, step=done, stamp=stamp)
+            keep(out, trained, optimiser, step=done, stamp=stamp)
     if main:
         save(student, out / WEIGHTS)
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
     accelerator.wait_for_everyone()
     return out / WEIGHTS
-
-
-def step_losses(
-    config: RunConfig, model: nn.Module, student: DepthAnything, frozen: Encoder | None, batch: dict, step: int
-) -> dict[str, torch.Tensor]:
-    """The losses of one step: `labelled` (L_l), and where there are such images `unlabelled` (L_u) and `feat` (L_feat).
-
-    Labelled and perturbed unlabelled images go through the network as one batch.
-    """
-    n, images, mask = len(batch["image"]), batch["image"].float().div_(255), None
-    if "pool_image" in batch:
-        pool = batch["pool_image"].float().div_(255)
-        keys = [(config.seed, 7, int(p)) for p in batch["pool_position"]]
-        drawn = perturb.draw(keys, config.perturb, height=pool.shape[-2], width=pool.shape[-1])
-        pool, mask = perturb.apply(pool, drawn)
-        images = torch.cat([images, pool])
-    images = student.normalise(images).contiguous(memory_format=torch.channels_last)
-    pred, features = model(images)
-    parts = {"labelled": _mean(losses.affine_invariant(pred[:n].float(), batch["disparity"], batch["valid"]))}
-    if "pool_image" in batch:
-        around, valid = batch["pool_disparity"], batch["pool_valid"]
-        within = around
-        if mask is not None:
-            other = perturb.partner(len(around)).to(around.device)
-            within, valid = around[other], torch.where(mask, valid[other], valid)
-        else:
-            mask = torch.zeros_like(valid)
-        parts["unlabelled"] = _mean(losses.cutmix_unlabelled(pred[n:].float(), within, around, mask, valid))
-    if frozen is not None:
-        which = {"unlabelled": slice(n, None), "labelled": slice(0, n), "both": slice(None)}[config.align]
-        with torch.no_grad():
-            reference = frozen(images[which])[-1]
-        parts["feat"] = losses.feature_alignment(features[which], reference, margin=config.margin).mean()
-    return parts
-
-
-def label_now(teacher: DepthAnything, batch: dict) -> dict[str, torch.Tensor]:
-    """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have stored, before rounding to float16.
-
-    The teacher sees the clean image as it is in its source; where the batch has it mirrored, the label is mirrored.
-    """
-    flip = batch["pool_flip"][:, None, None]
-    images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
-    maps = unit_range(teacher.predict(images))
-    return {"pool_disparity": torch.where(flip, maps.flip(-1), maps), "pool_valid": torch.isfinite(maps)}
 
 
 def compile_parts(*networks: DepthAnything | Encoder) -> None:
@@ -202,11 +177,6 @@ def compile_parts(*networks: DepthAnything | Encoder) -> None:
             part.compile(dynamic=False)
         if encoder is not network:
             network.decoder.compile(dynamic=False)
-
-
-def _mean(per_image: torch.Tensor) -> torch.Tensor:
-    """Mean over the images of the batch. Sources refuse images without valid pixels, so that every one counts."""
-    return per_image.mean()
 
 
 def schedule(step: int, *, steps: int, warmup: int = 0) -> float:

@@ -64,6 +64,7 @@ def _split(name: str, seed: int, kinds: str, styles: str, about: str) -> Split:
 
 SPLITS: dict[str, Split] = {s.name: s for s in (
     _split("labelled", 101, "room, street", "plain", "rooms and streets by day: the few scenes with labels"),
+    *(_split(f"labelled_{kind}", 110 + k, kind, "plain", f"one kind with labels: {kind}") for k, kind in enumerate(KINDS)),
     _split("validation", 102, "room, street", "plain", "as labelled, other scenes"),
     _split("unlabelled", 103, ", ".join(KINDS), ", ".join(STYLES), "every kind in every style, labels withheld"),
     _split("tune_overcast_nature", 201, "nature", "overcast", "tuning only: open country under clouds"),
