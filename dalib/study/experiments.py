@@ -33,6 +33,7 @@ class Experiment:
     profile: str
     committed: bool  # whether its records belong into git
     trained_in_book: bool = True  # or whether the book shows only what is recorded
+    against: str | dict[str, str] = "above"  # what each row is compared with, see `dalib.study.statistics.Results`
     rows: tuple[Row, ...]
 
     def __getitem__(self, row: str) -> Row:
@@ -48,17 +49,18 @@ def _read(path: Path, _changed: float) -> dict:
         raise ConfigError(f"{path}: not valid YAML ({error})") from error
     _check(tree, path.name, required=("profiles", "experiments"))
     for name, profile in tree["profiles"].items():
-        _check(profile, f"profile {name}", required=("seeds", "record", "set"))
+        _check(profile, f"profile {name}", required=("seeds", "record", "set"), optional=("divide",))
         check_names([profile["record"]], RECORDS, what=f"kind of record in profile {name}")
     for name, experiment in tree["experiments"].items():
-        _check(experiment, f"experiment {name}", required=("question", "rows"), optional=("seeds", "trained_in_book"))
+        optional = ("against", "seeds", "trained_in_book")
+        _check(experiment, f"experiment {name}", required=("question", "rows"), optional=optional)
         if not isinstance(experiment.get("trained_in_book", True), bool):
             raise ConfigError(
                 f"experiments.yaml, experiment {name}: trained_in_book is {experiment['trained_in_book']!r}, not true or false"
             )
         check_names(experiment.get("seeds", ()), tree["profiles"], what=f"profile in seeds of experiment {name}")
         for row, value in experiment["rows"].items():
-            _check(value, f"row {name}.{row}", required=("label",), optional=("set",))
+            _check(value, f"row {name}.{row}", required=("label",), optional=("set", "paper"))
     return tree
 
 
@@ -96,7 +98,8 @@ def expand(name: str, *, profile: str, seeds: int | None = None) -> Experiment:
         profile: smoke, quick, study, gpu or one of your own.
         seeds: how many, counted from 0; the experiment's or else the profile's own number by default.
 
-    Raises `ConfigError` for an unknown name or setting, with the known ones. A row's settings win over the profile's.
+    Raises `ConfigError` for an unknown name or setting, with the known ones. A row's settings win over the profile's; the
+    numbers among them are divided by the profile's `divide`, so that a row keeps its size beside the others.
     """
     data = tree()
     check_names([name], data["experiments"], what="experiment")
@@ -107,7 +110,7 @@ def expand(name: str, *, profile: str, seeds: int | None = None) -> Experiment:
         raise ConfigError(f"seeds: {count} is not at least 1")
     rows = []
     for row, value in entry["rows"].items():
-        merged = {**base["set"], **value.get("set", {})}
+        merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}
         if "seed" in merged:
             raise ConfigError(
                 f"experiments.yaml, {name}.{row} under profile {profile}: seeds are counted, not set; drop seed"
@@ -117,11 +120,19 @@ def expand(name: str, *, profile: str, seeds: int | None = None) -> Experiment:
         except ConfigError as error:
             raise ConfigError(f"experiments.yaml, {name}.{row} under profile {profile}: {error}") from error
         rows.append(Row(experiment=name, name=row, label=value.get("label", row), profile=profile, configs=configs))
+    against = entry.get("against", "above")
+    if not isinstance(against, str):
+        check_names([*against, *against.values()], entry["rows"], what=f"row in against of {name}")
     return Experiment(
         name=name,
+        against=against,
         question=entry["question"],
         profile=profile,
         committed=base["record"] == "committed",
         trained_in_book=entry.get("trained_in_book", True),
         rows=tuple(rows),
     )
+
+
+def _scaled(settings: dict, divide: dict) -> dict:
+    return {k: max(1, v // divide[k]) if k in divide and isinstance(v, int) else v for k, v in settings.items()}

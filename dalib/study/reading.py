@@ -2,7 +2,7 @@
 
 from math import isnan
 
-from dalib.study.statistics import Estimate, Results, estimate
+from dalib.study.statistics import Estimate, Results
 from dalib.study.tables import number
 
 UNRECORDED = "These runs are not yet recorded."
@@ -15,7 +15,7 @@ def effect(change: Estimate) -> str:
     if isnan(change.half):
         return f"moves the error by {number(change.mean, 1, sign=True)} % in a single seed, which shows nothing"
     if not change.decided:
-        interval = f"{number(change.low, 1, sign=True)} to {number(change.high, 1, sign=True)}"
+        interval = " or ".join(f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals)
         return f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} %, 95 % interval {interval})"
     low, high = sorted((abs(change.low), abs(change.high)))
     verb = "lowers" if change.mean < 0 else "raises"
@@ -65,10 +65,9 @@ def domains(results: Results, row: str) -> str:
 
 def contrast(results: Results, row: str, other: str) -> str:
     """Whether one row's change differs from another's, seed by seed: a sentence with the difference in percentage points."""
-    wide = results.changes().pivot(index="seed", columns="row", values="change")
-    if not {row, other} <= set(wide):
+    gap = results.contrast(row, other)
+    if not gap.count:
         return UNRECORDED
-    gap = estimate((wide[row] - wide[other]).dropna())
     names = f"“{results.rows[row].label}” and “{results.rows[other].label}”"
     values = number(gap.mean, 1, sign=True) + " percentage points"
     if isnan(gap.half):

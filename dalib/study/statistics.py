@@ -1,17 +1,17 @@
 """Means over seeds with their intervals, and differences paired by seed: the numbers behind every table and figure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
 from dalib.config import check_names
-from dalib.study import records
-from dalib.study.experiments import Row
+from dalib.study import bootstrap, records
+from dalib.study.experiments import Row, expand
 from dalib.study.records import Entry
 
 LEVEL = 0.95
@@ -21,11 +21,15 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, and half the width of its interval (NaN for fewer than two seeds)."""
+    """A mean over seeds, and half the width of its interval (NaN for fewer than two seeds).
+
+    `resampled` is the interval over seeds and images (`dalib.study.bootstrap`), where one was asked for.
+    """
 
     mean: float = nan
     half: float = nan
     count: int = 0
+    resampled: tuple[float, float] | None = None
 
     @property
     def low(self) -> float:
@@ -42,8 +46,14 @@ class Estimate:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return abs(self.mean) > self.half
+        """Whether the interval, and the resampled one where there is one, lie on one side of zero."""
+        return abs(self.mean) > self.half and all(low > 0 or high < 0 for low, high in self.intervals)
+
+    @property
+    def intervals(self) -> list[tuple[float, float]]:
+        """Over seeds, and over seeds and images, as far as there are any."""
+        over_seeds = [] if isnan(self.half) else [(self.low, self.high)]
+        return over_seeds + ([self.resampled] if self.resampled else [])
 
 
 def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
@@ -76,6 +86,7 @@ class Results:
         check_names([*against, *against.values()], names, what="row to compare")
         self.against = dict(against)
         self._scores: dict[tuple[str, str], pd.DataFrame] = {}
+        self._sums: dict[tuple, Estimate] = {}
 
     @property
     def experiment(self) -> str:
@@ -155,12 +166,46 @@ class Results:
             domain: a test domain, their mean, or validation.
             versus: another row to compare with.
         """
+        return self._sum(self._change(row, domain, versus), domain)
+
+    def contrast(self, row: str, other: str, domain: str = MEAN) -> Estimate:
+        """The change of a row minus the change of another, seed by seed, in percentage points."""
+        first, second = self._change(row, domain), self._change(other, domain)
+        if not first or not second:
+            return Estimate()
+        return self._sum({r: first.get(r, 0) - second.get(r, 0) for r in first | second}, domain)
+
+    def _change(self, row: str, domain: str, versus: str | None = None) -> dict[str, float]:
+        """A change as weights of rows; none where something is missing."""
         other, wide = versus or self.against.get(row), self.scores()
         if other is None or not {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
-            return Estimate()
-        column = wide[domain]
-        difference = (column[row] - column[other]).dropna()  # only seeds that both have
-        return estimate(100 * difference / column[self.base(row)].mean())
+            return {}
+        unit = 100 / wide.loc[self.base(row), domain].mean()
+        return {row: unit, other: -unit}
+
+    def _sum(self, weights: dict[str, float], domain: str) -> Estimate:
+        """A weighted sum of rows over the seeds that all of them have."""
+        key = (domain, *weights.items())
+        if not weights or key in self._sums:
+            return self._sums.get(key, Estimate())
+        column = self.scores()[domain]
+        values = sum(weight * column[row] for row, weight in weights.items()).dropna()
+        found = estimate(values)
+        if found.count > 1:
+            scores = [self._images[d] for d in (self.domains if domain == MEAN else [domain])]
+            blocks = [np.stack([s.loc[row].loc[values.index].to_numpy() for row in weights]) for s in scores]
+            found = replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
+        self._sums[key] = found
+        return found
+
+    @cached_property
+    def _images(self) -> dict[str, pd.DataFrame]:
+        """AbsRel of each test and validation image: domain -> (row, seed) by image."""
+        lines = self.frame[self.frame.group != "real"]
+        return {
+            d: part.pivot(index=["row", "seed"], columns="image", values="abs_rel")
+            for d, part in lines.groupby("domain")
+        }
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
         """The differences of `change`, one line per row and seed, for a figure."""
@@ -171,3 +216,9 @@ class Results:
                 change = 100 * (column[row] - column[other]).dropna() / column[self.base(row)].mean()
                 lines += [{"row": row, "seed": seed, "change": value} for seed, value in change.items()]
         return pd.DataFrame(lines, columns=["row", "seed", "change"])
+
+
+def recorded(name: str, *, profile: str = "study") -> Results:
+    """What is recorded of an experiment, compared as experiments.yaml says."""
+    plan = expand(name, profile=profile)
+    return Results(records.entries(plan), against=plan.against)

@@ -7,34 +7,19 @@ from math import isnan
 
 import pandas as pd
 
-from dalib import paths
 from dalib.config import RunConfig
 from dalib.data.scenes import TEST_DOMAINS
+from dalib.study.bootstrap import DRAWS
 from dalib.study.experiments import Experiment
+from dalib.study.paper import paper, paper_change
 from dalib.study.records import Entry
 from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
 
 DASH = "–"
-PAPER = {  # row -> (table, row) of data/published_tables.csv
-    "main_table": {
-        "labelled_only": ("9", "L_l"),
-        "naive": ("9", "L_l + L_u"),
-        "perturbed": ("9", "L_l + L_u + S"),
-        "full": ("9", "L_l + L_u + S + L_feat"),
-    },
-    "pseudo_labels": {
-        "many_labelled_only": ("9", "L_l"),
-        "many_naive": ("9", "L_l + L_u"),
-        "many_perturbed": ("9", "L_l + L_u + S"),
-    },
-    "perturbation": {"none": ("9", "L_l + L_u"), "all": ("9", "L_l + L_u + S")},
-    "semantic_alignment": {
-        "none": ("13", "none"),
-        "margin_070": ("12", "alpha=0.70"),
-        "margin_085": ("12", "alpha=0.85"),
-        "margin_none": ("12", "alpha=1.00"),
-    },
-}
+RESAMPLED = (
+    "Student's t over seeds; below it, of a change, the bootstrap over seeds and test images"
+    f" ({DRAWS} draws of seeds and, in each domain, of images, the same images for all rows and seeds)"
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +54,10 @@ def cell(estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str |
     text = f'<a href="{link}">{text}</a>' if link and estimate.count else text
     if isnan(estimate.half):
         return text
-    low, high = number(estimate.low, digits, sign=sign), number(estimate.high, digits, sign=sign)
-    return f'{text}<br><span class="interval">{low} to {high}</span>'
+    for low, high in estimate.intervals:
+        ends = f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}"
+        text += f'<br><span class="interval">{ends}</span>'
+    return text
 
 
 def html(
@@ -187,7 +174,8 @@ def provenance(results: Results) -> Html:
         f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
         f"{distinct(lambda r: r['device'])}, {threads}",
         " to ".join(dict.fromkeys((days[0], days[-1]))),
-        "intervals: 95 %, Student's t over seeds; changes paired by seed, in % of the error of the first row compared",
+        "changes paired by seed, in % of the error of the first row compared",
+        f"intervals, 95 %: {RESAMPLED}",
     ]
     return Html(f'<p class="provenance">{" · ".join(parts)}</p>')
 
@@ -202,22 +190,6 @@ def missing(results: Results) -> Html:
         f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: <code>{escape(command)}</code>."
     )
     return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
-
-
-def paper(experiment: str) -> dict[str, float]:
-    """The paper's mean AbsRel over its six test sets, row by row; empty for a question it did not ask."""
-    published = pd.read_csv(paths.published_tables(), dtype={"table": str})
-    published = published[(published.metric == "abs_rel") & (published.dataset != MEAN)]
-    means = published.groupby(["table", "row"])["value"].mean()
-    return {row: float(means[key]) for row, key in PAPER.get(experiment, {}).items() if key in means.index}
-
-
-def paper_change(results: Results, row: str) -> float:
-    """The paper's change from the row that this one is compared with, in percent of the base row."""
-    theirs, other = paper(results.experiment), results.against.get(row)
-    if not {row, other, results.base(row)} <= theirs.keys():
-        return Estimate().mean
-    return 100 * (theirs[row] - theirs[other]) / theirs[results.base(row)]
 
 
 def side_by_side(yours: Results, recorded: Results) -> Html:
