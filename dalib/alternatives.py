@@ -60,7 +60,7 @@ def spared(
         kept = kept.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return valid & kept[:, : valid.shape[1], : valid.shape[2]]
     flat, counts = error.detach().masked_fill(~valid, -1).flatten(1), valid.flatten(1).sum(1, keepdim=True)
-    rank = flat.argsort(1, descending=True, stable=True).argsort(1)  # 0: the worst
+    rank = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # 0: the worst
     return valid & (rank >= (share * counts).floor()).view_as(valid)
 
 

@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from dalib.config import RunConfig
+from dalib.data.mixture import Concat
 from dalib.data.schema import Source
+from dalib.training import launch
+from dalib.training.train import train
 
 
 class Smooth(Source):
@@ -79,3 +82,58 @@ def tiny() -> RunConfig:
 def tiny_student(tiny) -> RunConfig:
     """Its student, with everything switched on."""
     return tiny.replace(pseudo_labels=True, perturb=("colour", "blur", "cutmix"), align="unlabelled")
+
+
+def quiet(_):
+    """Takes a line of progress and says nothing."""
+
+
+class Interruption(Exception):  # noqa: N818  (no error: a test's kill)
+    pass
+
+
+def interrupt_at(step):
+    """A `report` that ends the run at a step."""
+
+    def report(line):
+        if line.startswith(f"step {step}/"):
+            raise Interruption
+
+    return report
+
+
+class Plain:
+    """Stands for the student: disparity = the mean colour, features = the colours in cells of 16 pixels."""
+
+    @staticmethod
+    def normalise(images):
+        return images
+
+    def __call__(self, images):
+        return images.mean(1), F.avg_pool2d(images, 16)
+
+
+class Trained(list):
+    def __init__(self):
+        super().__init__()
+        self.given = {}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """`launch` on `Smooth` sources; the list of what it trained, as hashes, and `given`: hash -> what `train` was given."""
+    trained = Trained()
+
+    def sources(config):
+        pool = Concat(Smooth(count=8, seed=1, labelled=config.labelling == "oracle")) if config.pseudo_labels else None
+        return Concat(Smooth()), pool
+
+    def spy(config, **options):
+        trained.append(config.hash())
+        trained.given[config.hash()] = options
+        return train(config, **options)
+
+    monkeypatch.setattr(launch, "sources", sources)
+    monkeypatch.setattr(launch, "train", spy)
+    monkeypatch.setattr(launch, "code_hash", lambda: "c0de")
+    return trained

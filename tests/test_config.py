@@ -31,10 +31,21 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "encoder_weights": "dinov2.pth",
     "labelling": "online",
     "layers": "v2",
-    "perturb": ("blur",),
+    "rounds": 2,
+    "selection": "stable",
+    "start": "teacher",
+    "perturb": ("blur", "cutmix"),
+    "strength": 2.0,
+    "perturb_labelled": ("colour",),
+    "cutmix_regions": "together",
+    "drop": 0.2,
+    "drop_unit": "region",
+    "gradient_weight": 2.0,
     "align": "both",
     "margin": 0.7,
     "align_weight": 0.5,
+    "frozen_sees": "clean",
+    "segmentation_weight": 1.0,
     "steps": 9,
     "batch": 12,
     "unlabelled_ratio": 3,
@@ -53,7 +64,7 @@ OTHER = {  # another possible value of every field, on top of a student that has
 
 
 def student(**changes):
-    base = {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"], "align": "unlabelled"}
+    base = {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"], "drop": 0.1, "align": "unlabelled"}
     return RunConfig.from_dict(base).replace(**changes)
 
 
@@ -90,6 +101,12 @@ def test_the_list_of_other_values_is_complete():
             {"pseudo_labels": True, "perturb": ["noise"]},
             "unknown perturbation in perturb 'noise'. Known: colour, blur, cutmix",
         ),
+        ({"pseudo_labels": True, "perturb_labelled": ["cutmix"]}, "in perturb_labelled 'cutmix'. Known: colour, blur"),
+        ({"pseudo_labels": True, "drop": 1}, "drop: 1.0 would leave nothing"),
+        ({"pseudo_labels": True, "selection": "stable", "labelling": "online"}, "needs labelling: stored"),
+        ({"pseudo_labels": True, "selection": "stable", "rounds": 2}, "needs labelling: stored and rounds: 1"),
+        ({"pseudo_labels": True, "selection": "stable", "steps": 2}, "steps: 2 leave no earlier teachers"),
+        ({"pseudo_labels": True, "rounds": 2, "labelling": "oracle"}, "rounds: an oracle"),
         ({"perturb": ["colour"]}, "set pseudo_labels: true"),
         ({"align": "both"}, "set pseudo_labels: true"),
         ({"pseudo_labels": True, "perturb": ["cutmix"], "batch": 3, "unlabelled_ratio": 1}, "cannot be paired"),
@@ -99,6 +116,28 @@ def test_impossible_values_are_named(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
         RunConfig.from_dict(values)
     assert isinstance(caught.value, UserError)
+
+
+@pytest.mark.parametrize(
+    ("values", "need"),
+    [
+        ({"rounds": 2}, "pseudo_labels"),
+        ({"selection": "stable"}, "pseudo_labels"),
+        ({"start": "teacher"}, "pseudo_labels"),
+        ({"drop": 0.1}, "pseudo_labels"),
+        ({"segmentation_weight": 1.0}, "pseudo_labels"),
+        ({"perturb_labelled": ["blur"]}, "pseudo_labels"),
+        ({"pseudo_labels": True, "perturb": ["cutmix"], "strength": 2.0}, "colour or blur"),
+        ({"pseudo_labels": True, "perturb": ["blur"], "cutmix_regions": "together"}, "cutmix in perturb"),
+        ({"pseudo_labels": True, "drop_unit": "region"}, "drop"),
+        ({"pseudo_labels": True, "perturb": ["blur"], "frozen_sees": "clean"}, "align"),
+        ({"pseudo_labels": True, "align": "both", "frozen_sees": "clean"}, "colour or blur"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(values, need):
+    """Otherwise one run would stand in two rows under two names."""
+    with pytest.raises(ConfigError, match=f"nothing would read .*; it needs .*{need}"):
+        RunConfig.from_dict(values)
 
 
 def test_possible_values():
@@ -123,7 +162,7 @@ def test_names_are_checked_with_a_hint():
 
 
 def test_round_trip_through_json():
-    config = student(**{k: v for k, v in OTHER.items() if k != "layers"})
+    config = student(**{k: v for k, v in OTHER.items() if k not in ("layers", "selection")})  # which forbids others
     again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert again.hash() == config.hash()
@@ -181,10 +220,29 @@ def test_students_share_a_teacher():
         "margin",
         "align_weight",
         "unlabelled_ratio",
+        "rounds",
+        "selection",
+        "start",
+        "strength",
+        "perturb_labelled",
+        "cutmix_regions",
+        "drop",
+        "drop_unit",
+        "frozen_sees",
+        "segmentation_weight",
     }
     for name, value in OTHER.items():
+        if name == "rounds":
+            continue  # whose teacher is a student, see below
         same = student(**{name: value}).teacher().hash() == teacher.hash()
         assert same == (name in pool or name in FREE), name
+
+
+def test_the_teacher_of_a_second_round_is_the_student_of_the_first():
+    second = student(rounds=2)
+    assert second.teacher() == student()
+    assert second.teacher().teacher() == student().teacher()
+    assert student(rounds=3).teacher() == second
 
 
 def test_the_labelled_only_row_is_its_students_teacher():

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY, Smooth
+from conftest import TINY, Interruption, Plain, Smooth, interrupt_at, quiet
 from numpy.testing import assert_allclose
 
 from dalib.config import RunConfig
 from dalib.data import perturb
-from dalib.data.mixture import Concat, Mixture
+from dalib.data.mixture import Mixture
 from dalib.errors import TrainingError
 from dalib.models import build, load
 from dalib.training import launch, pseudo
@@ -26,10 +26,6 @@ from dalib.training.step import step_losses
 from dalib.training.train import schedule, train
 
 HERE = Path(__file__).parent
-
-
-def quiet(_):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +51,6 @@ def run(config, out, *, labels=None, pool=None, report=quiet, **more):
 
 def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-class Interruption(Exception):  # noqa: N818  (no error: a test's kill)
-    pass
-
-
-def interrupt_at(step):
-    def report(line):
-        if line.startswith(f"step {step}/"):
-            raise Interruption
-
-    return report
 
 
 # the same bits
@@ -237,17 +221,6 @@ def test_bf16(tmp_path, tiny):
 # what a step consists of
 
 
-class Plain:
-    """Stands for the student: disparity = the mean colour, features = the colours in cells of 16 pixels."""
-
-    @staticmethod
-    def normalise(images):
-        return images
-
-    def __call__(self, images):
-        return images.mean(1), F.avg_pool2d(images, 16)
-
-
 losses_of = inspect.unwrap(step_losses)  # without the runtime type check, which insists on networks
 
 
@@ -352,25 +325,6 @@ def test_the_world_size_is_asserted(tmp_path, tiny):
 
 
 # launch: what is trained, and what is not trained again
-
-
-@pytest.fixture
-def launched(monkeypatch):
-    """`launch` on `Smooth` sources; the list of what it trained, as hashes."""
-    trained = []
-
-    def sources(config):
-        pool = Concat(Smooth(count=8, seed=1, labelled=False)) if config.pseudo_labels else None
-        return Concat(Smooth()), pool
-
-    def spy(config, **options):
-        trained.append(config.hash())
-        return train(config, **options)
-
-    monkeypatch.setattr(launch, "sources", sources)
-    monkeypatch.setattr(launch, "train", spy)
-    monkeypatch.setattr(launch, "code_hash", lambda: "c0de")
-    return trained
 
 
 def test_a_whole_run_is_not_trained_again(tiny, launched, runs):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -118,6 +118,7 @@ def _rows(path: Path) -> tuple[int, ...] | None:
         return None
 
 
+@runtime_checkable
 class Labels(Protocol):
     """Disparity by index, as training reads it."""
 
