@@ -13,7 +13,7 @@ from dalib.errors import ConfigError
 from dalib.study import paper, reading, real, tables
 from dalib.study.experiments import expand, experiments
 from dalib.study.records import entries
-from dalib.study.statistics import Estimate, Results, estimate
+from dalib.study.statistics import Estimate, Results, estimate, recorded
 
 LEVELS = {
     "labelled_only": [0.29, 0.31, 0.33, 0.30, 0.32],
@@ -183,12 +183,12 @@ def test_precision_is_compared_with_the_aim(study):
 
 
 def test_a_contrast_of_changes(study):
-    few = {"few_labelled_only": [0.5, 0.5, 0.5], "few_naive": [0.4, 0.41, 0.39]}
-    fabricated.write("pseudo_labels", few | {"many_labelled_only": [0.4] * 3, "many_naive": [0.4] * 3})
-    steps = {"few_naive": "few_labelled_only", "many_naive": "many_labelled_only"}
-    results = Results(entries(expand("pseudo_labels", profile="study", seeds=3)), against=steps)
-    assert "−20.0 percentage points" in reading.contrast(results, "few_naive", "many_naive")
-    assert results.change("few_naive").mean == pytest.approx(-20)  # in percent of its own pool's error
+    few = {"n50_labelled_only": [0.5, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.39]}
+    fabricated.write("pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3})
+    results = recorded("pseudo_labels")
+    assert "−20.0 percentage points" in reading.contrast(results, "n50_naive", "n1500_naive")
+    assert results.change("n50_naive").mean == pytest.approx(-20)  # in percent of its own pool's error
+    assert results.contrast("n50_naive", "n500_naive").count == 0  # one of them is not recorded
 
 
 def test_quotes_are_plain_values(study):

@@ -67,14 +67,14 @@ def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
-def _empty(text: str = "not yet recorded") -> Figure:
+def empty(text: str = "not yet recorded") -> Figure:
     fig, ax = plt.subplots(figsize=(6.4, 1.2))
     ax.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
     ax.axis("off")
     return fig
 
 
-def _bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None) -> None:
+def bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None) -> None:
     """A mean with its interval, lying."""
     half = estimate.half if estimate.half == estimate.half else 0
     ax.errorbar(
@@ -96,7 +96,7 @@ def _bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", la
 def seeds(results: Results) -> Figure:
     """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes."""
     if not results.found:
-        return _empty()
+        return empty()
     rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
     place = {row: i for i, row in enumerate(rows)}
     fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1))
@@ -117,9 +117,9 @@ def seeds(results: Results) -> Figure:
             }
             sns.stripplot(data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options)
     for row, i in place.items():
-        _bar(left, results.value(row), i - 0.22, palette[row])
+        bar(left, results.value(row), i - 0.22, palette[row])
         if (change := results.change(row)).count:
-            _bar(right, change, i - 0.22, palette[row])
+            bar(right, change, i - 0.22, palette[row])
     left.set(yticks=range(len(rows)), yticklabels=[results.rows[r].label for r in rows], ylim=(len(rows) - 0.5, -0.6))
     left.set(
         xlabel="AbsRel, mean over the test domains (smaller is better)",
@@ -140,16 +140,16 @@ def domains(results: Results) -> Figure:
     A change is in percent of the first row's error on the same domain.
     """
     if not results.found:
-        return _empty()
+        return empty()
     names, rows = [MEAN, *results.domains, VALIDATION], [row for row in results.rows if results.of(row)]
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True)
     for k, row in enumerate(rows):
         look = {"colour": (COLOURS * 3)[k], "marker": (MARKERS * 3)[k]}
         for i, name in enumerate(names):
             y = i + (k - (len(rows) - 1) / 2) * 0.8 / len(rows)
-            _bar(axes[0], results.value(row, name), y, label=None if i else results.rows[row].label, **look)
+            bar(axes[0], results.value(row, name), y, label=None if i else results.rows[row].label, **look)
             if (change := results.change(row, name)).count:
-                _bar(axes[1], change, y, **look)
+                bar(axes[1], change, y, **look)
     for ax in axes:
         for i in range(0, len(names), 2):
             ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
@@ -202,7 +202,7 @@ def real(results: Results, floors: dict | None) -> Figure:
 
     sets = [d for half in data_sets(results, floors).values() for d in half]
     if not sets or not results.found:
-        return _empty()
+        return empty()
     fig, ax = plt.subplots(figsize=(8.4, 1.2 + 0.3 * len(sets)))
     for k, (kind, scores) in enumerate((floors or {"floors": {}})["floors"].items()):
         known = [(pd.Series(scores[d]["abs_rel"], dtype=float).mean(), i) for i, d in enumerate(sets) if d in scores]

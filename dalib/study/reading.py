@@ -1,5 +1,6 @@
 """Sentences about results, chosen by the data: what an interval cannot tell from zero is never worded as an effect."""
 
+from collections.abc import Iterable, Mapping
 from math import isnan
 
 from dalib.study.statistics import Estimate, Results
@@ -47,6 +48,71 @@ def reading(results: Results) -> str:
     return " ".join(sentences)
 
 
+def answer(results: Results, rows: Iterable[str] | None = None) -> str:
+    """The first sentences of a page: the largest gain of all comparisons, then which others move the error, and what is still missing.
+
+    Args:
+        results: of the experiment.
+        rows: the compared rows that answer the question; all by default.
+    """
+    changes = {row: results.change(row) for row in rows or results.against}
+    changes = {row: change for row, change in changes.items() if change.count}
+    if not changes:
+        return UNRECORDED
+    better = sorted((r for r, c in changes.items() if c.decided and c.mean < 0), key=lambda r: changes[r].mean)
+    worse = [r for r, c in changes.items() if c.decided and c.mean > 0]
+    unclear = [r for r in changes if r not in (*better, *worse)]
+    several = len(changes) > 1
+    if better:
+        most = f", the largest gain of {len(changes)} comparisons" if several else ""
+        sentences = [f"{subject(results, better[0])} {effect(changes[better[0]])}{most}."]
+    elif several:
+        sentences = [f"None of {len(changes)} comparisons shows a gain."]
+    else:
+        row = next(iter(changes))
+        sentences, worse, unclear = [f"{subject(results, row)} {effect(changes[row])}."], [], []
+    for words, members in (("Also lower", better[1:]), ("Higher", worse), ("Not to be told from zero", unclear)):
+        if members:
+            sentences.append(f"{words}: {'; '.join(_brief(results, row, changes[row]) for row in members)}.")
+    return " ".join([*sentences, progress(results)]).strip()
+
+
+def _brief(results: Results, row: str, change: Estimate) -> str:
+    return f"{subject(results, row)}, {number(change.mean, 1, sign=True)} %"
+
+
+def progress(results: Results) -> str:
+    """What is still missing: a sentence, or nothing where every row has every seed that was planned."""
+    planned = len(results.entries) // len(results.rows)
+    counts = [len(results.of(row)) for row in results.rows]
+    if min(counts) == planned:
+        return ""
+    seeds = " to ".join(str(c) for c in dict.fromkeys((min(counts), max(counts))))
+    return f"So far {seeds} of {planned} seeds per row are recorded."
+
+
+def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) -> str:
+    """Where along a sweep something pays: a sentence.
+
+    Args:
+        results: of the experiment.
+        rows: number -> the row whose change counts there, in rising order.
+        what: subject, in the plural.
+        unit: what the numbers count.
+    """
+    groups: dict[str, list[str]] = {"lower the error": [], "raise the error": [], "cannot be told from no change": []}
+    for x, row in rows.items():
+        if (change := results.change(row)).count:
+            verb = (
+                "cannot be told from no change"
+                if not change.decided
+                else ("lower" if change.mean < 0 else "raise") + " the error"
+            )
+            groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
+    parts = [f"{verb} at {', '.join(xs)}" for verb, xs in groups.items() if xs]
+    return f"{what} {'; they '.join(parts)} {unit}." if parts else UNRECORDED
+
+
 def domains(results: Results, row: str) -> str:
     """On how many test domains a row beats the one it is compared with, and on how many it loses, by the same measure."""
     changes = {d: results.change(row, d) for d in results.domains} if results.found else {}
@@ -91,11 +157,12 @@ def precision(results: Results, *, aim: float | int) -> str:
 
 
 def quotes(results: Results, prefix: str) -> dict[str, float | int | str]:
-    """What other pages quote by glue, as plain values: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`.
+    """What other pages quote by glue, as plain values: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`, `_answer`.
 
     Numbers that are not recorded are NaN.
     """
     values: dict[str, float | int | str] = {f"{prefix}_seeds": results.seeds, f"{prefix}_reading": reading(results)}
+    values[f"{prefix}_answer"] = answer(results)
     for row in results.rows:
         change = results.change(row)
         values |= {f"{prefix}_{row}_mean": results.value(row).mean, f"{prefix}_{row}_diff": change.mean}
