@@ -24,17 +24,15 @@ from dalib.training import launch
 from dalib.training.pseudo import sha256
 
 SCHEMA = 1
-EXPERIMENT = "main_table"
-KEYS = {"schema", "hash", "code_hash", "tools_hash", "config", "scores"}
+EXPERIMENT = "robustness"
+TABLE = "main_table"
+"""The experiment whose rows are scored."""
+KEYS = {"schema", "hash", "table", "code_hash", "tools_hash", "config", "scores"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(records.Entry):
     """One seed of one row, with its record of robustness if there is one."""
-
-    row: Row
-    config: RunConfig
-    record: dict | None
 
     @property
     def status(self) -> str:
@@ -62,7 +60,8 @@ def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, sec
     commit, dirty = provenance.commit()
     return {
         "schema": SCHEMA,
-        "experiment": row.experiment,
+        "experiment": EXPERIMENT,
+        "table": row.experiment,
         "row": row.name,
         "label": row.label,
         "profile": row.profile,
@@ -77,6 +76,7 @@ def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, sec
         "device": provenance.device(),
         "device_type": provenance.device_type(),
         "versions": provenance.versions(),
+        "processes": 1,
         "threads": torch.get_num_threads(),
         "wall_seconds": round(seconds, 1),
         "config": config.to_dict(),
@@ -99,7 +99,7 @@ def read(file: Path) -> dict | None:
 
 def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
     """Every row and seed of the main table with its record, in the table's order; arguments as of `experiments.expand`."""
-    plan = expand(EXPERIMENT, profile=profile, seeds=seeds)
+    plan = expand(TABLE, profile=profile, seeds=seeds)
     return [
         Entry(row=row, config=config, record=read(path(config, committed=plan.committed)))
         for row in plan.rows
@@ -119,7 +119,7 @@ def run(
     Returns:
         All entries.
     """
-    plan = expand(EXPERIMENT, profile=profile, seeds=seeds)
+    plan = expand(TABLE, profile=profile, seeds=seeds)
     todo = [e for e in entries(profile=profile, seeds=seeds) if e.status != "fresh"]
     for number, entry in enumerate(todo, 1):
         row, config = entry.row, entry.config
