@@ -43,9 +43,7 @@ def test_the_truth_is_right_its_negative_wrong_and_a_constant_a_guess():
 
 
 @settings(deadline=None, max_examples=25)
-@given(
-    scale=st.floats(0.1, 100), shift=st.floats(-10, 10), power=st.sampled_from([1, 3]), seed=st.integers(0, 10**6)
-)
+@given(scale=st.floats(0.1, 100), shift=st.floats(-10, 10), power=st.sampled_from([1, 3]), seed=st.integers(0, 10**6))
 def test_growing_maps_change_nothing_and_falling_ones_turn_it_round(scale, shift, power, seed):
     pred = torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     here = ordinal_accuracy(pred, TRUE, ALL)
@@ -75,7 +73,5 @@ def test_what_does_not_count_does_not_matter_and_the_rest_must_be_finite():
     pred, valid = TRUE.clone(), ALL.clone()
     valid[:, 0], pred[:, 0] = False, torch.nan
     assert ordinal_accuracy(pred, TRUE, valid).tolist() == [1, 1, 1]
-    with pytest.raises(ValueError, match="prediction is NaN or infinite"):
+    with pytest.raises(ValueError, match=r"prediction is NaN or infinite .*images \[0, 1, 2\]"):
         ordinal_accuracy(pred, TRUE, ALL)
-    with pytest.raises(ValueError, match="all must be"):
-        ordinal_accuracy(TRUE[0], TRUE[0], ALL[0])

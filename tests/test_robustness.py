@@ -77,7 +77,7 @@ class TestMeasure:
             for kind, strength in (("noise", 4), ("fog", 2)):
                 image = sample["image"][None]
                 seen = corrupt(image, kind, strength, domain="a", indices=[index], disparity=target)
-                pred = seen.float().mean(1) / 255
+                pred = (seen.float() / 255).mean(1)
                 want = score(pred, target, valid, PROTOCOLS["scenes"])["abs_rel"].item()
                 assert found[f"{kind} {strength}"]["a"]["abs_rel"][index] == pytest.approx(want, abs=1e-5)
                 counts = scored(target, valid, PROTOCOLS["scenes"])

@@ -1,19 +1,20 @@
 """A trained network under corruption: AbsRel and ordinal accuracy of each image, clean and at every corruption and strength."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dalib.config import RunConfig
-from dalib.data.schema import Source
 from dalib.data.scenes import TEST_DOMAINS
+from dalib.data.schema import Source
 from dalib.evaluation.corruptions import STRENGTHS, corrupt
 from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.protocols import PROTOCOLS, score, scored
 from dalib.evaluation.run import predict_images
 from dalib.evaluation.suite import DIGITS, scene_domains
-from dalib.models.depth_anything import DepthAnything
 from dalib.provenance import code_hash
 
 IMAGES = 30
@@ -26,8 +27,9 @@ Scores = dict[str, dict[str, dict[str, list[float]]]]
 """`condition_name` -> domain -> metric -> a value per image."""
 
 
+@cache
 def tools_hash() -> str:
-    """Digest of the code that corrupts and measures: what can change these scores beside the science behind the network."""
+    """Digest of the code that corrupts and measures, as it was at the first call: what changes these scores beside `science()`."""
     here = Path(__file__).parent
     return code_hash(tuple(here / f"{name}.py" for name in ("corruptions", "ordinal", "robustness")))
 
@@ -38,7 +40,7 @@ def condition_name(kind: str, strength: int) -> str:
 
 
 def measure(
-    model: DepthAnything,
+    model: nn.Module,
     config: RunConfig,
     *,
     images: int = IMAGES,
@@ -51,7 +53,7 @@ def measure(
     before the network's resizing, and is rounded to 8 bits as a file would be.
 
     Args:
-        model: of the run.
+        model: of the run; what `dalib.evaluation.run.predict_images` asks of it.
         config: of the run: which scenes, at which size.
         images: per domain, at most.
         domains: other sources by name, of images of one size; the six test domains by default.

@@ -107,9 +107,7 @@ def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
     ]
 
 
-def run(
-    *, profile: str = "study", seeds: int | None = None, report: Callable[[str], None] = print
-) -> list[Entry]:
+def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[str], None] = print) -> list[Entry]:
     """Score every network of the main table that has no fresh record and whose weights are here; trains nothing.
 
     Args:

@@ -78,9 +78,7 @@ def table(results: Robustness, metric: str = "abs_rel") -> Html:
     for row in results.rows:
         link = row_link(results, row)
         cells = {name: results.value(row, name, metric) for name in TITLES}
-        lines[row] = {
-            (arrow, title): cell(cells[name], link=link, sign=name == GAP) for name, title in TITLES.items()
-        }
+        lines[row] = {(arrow, title): cell(cells[name], link=link, sign=name == GAP) for name, title in TITLES.items()}
     shown = html(lines, [heading(results, row) for row in lines], name=f"robustness-{metric}-{results.profile}")
     return shown + provenance(results) + missing(results)
 
@@ -134,7 +132,8 @@ def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel({"abs_rel": "AbsRel", "ordinal": "ordinal accuracy"}[metric])
     handles = [
-        plt.Line2D([], [], color=style["palette"][r], marker=style["markers"][r], label=results.rows[r].label) for r in rows
+        plt.Line2D([], [], color=style["palette"][r], marker=style["markers"][r], label=results.rows[r].label)
+        for r in rows
     ]
     fig.legend(handles=handles, loc="outside upper left", ncols=4)
     return fig
