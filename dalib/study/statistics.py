@@ -85,6 +85,11 @@ class Results:
     def profile(self) -> str:
         return self.entries[0].row.profile
 
+    @property
+    def command(self) -> str:
+        """What records the missing entries."""
+        return f"python -m dalib run {self.experiment} --profile {self.profile}"
+
     @cached_property
     def found(self) -> list[Entry]:
         """The entries that have a record."""
@@ -147,6 +152,10 @@ class Results:
             row = self.against[row]
         return row
 
+    def unit(self, row: str, domain: str = MEAN) -> float:
+        """What a change is given in percent of: the base row's mean error."""
+        return float(self.scores()[domain][self.base(row)].mean())
+
     def change(self, row: str, domain: str = MEAN, *, versus: str | None = None) -> Estimate:
         """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of the base row's mean error.
 
@@ -160,7 +169,7 @@ class Results:
             return Estimate()
         column = wide[domain]
         difference = (column[row] - column[other]).dropna()  # only seeds that both have
-        return estimate(100 * difference / column[self.base(row)].mean())
+        return estimate(100 * difference / self.unit(row, domain))
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
         """The differences of `change`, one line per row and seed, for a figure."""
@@ -168,6 +177,6 @@ class Results:
         for row, other in self.against.items():
             if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
                 column = wide[domain]
-                change = 100 * (column[row] - column[other]).dropna() / column[self.base(row)].mean()
+                change = 100 * (column[row] - column[other]).dropna() / self.unit(row, domain)
                 lines += [{"row": row, "seed": seed, "change": value} for seed, value in change.items()]
         return pd.DataFrame(lines, columns=["row", "seed", "change"])
