@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from timm.layers import LayerScale
 from torch import Tensor, nn
 
+from dalib.models import packed
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.dpt import DPT, Fusion, ResidualUnit
 from dalib.models.encoder import Encoder
@@ -26,7 +27,7 @@ STRIP = 2**21
 class Inference(nn.Module):
     """A network made for inference; see `optimise`."""
 
-    def __init__(self, *, model: DepthAnything, dtype: torch.dtype):
+    def __init__(self, *, model: DepthAnything, dtype: torch.dtype, pack: bool = False):
         super().__init__()
         self.dtype = dtype
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -35,6 +36,8 @@ class Inference(nn.Module):
         self.model.encoder.to(dtype)
         self.model.decoder.to(dtype)
         self.model.decoder.head[2].float()  # one channel of disparity needs more steps than half precision has
+        if pack and self.model.encoder.is_vit and packed.available(model.mean.device, dtype):
+            packed.pack(self.model.encoder)
 
     @torch.inference_mode()
     def forward(self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
@@ -70,7 +73,7 @@ def optimise(
     device = torch.device(device) if device else model.mean.device
     if dtype == torch.bfloat16 and not has_bfloat16(device):
         warnings.warn("bfloat16: this processor only emulates it; float32 is several times faster", stacklevel=2)
-    net = Inference(model=copy.deepcopy(model), dtype=dtype).to(device)
+    net = Inference(model=copy.deepcopy(model).to(device), dtype=dtype, pack=not compile)
     if compile:
         encoder = net.model.encoder
         for part in encoder.net.blocks if encoder.is_vit else [encoder.net]:
