@@ -66,8 +66,8 @@ class Linear:
 
     def __call__(self, x: Float[Tensor, "*b i"], plus: Float[Tensor, "*b o"] | None = None) -> Float[Tensor, "*b o"]:
         if plus is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, plus, self.weight, self.bias, "add")
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.after, [], "none")
+            return torch.ops.mkldnn._linear_pointwise.binary(x, plus, self.weight, self.bias, "add")
+        return torch.ops.mkldnn._linear_pointwise.default(x, self.weight, self.bias, self.after, [], "none")
 
 
 class Block(nn.Module):
