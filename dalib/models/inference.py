@@ -33,11 +33,11 @@ class Inference(nn.Module):
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         if self.model.encoder.is_vit:
             fold_layer_scale(self.model.encoder)
+            if pack and packed.available(model.mean.device, dtype):
+                packed.pack(self.model.encoder, dtype)
         self.model.encoder.to(dtype)
         self.model.decoder.to(dtype)
         self.model.decoder.head[2].float()  # one channel of disparity needs more steps than half precision has
-        if pack and self.model.encoder.is_vit and packed.available(model.mean.device, dtype):
-            packed.pack(self.model.encoder)
 
     @torch.inference_mode()
     def forward(self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
@@ -134,8 +134,12 @@ def head(decoder: DPT, x: Float[Tensor, "b f h2 w2"], size: tuple[int, int]) -> 
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         seen = slice(max(top - 1, 0), min(bottom + 1, height))  # the 3x3 convolution looks one row further
-        lines = torch.lerp(source[:, low[seen]], source[:, high[seen]], share[seen]).permute(0, 3, 1, 2)
-        lines = F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=True)
+        lines = torch.lerp(source[:, low[seen]], source[:, high[seen]], share[seen])  # (b, rows, w2, f)
+        each = lines.flatten(0, 1)[:, None].permute(
+            0, 3, 1, 2
+        )  # a batch of rows, for threads share batches and nothing else
+        each = F.interpolate(each, size=(1, width), mode="bilinear", align_corners=True)
+        lines = each.permute(0, 2, 3, 1).reshape(*lines.shape[:2], width, -1).permute(0, 3, 1, 2)
         inner = act(conv(lines))[:, :, top - seen.start : bottom - seen.start]
         out[:, top:bottom] = end(last(inner.float())).squeeze(1)
     return out if decoder.max_depth is None else out * decoder.max_depth

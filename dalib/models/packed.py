@@ -5,6 +5,8 @@ processors; and it adds bias, GELU and the residual sum in passes of their own. 
 `torch.compile` with frozen weights puts in; no compiler is needed for them.
 """
 
+import copy
+import math
 import platform
 
 import torch
@@ -17,8 +19,8 @@ from torch import Tensor, nn
 
 from dalib.models.encoder import Encoder
 
-SCORES = 2**20
-"""Attention weights of one head that exist at a time (2 MB in bfloat16)."""
+SCORES = 2**21
+"""Attention weights of one head that exist at a time (4 MB in bfloat16)."""
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -32,14 +34,14 @@ def _has(*names: str) -> bool:
     return any(torch.cpu.get_capabilities().get(name, False) for name in names)
 
 
-def pack(encoder: Encoder) -> None:
+def pack(encoder: Encoder, dtype: torch.dtype) -> None:
     """Put packed blocks in the place of a ViT's blocks, in place; blocks of another build (ViT-G's feed-forward part) stay.
 
     LayerScale has to be folded before. The network can no longer be moved, nor its blocks be saved.
     """
     for i, block in enumerate(encoder.net.blocks):
         if packable(block):
-            encoder.net.blocks[i] = Block(block)
+            encoder.net.blocks[i] = Block(block, dtype=dtype)
 
 
 def packable(block: nn.Module) -> bool:
@@ -57,50 +59,70 @@ class Linear:
 
     Args:
         layer: whose weights are copied.
+        dtype: of weights, inputs and outputs.
         gelu: whether a GELU follows.
     """
 
-    def __init__(self, layer: nn.Linear, *, gelu: bool = False):
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
-        self.bias, self.after = layer.bias, "gelu" if gelu else "none"
+    def __init__(self, layer: nn.Linear, *, dtype: torch.dtype, gelu: bool = False):
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(dtype), None)
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        self.after = "gelu" if gelu else "none"
 
     def __call__(self, x: Float[Tensor, "*b i"], plus: Float[Tensor, "*b o"] | None = None) -> Float[Tensor, "*b o"]:
+        run = (
+            torch.ops.mkldnn._linear_pointwise
+        )  # overloads by name: to find them PyTorch would look at every value of the bias
         if plus is not None:
-            return torch.ops.mkldnn._linear_pointwise.binary(x, plus, self.weight, self.bias, "add")
-        return torch.ops.mkldnn._linear_pointwise.default(x, self.weight, self.bias, self.after, [], "none")
+            return run.binary(x, plus, self.weight, self.bias, "add")
+        return run.default(x, self.weight, self.bias, self.after, [], "none")
 
 
 class Block(nn.Module):
-    """timm's transformer block, for inference."""
+    """timm's transformer block, for inference in one precision.
 
-    def __init__(self, block: Plain):
+    PyTorch's attention has no products in bfloat16 without AMX, and takes as long as in float32: there it is `attention`, and the
+    scale of its scores stands in the weights of the queries.
+    """
+
+    def __init__(self, block: Plain, *, dtype: torch.dtype):
         super().__init__()
         self.norm1, self.norm2, self.heads = block.norm1, block.norm2, block.attn.num_heads
-        self.qkv, self.proj = Linear(block.attn.qkv), Linear(block.attn.proj)
-        self.fc1, self.fc2 = Linear(block.mlp.fc1, gelu=True), Linear(block.mlp.fc2)
+        qkv, self.split = block.attn.qkv, dtype == torch.bfloat16 and not _has("amx_bf16")
+        if self.split:
+            qkv = copy.deepcopy(qkv)
+            for part in qkv.parameters():
+                part.data[: len(part) // 3] *= block.attn.scale / math.log(2)
+        self.qkv, self.proj = Linear(qkv, dtype=dtype), Linear(block.attn.proj, dtype=dtype)
+        self.fc1, self.fc2 = Linear(block.mlp.fc1, dtype=dtype, gelu=True), Linear(block.mlp.fc2, dtype=dtype)
 
     def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         """Same shape out as in."""
-        x = self.proj(attention(self.qkv(self.norm1(x)), self.heads), plus=x)
+        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = (attention if self.split else F.scaled_dot_product_attention)(*qkv)  # (b, heads, n, d)
+        x = self.proj(mixed.transpose(1, 2).flatten(2), plus=x)
         return self.fc2(self.fc1(self.norm2(x)), plus=x)
 
 
-def attention(qkv: Float[Tensor, "b n _"], heads: int) -> Float[Tensor, "b n c"]:
-    """Softmax attention from queries, keys and values side by side (b, n, 3 * c), each with its heads one after another.
+def attention(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h n d"], v: Float[Tensor, "b h n d"]
+) -> Float[Tensor, "b h n d"]:
+    """sum_j 2^(q.k_j) v_j / sum_j 2^(q.k_j), by products of matrices.
 
-    PyTorch's kernel has no products in bfloat16 without AMX, and takes as long as in float32: there the products are oneDNN's.
+    The powers are taken without subtracting the largest score first, since float32 and bfloat16 reach from 2^-126 to 2^127;
+    where the sum of a row comes near either end, PyTorch's attention does it all again.
     """
-    q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # each (b, heads, n, d)
-    if qkv.dtype == torch.float32 or _has("amx_bf16"):
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    q = q * q.shape[-1] ** -0.5
-    (_, n, _), rows = qkv.shape, max(1, SCORES // qkv.shape[1])
-    out = torch.empty_like(v)
-    scores = qkv.new_empty(min(rows, n), n)
-    for queries, keys, values, found in zip(*(t.flatten(0, 1) for t in (q, k, v, out)), strict=True):
-        for part, into in zip(queries.split(rows), found.split(rows), strict=True):
-            weights = scores[: len(part)]
-            torch.mm(part, keys.T, out=weights)
-            torch.softmax(weights, -1, out=weights)
+    out, n = torch.empty_like(v, memory_format=torch.contiguous_format), q.shape[2]
+    sums = v.new_empty(*v.shape[:-1], 1)
+    rows = max(1, SCORES // n)
+    scores = q.new_empty(min(rows, n), n)
+    parts = (t.flatten(0, 1) for t in (q, k, v, out, sums))
+    for queries, keys, values, mixed, total in zip(*parts, strict=True):
+        for some, into, each in zip(*(t.split(rows) for t in (queries, mixed, total)), strict=True):
+            weights = scores[: len(some)]
+            torch.mm(some, keys.T, out=weights)
+            torch.exp2(weights, out=weights)
             torch.mm(weights, values, out=into)
-    return out.transpose(1, 2).flatten(2)
+            torch.sum(weights, -1, keepdim=True, out=each)
+    if not ((sums > 2.0**-60) & (sums < 2.0**120)).all():
+        return F.scaled_dot_product_attention(q, k, v, scale=math.log(2))
+    return out.div_(sums)
