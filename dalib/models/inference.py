@@ -1,8 +1,8 @@
 """The same network in a form for inference alone: equal outputs, less time, less memory.
 
 What it does, and only because it was measured to pay (`benchmarks/inference.py`): LayerScale is folded into the weights before
-it; ReLUs and sums work in place; and on a CPU the head, whose maps are the largest of all, runs in strips of rows that stay
-in cache and never exist as a whole.
+it; on an x86 CPU a ViT's blocks are those of `dalib.models.packed`; ReLUs and sums work in place; and on a CPU the head, whose
+maps are the largest of all, runs in strips of rows that stay in cache and never exist as a whole.
 """
 
 import copy
@@ -67,8 +67,8 @@ def optimise(
     Args:
         model: any of ours.
         dtype: float32 (outputs equal to rounding), or bfloat16 or float16 for everything but the last convolution.
-        compile: `torch.compile` the encoder's blocks; pays for many images of one size.
-        device: by default where the network is.
+        compile: `torch.compile` the encoder's blocks, instead of packing them; pays for many images of one size.
+        device: by default where the network is. What was packed for a CPU cannot be moved afterwards.
     """
     device = torch.device(device) if device else model.mean.device
     if dtype == torch.bfloat16 and not has_bfloat16(device):

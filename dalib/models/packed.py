@@ -108,7 +108,7 @@ def attention(
 ) -> Float[Tensor, "b h n d"]:
     """sum_j 2^(q.k_j) v_j / sum_j 2^(q.k_j), by products of matrices.
 
-    The powers are taken without subtracting the largest score first, since float32 and bfloat16 reach from 2^-126 to 2^127;
+    The powers are taken without subtracting the largest score first, since float32 and bfloat16 reach from 2^-126 to 2^128;
     where the sum of a row comes near either end, PyTorch's attention does it all again.
     """
     out, n = torch.empty_like(v, memory_format=torch.contiguous_format), q.shape[2]
@@ -123,6 +123,6 @@ def attention(
             torch.exp2(weights, out=weights)
             torch.mm(weights, values, out=into)
             torch.sum(weights, -1, keepdim=True, out=each)
-    if not ((sums > 2.0**-60) & (sums < 2.0**120)).all():
+    if not ((sums > 2.0**-60) & (sums < 2.0**100)).all():
         return F.scaled_dot_product_attention(q, k, v, scale=math.log(2))
     return out.div_(sums)
