@@ -67,7 +67,8 @@ def optimise(
     Args:
         model: any of ours.
         dtype: float32 (outputs equal to rounding), or bfloat16 or float16 for everything but the last convolution.
-        compile: `torch.compile` the encoder's blocks, instead of packing them; pays for many images of one size.
+        compile: `torch.compile` the encoder's blocks, for many images of one size. On an x86 CPU packed blocks are faster than these
+            (by a tenth in float32 and by a quarter in bfloat16), and need no compiler.
         device: by default where the network is. What was packed for a CPU cannot be moved afterwards.
     """
     device = torch.device(device) if device else model.mean.device
