@@ -77,6 +77,12 @@ def test_seeds(small):
             expand("fruit", profile="quick", seeds=seeds)
 
 
+def test_trained_in_the_book_unless_it_says_otherwise(small):
+    assert expand("fruit", profile="quick").trained_in_book
+    small(changed(*FRUIT, "trained_in_book", value=False))
+    assert not expand("fruit", profile="quick").trained_in_book
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,6 +110,7 @@ FRUIT = ("experiments", "fruit")
         (("profiles", "quick", "record"), None, "profile quick: record missing"),
         (("profiles", "quick", "set"), {"stepz": 1}, r"fruit\.apple under profile quick: unknown setting 'stepz'"),
         ((*FRUIT, "colour"), 1, "key of experiment fruit 'colour'"),
+        ((*FRUIT, "trained_in_book"), "no", "experiment fruit: trained_in_book is 'no', not true or false"),
         ((*FRUIT, "question"), None, "experiment fruit: question missing"),
         ((*FRUIT, "seeds"), {"stduy": 3}, r"'stduy'\. Did you mean 'study'"),
         ((*FRUIT, "rows", "apple"), "red", r"row fruit\.apple: expected label, got 'red'"),

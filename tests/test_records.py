@@ -263,6 +263,16 @@ def test_deleting_a_record_makes_exactly_that_row_run_again(row, counted):
     assert evaluated == [chosen]
 
 
+def test_without_training_the_entries_come_as_they_are(counted):
+    """What is missing stays missing, and what is recorded is there."""
+    found = runner.run("first", profile="quick", train=False, report=quiet)
+    assert [e.status for e in found] == ["missing"] * 3
+    runner.run("second", profile="quick", report=quiet)
+    found = runner.run("first", profile="quick", train=False, report=quiet)
+    assert [e.status for e in found] == ["missing", "fresh", "missing"]
+    assert len(counted[1]) == 1
+
+
 def test_a_shared_row_is_run_once(counted):
     """`second.none` and `first.naive` are the same run: whichever comes first is found by the other."""
     trained, evaluated = counted

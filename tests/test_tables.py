@@ -139,6 +139,15 @@ def test_without_records_everything_still_renders(study):
     assert real.real_table(results)._repr_html_()
 
 
+def test_a_run_that_you_did_not_make_says_how_to(study):
+    recorded = Results(fabricated.write("main_table", LEVELS))
+    yours = Results(entries(expand("main_table", profile="quick")))
+    text = tables.side_by_side(yours, recorded)._repr_html_()
+    assert "python -m dalib run main_table --profile quick" in text
+    assert "profile quick, 0 seed(s)" in text
+    assert "not recorded" not in tables.side_by_side(recorded, recorded)._repr_html_()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -32,6 +32,7 @@ class Experiment:
     question: str
     profile: str
     committed: bool  # whether its records belong into git
+    trained_in_book: bool = True  # or whether the book shows only what is recorded
     rows: tuple[Row, ...]
 
     def __getitem__(self, row: str) -> Row:
@@ -50,7 +51,11 @@ def _read(path: Path, _changed: float) -> dict:
         _check(profile, f"profile {name}", required=("seeds", "record", "set"))
         check_names([profile["record"]], RECORDS, what=f"kind of record in profile {name}")
     for name, experiment in tree["experiments"].items():
-        _check(experiment, f"experiment {name}", required=("question", "rows"), optional=("seeds",))
+        _check(experiment, f"experiment {name}", required=("question", "rows"), optional=("seeds", "trained_in_book"))
+        if not isinstance(experiment.get("trained_in_book", True), bool):
+            raise ConfigError(
+                f"experiments.yaml, experiment {name}: trained_in_book is {experiment['trained_in_book']!r}, not true or false"
+            )
         check_names(experiment.get("seeds", ()), tree["profiles"], what=f"profile in seeds of experiment {name}")
         for row, value in experiment["rows"].items():
             _check(value, f"row {name}.{row}", required=("label",), optional=("set",))
@@ -117,5 +122,6 @@ def expand(name: str, *, profile: str, seeds: int | None = None) -> Experiment:
         question=entry["question"],
         profile=profile,
         committed=base["record"] == "committed",
+        trained_in_book=entry.get("trained_in_book", True),
         rows=tuple(rows),
     )

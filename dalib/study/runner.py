@@ -39,17 +39,24 @@ def run_row(
 
 
 def run(
-    name: str, *, profile: str, seeds: int | None = None, processes: int = 1, report: Callable[[str], None] = print
+    name: str,
+    *,
+    profile: str,
+    seeds: int | None = None,
+    processes: int = 1,
+    train: bool = True,
+    report: Callable[[str], None] = print,
 ) -> list[records.Entry]:
     """Run every row and seed of an experiment that has no fresh record, and return all entries.
 
     Args:
         name, profile, seeds: see `dalib.study.experiments.expand`.
         processes: training processes per run.
+        train: False returns the entries as they are, with or without records, and runs nothing.
         report: receives lines of progress with the time left.
     """
     experiment = expand(name, profile=profile, seeds=seeds)
-    todo = [e for e in records.entries(experiment) if e.status != "fresh"]
+    todo = [e for e in records.entries(experiment) if e.status != "fresh"] if train else []
     done, begun = 0.0, time.perf_counter()
     work = {id(e): e.config.steps * (1 + e.config.unlabelled_ratio * e.config.pseudo_labels) for e in todo}
     for number, entry in enumerate(todo, 1):

@@ -236,8 +236,12 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
         for who, r in (("your run", yours), ("the recorded run", recorded))
     )
     table = html(lines, [heading(recorded, row) for row in lines], classes=marks, name=f"beside-{recorded.experiment}")
-    return table + Html(
-        f'<p class="provenance">{note}. Levels differ between the three for many reasons; compare the directions.</p>'
+    return (
+        table
+        + Html(
+            f'<p class="provenance">{note}. Levels differ between the three for many reasons; compare the directions.</p>'
+        )
+        + missing(yours)
     )
 
 
