@@ -87,7 +87,9 @@ def test_the_corners_of_a_tapered_box_are_its_own():
     b.cone(0, 0, 0, 2, 2, 2, GREY, "object", taper=(-0.5, 0.9))  # round: of a cone's tapers the first counts
     b.box(0, 0, 0, 2, 2, 2, GREY, "object", taper=(0.5, 0.5))  # neither boxes nor ellipsoids taper
     box, wedge, cone = b.build().corners.transpose(1, 0, 2)
-    expected = {(1 + x * (0.5 if y else 1), y, 2 + z * (6 if y else 3)) for x in (-1, 1) for y in (0, 4) for z in (-1, 1)}
+    expected = {
+        (1 + x * (0.5 if y else 1), y, 2 + z * (6 if y else 3)) for x in (-1, 1) for y in (0, 4) for z in (-1, 1)
+    }
     assert set(map(tuple, wedge.round(12).tolist())) == expected
     expected = {(x * (1.5 if y else 1), y, z * (1.5 if y else 1)) for x in (-1, 1) for y in (0, 2) for z in (-1, 1)}
     assert set(map(tuple, cone.round(12).tolist())) == expected
