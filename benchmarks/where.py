@@ -10,16 +10,22 @@ from inference import SEED, SIDE, images
 from timing import keep, medians
 
 from dalib.models import build
-from dalib.models.inference import Inference, optimise
+from dalib.models.inference import Inference, has_bfloat16, optimise
 from dalib.models.lively import enliven
 
 ENCODER = "vits"
 KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
     "linear layers": ("aten::addmm", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"),
-    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
-    "convolutions": ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d"),
+    "attention": (
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+        *("aten::mm", "aten::exp2", "aten::sum", "aten::div_"),  # dalib.models.packed.attention, in bfloat16
+    ),
+    "convolutions": (
+        *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d"),
+        "aten::_convolution",  # its own time is that of transposed ones
+    ),
     "interpolation": ("aten::upsample_bilinear2d", "aten::upsample_bicubic2d", "aten::lerp", "aten::index"),
-    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
+    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),  # packed linear layers have their GELU inside
 }
 
 
@@ -48,6 +54,8 @@ def main() -> None:
     """Measure, print, and write the record."""
     model = enliven(build(ENCODER, pretrained=False, layers="v2"), seed=SEED)
     facts = {"encoder": ENCODER, "side": SIDE, "seed": SEED, "shares": shares(optimise(model))}
+    if has_bfloat16(torch.device("cpu")):
+        facts["shares, bfloat16"] = shares(optimise(model, dtype=torch.bfloat16))
     facts["linear layer, GFLOP/s"] = linear_speed()
     keep("where", facts)
     print(facts)

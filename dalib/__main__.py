@@ -60,6 +60,14 @@ def _readme(_: argparse.Namespace) -> None:
     update_readme()
 
 
+def _robustness(args: argparse.Namespace) -> None:
+    """Score the main table's networks under corruption and record it; trains nothing."""
+    from dalib.study import robustness
+
+    found = robustness.run(profile=args.profile, seeds=args.seeds)
+    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} runs are recorded")
+
+
 def _floors(_: argparse.Namespace) -> None:
     """Score the floors on the real data sets and record them."""
     from dalib.study.runner import record_floors
@@ -158,6 +166,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"))
     predict.add_argument("--compile", action="store_true", help="torch.compile: worth it for many images of one size")
     predict.add_argument("--colours", default="Spectral_r", help="a Matplotlib colour map (default: Spectral_r)")
+    robustness = command("robustness", _robustness, named=False)
+    robustness.add_argument("--profile", default="study")
+    robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")
     command("readme", _readme, named=False)
     command("floors", _floors, named=False)
     out = command("export", _export, named=False)

@@ -35,6 +35,16 @@ def local_records() -> Path:
     return runs() / "records"
 
 
+def robustness() -> Path:
+    """Committed scores of the recorded study's networks under corruption; apart from `records`, whose files are training runs."""
+    return root() / "data" / "robustness"
+
+
+def local_robustness() -> Path:
+    """The same for this machine's own runs."""
+    return runs() / "robustness"
+
+
 def floors() -> Path:
     """The floors' scores on the real data sets, recorded."""
     return records() / "floors.json"

@@ -151,6 +151,16 @@ def test_a_records_page_shows_means_over_images_and_escapes_what_it_quotes(exten
     assert 'href="abc.json"' in body
 
 
+def test_a_robustness_records_page_has_a_line_per_condition_over_all_domains(extension, tmp_path, monkeypatch):
+    domains = {"a": {"abs_rel": [0.1, 0.3], "ordinal": [1.0]}, "b": {"abs_rel": [0.8]}}
+    body = extension.record_body({"label": "x", "seed": 0, "scores": {"fog 3": domains}}, "abc").replace("\n", "")
+    assert "<th>fog 3</th><td>0.4000</td><td>1.0000</td><td>3</td>" in body
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    (tmp_path / "data" / "robustness").mkdir(parents=True)
+    (tmp_path / "data" / "robustness" / "abc.json").write_text("{}")
+    assert [(name, path.name) for name, path in extension.record_files()] == [("robustness", "abc.json")]
+
+
 def test_bars_in_docstrings_are_not_substitutions(extension):
     lines = ["mean of |a - b| over `x|y`"]
     extension.plain_bars(None, "function", "f", None, None, lines)

@@ -1,16 +1,34 @@
-"""What `make book` does with the notebooks: which parameters each one gets."""
+"""What `make book` does with the notebooks: their parameters, which may run side by side, what a failure leaves."""
+
+import json
+import os
+import threading
+from collections import Counter
 
 import nbformat
 import pytest
 import yaml
 
-from dalib.errors import ConfigError
-from dalib.study import book, notebooks
+from dalib.errors import ConfigError, UserError
+from dalib.study import book, notebooks, records
+from dalib.study.experiments import expand
+from dalib.training import launch
 
 TREE = {
     "profiles": {"quick": {"seeds": 1, "record": "local", "set": {"steps": 5}}},
     "experiments": {
-        "main_table": {"question": "?", "rows": {"alone": {"label": "Alone"}}},
+        "main_table": {
+            "question": "?",
+            "rows": {"alone": {"label": "Alone"}, "naive": {"label": "Naive", "set": {"pseudo_labels": True}}},
+        },
+        "taught": {
+            "question": "?",
+            "rows": {
+                "alone": {"label": "Alone"},
+                "naive": {"label": "Naive", "set": {"pseudo_labels": True}},
+                "blurred": {"label": "Blurred", "set": {"pseudo_labels": True, "perturb": ["blur"]}},
+            },
+        },
         "long": {"question": "?", "trained_in_book": False, "rows": {"alone": {"label": "Alone"}}},
     },
 }
@@ -22,12 +40,14 @@ def checkout(tmp_path, monkeypatch):
     """Writes notebooks, name -> (parameters, cell), as those of a checkout with `TREE`."""
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(TREE, sort_keys=False))
-    (tmp_path / "notebooks").mkdir()
 
     def write(**cells):
+        notebooks.folder().mkdir(exist_ok=True)
         (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"chapters": [{"file": f"notebooks/{n}"} for n in cells]}))
         for name, sources in cells.items():
-            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+            notebook = nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)]
+            )
             notebook.cells[0].metadata["tags"] = ["parameters"]
             notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
             nbformat.write(notebook, notebooks.folder() / f"{name}.ipynb")
@@ -51,3 +71,100 @@ def test_a_notebook_that_cannot_but_train_is_refused(checkout):
     path = notebooks.notebook("long")
     with pytest.raises(ConfigError, match=r"unknown parameter of long\.ipynb 'train'"):
         notebooks.check(path, book.given("long", "quick"))
+
+
+def test_what_a_notebook_may_train(checkout, monkeypatch):
+    """Nothing without a profile or with train=False; the main table's runs where it shows networks; and its own rows."""
+    checkout(
+        main_table=(PROFILE,), taught=(PROFILE,), long=(f"{PROFILE}\n{TRAIN}",), shown=(PROFILE,), plain=("x = 1  # x",)
+    )
+    alone, naive, blurred = (row.configs[0].hash() for row in expand("taught", profile="quick").rows)
+    assert book.claims("plain", "quick") == book.claims("long", "quick") == set()
+    assert book.claims("shown", "quick") == book.claims("main_table", "quick") == {alone, naive}
+    assert book.claims("taught", "quick") == {alone, naive, blurred}
+
+    ready = {alone, naive}
+    monkeypatch.setattr(launch, "trained", lambda config: config.hash() in ready)
+    monkeypatch.setattr(records.Entry, "status", property(lambda e: "fresh" if launch.trained(e.config) else "missing"))
+    assert book.claims("shown", "quick") == set()
+    assert book.claims("taught", "quick") == {alone, blurred}, "the teacher's labels are not there yet"
+    labels = launch.folder(expand("taught", profile="quick")["alone"].configs[0]) / "pseudo-1-2"
+    labels.mkdir(parents=True)
+    (labels / "manifest.json").touch()
+    assert book.claims("taught", "quick") == {blurred}
+    ready.remove(naive)  # weights deleted, record kept
+    assert book.claims("shown", "quick") == {naive}
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """How often each notebook is executed, without a kernel; one whose cell says `fail` fails."""
+    count, together = Counter(), threading.Barrier(2, timeout=20)
+
+    def execute(path, out, given):
+        count[path.stem] += 1
+        source = nbformat.read(path, as_version=4).cells[-1].source
+        if "meet" in source:
+            together.wait()
+        if "fail" in source:
+            raise UserError(f"{path.name} failed")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(given))
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    return count
+
+
+@pytest.mark.parametrize("broken", ["main_table", "plain"])
+def test_a_failure_in_either_lane_stops_the_build_and_keeps_what_is_whole(broken, checkout, executed):
+    cells = {"main_table": [PROFILE, "meet"], "plain": ["x = 1  # x", "meet"], "more": ["x = 1  # x"]}
+    cells[broken][-1] += "\nfail"
+    root = checkout(**cells)
+    out, other = root / "_build" / "notebooks", {"main_table": "plain", "plain": "main_table"}[broken]
+    with pytest.raises(UserError, match=rf"{broken}\.ipynb failed"):
+        book.execute(out, "quick")
+    assert executed == {"main_table": 1, "plain": 1}
+    assert list(json.loads((root / "_build" / book.STAMPS).read_text())) == [other]
+
+    checkout(**cells | {broken: [cells[broken][0], "x"]})
+    book.execute(out, "quick")
+    assert executed == {broken: 2, other: 1, "more": 1}, "what was whole is not executed again"
+
+
+def test_stamps_from_many_threads_are_all_there(tmp_path):
+    threads = [threading.Thread(target=book._stamp, args=(tmp_path, f"n{i}", str(i))) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert book._stamps(tmp_path) == {f"n{i}": str(i) for i in range(40)}
+
+
+def test_kernels_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with book._threads(2):
+        assert os.environ["OMP_NUM_THREADS"] == "4"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with book._threads(2):
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.slow
+def test_two_kernels_at_once(checkout):
+    """Each waits for a file of the other; a third is not begun after one has failed, and the failed one is kept for reading."""
+    wait = (
+        "import time\nfrom pathlib import Path\nPath({0!r}).touch()\nwhile not Path({1!r}).exists(): time.sleep(0.05)"
+    )
+    root = checkout(
+        main_table=(PROFILE, wait.format("a", "b"), "print('here')"),
+        plain=("x = 1  # x", wait.format("b", "a"), "assert x == 2, 'x is wrong'"),
+    )
+    with pytest.raises(UserError, match=r"plain\.ipynb failed after \d+ s: AssertionError: x is wrong"):
+        book.execute(root / "_build" / "notebooks", "quick")
+    assert list(book._stamps(root / "_build")) == ["main_table"]
+    assert sorted(p.name for p in (root / "_build" / "notebooks").iterdir()) == [
+        "main_table.ipynb",
+        "plain.failed.ipynb",
+    ]

@@ -76,3 +76,16 @@ def test_parameters_keep_the_type_of_their_default(tmp_path):
     assert notebooks.check(path, {"count": "3", "name": "b", "rate": "2"}) == {"count": 3, "name": "b", "rate": 2.0}
     with pytest.raises(ConfigError, match=r"unknown parameter of n.ipynb 'cuont'. Did you mean 'count'"):
         notebooks.check(path, {"cuont": 3})
+
+
+def test_a_truth_value_is_read_as_what_it_says(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "score = False  # whether")
+    assert [notebooks.check(path, {"score": word})["score"] for word in ("True", "false", "1", "0", True)] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(ConfigError, match="parameter score takes bool, not 'maybe'"):
+        notebooks.check(path, {"score": "maybe"})

@@ -19,7 +19,9 @@ YOURS = {
     "photos": str,
     "weights": str,
     "short_side": int,
-}  # of the page for the reader's own photographs
+    "scale": str,
+    "score": bool,
+}  # of the pages that take a file of the reader's, and of those that train nothing
 
 
 def read(path):

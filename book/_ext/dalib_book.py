@@ -31,6 +31,9 @@ def record_files() -> Iterator[tuple[str, Path]]:
     for folder in (paths.records(), paths.local_records()):
         for path in sorted(folder.glob("*/*.json")):
             yield path.parent.name, path
+    for folder in (paths.robustness(), paths.local_robustness()):
+        for path in sorted(folder.glob("*.json")):
+            yield folder.name, path
 
 
 def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
@@ -69,22 +72,34 @@ def scores(groups: dict[str, dict]) -> str:
     return table(rows, ("", *map(escape, columns), "images")) if rows else ""
 
 
+def pool(domains: dict[str, dict[str, list]]) -> dict[str, list]:
+    """The lists of several domains as one, metric by metric."""
+    metrics = dict.fromkeys(metric for lists in domains.values() for metric in lists)
+    return {metric: [x for lists in domains.values() for x in lists.get(metric, ())] for metric in metrics}
+
+
 def record_body(record: dict, stem: str) -> str:
     """The page of one record: where it comes from, what it scored, its whole configuration."""
     mark = "" if record.get("code_hash") == provenance.code_hash() else ' <span class="stale">stale</span>'
-    shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "versions", "summary"}}
+    shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "scores", "versions", "summary"}}
     facts = [(escape(k), plain(v) + mark * (k == "code_hash")) for k, v in shown.items()]
     settings = [(escape(k), plain(v)) for k, v in flat(record.get("config", {}))]
     versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
     parts = [
         f"<h1>{escape(str(record.get('label') or record.get('row') or stem))}, seed {escape(str(record.get('seed')))}</h1>",
-        f"<p>One training run of the experiment <code>{escape(str(record.get('experiment')))}</code>. "
+        f"<p>One run of the experiment <code>{escape(str(record.get('experiment')))}</code>. "
         f'The numbers of every table come from files like this one: <a href="{escape(stem)}.json">{escape(stem)}.json</a> '
         "holds the score of each image.</p>",
         table(facts),
     ]
-    for key, title in (("images", "Scores per domain"), ("real", "Scores per real data set")):
-        if body := scores(record.get(key) or {}):
+    pooled = {condition: pool(domains) for condition, domains in (record.get("scores") or {}).items()}
+    groups = {
+        "Scores per domain": record.get("images"),
+        "Scores per real data set": record.get("real"),
+        "Scores per corruption and strength": pooled,
+    }
+    for title, group in groups.items():
+        if body := scores(group or {}):
             parts.append(f"<h2>{title}</h2>" + body)
     if settings:
         parts.append("<h2>Configuration</h2>" + table(settings))

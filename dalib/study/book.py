@@ -1,7 +1,7 @@
 """From sources, records and executed notebooks to the site.
 
 Everything is staged in `_build/stage` and built from there, so that the checkout stays free of outputs. A notebook is
-executed again only when something that it can see has changed.
+executed again only when something that it can see has changed; two are executed side by side, each in a kernel of its own.
 """
 
 import hashlib
@@ -10,24 +10,28 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from dalib import paths
+from dalib.config import RunConfig
 from dalib.errors import UserError
-from dalib.study import notebooks, records, tables
+from dalib.study import lanes, notebooks, records, tables
 from dalib.study.experiments import expand, experiments
 
 STAMPS = "stamps.json"
+_stamping = threading.Lock()
 
 
 def build(*, profile: str = "quick") -> Path:
     """Execute what is out of date, stage, build with warnings as errors, and return the site's first page."""
     root = paths.root()
     out = root / "_build"
-    for name in table_of_contents():
-        _execute(name, out / "notebooks", profile)
+    execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
     if index.exists() and _stamps(out).get("site") == fingerprint:
@@ -83,14 +87,58 @@ def update_readme() -> None:
     records.write_text(path, f"{before}<!-- main-table -->\n{table}\n<!-- /main-table -->{after}")
 
 
-def _execute(name: str, out: Path, profile: str) -> None:
-    source, target = notebooks.notebook(name), out / f"{name}.ipynb"
-    fingerprint = _digest([source, *_inputs()], profile)
-    if target.exists() and _stamps(out.parent).get(name) == fingerprint:
+def execute(out: Path, profile: str) -> None:
+    """Execute the notebooks that are out of date, two at a time, into the folder `out`; raises what the first that fails raises."""
+    prints = {name: _digest([notebooks.notebook(name), *_inputs()], profile) for name in table_of_contents()}
+    stamps = _stamps(out.parent)
+    stale = [n for n, mark in prints.items() if stamps.get(n) != mark or not (out / f"{n}.ipynb").exists()]
+
+    def work(name: str) -> None:
+        print(f"executing {name}", flush=True)
+        notebooks.execute(notebooks.notebook(name), out / f"{name}.ipynb", given(name, profile))
+        _stamp(out.parent, name, prints[name])
+
+    with _threads(min(lanes.LANES, len(stale))), lanes.named_lines("papermill"):
+        lanes.run(stale, work, lambda name: claims(name, profile))
+
+
+def claims(name: str, profile: str) -> set[str]:
+    """Hashes of the runs that a notebook may train, or whose pseudo labels it may make: two that share one must not run at once.
+
+    A notebook with the parameter `profile` trains the rows of its own experiment, and those of `main_table` that it shows;
+    what is trained and recorded already it leaves alone.
+    """
+    values = given(name, profile)
+    if "profile" not in values or not values.get("train", True):
+        return set()
+    from dalib.training import launch, pseudo  # seconds to import, which a build that executes nothing can do without
+
+    def labelled(student: RunConfig) -> bool:
+        """Whether its teacher is trained and its pseudo labels are there."""
+        labels = launch.folder(student.teacher()).glob(f"pseudo-*/{pseudo.MANIFEST}")
+        return launch.trained(student.teacher()) and (student.labelling == "online" or any(labels))
+
+    found = set()
+    for experiment in {"main_table", name} & set(experiments()):
+        for entry in records.entries(expand(experiment, profile=profile)):
+            if entry.status != "fresh" or not launch.trained(entry.config):
+                found.add(entry.config.hash())
+                if entry.config.pseudo_labels and not labelled(entry.config):
+                    found.add(entry.config.teacher().hash())
+    return found
+
+
+@contextmanager
+def _threads(kernels: int) -> Iterator[None]:
+    """Share the cores among kernels that run side by side, unless OMP_NUM_THREADS is set: more threads than cores are slower."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
         return
-    print(f"executing {name}", flush=True)
-    notebooks.execute(source, target, given(name, profile))
-    _stamp(out.parent, name, fingerprint)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // max(1, kernels)))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def given(name: str, profile: str) -> dict[str, object]:
@@ -131,7 +179,8 @@ def _stamps(out: Path) -> dict[str, str]:
 
 
 def _stamp(out: Path, name: str, fingerprint: str) -> None:
-    stamps = _stamps(out) | {name: fingerprint}
-    partial = out / (STAMPS + ".partial")
-    partial.write_text(json.dumps(stamps, indent=1))
-    os.replace(partial, out / STAMPS)
+    with _stamping:
+        stamps = _stamps(out) | {name: fingerprint}
+        partial = out / (STAMPS + ".partial")
+        partial.write_text(json.dumps(stamps, indent=1))
+        os.replace(partial, out / STAMPS)

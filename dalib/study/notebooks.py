@@ -40,10 +40,18 @@ def check(path: Path, given: Mapping[str, object]) -> dict[str, object]:
     for name, value in given.items():
         kind = known[name]
         try:
-            result[name] = value if isinstance(value, kind) else kind(value)
+            result[name] = value if isinstance(value, kind) else _boolean(value) if kind is bool else kind(value)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{path.name}: parameter {name} takes {kind.__name__}, not {value!r}") from error
     return result
+
+
+def _boolean(value: object) -> bool:
+    """A word of the command line as a truth value; `bool("false")` would be true."""
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if (word := str(value).lower()) not in words:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return words[word]
 
 
 def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = True) -> Path:

@@ -146,6 +146,15 @@ def foreign(experiment: Experiment) -> list[Path]:
     return [p for p in here if p.stem not in known]
 
 
+def one_device(found: list[Entry]) -> None:
+    """A `ConfigError` where records of different kinds of device would stand in one table."""
+    kinds = {e.record["device_type"] for e in found if e.record}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{found[0].row.experiment}: records of {' and '.join(sorted(kinds))} cannot stand in one table; delete one kind"
+        )
+
+
 def frame(found: list[Entry]) -> pd.DataFrame:
     """Records as a tidy table: one line per row, seed, domain and image, with the metrics as columns.
 
@@ -153,11 +162,7 @@ def frame(found: list[Entry]) -> pd.DataFrame:
     different kinds of device are a `ConfigError`: their numbers do not belong into one table.
     """
     lines = []
-    kinds = {e.record["device_type"] for e in found if e.record}
-    if len(kinds) > 1:
-        raise ConfigError(
-            f"{found[0].row.experiment}: records of {' and '.join(sorted(kinds))} cannot stand in one table; delete one kind"
-        )
+    one_device(found)
     for entry in found:
         if entry.record is None:
             continue

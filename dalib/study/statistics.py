@@ -96,6 +96,11 @@ class Results:
     def profile(self) -> str:
         return self.entries[0].row.profile
 
+    @property
+    def command(self) -> str:
+        """What records the missing entries."""
+        return f"python -m dalib run {self.experiment} --profile {self.profile}"
+
     @cached_property
     def found(self) -> list[Entry]:
         """The entries that have a record."""
@@ -158,6 +163,10 @@ class Results:
             row = self.against[row]
         return row
 
+    def unit(self, row: str, domain: str = MEAN) -> float:
+        """What a change is given in percent of: the base row's mean error."""
+        return float(self.scores()[domain][self.base(row)].mean())
+
     def change(self, row: str, domain: str = MEAN, *, versus: str | None = None) -> Estimate:
         """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of the base row's mean error.
 
@@ -180,7 +189,7 @@ class Results:
         other, wide = versus or self.against.get(row), self.scores()
         if other is None or not {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
             return {}
-        unit = 100 / wide.loc[self.base(row), domain].mean()
+        unit = 100 / self.unit(row, domain)
         return {row: unit, other: -unit}
 
     def _sum(self, weights: dict[str, float], domain: str) -> Estimate:
@@ -192,15 +201,19 @@ class Results:
         values = sum(weight * column[row] for row, weight in weights.items()).dropna()
         found = estimate(values)
         if found.count > 1:
-            scores = [self._images[d] for d in (self.domains if domain == MEAN else [domain])]
-            blocks = [np.stack([s.loc[row].loc[values.index].to_numpy() for row in weights]) for s in scores]
+            blocks = [
+                np.stack([s.loc[row].loc[values.index].to_numpy() for row in weights]) for s in self._images(domain)
+            ]
             found = replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
         self._sums[key] = found
         return found
 
+    def _images(self, domain: str) -> list[pd.DataFrame]:
+        """AbsRel of each image, (row, seed) by image: one table per domain that the column averages over."""
+        return [self._by_image[d] for d in (self.domains if domain == MEAN else [domain])]
+
     @cached_property
-    def _images(self) -> dict[str, pd.DataFrame]:
-        """AbsRel of each test and validation image: domain -> (row, seed) by image."""
+    def _by_image(self) -> dict[str, pd.DataFrame]:
         lines = self.frame[self.frame.group != "real"]
         return {
             d: part.pivot(index=["row", "seed"], columns="image", values="abs_rel")
@@ -213,7 +226,7 @@ class Results:
         for row, other in self.against.items():
             if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
                 column = wide[domain]
-                change = 100 * (column[row] - column[other]).dropna() / column[self.base(row)].mean()
+                change = 100 * (column[row] - column[other]).dropna() / self.unit(row, domain)
                 lines += [{"row": row, "seed": seed, "change": value} for seed, value in change.items()]
         return pd.DataFrame(lines, columns=["row", "seed", "change"])
 

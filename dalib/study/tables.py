@@ -185,10 +185,8 @@ def missing(results: Results) -> Html:
     lacking = len(results.entries) - len(results.found)
     if not lacking:
         return Html("")
-    command = f"python -m dalib run {results.experiment} --profile {results.profile}"
-    text = (
-        f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: <code>{escape(command)}</code>."
-    )
+    command = escape(results.command)
+    text = f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: <code>{command}</code>."
     return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
 
 

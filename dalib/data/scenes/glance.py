@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dalib.data.scenes.primitives import CONE, ELLIPSOID, NEAR, WEDGE, Scene
+from dalib.data.scenes.primitives import CONE, ELLIPSOID, NEAR, Scene
 
 SIDE = 8  # rays along a side of the (square) glance
 _V, _U = (k.ravel() for k in np.meshgrid(*[(np.arange(SIDE) + 0.5) / SIDE * 2 - 1] * 2, indexing="ij"))
@@ -46,8 +46,7 @@ def glance(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     linear, origin = scene.view
     o, shape = origin[which].T, scene.shape[which]
     d = np.einsum("nij,nj->in", linear[which], (_RAYS * [scene.tangent, scene.tangent, 1])[ray])
-    slope_x = np.where((shape == WEDGE) | (shape == CONE), scene.taper[which, 0] / 2, 0.0)
-    slope_z = np.where(shape == WEDGE, scene.taper[which, 1] / 2, slope_x)
+    slope_x, slope_z = scene.taper[which].T / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         near, far = _tapered(o, d, slope_x, slope_z)
         curved = np.flatnonzero(shape >= ELLIPSOID)

@@ -67,7 +67,7 @@ class Scene:
     centre: np.ndarray  # (N, 3)
     half: np.ndarray  # (N, 3)
     rotation: np.ndarray  # (N, 3, 3): unit space to world, without the scaling
-    taper: np.ndarray  # (N, 2)
+    taper: np.ndarray  # (N, 2): by how much of its width at the bottom (x, z) the top is narrower; below 0: wider
     material: np.ndarray  # (N, 12): Material, flat
     semantic: np.ndarray  # (N,)
     casts: np.ndarray  # (N,): whether it casts a shadow
@@ -89,9 +89,10 @@ class Scene:
 
     @cached_property
     def corners(self) -> np.ndarray:
-        """The eight corners of every bounding box, (8, N, 3) in the world."""
-        edges = (self.rotation * self.half[:, None]).transpose(2, 0, 1)  # (3, N, 3)
-        return self.centre + np.tensordot(_SIGNS, edges, 1)
+        """The eight corners of the tapered boxes around the primitives, (8, N, 3) in the world."""
+        unit = np.repeat(_SIGNS[:, None], len(self.half), 1)
+        unit[:, :, ::2] *= 1 - self.taper * (_SIGNS[:, 1:2] + 1)[:, None] / 2
+        return self.centre + ((unit * self.half)[:, :, None] @ self.rotation.transpose(0, 2, 1))[:, :, 0]
 
     @cached_property
     def view(self) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +102,7 @@ class Scene:
 
     @cached_property
     def outlines(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds (4, N) of u, v, u + v, u - v of the bounding boxes, seen on the plane one metre ahead; lo > hi behind the eye."""
+        """Bounds (4, N) of u, v, u + v, u - v of the boxes around, seen on the plane one metre ahead; lo > hi behind the eye."""
         x, y, z = ((self.corners - self.eye) @ self.gaze).transpose(2, 0, 1)  # each (8, N)
         front = z >= NEAR * 0.999
         cut = np.flatnonzero(
@@ -187,14 +188,17 @@ class Builder:
         self.add(ELLIPSOID, *args, **options)
 
     def cone(self, *args, **options) -> None:
-        """A cylinder whose top radius is smaller by `taper[0]`: a pole, a cup, a lampshade, a fir."""
+        """A cylinder whose top radius is smaller by `taper[0]`, or larger if below 0: a pole, a lampshade, a fir, a cup."""
         self.add(CONE, *args, **options)
 
     def build(self) -> Scene:
         rows = np.array(sorted(self.rows, key=lambda row: row[0]), float)  # stable: kept in order within a shape
+        shape = rows[:, 0].astype(int)
+        taper = rows[:, 10:12] * (shape > BOX)[:, None] * (shape != ELLIPSOID)[:, None]
+        taper = np.where(shape[:, None] == CONE, taper[:, :1], taper)  # round
         return Scene(
-            shape=rows[:, 0].astype(int), centre=rows[:, 1:4], half=np.maximum(rows[:, 4:7], 1e-3), rotation=rotation(*rows[:, 7:10].T),
-            taper=rows[:, 10:12], material=rows[:, 12:24], semantic=rows[:, 24].astype(int), casts=rows[:, 25].astype(bool),
+            shape=shape, centre=rows[:, 1:4], half=np.maximum(rows[:, 4:7], 1e-3), rotation=rotation(*rows[:, 7:10].T),
+            taper=taper, material=rows[:, 12:24], semantic=rows[:, 24].astype(int), casts=rows[:, 25].astype(bool),
             eye=np.array(self.eye, float), gaze=rotation(*map(np.array, self.angles)), tangent=math.tan(math.radians(self.fov) / 2),
             light=self.light,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from dalib.data.scenes.raycast import CHUNK, HUGE, NUDGE, Rays, Vec, conics, cro
 from dalib.data.scenes.textures import PATTERNS, lookup
 
 LIFT = 4e-3  # metres between a surface and where its shadow rays start
+SLACK = 1e-4  # around bounds in the light's view: more than float32 rounds
 
 
 def unit(a: Vec) -> Vec:
@@ -22,7 +23,7 @@ def unit(a: Vec) -> Vec:
 
 
 def _shade_pairs(
-    scene: Scene, chosen: np.ndarray, point: Vec, live: Tensor, light: tuple, reach: float
+    scene: Scene, chosen: np.ndarray, start: Vec, live: Tensor, light: tuple, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(primitive, block) pairs that can meet on the way to the light: bounds compared in the light's own view."""
     lamp = np.array(light[:3])
@@ -34,8 +35,8 @@ def _shade_pairs(
         below = np.maximum(below, 0.02)
         x, z = (corners[0] - lamp[0]) / below, (corners[2] - lamp[2]) / below
         spans = [np.where(above, [[-np.inf], [np.inf]], [k.min(0), k.max(0)]) for k in (x, z, x + z, x - z)]
-        depth = (lamp[1] - point[1]).clamp_min(0.02)
-        axes = [(point[0] - lamp[0]) / depth, (point[2] - lamp[2]) / depth]
+        depth = (lamp[1] - start[1]).clamp_min(0.02)
+        axes = [(start[0] - lamp[0]) / depth, (start[2] - lamp[2]) / depth]
         outline = conics(m[:, :, [0, 2, 1]] * [1, 1, -1], m @ lamp + m0)
         balls = (scene.shape[chosen] == ELLIPSOID) & ~above
     else:
@@ -45,11 +46,10 @@ def _shade_pairs(
         up = (-z * side[1], z * side[0], x * side[1] - y * side[0])
         basis = np.array([side, up, light[:3]])
         directions = np.stack([basis[0], basis[1], basis[0] + basis[1], basis[0] - basis[1], basis[2]])
-        middle = directions @ scene.centre[chosen].T
-        half = (np.abs(directions @ scene.rotation[chosen]) * scene.half[chosen, None]).sum(2).T
-        spans = list(np.stack([middle - half, middle + half], 1))
+        extent = scene.corners[:, chosen] @ directions.T  # (8, n, 5)
+        spans = list(np.stack([extent.min(0), extent.max(0)]).transpose(2, 0, 1))
         spans[4][0] -= reach
-        axes = [x * point[0] + y * point[1] + z * point[2] for x, y, z in basis.tolist()]
+        axes = [x * start[0] + y * start[1] + z * start[2] for x, y, z in basis.tolist()]
         across = np.stack(
             [m @ basis[0], m @ basis[1], m0], 2
         )  # (n, 3, 3): unit space from (x, y, 1) in the light's view
@@ -63,17 +63,17 @@ def _shade_pairs(
     low, high = (k.double().numpy(force=True) for k in (low, high))
     lo, hi = np.stack(spans, 1)  # (axes, n)
     lit = np.flatnonzero(low[0] <= high[0])  # blocks with a live pixel; of the others nothing needs comparing
-    low, high = low[:, lit], high[:, lit]
+    low, high = low[:, lit] - SLACK, high[:, lit] + SLACK
     some = np.flatnonzero(((high.max(1, initial=-np.inf) >= lo.T) & (low.min(1, initial=np.inf) <= hi.T)).all(1))
     meet = np.ones((len(some), len(lit)), bool)
-    for start, end, least, most in zip(lo[:, some], hi[:, some], low, high, strict=True):
-        meet &= start[:, None] <= most
-        meet &= end[:, None] >= least
+    for first, last, least, most in zip(lo[:, some], hi[:, some], low, high, strict=True):
+        meet &= first[:, None] <= most
+        meet &= last[:, None] >= least
     which, block = np.divmod(np.flatnonzero(meet), max(len(lit), 1))
     which = some[which]
     keep, ball = np.ones(len(which), bool), np.flatnonzero(balls[which])
     k = block[ball]
-    x, y, rx, ry = *(low[:2, k] + high[:2, k]) / 2, *(high[:2, k] - low[:2, k]) / 2 + LIFT
+    x, y, rx, ry = *(low[:2, k] + high[:2, k]) / 2, *(high[:2, k] - low[:2, k]) / 2
     keep[ball] = may_meet(outline[which[ball]], x, y, rx, ry)
     return chosen[which[keep]], lit[block[keep]]
 
@@ -84,14 +84,15 @@ def visibility(
     """1 where nothing stands between the points and the light; with a finite `reach`, occluders fade out over that many metres."""
     clear = torch.ones_like(point[0])
     chosen = np.flatnonzero(scene.casts & (scene.half.max(1) > (0.12 if reach < np.inf else 0.02)))
-    which, block = _shade_pairs(scene, chosen, point, live, light, reach)
+    start = tuple(p + LIFT * n for p, n in zip(point, normal, strict=True))
+    which, block = _shade_pairs(scene, chosen, start, live, light, reach)
     if not len(which):
         return clear
     device = clear.device
     m, m0 = scene.frames
     aim = np.einsum("nij,j->ni", m, np.array(light[:3])) + (m0 if light[3] else NUDGE)
     table = torch.from_numpy(np.concatenate([m.reshape(-1, 9), m0, aim, scene.form], 1)).float().to(device)
-    start = torch.stack([p + LIFT * n for p, n in zip(point, normal, strict=True)], 1)
+    start = torch.stack(start, 1)
     kinds = scene.shape[which]
     seen, blocks, step = [], [], CHUNK * 64 // clear.shape[1]
     for shape in np.unique(kinds):
