@@ -45,6 +45,7 @@ class Smooth(Source):
 
 LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
     "parity_sizes",
+    "every_question",
     "training",
     "smoke",
     "new_question",
@@ -137,3 +138,11 @@ def launched(monkeypatch):
     monkeypatch.setattr(launch, "train", spy)
     monkeypatch.setattr(launch, "code_hash", lambda: "c0de")
     return trained
+
+
+def glued(notebook) -> dict[str, str]:
+    """Key -> text of everything that an executed notebook glued."""
+    outputs = [
+        o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "scrapbook" in o.get("metadata", {})
+    ]
+    return {o.metadata.scrapbook.name: o.data["application/papermill.record/text/plain"].strip("'") for o in outputs}

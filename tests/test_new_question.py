@@ -5,6 +5,7 @@ import shutil
 
 import nbformat
 import pytest
+from conftest import glued
 
 from dalib import paths
 from dalib.__main__ import main
@@ -34,14 +35,6 @@ def checkout(tmp_path, monkeypatch):
     (root / "notebooks" / "learning_rates.ipynb").write_text(text)
     monkeypatch.setenv("DALIB_ROOT", str(root))
     return root
-
-
-def glued(notebook) -> dict[str, str]:
-    """Key -> text of everything that an executed notebook glued."""
-    outputs = [
-        o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "scrapbook" in o.get("metadata", {})
-    ]
-    return {o.metadata.scrapbook.name: o.data["application/papermill.record/text/plain"].strip("'") for o in outputs}
 
 
 @pytest.mark.slow
