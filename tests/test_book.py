@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dalib import paths
+from dalib.study.experiments import experiments
 
 ROOT = paths.root()
 PROSE = sorted(p for p in (ROOT / "book").glob("*.md"))
@@ -19,12 +20,24 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
 QUOTED = re.compile(r"\{cite\}|\{glue")
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)|\b\d+(?:\.\d+)?\s?%(?! interval| range)")
 DEFINED = {"1.25", "95 %"}  # the threshold in the definition of delta1; the level of every interval
+SETTINGS = {  # page -> numbers that nobody measured, and where they come from
+    "losses": {
+        "0.85",
+        "0.87",
+    },  # the paper's margin; a cosine of 30 degrees, worked out by hand there
+    "main_table": {"3 %"},  # the half-width that the plan aims at: the argument `aim` of the page's `reading.precision`
+}
 
 
 def files(entry) -> list[str]:
     """Every file that the table of contents names, in order."""
     own = [entry[k] for k in ("root", "file") if k in entry]
     return own + [f for key in ("parts", "chapters", "sections") for e in entry.get(key, ()) for f in files(e)]
+
+
+def sources(notebook) -> list[str]:
+    """Its code cells."""
+    return [c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
 
 
 def prose(text: str) -> list[str]:
@@ -44,20 +57,56 @@ def test_every_page_is_in_the_contents():
     assert pages == set(files(TOC))
 
 
-@pytest.mark.parametrize("page", PROSE, ids=lambda p: p.stem)
-def test_numbers_are_glued_or_cited(page):
-    """A decimal fraction or a percentage in prose is glued from a notebook, or its paragraph says where it was printed."""
+def text_of(page) -> str:
+    """A page's prose: all of it, or a notebook's Markdown cells and the captions of its figures."""
+    if page.suffix == ".md":
+        return page.read_text(encoding="utf8")
+    cells = nbformat.read(page, as_version=4).cells
+    captions = [c.metadata["mystnb"]["figure"]["caption"] for c in cells if "figure" in c.metadata.get("mystnb", {})]
+    return "\n\n".join([*(c.source for c in cells if c.cell_type == "markdown"), *captions])
+
+
+def loose_numbers(text: str) -> list:
+    """Decimal fractions and percentages that are neither glued from a notebook nor in a paragraph that says where they were printed."""
     loose = []
-    for paragraph in prose(page.read_text(encoding="utf8")):
+    for paragraph in prose(text):
         for block in paragraph.split("\n| ") if paragraph.startswith("|") else [paragraph]:
             bare = re.sub(r"`[^`]*`", "", block)
             found = [m.group() for m in NUMBER.finditer(bare) if m.group() not in DEFINED]
             if found and not QUOTED.search(block) and "{cite}" not in paragraph:
                 loose.append((found, block[:80]))
-    assert not loose
+    return loose
+
+
+def test_every_question_is_in_the_contents_and_in_the_list_of_answers():
+    asked = set(experiments()) - {"main_table"}
+    parts = {part["caption"]: files(part) for part in TOC["parts"]}
+    pages = [*parts["The paper's choices, one by one"], *parts["Questions left open"]]
+    assert sorted(pages) == sorted(f"notebooks/{name}" for name in asked)
+    listed = (ROOT / "book" / "questions.md").read_text(encoding="utf8")
+    for name in asked:
+        notebook = ROOT / "notebooks" / f"{name}.ipynb"
+        title = nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+        assert title.endswith("?")
+        key = re.search(r'page\.quote\(\s*(?:study),\s*"(\w+)"', "\n".join(sources(notebook)))[1]
+        assert (
+            f"[{title}](../notebooks/{name}.ipynb)\n: {{glue:text}}`../notebooks/{name}.ipynb::{key}_headline:s`"
+            in listed
+        )
+
+
+@pytest.mark.parametrize("page", [*PROSE, *NOTEBOOKS], ids=lambda p: p.stem)
+def test_numbers_are_glued_or_cited(page):
+    loose = loose_numbers(text_of(page))
+    assert not [(found, where) for found, where in loose if not set(found) <= SETTINGS.get(page.stem, set())]
 
 
 def test_the_check_for_loose_numbers_finds_one():
+    assert loose_numbers("Naive labels gain {glue:text}`pl_x:s`.\n\nThat is 3.1 % less.\n\n| a | 0.21 |") == [
+        (["3.1"], "That is 3.1 % less."),
+        (["0.21"], "| a | 0.21 |"),
+    ]
+    assert not loose_numbers("The paper has 0.175 {cite}`x`; a 95 % interval of `0.5`.")
     assert NUMBER.search("The error falls to 0.21 here.")
     assert NUMBER.search("It falls by 12 % here.")
     assert not NUMBER.search("a 95 % interval, section 3, version 2, 518 by 518")

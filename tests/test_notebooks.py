@@ -93,6 +93,36 @@ def test_an_ablation_is_parameterised_and_short(path):
     assert sum("run(" in c.source for c in code(read(path))) == 1
 
 
+@pytest.mark.parametrize("path", [p for p in ABLATIONS if p.stem != "main_table"], ids=lambda p: p.stem)
+def test_the_page_of_a_question_asks_for_itself_and_answers_first(path):
+    cells = read(path).cells
+    whole = "\n".join(c.source for c in code(read(path)))
+    assert re.findall(r'(?:expand|run|recorded)\(\s*"(\w+)"', whole) == [path.stem] * 3
+    ids = [c.id for c in cells]
+    order = ["title", "parameters", "plan", "setup", "run", "answer-text", "answer", "table", "figure", "limits"]
+    assert [i for i in ids if i in order] == order
+    assert ids[-4:] == ["beside", "records-text", "records", "records-yours"]
+    prefix = re.search(r'page\.quote\(\s*study,\s*"(\w+)"', whole)[1]
+    answer = cells[ids.index("answer-text")].source
+    assert answer.startswith(f"## The answer\n\n{{glue:text}}`{prefix}_answer:s`")
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    assert all(key.startswith(f"{prefix}_") for key in re.findall(r"\{glue:text\}`(\w+):", text))
+    rows = [row.name for row in expand(path.stem, profile="study").rows]
+    drawn = set(re.findall(r'"(\w+)"', cells[ids.index("figure")].source)) & set(rows)
+    against = expand(path.stem, profile="study").against
+    if "sweeps.grouped" in whole:
+        assert drawn == set(rows[1:] if isinstance(against, str) else against), "a comparison is not drawn"
+
+
+def test_prefixes_are_unique_over_the_book():
+    found = [
+        m
+        for p in ABLATIONS
+        for m in re.findall(r'(?:quote|quotes)\(\s*\w+,\s*"(\w+)"', "\n".join(c.source for c in code(read(p))))
+    ]
+    assert len(found) == len(ABLATIONS) == len(set(found))
+
+
 def test_figure_names_are_unique_over_the_book():
     names = [c.metadata["mystnb"]["figure"]["name"] for p in ALL for c in code(read(p)) if "mystnb" in c.metadata]
     assert len(set(names)) == len(names)

@@ -44,7 +44,7 @@ def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, 
     return fig
 
 
-def _band(ax: Axes, along: Mapping[float, Estimate], k: int, label: str | None) -> None:
+def _band(ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | None) -> None:
     known = {x: e for x, e in sorted(along.items()) if e.count}
     colour = COLOURS[k]
     ax.plot(list(known), [e.mean for e in known.values()], color=colour, marker=MARKERS[k], ms=5, lw=1.6, label=label)

@@ -1,0 +1,106 @@
+"""Sentences that answer a question: from made-up records, the words by the data."""
+
+import fabricated
+import pytest
+
+from dalib.study import reading
+from dalib.study.statistics import recorded
+
+NONE = [0.40, 0.41, 0.39]
+LOWER, MUCH_LOWER = [0.38, 0.39, 0.37], [0.32, 0.33, 0.31]  # by 5 % and by 20 % of 0.40, every seed alike
+HIGHER, EITHER = [0.42, 0.43, 0.41], [0.40, 0.36, 0.43]  # and up and down
+
+
+@pytest.fixture(autouse=True)
+def study(tmp_path, monkeypatch):
+    """An empty checkout whose records a test may write."""
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
+
+
+def results(name, levels, **options):
+    fabricated.write(name, levels, **options)
+    return recorded(name)
+
+
+def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind():
+    levels = {"none": NONE, "colour": LOWER, "blur": HIGHER, "cutmix": EITHER, "all": MUCH_LOWER}
+    text = reading.answer(results("perturbation", levels))
+    first, lower, higher, unclear, missing = text.split(". ")
+    assert first == (
+        "“all three” beside “none” lowers the error by 20.0 % (95 % interval 20.0 to 20.0), the largest gain of 4 comparisons"
+    )
+    assert lower == "Also lower: “colour only” beside “none”, −5.0 %"
+    assert higher == "Higher: “blur only” beside “none”, +5.0 %"
+    assert unclear.startswith("Not to be told from zero: “CutMix only” beside “none”, ")
+    assert missing == "So far 0 to 3 of 3 seeds per row are recorded."
+
+
+def test_without_a_gain_it_says_so():
+    text = reading.answer(results("perturbation", {"none": NONE, "colour": HIGHER, "blur": EITHER}))
+    assert text.startswith("None of 2 comparisons shows a gain. Higher: “colour only”")
+    assert "lowers" not in text
+
+
+def test_one_comparison_is_one_sentence():
+    entries = {"apart": [*NONE, 0.4, 0.4], "together": [*HIGHER, 0.42, 0.42]}
+    assert reading.answer(results("cutmix_regions", entries)) == (
+        "“normalised together” beside “normalised apart” raises the error by 5.0 % (95 % interval 5.0 to 5.0)."
+    )
+
+
+def test_a_single_seed_shows_nothing():
+    one = results("perturbation", {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1]})
+    text = reading.answer(one)
+    assert "None of 2 comparisons shows a gain. In a single seed, which shows nothing: “colour only”" in text
+    assert "So far 0 to 1 of 3" in text
+
+
+def test_nothing_recorded():
+    empty = recorded("perturbation")
+    assert reading.answer(empty) == reading.UNRECORDED
+    assert reading.along(empty, {1: "colour"}, what="Things", unit="times") == reading.UNRECORDED
+    assert reading.progress(empty) == "So far 0 of 3 seeds per row are recorded."
+
+
+def test_progress_is_silent_where_all_is_there_and_names_older_code():
+    levels = {"apart": [*NONE, 0.4, 0.4], "together": [*HIGHER, 0.42, 0.42]}
+    assert reading.progress(results("cutmix_regions", levels)) == ""
+    assert reading.progress(results("cutmix_regions", levels, code_hash="0" * 12)) == reading.STALE
+
+
+def test_along_a_sweep_each_point_goes_to_its_kind():
+    levels = {}
+    for n, naive in ((50, MUCH_LOWER), (150, LOWER), (500, EITHER), (1500, HIGHER)):
+        levels |= {f"n{n}_labelled_only": NONE, f"n{n}_naive": naive}
+    found = results("pseudo_labels", levels)
+    rows = {n: f"n{n}_naive" for n in (50, 150, 500, 1500, 5000)}
+    text = reading.along(found, rows, what="Naive pseudo labels", unit="labelled images")
+    middle = found.change("n500_naive").mean
+    assert text == (
+        "Naive pseudo labels lower the error at 50 (−20.0 %), 150 (−5.0 %); they raise the error at 1500 (+5.0 %); they cannot"
+        f" be told from no change at 500 ({middle:+.1f} %) labelled images. Not yet recorded: 5000."
+    ).replace("(-", "(−")
+
+
+def test_an_effect_needs_both_intervals():
+    """Student's t over seeds may exclude zero by luck where other images would have shown nothing."""
+    found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
+    change = found.change("together")
+    assert change.decided
+    assert change.resampled == pytest.approx((-5, -5))
+    doubtful = type(change)(change.mean, change.half, change.count, (-11.0, 0.5))
+    assert not doubtful.decided
+    assert "cannot be told from zero" in reading.effect(doubtful)
+
+
+def test_the_headline_is_the_first_sentence():
+    text = reading.answer(results("perturbation", {"none": NONE, "all": MUCH_LOWER, "colour": LOWER}))
+    assert reading.headline(text) == text[: text.index(" Also lower")]
+    assert reading.headline(reading.UNRECORDED) == reading.UNRECORDED
+
+
+def test_a_page_may_answer_in_its_own_words():
+    found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
+    values = reading.quotes(found, "cr", answer="Yes. At length.", gap="By a little.")
+    assert (values["cr_answer"], values["cr_headline"], values["cr_gap"]) == ("Yes. At length.", "Yes.", "By a little.")
+    assert reading.quotes(found, "cr")["cr_headline"].startswith("“normalised together”")
