@@ -1,7 +1,7 @@
 """The page of claims: its tables and its tally, from verdicts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from dalib.study.claims import (
@@ -27,33 +27,34 @@ CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no 
 
 def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Results]) -> Html:
     """Every claim that is tested: a table per topic with who makes it, what was measured, and the verdict."""
-    parts = []
-    for topic, name in claims.topics.items():
-        shown = [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT]
-        lines = {
-            v.claim.name: {
-                "who says so": source(v.claim),
-                "what we measured": "".join(
-                    _measured(*m, results[m[0].experiment], len(v.measured)) for m in v.measured
-                ),
-                "verdict": chip(v.word),
-            }
-            for v in shown
-        }
-        if lines:
-            marks = dict.fromkeys(("who says so", "what we measured", "verdict"), "text")
-            parts.append(
-                html(lines, _headings(shown), classes=marks, caption=escape(name), name=f"claims-{topic}").text
-            )
+    columns = {
+        "who says so": lambda v: source(v.claim),
+        "what we measured": lambda v: "".join(
+            _measured(*m, results[m[0].experiment], several=len(v.measured) > 1) for m in v.measured
+        ),
+        "verdict": lambda v: chip(v.word),
+    }
+    tested = {topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT] for topic in claims.topics}
+    parts = (
+        _table(shown, columns, caption=escape(claims.topics[topic]), name=f"claims-{topic}")
+        for topic, shown in tested.items()
+        if shown
+    )
     return Html(f'<div class="claims">{"".join(parts)}</div>')
 
 
 def undecidable(verdicts: Sequence[Verdict]) -> Html:
     """The claims that are not tested here, and why."""
     shown = [v for v in verdicts if v.word == CANNOT]
-    lines = {v.claim.name: {"who says so": source(v.claim), "why not here": escape(v.claim.cannot)} for v in shown}
-    marks = dict.fromkeys(("who says so", "why not here"), "text")
-    return Html(f'<div class="claims">{html(lines, _headings(shown), classes=marks, name="claims-cannot").text}</div>')
+    columns = {"who says so": lambda v: source(v.claim), "why not here": lambda v: escape(v.claim.cannot)}
+    return Html(f'<div class="claims why">{_table(shown, columns, name="claims-cannot") if shown else ""}</div>')
+
+
+def _table(verdicts: Sequence[Verdict], columns: dict[str, Callable[[Verdict], str]], **options: str) -> str:
+    """A table of claims with a column for each function."""
+    lines = {v.claim.name: {name: cell(v) for name, cell in columns.items()} for v in verdicts}
+    text = html(lines, _headings(verdicts), classes=dict.fromkeys(columns, "text"), **options).text
+    return text.replace(">&nbsp;</th>", ">claim</th>", 1)
 
 
 def _headings(verdicts: Sequence[Verdict]) -> list[str]:
@@ -88,7 +89,7 @@ def compared(test: Comparison, results: Results) -> str:
     return f"{labels[test.row]} beside {'the better floor' if test.versus == FLOORS else labels[test.versus]}{place}"
 
 
-def _measured(test: Comparison, change: Estimate, word: str, results: Results, several: int) -> str:
+def _measured(test: Comparison, change: Estimate, word: str, results: Results, *, several: bool) -> str:
     """One comparison: the change with its intervals and seeds, linked to the page of its table, and what was claimed of it."""
     page = f'<a href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
     head = f"{compared(test, results)} ({page}); claimed: {CLAIMED[test.expect]}"
@@ -104,7 +105,7 @@ def _measured(test: Comparison, change: Estimate, word: str, results: Results, s
     text += f"; {change.count} of {planned} seeds" if change.count < planned else f"; {change.count} seeds"
     if any(e.status == "stale" for e in results.found if e.row.name in involved(test, results)):
         text += ' <span class="stale">stale</span>'
-    return f'<div class="measured">{head}<br>{text}{f": {word}" if several > 1 else ""}</div>'
+    return f'<div class="measured">{head}<br>{text}{f": {word}" if several else ""}</div>'
 
 
 def involved(test: Comparison, results: Results) -> set[str]:
