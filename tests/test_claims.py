@@ -12,6 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from test_robustness import example
+from test_robustness import fabricate as fabricate_robustness
 
 from dalib import paths
 from dalib.errors import ConfigError
@@ -386,10 +388,12 @@ def test_the_page_agrees_with_made_up_records(study):
     fabricated.write(
         "oracle", {"oracle_naive": [0.2, 0.21, 0.22, 0.2, 0.21], "oracle_perturbed": [0.2, 0.212, 0.22, 0.2, 0.21]}
     )
+    fabricate_robustness(example)
     found = {name: v.word for name, v in judged().items()}
+    assert found["robust"] == REPRODUCED
     assert found["naive_trend"] == found["naive_few"] == found["naive_plenty"] == REPRODUCED
     assert found["perturbation_unneeded"] == found["perturbation_less"] == REPRODUCED
-    assert check_the_page() >= 12
+    assert check_the_page() >= 14
 
 
 def test_the_page_agrees_with_the_recorded_study():
