@@ -60,6 +60,11 @@ def published_tables() -> Path:
     return root() / "data" / "published_tables.csv"
 
 
+def claims() -> Path:
+    """What the paper and its review claim, and how each claim is tested."""
+    return root() / "data" / "claims.yaml"
+
+
 def realdepth() -> Path:
     """Real image and depth pairs for evaluation (`DALIB_REALDEPTH`, else `../shared/realdepth`); may be absent."""
     return Path(os.environ.get("DALIB_REALDEPTH", root().parent / "shared" / "realdepth"))

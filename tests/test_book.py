@@ -21,10 +21,7 @@ QUOTED = re.compile(r"\{cite\}|\{glue")
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)|\b\d+(?:\.\d+)?\s?%(?! interval| range)")
 DEFINED = {"1.25", "95 %"}  # the threshold in the definition of delta1; the level of every interval
 SETTINGS = {  # page -> numbers that nobody measured, and where they come from
-    "losses": {
-        "0.85",
-        "0.87",
-    },  # the paper's margin; a cosine of 30 degrees, worked out by hand there
+    "losses": {"0.85", "0.87"},  # the paper's margin; a cosine of 30 degrees, worked out by hand there
     "main_table": {"3 %"},  # the half-width that the plan aims at: the argument `aim` of the page's `reading.precision`
 }
 

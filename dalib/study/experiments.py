@@ -65,11 +65,16 @@ def _read(path: Path, _changed: float) -> dict:
 
 
 def _check(value, where: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    check_keys(value, where, file="experiments.yaml", required=required, optional=optional)
+
+
+def check_keys(value, where: str, *, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    """Raise `ConfigError`, naming file and place, where a value is no mapping, a key is unknown, or one is missing."""
     if not isinstance(value, dict):
-        raise ConfigError(f"experiments.yaml, {where}: expected {', '.join(required)}, got {value!r}")
+        raise ConfigError(f"{file}, {where}: expected {', '.join(required)}, got {value!r}")
     check_names(value, required + optional, what=f"key of {where}")
     if missing := [k for k in required if k not in value]:
-        raise ConfigError(f"experiments.yaml, {where}: {', '.join(missing)} missing")
+        raise ConfigError(f"{file}, {where}: {', '.join(missing)} missing")
 
 
 def tree() -> dict:

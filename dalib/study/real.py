@@ -1,13 +1,16 @@
 """Real images in the book: the floors as a committed record, and every row of a table scored per data set beside them."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from dalib import paths, provenance
 from dalib.errors import DataError
 from dalib.evaluation.protocols import HALVES
-from dalib.study.statistics import Estimate, Results, estimate
+from dalib.study import bootstrap
+from dalib.study.statistics import LEVEL, Estimate, Results, estimate
 from dalib.study.tables import Html, cell, heading, html, number, row_link
 from dalib.study.tables import provenance as provenance_line
 
@@ -107,6 +110,28 @@ def below_floors(results: Results, row: str) -> dict[str, bool]:
             best[name] = min(best.get(name, float("inf")), float(pd.Series(s["abs_rel"], dtype=float).mean()))
     values = {name: results.value(row, name, group="real").mean for name in best}
     return {name: bool(values[name] < floor) for name, floor in best.items() if values[name] == values[name]}
+
+
+def against_floors(results: Results, row: str, *, half: str = "table") -> Estimate:
+    """AbsRel of a row minus that of the better floor of each data set, in percent of the floors': over the data sets of a half, each
+    with the same weight, then over seeds.
+
+    Resampled are seeds and the images of each data set; the data sets are not.
+    """
+    floors, found = read_floors(), results.of(row)
+    sets = [] if floors is None else [d for d in HALVES[half] if all(d in e.record.get("real", {}) for e in found)]
+    sets = [d for d in sets if all(d in scores for scores in floors["floors"].values())]
+    if not found or not sets:
+        return Estimate()
+    best = {d: min((np.array(s[d]["abs_rel"], float) for s in floors["floors"].values()), key=np.nanmean) for d in sets}
+    ours = {d: np.array([e.record["real"][d]["abs_rel"] for e in found], float) for d in sets}
+    unit = 100 / np.mean([np.nanmean(best[d]) for d in sets])
+    by_seed = np.mean([np.nanmean(ours[d], axis=1) - np.nanmean(best[d]) for d in sets], axis=0)
+    change = estimate(unit * by_seed)
+    if change.count < 2:
+        return change
+    blocks = [np.stack([ours[d], np.broadcast_to(best[d], ours[d].shape)]) for d in sets]
+    return replace(change, resampled=bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL))
 
 
 def reading(results: Results, row: str) -> str:

@@ -1,0 +1,402 @@
+"""Claims: read strictly, judged by intervals, and the page says what the records say, recomputed here from their raw values."""
+
+import json
+import re
+import shutil
+from html import unescape
+
+import fabricated
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from test_robustness import example
+from test_robustness import fabricate as fabricate_robustness
+
+from dalib import paths
+from dalib.errors import ConfigError
+from dalib.evaluation.protocols import HALVES
+from dalib.study import claims, claims_page, real
+from dalib.study.claims import CANNOT, NOT_REPRODUCED, REPRODUCED, UNDECIDED, UNRECORDED, Verdict
+from dalib.study.experiments import expand
+from dalib.study.statistics import Estimate, recorded
+
+KNOWN = claims.load()
+LEVELS = {
+    "labelled_only": [0.29, 0.31, 0.33, 0.30, 0.32],
+    "naive": [0.29, 0.311, 0.33, 0.299, 0.321],  # the same to a third of a percent: no gain
+    "perturbed": [0.271, 0.29, 0.31, 0.28, 0.301],  # 0.02 lower every time
+    "full": [0.31, 0.27, 0.33, 0.25, 0.35],  # anything
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """An empty checkout whose records a test may write."""
+    root = fabricated.root(tmp_path / "root")
+    shutil.copy(paths.claims(), root / "data")
+    monkeypatch.setenv("DALIB_ROOT", str(root))
+    return root
+
+
+def judged() -> dict[str, Verdict]:
+    return {v.claim.name: v for v in claims.verdicts(KNOWN, claims.results_of(KNOWN))}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "higher", "no_gain"),
+    [
+        (-5, -2, REPRODUCED, NOT_REPRODUCED, NOT_REPRODUCED),
+        (-5, -0.5, REPRODUCED, NOT_REPRODUCED, UNDECIDED),  # a gain, perhaps smaller than the margin
+        (-0.9, -0.1, REPRODUCED, NOT_REPRODUCED, REPRODUCED),  # a gain, surely smaller than the margin
+        (-0.9, 0.9, NOT_REPRODUCED, NOT_REPRODUCED, REPRODUCED),
+        (-0.9, 5, NOT_REPRODUCED, UNDECIDED, REPRODUCED),  # a harm is no gain
+        (-5, 5, UNDECIDED, UNDECIDED, UNDECIDED),
+        (-5, 0, UNDECIDED, NOT_REPRODUCED, UNDECIDED),  # zero itself is inside
+        (-1, 5, UNDECIDED, UNDECIDED, UNDECIDED),  # the margin itself leaves room
+        (-5, -1, REPRODUCED, NOT_REPRODUCED, UNDECIDED),
+        (1, 3, NOT_REPRODUCED, REPRODUCED, REPRODUCED),
+    ],
+)
+def test_an_interval_decides(low, high, lower, higher, no_gain):
+    change = Estimate((low + high) / 2, (high - low) / 2, 5)
+    found = [claims.outcome(change, expect, margin=1) for expect in ("lower", "higher", "no_gain")]
+    assert found == [lower, higher, no_gain]
+    both = Estimate(change.mean, change.half, 5, (low, high))
+    assert [claims.outcome(both, expect, margin=1) for expect in ("lower", "higher", "no_gain")] == found
+
+
+def test_both_intervals_must_agree():
+    change = Estimate(-2, 1, 5, (-4, 0.1))
+    assert claims.outcome(change, "lower", margin=1) == UNDECIDED
+    assert claims.outcome(Estimate(0, 0.5, 5, (-1.5, 0.5)), "no_gain", margin=1) == UNDECIDED
+    assert claims.outcome(Estimate(-3, 1, 5, (-4, -0.9)), "no_gain", margin=1) == UNDECIDED
+
+
+def test_one_seed_decides_nothing_and_none_is_not_recorded():
+    for expect in claims.EXPECT:
+        assert claims.outcome(Estimate(-9.0, count=1), expect, margin=1) == UNDECIDED
+        assert claims.outcome(Estimate(), expect, margin=1) == UNRECORDED
+
+
+@given(st.floats(-9, 9), st.floats(0.01, 9), st.floats(0.01, 3))
+def test_lower_and_higher_mirror_each_other(mean, half, margin):
+    change, mirrored = Estimate(mean, half, 5), Estimate(-mean, half, 5)
+    assert claims.outcome(change, "lower", margin=margin) == claims.outcome(mirrored, "higher", margin=margin)
+    if claims.outcome(change, "lower", margin=margin) == REPRODUCED:
+        assert change.high < 0
+
+
+def test_a_wider_interval_never_changes_sides():
+    order = [NOT_REPRODUCED, UNDECIDED, REPRODUCED]
+    for mean in np.linspace(-4, 4, 33):
+        for expect in claims.EXPECT:
+            words = [claims.outcome(Estimate(mean, h, 5), expect, margin=1) for h in (0.1, 1, 10)]
+            assert words[-1] == UNDECIDED
+            sides = {order.index(w) - 1 for w in words} - {0}
+            assert len(sides) <= 1 or abs(mean) < 1, "only a decided gain below the margin may be both"
+
+
+def test_the_worst_comparison_decides(study):
+    fabricated.write("perturbation", {"none": [0.3, 0.31, 0.32], "colour": [0.2, 0.21, 0.22]})
+    found = judged()
+    assert [word for _, _, word in found["colour_blur"].measured] == [REPRODUCED, UNRECORDED]
+    assert found["colour_blur"].word == UNRECORDED
+    fabricated.write("perturbation", {"blur": [0.2, 0.31, 0.41]})
+    assert judged()["colour_blur"].word == UNDECIDED
+    fabricated.write("perturbation", {"blur": [0.4, 0.41, 0.42]})
+    assert judged()["colour_blur"].word == NOT_REPRODUCED
+    fabricated.write("perturbation", {"blur": [0.25, 0.26, 0.27]})
+    assert judged()["colour_blur"].word == REPRODUCED
+
+
+def test_verdicts_of_a_made_up_study(study):
+    fabricated.write("main_table", LEVELS)
+    found = judged()
+    words = {name: found[name].word for name in ("naive", "perturbation", "perturbed_over_labels", "alignment")}
+    assert words == {
+        "naive": REPRODUCED,
+        "perturbation": REPRODUCED,
+        "perturbed_over_labels": REPRODUCED,
+        "alignment": UNDECIDED,
+    }
+    assert found["afresh"].word == UNRECORDED
+    assert found["scale"].word == CANNOT
+
+
+def test_every_claim_has_a_topic_that_is_shown_and_a_page_to_lead_to():
+    assert {c.topic for c in KNOWN.claims.values()} == set(KNOWN.topics)
+    assert len(claims.verdicts(KNOWN, claims.results_of(KNOWN))) == len(KNOWN.claims)
+    for claim in KNOWN.claims.values():
+        assert all((paths.root() / "notebooks" / f"{t.experiment}.ipynb").is_file() for t in claim.tests), claim.name
+
+
+def test_every_comparison_names_two_different_rows_that_exist():
+    for claim in KNOWN.claims.values():
+        for test in claim.tests:
+            name = "main_table" if test.experiment in ("robustness", "real_images") else test.experiment
+            rows = {row.name for row in expand(name, profile="study").rows} | {claims.FLOORS}
+            assert {test.row, test.versus} <= rows, claim.name
+            assert test.row != test.versus
+
+
+def test_claims_quote_no_result():
+    """A fraction in a claim is a setting of one of our rows, or an amount of the paper's data; a percentage would be a result."""
+    labels = (paths.root() / "experiments.yaml").read_text(encoding="utf8")
+    for claim in KNOWN.claims.values():
+        text = f"{claim.claim} {claim.cannot}".replace("1.5 million labelled images", "").replace("MiDaS v3.1", "")
+        assert "%" not in text, claim.name
+        for number in re.findall(r"\d+\.\d+", text):
+            assert number in labels, (claim.name, number)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("margin"), "margin missing"),
+        (lambda t: t.update(margin="1 %"), "margin: '1 %' is not a number"),
+        (lambda t: t.update(margin=0), "margin: 0 is not a number of percent above zero"),
+        (lambda t: t.update(claims=[]), r"claims: expected a mapping, got \[\]"),
+        (lambda t: t["claims"]["naive"].update(verdict="reproduced"), "unknown key of claim naive 'verdict'"),
+        (lambda t: t["claims"]["naive"].pop("source"), "claim naive: source missing"),
+        (lambda t: t["claims"]["naive"].update(source="rumour"), "unknown source of claim naive 'rumour'"),
+        (lambda t: t["claims"]["naive"].update(topic="luck"), "unknown topic of claim naive 'luck'"),
+        (lambda t: t["claims"]["naive"].update(where=32), "claim naive: where is 32, not a text"),
+        (lambda t: t["claims"]["naive"].update(cannot="No."), "claim naive: either tests or cannot"),
+        (lambda t: t["claims"]["naive"].pop("tests"), "claim naive: either tests or cannot"),
+        (lambda t: t["claims"]["naive"].update(tests=[]), "claim naive: tests is"),
+        (lambda t: t["claims"].update(naive="no help"), "claim naive: expected topic, claim"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(row="naif"), "row of main_table in test 1 of claim naive 'naif'"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(row="labelled_only"), "compared with no other row"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(versus="naive"), "compared with no other row"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(expect="better"), "unknown expectation in test 1 of claim naive"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(experiment="main_tabel"), "Did you mean 'main_table'"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(column="gap"), "unknown column in test 1 of claim naive 'gap'"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(beside="labelled_only"), "beside takes a row that main_table"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_an_error_that_says_where(tmp_path, change, message):
+    tree = yaml.safe_load(paths.claims().read_text(encoding="utf8"))
+    change(tree)
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    with pytest.raises(ConfigError, match=message):
+        claims.load(path)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "claims.yaml").write_text("margin: [1")
+    with pytest.raises(ConfigError, match=r"claims\.yaml: not readable"):
+        claims.load(tmp_path / "claims.yaml")
+
+
+def test_without_records_the_page_reads_well(study):
+    results = claims.results_of(KNOWN)
+    found = claims.verdicts(KNOWN, results)
+    table = claims_page.tables(found, KNOWN, results).text
+    tested = [v for v in found if v.word != CANNOT]
+    assert table.count('class="verdict not-yet-recorded"') == len(tested)
+    assert "nan" not in unescape(re.sub("<[^>]*>", " ", table)).lower().split()
+    assert claims_page.tally(found) == (
+        f"Of {len(tested)} claims that can be tested here, 0 are reproduced, 0 are not reproduced, 0 are undecided"
+        f" and {len(tested)} wait for their runs. {len(found) - len(tested)} more cannot be decided here."
+    )
+    assert claims_page.intervals(found) == 0
+    reasons = claims_page.undecidable(found).text
+    assert all(v.claim.cannot in unescape(reasons) for v in found if v.word == CANNOT)
+
+
+def test_the_tally_counts_in_words():
+    words = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, UNDECIDED, CANNOT]
+    found = [Verdict(claim=KNOWN.claims["naive"], word=word) for word in words]
+    assert claims_page.tally(found) == (
+        "Of 4 claims that can be tested here, 2 are reproduced, 1 is not reproduced and 1 is undecided."
+        " 1 more cannot be decided here."
+    )
+
+
+def test_stale_and_missing_seeds_are_marked(study):
+    fabricated.write("main_table", LEVELS | {"perturbed": [0.27, 0.29]}, code_hash="0" * 12)
+    results = claims.results_of(KNOWN)
+    lines = page(claims.verdicts(KNOWN, results), results)
+    assert "2 of 5 seeds" in lines["perturbation"]
+    assert "stale" in lines["perturbation"]
+
+
+def test_the_floors_by_hand(study):
+    fabricated.write("main_table", {"full": [0.2, 0.22]})  # 0.22 and 0.24 on every real image
+    assert real.against_floors(recorded("main_table"), "full").count == 0  # no floors yet
+    fabricated.write_floors()  # the better one is 0.30
+    change = real.against_floors(recorded("main_table"), "full")
+    assert change.mean == pytest.approx(100 * (0.23 - 0.30) / 0.30)
+    assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)  # t(0.975, 1); sd / sqrt 2 is 0.01
+    assert change.resampled[0] < change.mean < change.resampled[1]
+
+
+# The page against the records, by another way: raw JSON, NumPy, scipy.
+
+
+def page(found, results) -> dict[str, str]:
+    """Claim -> its line of the page as text."""
+    text = claims_page.tables(found, KNOWN, results).text
+    lines = {}
+    for line in re.findall(r"<tr>(.*?)</tr>", text, re.S):
+        if name := re.search(r'id="claim-([\w-]+)"', line):
+            lines[name[1].replace("-", "_")] = " ".join(unescape(re.sub("<[^>]*>", " ", line)).split())
+    return lines
+
+
+def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarray] | None]:
+    """Row -> seed -> AbsRel of each image, one array per domain, as a column has it; and the same clean, for robustness."""
+    kind, name = test.experiment, "main_table" if test.experiment in ("robustness", "real_images") else test.experiment
+    folder = paths.robustness() if kind == "robustness" else paths.records()
+    files = {p.stem: p for p in folder.rglob("*.json")}
+    found, clean = {}, {}
+    for row in expand(name, profile="study").rows:
+        for config in row.configs:
+            if config.hash() not in files:
+                continue
+            record = json.loads(files[config.hash()].read_text())
+            if kind == "robustness":
+                by = {k: {d: np.array(m["abs_rel"]) for d, m in v.items()} for k, v in record["scores"].items()}
+                pure = by.pop("clean")
+                hurt = [np.mean([v[d] for v in by.values()], axis=0) for d in pure]
+                clean.setdefault(row.name, {})[config.seed] = [*pure.values()]
+                images = [h - c if test.column == "gap" else h for h, c in zip(hurt, pure.values(), strict=True)]
+            elif kind == "real_images":
+                images = [np.array(record["real"][d]["abs_rel"]) for d in HALVES["table"] if d in record["real"]]
+            else:
+                images = [np.array(m["abs_rel"]) for d, m in record["images"].items() if d != "validation"]
+            found.setdefault(row.name, {})[config.seed] = images
+    if kind == "real_images" and paths.floors().is_file() and found:
+        sets = [d for d in HALVES["table"] if d in record["real"]]
+        floors = json.loads(paths.floors().read_text())["floors"].values()
+        best = [min((np.array(f[d]["abs_rel"]) for f in floors), key=np.mean) for d in sets]
+        found[claims.FLOORS] = dict.fromkeys(range(9), best)
+    return found, clean if test.column == "gap" else found
+
+
+def level(seeds: dict[int, list[np.ndarray]]) -> float:
+    return float(np.mean([np.mean([d.mean() for d in domains]) for domains in seeds.values()]))
+
+
+def weights(test, against: dict[str, str], of: dict) -> dict[str, float]:
+    """Rows with the factors by which they enter, percent of the base row's error over one."""
+
+    def base(row):
+        while row in against:
+            row = against[row]
+        return row
+
+    total: dict[str, float] = {}
+    pairs = [(test.row, test.versus, 1.0)]
+    if test.beside:
+        pairs.append((test.beside, against[test.beside], -1.0))
+    for row, other, sign in pairs:
+        root = claims.FLOORS if other == claims.FLOORS else base(row)
+        if not {row, other, root} <= set(of):
+            return {}
+        for name, factor in ((row, sign), (other, -sign)):
+            total[name] = total.get(name, 0) + 100 * factor / level(of[root])
+    return total
+
+
+def recomputed(test, against) -> tuple[tuple[float, float], list[np.ndarray]] | None:
+    """Student's interval, and the weighted differences as one array (seed, image) per domain; None where seeds are too few."""
+    found, of = scored(test)
+    factors = weights(test, against, of)
+    seeds = sorted(set.intersection(*(set(found[row]) for row in factors))) if factors else []
+    if len(seeds) < 2:
+        return None
+    count = len(found[test.row][seeds[0]])
+    differ = [np.stack([sum(f * found[row][s][d] for row, f in factors.items()) for s in seeds]) for d in range(count)]
+    by_seed = np.mean([d.mean(1) for d in differ], axis=0)
+    low, high = stats.t.interval(0.95, len(seeds) - 1, loc=by_seed.mean(), scale=max(stats.sem(by_seed), 1e-12))
+    return (float(low), float(high)), differ
+
+
+def resampled(differ: list[np.ndarray], generator: np.random.Generator, draws: int = 1000) -> tuple[float, float]:
+    """A plain bootstrap: images of each domain, then seeds, with replacement."""
+    by_seed = np.zeros((len(differ[0]), draws))
+    for domain in differ:
+        chosen = generator.integers(domain.shape[1], size=(draws, domain.shape[1]))
+        by_seed += domain[:, chosen].mean(2) / len(differ)
+    seeds = generator.integers(len(by_seed), size=(draws, len(by_seed)))
+    return tuple(np.quantile(by_seed[seeds, np.arange(draws)[:, None]].mean(1), [0.025, 0.975]))
+
+
+def word(intervals, expect: str) -> str:
+    """The rules of the page, written out once more."""
+    ends = [(-high, -low) if expect == "higher" else (low, high) for low, high in intervals]
+    gain, small = all(high < 0 for _, high in ends), all(low > -KNOWN.margin for low, _ in ends)
+    if expect == "no_gain":
+        large = all(high < -KNOWN.margin for _, high in ends)
+        return REPRODUCED if small else NOT_REPRODUCED if large else UNDECIDED
+    return REPRODUCED if gain else NOT_REPRODUCED if small else UNDECIDED
+
+
+def check_the_page() -> int:
+    """Every verdict and every printed interval against the records; returns how many comparisons there were."""
+    results = claims.results_of(KNOWN)
+    found, compared = claims.verdicts(KNOWN, results), 0
+    lines = page(found, results)
+    for verdict in found:
+        if verdict.word == CANNOT:
+            assert verdict.claim.name not in lines
+            continue
+        line, possible = lines[verdict.claim.name], []
+        assert line.endswith(f" {verdict.word}")
+        for test in verdict.claim.tests:
+            values = recomputed(test, results[test.experiment].against)
+            if values is None:
+                possible.append({UNRECORDED, UNDECIDED})
+                continue
+            student, differ = values
+            shown = [
+                (float(a), float(b)) for a, b in re.findall(r"([+-]\d+\.\d) to ([+-]\d+\.\d)", line.replace("−", "-"))
+            ]
+            assert any(np.allclose(student, s, atol=0.051) for s in shown), (verdict.claim.name, student, shown)
+            draws = [resampled(differ, np.random.default_rng(seed)) for seed in range(3)]
+            possible.append({word([student, drawn], test.expect) for drawn in draws})
+            compared += 1
+        allowed = {
+            next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in combination), REPRODUCED)
+            for combination in combinations(possible)
+        }
+        assert verdict.word in allowed, (verdict.claim.name, verdict.word, allowed)
+    return compared
+
+
+def combinations(sets: list[set[str]]) -> list[tuple[str, ...]]:
+    made: list[tuple[str, ...]] = [()]
+    for choices in sets:
+        made = [(*m, c) for m in made for c in choices]
+    return made
+
+
+def test_the_page_agrees_with_made_up_records(study):
+    fabricated.write("main_table", LEVELS)
+    fabricated.write_floors()
+    fabricated.write(
+        "perturbation", {"colour": [0.28, 0.30, 0.32], "blur": [0.29, 0.33, 0.31], "cutmix": [0.28, 0.3, 0.33]}
+    )
+    few = {"n50_labelled_only": [0.5, 0.51, 0.49, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.385, 0.4, 0.402]}
+    many = {"n5000_labelled_only": [0.3, 0.31, 0.29, 0.3, 0.3], "n5000_naive": [0.3, 0.311, 0.291, 0.3, 0.3]}
+    fabricated.write("pseudo_labels", few | many)
+    fabricated.write(
+        "oracle", {"oracle_naive": [0.2, 0.21, 0.22, 0.2, 0.21], "oracle_perturbed": [0.2, 0.212, 0.22, 0.2, 0.21]}
+    )
+    fabricate_robustness(example)
+    found = {name: v.word for name, v in judged().items()}
+    assert found["robust"] == REPRODUCED
+    assert found["naive_trend"] == found["naive_few"] == found["naive_plenty"] == REPRODUCED
+    assert found["perturbation_unneeded"] == found["perturbation_less"] == REPRODUCED
+    assert check_the_page() >= 14
+
+
+def test_the_page_agrees_with_the_recorded_study():
+    if not any(paths.records().glob("main_table/*.json")):
+        pytest.skip("nothing is recorded")
+    assert check_the_page() > 0
