@@ -56,7 +56,7 @@ def _band(ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | 
 
 @figure
 def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
-    """Changes in groups, one colour each: a thick line is the interval over seeds, a thin one that over seeds and images.
+    """Changes in groups, one colour each: a thick line is the interval over seeds, ticks are the ends of that over seeds and images.
 
     Args:
         results: of the experiment.
@@ -67,7 +67,7 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     fig, ax = plt.subplots(figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values())))
     places, y = {}, 0.0
     for k, (heading, rows) in enumerate(groups.items()):
-        ax.text(0, y, heading, transform=ax.get_yaxis_transform(), color=MUTED, va="center", weight="bold")
+        ax.text(0.01, y, heading, transform=ax.get_yaxis_transform(), color=MUTED, va="center", weight="bold")
         for row in rows:
             y += 1
             places[y], change = results.rows[row].label, results.change(row)
@@ -75,6 +75,8 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
                 ax.plot(change.resampled, [y, y], color=COLOURS[k % len(COLOURS)], lw=0.8, marker="|", ms=7, zorder=3)
             if change.count:
                 bar(ax, change, y, COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)])
+            else:
+                ax.text(0.03, y, "not yet recorded", transform=ax.get_yaxis_transform(), color=MUTED, va="center")
         y += 1
     ax.set(yticks=list(places), yticklabels=list(places.values()), ylim=(y - 0.4, -0.6))
     ax.set_xlabel("change of AbsRel against the row it is compared with, paired by seed, %")
