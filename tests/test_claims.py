@@ -41,6 +41,12 @@ def study(tmp_path, monkeypatch):
     return root
 
 
+def interval(mean: float, half: float, count: int, resampled: tuple[float, float] | None = None) -> Estimate:
+    """An estimate by hand, from numbers of any kind."""
+    both = None if resampled is None else (float(resampled[0]), float(resampled[1]))
+    return Estimate(float(mean), float(half), count, both)
+
+
 def judged() -> dict[str, Verdict]:
     return {v.claim.name: v for v in claims.verdicts(KNOWN, claims.results_of(KNOWN))}
 
@@ -61,29 +67,29 @@ def judged() -> dict[str, Verdict]:
     ],
 )
 def test_an_interval_decides(low, high, lower, higher, no_gain):
-    change = Estimate((low + high) / 2, (high - low) / 2, 5)
-    found = [claims.outcome(change, expect, margin=1) for expect in ("lower", "higher", "no_gain")]
+    change = interval((low + high) / 2, (high - low) / 2, 5)
+    found = [claims.outcome(change, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")]
     assert found == [lower, higher, no_gain]
-    both = Estimate(change.mean, change.half, 5, (low, high))
-    assert [claims.outcome(both, expect, margin=1) for expect in ("lower", "higher", "no_gain")] == found
+    both = interval(change.mean, change.half, 5, (low, high))
+    assert [claims.outcome(both, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")] == found
 
 
 def test_both_intervals_must_agree():
-    change = Estimate(-2, 1, 5, (-4, 0.1))
-    assert claims.outcome(change, "lower", margin=1) == UNDECIDED
-    assert claims.outcome(Estimate(0, 0.5, 5, (-1.5, 0.5)), "no_gain", margin=1) == UNDECIDED
-    assert claims.outcome(Estimate(-3, 1, 5, (-4, -0.9)), "no_gain", margin=1) == UNDECIDED
+    change = interval(-2, 1, 5, (-4, 0.1))
+    assert claims.outcome(change, "lower", margin=1.0) == UNDECIDED
+    assert claims.outcome(interval(0, 0.5, 5, (-1.5, 0.5)), "no_gain", margin=1.0) == UNDECIDED
+    assert claims.outcome(interval(-3, 1, 5, (-4, -0.9)), "no_gain", margin=1.0) == UNDECIDED
 
 
 def test_one_seed_decides_nothing_and_none_is_not_recorded():
     for expect in claims.EXPECT:
-        assert claims.outcome(Estimate(-9.0, count=1), expect, margin=1) == UNDECIDED
-        assert claims.outcome(Estimate(), expect, margin=1) == UNRECORDED
+        assert claims.outcome(Estimate(-9.0, count=1), expect, margin=1.0) == UNDECIDED
+        assert claims.outcome(Estimate(), expect, margin=1.0) == UNRECORDED
 
 
 @given(st.floats(-9, 9), st.floats(0.01, 9), st.floats(0.01, 3))
 def test_lower_and_higher_mirror_each_other(mean, half, margin):
-    change, mirrored = Estimate(mean, half, 5), Estimate(-mean, half, 5)
+    change, mirrored = interval(mean, half, 5), interval(-mean, half, 5)
     assert claims.outcome(change, "lower", margin=margin) == claims.outcome(mirrored, "higher", margin=margin)
     if claims.outcome(change, "lower", margin=margin) == REPRODUCED:
         assert change.high < 0
@@ -93,7 +99,7 @@ def test_a_wider_interval_never_changes_sides():
     order = [NOT_REPRODUCED, UNDECIDED, REPRODUCED]
     for mean in np.linspace(-4, 4, 33):
         for expect in claims.EXPECT:
-            words = [claims.outcome(Estimate(mean, h, 5), expect, margin=1) for h in (0.1, 1, 10)]
+            words = [claims.outcome(interval(mean, h, 5), expect, margin=1.0) for h in (0.1, 1, 10)]
             assert words[-1] == UNDECIDED
             sides = {order.index(w) - 1 for w in words} - {0}
             assert len(sides) <= 1 or abs(mean) < 1, "only a decided gain below the margin may be both"
