@@ -23,8 +23,7 @@ METRICS = ("abs_rel", "ordinal")
 CLEAN = ("clean", 0)
 CONDITIONS = (CLEAN, *((kind, strength) for kind in STRENGTHS for strength in range(1, 6)))
 """What the images undergo: nothing, or a corruption at a strength."""
-Scores = dict[str, dict[str, dict[str, list[float]]]]
-"""`condition_name` -> domain -> metric -> a value per image."""
+Scores = dict[str, dict[str, dict[str, list[float]]]]  # `condition_name` -> domain -> metric -> a value per image
 
 
 @cache
