@@ -8,7 +8,7 @@ import pytest
 
 from dalib import paths
 from dalib.__main__ import main
-from dalib.study import experiments, records
+from dalib.study import experiments, reading, records
 
 
 @pytest.fixture
@@ -22,29 +22,46 @@ def checkout(tmp_path, monkeypatch):
     lines = re.search(r"```yaml\n(.*?)```", page, re.S)[1]
     rows = "".join(line.removeprefix("   ") for line in lines.splitlines(keepends=True))
     (root / "experiments.yaml").write_text((here / "experiments.yaml").read_text(encoding="utf-8") + "\n" + rows)
-    text = (here / "notebooks" / "perturbation.ipynb").read_text(encoding="utf-8")
+    text = (here / "notebooks" / "cutmix_regions.ipynb").read_text(encoding="utf-8")
     for old, new in (
-        ('\\"perturbation\\"', '\\"pool_size\\"'),
-        ("fig-perturbation", "fig-pool-size"),
-        ("pt_", "ps_"),
-        ('\\"pt\\"', '\\"ps\\"'),
+        ("cutmix_regions", "learning_rates"),
+        ("fig-cutmix-regions", "fig-learning-rates"),
+        ("cr_", "lr_"),
+        ('\\"cr\\"', '\\"lr\\"'),
     ):
         assert old in text
         text = text.replace(old, new)
-    (root / "notebooks" / "pool_size.ipynb").write_text(text)
+    (root / "notebooks" / "learning_rates.ipynb").write_text(text)
     monkeypatch.setenv("DALIB_ROOT", str(root))
     return root
 
 
+def glued(notebook) -> dict[str, str]:
+    """Key -> text of everything that an executed notebook glued."""
+    outputs = [
+        o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "scrapbook" in o.get("metadata", {})
+    ]
+    return {o.metadata.scrapbook.name: o.data["application/papermill.record/text/plain"].strip("'") for o in outputs}
+
+
 @pytest.mark.slow
 def test_a_new_question_is_yaml_and_a_copied_notebook(checkout, runs):
-    plan = experiments.expand("pool_size", profile="study")
-    assert [row.configs[0].unlabelled_images for row in plan.rows] == [2000, 4000]
-    assert main(["run", "pool_size", "--profile", "smoke"]) == 0
-    found = records.entries(experiments.expand("pool_size", profile="smoke"))
-    assert [(e.row.name, e.status) for e in found] == [("half", "fresh"), ("whole", "fresh")]
-    done = nbformat.read(runs / "notebooks" / "smoke" / "pool_size.ipynb", as_version=4)
-    shown = "".join(str(o) for c in done.cells if c.cell_type == "code" for o in c.outputs)
-    assert "2 of 2 runs are there" in shown
-    assert "half the pool" in shown
-    assert "10 runs are not recorded yet" in shown  # 2 rows x 5 seeds of the study
+    plan = experiments.expand("learning_rates", profile="study")
+    assert [row.configs[0].decoder_lr_factor for row in plan.rows] == [10, 1]
+    assert main(["run", "learning_rates", "--profile", "smoke"]) == 0
+    found = records.entries(experiments.expand("learning_rates", profile="smoke"))
+    assert [(e.row.name, e.status) for e in found] == [("faster", "fresh"), ("alike", "fresh")]
+    done = nbformat.read(runs / "notebooks" / "smoke" / "learning_rates.ipynb", as_version=4)
+    code = [c for c in done.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    assert sum(bool(line.strip()) for c in code for line in c.source.splitlines()) < 60
+    shown = {c.id: "".join(str(o) for o in c.outputs) for c in code}
+    assert "2 of 2 runs are there" in shown["run"]
+    assert "decoder_lr_factor: 1.0" in shown["setup"]
+    assert "5 of 10 runs are not recorded yet" in shown["table"]  # the row that the main table has, too, is there
+    assert "image/png" in shown["figure"]
+    assert "profile smoke, 1 seed(s)" in shown["beside"]
+    assert found[1].config.hash() in shown["records-yours"]
+    values = glued(done)
+    assert values["lr_answer"] == reading.UNRECORDED
+    assert values["lr_alike_diff"] == "nan"
+    assert float(values["lr_faster_mean"]) > 0

@@ -1,4 +1,4 @@
-"""The paper's own numbers beside our rows. A row of experiments.yaml names its counterpart in published_tables.csv: `paper: [table, row]`."""
+"""The paper's own numbers beside our rows: a row of experiments.yaml names its counterpart there, `paper: [table, row]`."""
 
 import pandas as pd
 

@@ -7,6 +7,7 @@ from dalib.study.statistics import Estimate, Results
 from dalib.study.tables import number
 
 UNRECORDED = "These runs are not yet recorded."
+STALE = "Some of these runs come from older code (marked stale)."
 
 
 def effect(change: Estimate) -> str:
@@ -44,7 +45,7 @@ def reading(results: Results) -> str:
             f"From the first row to the last, the recipe as a whole {effect(results.change(last, versus=first))}."
         )
     if any(e.status == "stale" for e in results.found):
-        sentences.append("Some of these runs come from older code (marked stale).")
+        sentences.append(STALE)
     return " ".join(sentences)
 
 
@@ -61,7 +62,8 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
         return UNRECORDED
     better = sorted((r for r, c in changes.items() if c.decided and c.mean < 0), key=lambda r: changes[r].mean)
     worse = [r for r, c in changes.items() if c.decided and c.mean > 0]
-    unclear = [r for r in changes if r not in (*better, *worse)]
+    single = [r for r, c in changes.items() if c.count == 1]
+    unclear = [r for r in changes if r not in (*better, *worse, *single)]
     several = len(changes) > 1
     if better:
         most = f", the largest gain of {len(changes)} comparisons" if several else ""
@@ -70,8 +72,13 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
         sentences = [f"None of {len(changes)} comparisons shows a gain."]
     else:
         row = next(iter(changes))
-        sentences, worse, unclear = [f"{subject(results, row)} {effect(changes[row])}."], [], []
-    for words, members in (("Also lower", better[1:]), ("Higher", worse), ("Not to be told from zero", unclear)):
+        sentences, worse, unclear, single = [f"{subject(results, row)} {effect(changes[row])}."], [], [], []
+    for words, members in (
+        ("Also lower", better[1:]),
+        ("Higher", worse),
+        ("Not to be told from zero", unclear),
+        ("In a single seed, which shows nothing", single),
+    ):
         if members:
             sentences.append(f"{words}: {'; '.join(_brief(results, row, changes[row]) for row in members)}.")
     return " ".join([*sentences, progress(results)]).strip()
@@ -82,13 +89,15 @@ def _brief(results: Results, row: str, change: Estimate) -> str:
 
 
 def progress(results: Results) -> str:
-    """What is still missing: a sentence, or nothing where every row has every seed that was planned."""
-    planned = len(results.entries) // len(results.rows)
+    """What is still missing or out of date: sentences, or nothing where every row has every seed that was planned, from this code."""
+    planned, sentences = len(results.entries) // len(results.rows), []
     counts = [len(results.of(row)) for row in results.rows]
-    if min(counts) == planned:
-        return ""
-    seeds = " to ".join(str(c) for c in dict.fromkeys((min(counts), max(counts))))
-    return f"So far {seeds} of {planned} seeds per row are recorded."
+    if min(counts) < planned:
+        seeds = " to ".join(str(c) for c in dict.fromkeys((min(counts), max(counts))))
+        sentences.append(f"So far {seeds} of {planned} seeds per row are recorded.")
+    if any(e.status == "stale" for e in results.found):
+        sentences.append(STALE)
+    return " ".join(sentences)
 
 
 def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) -> str:
@@ -100,17 +109,25 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
         what: subject, in the plural.
         unit: what the numbers count.
     """
-    groups: dict[str, list[str]] = {"lower the error": [], "raise the error": [], "cannot be told from no change": []}
+    verbs = (
+        "lower the error",
+        "raise the error",
+        "cannot be told from no change",
+        "have a single seed, which shows nothing,",
+    )
+    groups, open_ = {verb: [] for verb in verbs}, []
     for x, row in rows.items():
-        if (change := results.change(row)).count:
-            verb = (
-                "cannot be told from no change"
-                if not change.decided
-                else ("lower" if change.mean < 0 else "raise") + " the error"
-            )
-            groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
+        change = results.change(row)
+        if not change.count:
+            open_.append(str(x))
+            continue
+        verb = verbs[3] if change.count == 1 else verbs[2] if not change.decided else verbs[change.mean > 0]
+        groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
     parts = [f"{verb} at {', '.join(xs)}" for verb, xs in groups.items() if xs]
-    return f"{what} {'; they '.join(parts)} {unit}." if parts else UNRECORDED
+    if not parts:
+        return UNRECORDED
+    rest = f" Not yet recorded: {', '.join(open_)}." if open_ else ""
+    return f"{what} {'; they '.join(parts)} {unit}.{rest}"
 
 
 def domains(results: Results, row: str) -> str:
@@ -156,13 +173,23 @@ def precision(results: Results, *, aim: float | int) -> str:
     return f"Half-widths of the intervals of the changes: {values}; {verdict}."
 
 
-def quotes(results: Results, prefix: str) -> dict[str, float | int | str]:
-    """What other pages quote by glue, as plain values: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`, `_answer`.
+def headline(text: str) -> str:
+    """The first sentence of an answer, for a list of questions."""
+    return text.split(". ")[0].removesuffix(".") + "."
 
-    Numbers that are not recorded are NaN.
+
+def quotes(results: Results, prefix: str, **sentences: str) -> dict[str, float | int | str]:
+    """What other pages quote by glue, as plain values; numbers that are not recorded are NaN.
+
+    Args:
+        results: of the experiment.
+        prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`, `_answer`, `_headline`.
+        sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's own.
     """
     values: dict[str, float | int | str] = {f"{prefix}_seeds": results.seeds, f"{prefix}_reading": reading(results)}
-    values[f"{prefix}_answer"] = answer(results)
+    sentences = {"answer": answer(results)} | sentences
+    values |= {f"{prefix}_{name}": text for name, text in sentences.items()}
+    values[f"{prefix}_headline"] = headline(sentences["answer"])
     for row in results.rows:
         change = results.change(row)
         values |= {f"{prefix}_{row}_mean": results.value(row).mean, f"{prefix}_{row}_diff": change.mean}

@@ -1,5 +1,6 @@
 """What the book shows of the records: tables whose numbers lead to their runs, provenance lines, and sentences chosen by the data."""
 
+import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from html import escape
@@ -22,7 +23,7 @@ RESAMPLED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Html:
     """A piece of a page; Jupyter and glue show it as it is."""
 
@@ -30,6 +31,10 @@ class Html:
 
     def _repr_html_(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        """For a terminal: what is read, without the tags."""
+        return " ".join(re.sub(r"<[^>]*>", " ", self.text).split())
 
     def __add__(self, other: "Html") -> "Html":
         return Html(self.text + other.text)

@@ -1,0 +1,20 @@
+"""What the page of a question glues: its answer for the text, and its numbers for other pages."""
+
+from myst_nb import glue
+
+from dalib.study import reading
+from dalib.study.statistics import Results
+
+
+def quote(results: Results, prefix: str, **sentences: str) -> str:
+    """Glue everything that this page and others quote (see `dalib.study.reading.quotes`), and return the answer as a reader gets it.
+
+    Args:
+        results: of the experiment.
+        prefix: of the keys.
+        sentences: what the page says beside, or with `answer` instead of, the sentences that every page has.
+    """
+    values = reading.quotes(results, prefix, **sentences)
+    for key, value in values.items():
+        glue(key, value, display=False)
+    return " ".join(str(values[f"{prefix}_{name}"]) for name in dict.fromkeys(("answer", *sentences)))
