@@ -163,8 +163,10 @@ def run(
         report(head)
         try:
             price(entry, committed=committed, report=lambda line, h=head: report(f"{h}  {line}"))
-        except TrainingError as error:  # a bug may well end in NaN: the others are priced all the same
-            report(f"{head}  {error}")
+        except DataError:
+            raise
+        except (TrainingError, ValueError) as error:  # a bug may well end in NaN: the others are priced all the same
+            report(f"{head}  no record: {error}")
     return entries(profile=profile, seeds=seeds)
 
 

@@ -6,13 +6,12 @@ back, whatever happens in it. A digest of this file stands in every record made 
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -137,9 +136,9 @@ class Holes(Source):
         return len(self.source)
 
     def _sample(self, index: int) -> dict:
-        return {k: v if k == "domain" else v[0] for k, v in self.get_batch(np.array([index])).items()}
+        return {k: v if k == "domain" else v[0] for k, v in self.get_batch([index]).items()}
 
-    def get_batch(self, indices: np.ndarray) -> dict:
+    def get_batch(self, indices: Sequence[int]) -> dict:
         """Samples whose hidden pixels are invalid and hold 0, the value of nothing in a depth file."""
         batch = self.source.get_batch(indices)
         valid = batch["valid"] & ~torch.stack([hidden(int(i), *batch["valid"].shape[1:]) for i in indices])
