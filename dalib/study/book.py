@@ -152,7 +152,7 @@ def given(name: str, profile: str) -> dict[str, object]:
 
 
 def _inputs() -> list[Path]:
-    """What every notebook may read: the library, what lies beside the notebooks, the experiments, the paper's tables and the committed records."""
+    """What every notebook may read: the library, code beside the notebooks, the experiments, the paper's tables, committed records."""
     root = paths.root()
     code = [*sorted((root / "dalib").rglob("*.py")), *sorted((root / "notebooks").glob("*.py"))]
     return [*code, root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
