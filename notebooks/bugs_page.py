@@ -61,6 +61,13 @@ WORDS = {
 }
 TRAINED = [name for name, v in VARIANTS.items() if v.bug and v.trained]
 SCORED = [name for name, v in VARIANTS.items() if v.bug and not v.trained]
+GROUPS = {
+    "a network of labelled images": [
+        n for n in TRAINED if VARIANTS[n].against != "holes" and VARIANTS[n].row == "labelled_only"
+    ],
+    "the same, its labels with holes": [n for n in TRAINED if VARIANTS[n].against == "holes"],
+    "a student’s own steps": [n for n in TRAINED if VARIANTS[n].row != "labelled_only"],
+}
 
 
 class Bugs(Results):

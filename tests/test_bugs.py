@@ -236,6 +236,7 @@ def test_variants_make_sense():
             assert not other.bug
             assert (other.row, other.trained) == (variant.row, variant.trained), name
     assert faulty.VARIANTS.keys() == bugs_page.WORDS.keys()
+    assert sorted(n for names in bugs_page.GROUPS.values() for n in names) == sorted(bugs_page.TRAINED)
 
 
 def test_a_run_under_a_bug_is_never_taken_for_a_true_one(launched, tiny, runs):
