@@ -34,6 +34,9 @@ def record_files() -> Iterator[tuple[str, Path]]:
     for folder in (paths.robustness(), paths.local_robustness()):
         for path in sorted(folder.glob("*.json")):
             yield folder.name, path
+    for folder in (paths.root() / "data" / "bugs", paths.runs() / "bugs" / "records"):
+        for path in sorted(folder.glob("*.json")):
+            yield "bugs", path
 
 
 def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:

@@ -152,9 +152,10 @@ def given(name: str, profile: str) -> dict[str, object]:
 
 
 def _inputs() -> list[Path]:
-    """What every notebook may read: the library, the experiments, the paper's tables and the committed records."""
+    """What every notebook may read: the library, code beside the notebooks, the experiments, the paper's tables, committed records."""
     root = paths.root()
-    return [*sorted((root / "dalib").rglob("*.py")), root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
+    code = [*sorted((root / "dalib").rglob("*.py")), *sorted((root / "notebooks").glob("*.py"))]
+    return [*code, root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
 
 
 def _site_inputs(executed: Path) -> list[Path]:
