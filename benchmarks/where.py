@@ -1,6 +1,6 @@
 """Where the time of our network goes at inference, and what each precision costs on this processor.
 
-python benchmarks/where.py            ViT-S, 518x518, float32; writes data/benchmarks/where.json, which the book shows
+python benchmarks/where.py            ViT-S, 518x518; writes data/benchmarks/where.json, which the book shows
 """
 
 from functools import partial
@@ -8,12 +8,15 @@ from functools import partial
 import torch
 from inference import SEED, SIDE, images
 from timing import keep, medians
+from torch.utils.flop_counter import FlopCounterMode
 
-from dalib.models import build
+from dalib.models import DepthAnything, build
 from dalib.models.inference import Inference, has_bfloat16, optimise
 from dalib.models.lively import enliven
+from dalib.study.costs import ATTENTION
 
 ENCODER = "vits"
+ROUNDS = 7
 KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
     "linear layers": ("aten::addmm", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"),
     "attention": (
@@ -29,15 +32,31 @@ KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
 }
 
 
-def shares(network: Inference) -> dict[str, float]:
-    """Share of the time of one image that each kind of work takes, after a run to warm up."""
+def times(network: Inference) -> dict[str, float]:
+    """Milliseconds of one image that each kind of work takes: its share of a profile, after a run to warm up, times the median
+    of unprofiled runs."""
     x = images(1)
     network(x)
     with torch.profiler.profile() as profile:
         network(x)
     spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
     found = {kind: sum(spent.get(name, 0) for name in names) / sum(spent.values()) for kind, names in KINDS.items()}
-    return {kind: round(share, 3) for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()}
+    whole = 1e3 * medians({"whole": partial(network, x)}, rounds=ROUNDS)["whole"]
+    return {kind: round(whole * share, 1) for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()}
+
+
+@torch.no_grad()
+def products(model: DepthAnything) -> dict[str, float]:
+    """GFLOP of one image in the three kinds of work that are products of matrices."""
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        model(images(1))
+    counts = counter.get_flop_counts()["Global"]
+    kinds = {
+        "addmm": "linear layers",
+        "_scaled_dot_product_flash_attention_for_cpu": "attention",
+        "convolution": "convolutions",
+    }
+    return {kinds[operation.__name__]: round(count / 1e9, 1) for operation, count in counts.items()}
 
 
 @torch.inference_mode()
@@ -47,15 +66,24 @@ def linear_speed() -> dict[str, float]:
     for dtype in (torch.float32, torch.bfloat16):
         layer, tokens = torch.nn.Linear(384, 1536, dtype=dtype), torch.rand(1370, 384, dtype=dtype)
         calls[str(dtype).removeprefix("torch.")] = partial(layer, tokens)
-    return {name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1) for name, s in medians(calls, rounds=15).items()}
+    return {
+        name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1) for name, s in medians(calls, rounds=2 * ROUNDS + 1).items()
+    }
 
 
 def main() -> None:
     """Measure, print, and write the record."""
     model = enliven(build(ENCODER, pretrained=False, layers="v2"), seed=SEED)
-    facts = {"encoder": ENCODER, "side": SIDE, "seed": SEED, "shares": shares(optimise(model))}
+    facts = {
+        "encoder": ENCODER,
+        "side": SIDE,
+        "seed": SEED,
+        "rounds": ROUNDS,
+        "ms": {"float32": times(optimise(model))},
+    }
     if has_bfloat16(torch.device("cpu")):
-        facts["shares, bfloat16"] = shares(optimise(model, dtype=torch.bfloat16))
+        facts["ms"]["bfloat16"] = times(optimise(model, dtype=torch.bfloat16))
+    facts["GFLOP"] = products(model.eval())
     facts["linear layer, GFLOP/s"] = linear_speed()
     keep("where", facts)
     print(facts)

@@ -49,10 +49,15 @@ def test_table_says_what_was_measured_and_where():
         assert part in text, part
 
 
-def test_shares_are_shown_in_percent():
-    text = benchmarks.share_table(record() | {"shares": {"linear layers": 0.654, "the rest": 0.346}}).text
-    assert "65" in text
-    assert "35" in text
+def test_work_is_shown_in_milliseconds_percent_and_ratio():
+    ms = {
+        "float32": {"linear layers": 300.0, "the rest": 100.0},
+        "bfloat16": {"linear layers": 100.0, "the rest": 61.0},
+    }
+    text = benchmarks.work_table(record() | {"ms": ms}).text
+    for part in ("300", "75", "400", "62", "3.0 ×", "1.6 ×", "2.5 ×"):
+        assert f">{part}<" in text, part
+    assert "faster" not in benchmarks.work_table(record() | {"ms": {"float32": ms["float32"]}}).text
 
 
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
@@ -69,5 +74,6 @@ def test_the_committed_records_are_whole():
     assert {(r["contender"], r["batch"]) for r in found["rows"]} == {(n, b) for n in names for b in (1, 4)}
     assert all(r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"])
     where = benchmarks.read("where")
-    assert sum(where["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert set(where["ms"]) == {"float32", "bfloat16"}
+    assert where["ms"]["float32"].keys() == where["ms"]["bfloat16"].keys() > {"linear layers", "attention"}
     assert set(where["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}

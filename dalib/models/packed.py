@@ -69,9 +69,8 @@ class Linear:
         self.after = "gelu" if gelu else "none"
 
     def __call__(self, x: Float[Tensor, "*b i"], plus: Float[Tensor, "*b o"] | None = None) -> Float[Tensor, "*b o"]:
-        run = (
-            torch.ops.mkldnn._linear_pointwise
-        )  # overloads by name: to find them PyTorch would look at every value of the bias
+        # overloads by name: to find them PyTorch would look at every value of the bias
+        run = torch.ops.mkldnn._linear_pointwise
         if plus is not None:
             return run.binary(x, plus, self.weight, self.bias, "add")
         return run.default(x, self.weight, self.bias, self.after, [], "none")

@@ -35,16 +35,27 @@ def inference_table(record: dict) -> Html:
     return html(lines, [escape(name) for name in lines], name="inference") + _provenance(record)
 
 
-def share_table(record: dict) -> Html:
-    """Where the time of our network goes, for one image in float32."""
-    lines = {kind: {"% of the time": number(100 * share, 0)} for kind, share in record["shares"].items()}
-    return html(lines, [escape(kind) for kind in lines], name="shares") + _provenance(record)
+def work_table(record: dict) -> Html:
+    """Milliseconds that our network spends on each kind of work for one image, in each precision recorded, with provenance."""
+    each = {precision: times | {"all of it": sum(times.values())} for precision, times in record["ms"].items()}
+    lines: dict[str, dict] = {kind: {} for kind in each["float32"]}
+    for kind, cells in lines.items():
+        for precision, times in each.items():
+            cells[precision, "ms"] = number(times[kind], 0)
+            cells[precision, "%"] = number(100 * times[kind] / times["all of it"], 0)
+        if "bfloat16" in each:
+            cells["bfloat16", "faster"] = f"{number(each['float32'][kind] / each['bfloat16'][kind], 1)} ×"
+    return html(lines, [escape(kind) for kind in lines], name="work") + _provenance(record)
+
+
+def seconds(record: dict, name: str, *, batch: int) -> float:
+    """Seconds that one contender takes for a batch."""
+    return next(r["seconds"] for r in record["rows"] if (r["contender"], r["batch"]) == (name, batch))
 
 
 def speed(record: dict, name: str, *, batch: int, against: str = "transformers") -> float:
     """How many times faster one contender is than another."""
-    seconds = {r["contender"]: r["seconds"] for r in record["rows"] if r["batch"] == batch}
-    return seconds[against] / seconds[name]
+    return seconds(record, against, batch=batch) / seconds(record, name, batch=batch)
 
 
 def _provenance(record: dict) -> Html:

@@ -42,10 +42,11 @@ def _attention_backward(grad, query, *rest, **__) -> int:
     return 5 * _attention(query, *rest) // 2
 
 
-_ATTENTION = {
+ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
+"""What PyTorch's counter of FLOPs does not know: attention on a processor."""
 
 
 class Live(TorchDispatchMode):
@@ -85,7 +86,7 @@ class Live(TorchDispatchMode):
 
 def measure(work: Callable[[], object], *present: torch.Tensor) -> tuple[int, int]:
     """FLOPs of a piece of work, and the greatest number of bytes alive during it, `present` tensors included."""
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter, Live(*present) as live:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, Live(*present) as live:
         work()
     return counter.get_total_flops(), live.peak
 
