@@ -46,11 +46,11 @@ def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
     levels, changes = draw(pools)
     first, second = levels.get_lines()
     assert first.get_xydata() == pytest.approx(np.array([[50, 0.42], [500, 0.32]]))  # nothing is drawn at 5000
-    assert second.get_xydata() == pytest.approx(np.array([[50, 0.38], [500, 0.31]]))
+    assert second.get_xydata() == pytest.approx(np.array([[50, 0.36], [500, 0.31]]))  # 500 has seed 0 alone
     half = pools.value("n50_labelled_only").half
     assert half == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-5)  # t(0.975, 2) by a printed table
     assert bands(levels)[0] == pytest.approx((50, 0.42 - half, 0.42 + half))
-    assert len(bands(levels)) == 2  # the single seed of n500_naive has none, but n50_naive has
+    assert len(bands(levels)) == 1  # the single seed that both points of naive have makes no band
     drawn = [
         line for line in changes.get_lines() if line.get_marker() not in (None, "None", "") and len(line.get_xdata())
     ]

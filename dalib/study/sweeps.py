@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
 from dalib.study.figures import COLOURS, INK, MARKERS, MUTED, bar, empty, figure
-from dalib.study.statistics import Estimate, Results
+from dalib.study.statistics import MEAN, Estimate, Results, estimate
 
 
 @figure
 def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, x_label: str) -> Figure:
     """AbsRel over a setting, and the change of each row that is compared with another, each with a band: the interval over seeds.
+
+    A line of levels holds the seeds that all its points have: two points of different seeds would show the seeds' difference.
 
     Args:
         results: of the experiment.
@@ -26,8 +28,8 @@ def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, 
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
     seen = {row: getattr(results.rows[row].configs[0], field) for rows in series.values() for row in rows}
     for k, (label, rows) in enumerate(series.items()):
-        for ax, measure in zip(axes, (results.value, results.change), strict=True):
-            _band(ax, {seen[row]: measure(row) for row in rows}, k, label if ax is axes[0] else None)
+        _band(axes[0], {seen[row]: level for row, level in _levels(results, rows).items()}, k, label)
+        _band(axes[1], {seen[row]: results.change(row) for row in rows}, k)
     ticks = sorted(set(seen.values()))
     for ax in axes:
         if ticks[-1] >= 10 * ticks[0]:
@@ -44,7 +46,15 @@ def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, 
     return fig
 
 
-def _band(ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | None) -> None:
+def _levels(results: Results, rows: Sequence[str]) -> dict[str, Estimate]:
+    wide = results.scores()
+    scores = {row: wide.loc[row, MEAN].dropna() for row in rows if row in wide.index.get_level_values("row")}
+    scores = {row: found for row, found in scores.items() if len(found)}
+    shared = set.intersection(*(set(found.index) for found in scores.values())) if scores else set()
+    return {row: estimate(found[found.index.isin(shared)]) for row, found in scores.items()}
+
+
+def _band(ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | None = None) -> None:
     known = {x: e for x, e in sorted(along.items()) if e.count}
     colour = COLOURS[k]
     ax.plot(list(known), [e.mean for e in known.values()], color=colour, marker=MARKERS[k], ms=5, lw=1.6, label=label)
