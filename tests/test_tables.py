@@ -232,3 +232,11 @@ def test_real_images_stand_beside_the_floors(study):
     assert real.aims(results, "perturbed").count("missed: 0.310") == 2
     better = Results(fabricated.write("main_table", {"labelled_only": [0.2, 0.22]}))
     assert all(real.below_floors(better, "labelled_only").values())
+
+
+def test_a_row_says_how_many_of_its_seeds_are_there(study):
+    results = Results(
+        fabricated.write("main_table", LEVELS | {"naive": LEVELS["naive"][:2], "full": []}, profile="study")
+    )
+    assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
+    assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')

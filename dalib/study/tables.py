@@ -107,10 +107,13 @@ def anchor(results: Results, row: str) -> str:
 
 
 def heading(results: Results, row: str) -> str:
-    """A row's label, marked where it is stale or missing."""
-    states = {e.status for e in results.entries if e.row.name == row}
-    marks = "".join(f' <span class="stale">{s}</span>' for s in ("stale", "missing") if s in states)
-    return escape(results.rows[row].label) + marks
+    """A row's label, marked where it is stale, has not every seed that was planned, or none."""
+    states = [e.status for e in results.entries if e.row.name == row]
+    there = sum(state != "missing" for state in states)
+    marks = ["stale"] if "stale" in states else []
+    if there < len(states):
+        marks.append(f"{there} of {len(states)} seeds" if there else "not recorded")
+    return escape(results.rows[row].label) + "".join(f' <span class="stale">{mark}</span>' for mark in marks)
 
 
 def main_table(results: Results) -> Html:
