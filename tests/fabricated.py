@@ -15,6 +15,12 @@ DOMAINS = ("night_street", "fog_nature", "warm_tabletop", "noisy_warehouse", "dr
 REAL = {"motorcycle": "table", "sunrgbd": "tune", "tum": "tune", "nuscenes": "tune", "nyuv2": "table", "kitti": "table"}
 
 
+def refuse_the_checkout() -> None:
+    """What is made up must never lie among what was measured."""
+    if paths.root().resolve() == REPO:
+        raise RuntimeError("fabricated records would go into the checkout itself: set DALIB_ROOT to a temporary folder")
+
+
 def root(folder: Path) -> Path:
     """A checkout's data files without its records."""
     (folder / "data").mkdir(parents=True)
@@ -48,6 +54,7 @@ def record(row, config, *, level: float, images: int = 4, code_hash: str | None 
 
 def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", **options) -> list[records.Entry]:
     """Records of an experiment with the given AbsRel of each row and seed; returns its entries."""
+    refuse_the_checkout()
     experiment = expand(name, profile=profile, seeds=max(len(v) for v in levels.values()))
     for row, values in levels.items():
         for config, level in zip(experiment[row].configs, values, strict=False):
@@ -57,6 +64,7 @@ def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", 
 
 def write_floors() -> Path:
     """A record of the floors: a constant at 0.35, a ramp at 0.30, everywhere."""
+    refuse_the_checkout()
 
     def scores(level: float) -> dict:
         return {d: {"half": h, "names": ["0"], "abs_rel": [level], "delta1": [1 - level]} for d, h in REAL.items()}

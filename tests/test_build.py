@@ -108,6 +108,10 @@ def executed(monkeypatch):
             together.wait()
         if "fail" in source:
             raise UserError(f"{path.name} failed")
+        if "outlive" in source:
+            for thread in threading.enumerate():
+                if thread.name == source.split()[-1]:
+                    thread.join()
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(given))
 
@@ -117,10 +121,12 @@ def executed(monkeypatch):
 
 @pytest.mark.parametrize("broken", ["main_table", "plain"])
 def test_a_failure_in_either_lane_stops_the_build_and_keeps_what_is_whole(broken, checkout, executed):
+    other = {"main_table": "plain", "plain": "main_table"}[broken]
     cells = {"main_table": [PROFILE, "meet"], "plain": ["x = 1  # x", "meet"], "more": ["x = 1  # x"]}
     cells[broken][-1] += "\nfail"
+    cells[other][-1] += f"\noutlive {broken}"  # else it may end first, and its lane rightly begins "more"
     root = checkout(**cells)
-    out, other = root / "_build" / "notebooks", {"main_table": "plain", "plain": "main_table"}[broken]
+    out = root / "_build" / "notebooks"
     with pytest.raises(UserError, match=rf"{broken}\.ipynb failed"):
         book.execute(out, "quick")
     assert executed == {"main_table": 1, "plain": 1}
