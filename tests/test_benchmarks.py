@@ -60,6 +60,17 @@ def test_work_is_shown_in_milliseconds_percent_and_ratio():
     assert "faster" not in benchmarks.work_table(record() | {"ms": {"float32": ms["float32"]}}).text
 
 
+def test_training_is_shown_beside_the_first_of_its_kind():
+    of = {"a step": {"bare": 0.5, "whole": 0.55, "planar": 0.88}, "labels <all>": {"forward": 2.0, "stored": 2.1}}
+    found = record() | {"seconds": of, "height": 96, "width": 128, "weights": "ImageNet"}
+    text = benchmarks.training_table(found).text
+    for part in ("500.0", "1.10", "1.76", "2100.0", "1.05", "labels &lt;all&gt;"):
+        assert f">{part}<" in text, part
+    assert "96 × 128 pixels, ImageNet weights" in text
+    assert benchmarks.ratio(found, "planar", "whole") == pytest.approx(1.6)
+    assert benchmarks.ratio(found, "stored", "forward") == pytest.approx(1.05)
+
+
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "benchmarks", lambda: tmp_path)
     with pytest.raises(DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"):
@@ -77,3 +88,9 @@ def test_the_committed_records_are_whole():
     assert set(where["ms"]) == {"float32", "bfloat16"}
     assert where["ms"]["float32"].keys() == where["ms"]["bfloat16"].keys() > {"linear layers", "attention"}
     assert set(where["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}
+    steps = benchmarks.read("training")
+    assert {"encoder", "height", "width", "seed", "rounds"} <= steps.keys()
+    assert benchmarks.ratio(steps, "pseudo labels, stored", "the teacher's forward alone") > 0
+    for name in ("a student's step", "with planar networks", "in bfloat16"):
+        assert benchmarks.ratio(steps, name, "bare forward and backward") > 0
+    assert benchmarks.ratio(steps, "image by image", "perturbing a batch") > 0

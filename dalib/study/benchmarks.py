@@ -9,7 +9,7 @@ from dalib.study.tables import Html, html, number
 
 
 def read(name: str) -> dict:
-    """The record of a benchmark, `inference` or `where`; a `DataError` where it is missing or damaged."""
+    """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is missing or damaged."""
     path = paths.benchmarks() / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -48,6 +48,26 @@ def work_table(record: dict) -> Html:
     return html(lines, [escape(kind) for kind in lines], name="work") + _provenance(record)
 
 
+def training_table(record: dict) -> Html:
+    """Milliseconds of a student's step and of its parts, each beside the first of its kind, with provenance."""
+    lines = {}
+    for kind, times in record["seconds"].items():
+        first = next(iter(times.values()))
+        for name, value in times.items():
+            lines[name] = {
+                "of": escape(kind) if value is first else "",
+                "ms": number(1e3 * value, 1),
+                "times the first": number(value / first, 2),
+            }
+    return html(lines, [escape(name) for name in lines], name="training") + _provenance(record)
+
+
+def ratio(record: dict, name: str, other: str) -> float:
+    """How many times longer one piece of training takes than another of its kind."""
+    times = next(t for t in record["seconds"].values() if name in t)
+    return times[name] / times[other]
+
+
 def seconds(record: dict, name: str, *, batch: int) -> float:
     """Seconds that one contender takes for a batch."""
     return next(r["seconds"] for r in record["rows"] if (r["contender"], r["batch"]) == (name, batch))
@@ -62,9 +82,10 @@ def _provenance(record: dict) -> Html:
     versions = ", ".join(
         f"{k} {record['versions'][k]}" for k in ("torch", "timm", "transformers") if k in record["versions"]
     )
+    height, width = (record["height"], record["width"]) if "height" in record else (record["side"], record["side"])
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
-        f"{record['encoder']}, {record['side']} × {record['side']} pixels, random weights, seed {record['seed']}",
+        f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} weights, seed {record['seed']}",
         *([f"medians of {record['rounds']} interleaved rounds"] if "rounds" in record else []),
         f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in bfloat16",
         versions,
