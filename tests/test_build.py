@@ -161,7 +161,8 @@ def test_kernels_side_by_side_share_the_cores(monkeypatch):
 def test_two_kernels_at_once(checkout):
     """Each waits for a file of the other; a third is not begun after one has failed, and the failed one is kept for reading."""
     wait = (
-        "import time\nfrom pathlib import Path\nPath({0!r}).touch()\nwhile not Path({1!r}).exists(): time.sleep(0.05)"
+        "import time\nfrom pathlib import Path\nPath({0!r}).touch()\nlast = time.monotonic() + 60\n"
+        "while not Path({1!r}).exists():\n    time.sleep(0.05)\n    assert time.monotonic() < last, 'the other is not here'"
     )
     root = checkout(
         main_table=(PROFILE, wait.format("a", "b"), "print('here')"),
@@ -174,3 +175,13 @@ def test_two_kernels_at_once(checkout):
         "main_table.ipynb",
         "plain.failed.ipynb",
     ]
+
+
+def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(checkout, monkeypatch):
+    """The working directory is the process's: were it changed, the kernel of another lane could start in the wrong folder."""
+    here, asked = os.getcwd(), []
+    go = os.chdir
+    monkeypatch.setattr(os, "chdir", lambda path: (asked.append(str(path)), go(path)))
+    root = checkout(plain=("x = 1  # x", "import os\nassert os.getcwd() == " + repr(str(checkout().resolve()))))
+    notebooks.execute(notebooks.notebook("plain"), root / "out.ipynb", {})
+    assert set(asked) <= {here}

@@ -76,7 +76,9 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
             str(path),
             str(partial),
             parameters=values,
-            cwd=str(paths.root()),
+            resources={
+                "metadata": {"path": str(paths.root())}
+            },  # nbclient's; papermill's own `cwd` moves the whole process
             kernel_name="python3",
             log_output=show,
             progress_bar=False,
