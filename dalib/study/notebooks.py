@@ -76,9 +76,8 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
             str(path),
             str(partial),
             parameters=values,
-            resources={
-                "metadata": {"path": str(paths.root())}
-            },  # nbclient's; papermill's own `cwd` moves the whole process
+            # where the kernel starts, for nbclient: papermill's own `cwd` would move the whole process, and other lanes with it
+            resources={"metadata": {"path": str(paths.root())}},
             kernel_name="python3",
             log_output=show,
             progress_bar=False,
