@@ -37,8 +37,28 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
 
 def test_without_a_gain_it_says_so():
     text = reading.answer(results("perturbation", {"none": NONE, "colour": HIGHER, "blur": EITHER}))
-    assert text.startswith("None of 2 comparisons shows a gain. Higher: “colour only”")
+    assert text.startswith(
+        "None of 2 comparisons shows a gain; the nearest to one, “blur only” beside “none”, has an effect that cannot be told from zero ("
+    )
+    assert ". Higher: “colour only” beside “none”, +5.0 %." in text
     assert "lowers" not in text
+
+
+def test_the_comparison_that_was_asked_for_comes_first():
+    found = results(
+        "perturbation", {"none": NONE, "colour": LOWER, "blur": HIGHER, "cutmix": EITHER, "all": MUCH_LOWER}
+    )
+    text = reading.answer(found, ["blur"])
+    assert text.startswith(
+        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0). Lower: “all three”"
+    )
+    text = reading.answer(found, ["colour", "blur"])
+    assert text.startswith(
+        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0), the largest gain of 2 "
+    )
+    assert "Also lower: “all three” beside “none”, −20.0 %. Higher: “blur only”" in text
+    assert reading.answer(found, ["labelled_too"]) == reading.UNRECORDED
+    assert reading.quotes(found, "pt", rows=["blur"])["pt_headline"].startswith("“blur only”")
 
 
 def test_one_comparison_is_one_sentence():
@@ -51,7 +71,10 @@ def test_one_comparison_is_one_sentence():
 def test_a_single_seed_shows_nothing():
     one = results("perturbation", {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1]})
     text = reading.answer(one)
-    assert "None of 2 comparisons shows a gain. In a single seed, which shows nothing: “colour only”" in text
+    assert text.startswith(
+        "None of 2 comparisons shows a gain; the nearest to one, “colour only” beside “none”, moves the error by −5.0 % in a single"
+    )
+    assert "In a single seed, which shows nothing: “blur only” beside “none”, +5.0 %." in text
     assert "So far 0 to 1 of 3" in text
 
 

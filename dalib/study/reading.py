@@ -50,31 +50,31 @@ def reading(results: Results) -> str:
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
-    """The first sentences of a page: the largest gain of all comparisons, then which others move the error, and what is still missing.
+    """The first sentences of a page: the largest gain of the comparisons asked for, or the one nearest to a gain; then which others
+    move the error, and what is still missing.
 
     Args:
         results: of the experiment.
-        rows: the compared rows that answer the question; all by default.
+        rows: the compared rows that answer the question; all by default. The others come after them.
     """
-    changes = {row: results.change(row) for row in rows or results.against}
+    changes = {row: results.change(row) for row in results.against}
     changes = {row: change for row, change in changes.items() if change.count}
-    if not changes:
+    asked = [row for row in rows or results.against if row in changes]
+    if not asked:
         return UNRECORDED
-    better = sorted((r for r, c in changes.items() if c.decided and c.mean < 0), key=lambda r: changes[r].mean)
-    worse = [r for r, c in changes.items() if c.decided and c.mean > 0]
-    single = [r for r, c in changes.items() if c.count == 1]
-    unclear = [r for r in changes if r not in (*better, *worse, *single)]
-    several = len(changes) > 1
-    if better:
-        most = f", the largest gain of {len(changes)} comparisons" if several else ""
-        sentences = [f"{subject(results, better[0])} {effect(changes[better[0]])}{most}."]
-    elif several:
-        sentences = [f"None of {len(changes)} comparisons shows a gain."]
-    else:
-        row = next(iter(changes))
-        sentences, worse, unclear, single = [f"{subject(results, row)} {effect(changes[row])}."], [], [], []
+    first = min(asked, key=lambda r: (_rank(changes[r]), changes[r].mean))
+    what, several = subject(results, first), len(asked) > 1
+    if several and _rank(changes[first]) > 0:
+        what = f"None of {len(asked)} comparisons shows a gain; the nearest to one, {what[0].lower()}{what[1:]},"
+    most = f", the largest gain of {len(asked)} comparisons" if several and not _rank(changes[first]) else ""
+    sentences = [f"{what} {effect(changes[first])}{most}."]
+    others = {r: changes[r] for r in sorted(changes, key=lambda r: r not in asked) if r != first}
+    better = sorted((r for r, c in others.items() if c.decided and c.mean < 0), key=lambda r: others[r].mean)
+    worse = [r for r, c in others.items() if c.decided and c.mean > 0]
+    single = [r for r, c in others.items() if c.count == 1]
+    unclear = [r for r in others if r not in (*better, *worse, *single)]
     for words, members in (
-        ("Also lower", better[1:]),
+        ("Also lower" if not _rank(changes[first]) else "Lower", better),
         ("Higher", worse),
         ("Not to be told from zero", unclear),
         ("In a single seed, which shows nothing", single),
@@ -82,6 +82,11 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
         if members:
             sentences.append(f"{words}: {'; '.join(_brief(results, row, changes[row]) for row in members)}.")
     return " ".join([*sentences, progress(results)]).strip()
+
+
+def _rank(change: Estimate) -> int:
+    """0 for a gain, 1 for a change that several seeds show to be none or leave open, 2 for one of a single seed."""
+    return 0 if change.decided and change.mean < 0 else 1 if change.count > 1 else 2
 
 
 def _brief(results: Results, row: str, change: Estimate) -> str:
@@ -178,16 +183,19 @@ def headline(text: str) -> str:
     return text.split(". ")[0].removesuffix(".") + "."
 
 
-def quotes(results: Results, prefix: str, **sentences: str) -> dict[str, float | int | str]:
+def quotes(
+    results: Results, prefix: str, *, rows: Iterable[str] | None = None, **sentences: str
+) -> dict[str, float | int | str]:
     """What other pages quote by glue, as plain values; numbers that are not recorded are NaN.
 
     Args:
         results: of the experiment.
         prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`, `_answer`, `_headline`.
+        rows: those that answer the question, see `answer`; all by default.
         sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's own.
     """
     values: dict[str, float | int | str] = {f"{prefix}_seeds": results.seeds, f"{prefix}_reading": reading(results)}
-    sentences = {"answer": answer(results)} | sentences
+    sentences = {"answer": answer(results, rows)} | sentences
     values |= {f"{prefix}_{name}": text for name, text in sentences.items()}
     values[f"{prefix}_headline"] = headline(sentences["answer"])
     for row in results.rows:
