@@ -65,7 +65,7 @@ def test_training_is_shown_beside_the_first_of_its_kind():
     found = record() | {"seconds": of, "height": 96, "width": 128, "weights": "ImageNet"}
     text = benchmarks.training_table(found).text
     for part in ("500.0", "1.10", "1.76", "2100.0", "1.05", "labels &lt;all&gt;"):
-        assert f">{part}<" in text, part
+        assert text.count(f">{part}<") == 1, part
     assert "96 × 128 pixels, ImageNet weights" in text
     assert benchmarks.ratio(found, "planar", "whole") == pytest.approx(1.6)
     assert benchmarks.ratio(found, "stored", "forward") == pytest.approx(1.05)

@@ -50,16 +50,14 @@ def work_table(record: dict) -> Html:
 
 def training_table(record: dict) -> Html:
     """Milliseconds of a student's step and of its parts, each beside the first of its kind, with provenance."""
-    lines = {}
+    lines, headings = {}, []
     for kind, times in record["seconds"].items():
         first = next(iter(times.values()))
         for name, value in times.items():
-            lines[name] = {
-                "of": escape(kind) if value is first else "",
-                "ms": number(1e3 * value, 1),
-                "times the first": number(value / first, 2),
-            }
-    return html(lines, [escape(name) for name in lines], name="training") + _provenance(record)
+            lines[name] = {"ms": number(1e3 * value, 1), "times the first": number(value / first, 2)}
+            above = f'<span class="interval">{escape(kind)}</span><br>' if value is first else ""
+            headings.append(above + escape(name))
+    return html(lines, headings, name="training") + _provenance(record)
 
 
 def ratio(record: dict, name: str, other: str) -> float:

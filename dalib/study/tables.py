@@ -161,6 +161,12 @@ def record_list(results: Results) -> Html:
     return html(lines, headings, name=name) if lines else missing(results)
 
 
+def _seeds(results: Results) -> str:
+    """The fewest and the most seeds that are recorded of a row."""
+    counts = sorted({len(results.of(row)) for row in results.rows})
+    return " to ".join(str(c) for c in dict.fromkeys((counts[0], counts[-1]))) + " seed(s)"
+
+
 def provenance(results: Results) -> Html:
     """The line under a table: how many seeds, which code, which machine, when, and what the intervals are."""
     found = [e.record for e in results.found]
@@ -170,14 +176,13 @@ def provenance(results: Results) -> Html:
     def distinct(key) -> str:
         return ", ".join(dict.fromkeys(escape(str(key(r))) for r in found))
 
-    counts = sorted({len(results.of(row)) for row in results.rows})
     stale = sum(e.status == "stale" for e in results.found)
     state = f'<span class="stale">STALE: {stale} of {len(found)} runs come from older code</span>' if stale else "fresh"
     days = sorted(r["created"][:10] for r in found)
     threads = f"{distinct(lambda r: r['threads'])} thread(s), {distinct(lambda r: r['processes'])} process(es) each"
     parts = [
         f"{escape(results.experiment)}, profile {escape(results.profile)}",
-        " to ".join(str(c) for c in dict.fromkeys((counts[0], counts[-1]))) + " seed(s) per row",
+        f"{_seeds(results)} per row",
         f"code <code>{distinct(lambda r: r['code_hash'])}</code> ({state})",
         f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
         f"{distinct(lambda r: r['device'])}, {threads}",
@@ -212,7 +217,7 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
         lines[row] = line
     marks = {c: "paper" for c in line if c[0] == "the paper"}
     note = "; ".join(
-        f"{who}: profile {escape(r.profile)}, {r.seeds} seed(s)"
+        f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row"
         for who, r in (("your run", yours), ("the recorded run", recorded))
     )
     table = html(lines, [heading(recorded, row) for row in lines], classes=marks, name=f"beside-{recorded.experiment}")
