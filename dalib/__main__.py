@@ -89,7 +89,12 @@ def _predict(args: argparse.Namespace) -> None:
     images, out = Path(args.images), Path(args.out)
     weights = networks.student() if args.weights is None else Path(args.weights)
     run = Predictor(
-        model=load(weights if weights.exists() else args.weights),
+        model=load(
+            weights if weights.exists() else args.weights,
+            layers=args.layers,
+            max_depth=args.max_depth,
+            position=args.position,
+        ),
         short_side=args.short_side or networks.training_size(weights),
         batch=args.batch,
         device=args.device,
@@ -175,9 +180,10 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it")
     out.add_argument("out", help="the folder (transformers) or file (official, onnx) to write")
     out.add_argument("--to", choices=("transformers", "official", "onnx"), required=True)
-    out.add_argument("--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say")
-    out.add_argument("--max-depth", type=float, help="in metres, for a metric .pth file whose name does not say")
-    out.add_argument("--position", choices=("official", "transformers"), help="resampling of position embeddings")
+    for sub in (predict, out):
+        sub.add_argument("--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say")
+        sub.add_argument("--max-depth", type=float, help="in metres, for a metric .pth file whose name does not say")
+        sub.add_argument("--position", choices=("official", "transformers"), help="resampling of position embeddings")
     return top
 
 

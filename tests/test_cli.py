@@ -7,10 +7,12 @@ import sys
 import nbformat
 import pytest
 import torch
+from PIL import Image
 
 from dalib.__main__ import main
 from dalib.errors import ConfigError, UserError
 from dalib.models import build, load, save
+from dalib.models.export import export_official
 from dalib.study import notebooks
 
 
@@ -40,6 +42,26 @@ def test_export_writes_what_load_reads(tmp_path, capsys):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
     assert main(["export", str(tmp_path / "gone.pth"), str(tmp_path / "x"), "--to", "onnx"]) == 1
     assert "gone.pth: no such file" in capsys.readouterr().err
+
+
+def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
+    """Released weights under a name of one's own; and maps of one reading of them are not kept for another."""
+    model = build("vitt", pretrained=False, layers="v2", max_depth=20.0, seed=0)
+    export_official(model, tmp_path / "mine.pth")
+    Image.new("RGB", (40, 30), (90, 120, 60)).save(tmp_path / "photo.png")
+    words = ["predict", str(tmp_path / "photo.png"), str(tmp_path / "out"), "--weights", str(tmp_path / "mine.pth")]
+    words += ["--short-side", "28", "--device", "cpu"]
+    assert main(words) == 1
+    assert "layers" in capsys.readouterr().err
+    assert main([*words, "--layers", "v2", "--max-depth", "20"]) == 0
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["max_depth"] == 20
+    for other in (
+        ["v1", "--max-depth", "20"],
+        ["v2", "--max-depth", "30"],
+        ["v2", "--max-depth", "20", "--position", "transformers"],
+    ):
+        assert main([*words, "--layers", *other]) == 1, other
+        assert "holds maps made otherwise" in capsys.readouterr().err
 
 
 def test_the_module_exits_with_the_code_of_main():
