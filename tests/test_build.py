@@ -177,11 +177,11 @@ def test_two_kernels_at_once(checkout):
     ]
 
 
-def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(checkout, monkeypatch):
+def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(checkout, tmp_path, monkeypatch):
     """The working directory is the process's: were it changed, the kernel of another lane could start in the wrong folder."""
     here, asked = os.getcwd(), []
     go = os.chdir
     monkeypatch.setattr(os, "chdir", lambda path: (asked.append(str(path)), go(path)))
-    root = checkout(plain=("x = 1  # x", "import os\nassert os.getcwd() == " + repr(str(checkout().resolve()))))
+    root = checkout(plain=("x = 1  # x", f"import os\nassert os.getcwd() == {str(tmp_path.resolve())!r}"))
     notebooks.execute(notebooks.notebook("plain"), root / "out.ipynb", {})
     assert set(asked) <= {here}

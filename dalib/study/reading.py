@@ -63,18 +63,18 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     if not asked:
         return UNRECORDED
     first = min(asked, key=lambda r: (_rank(changes[r]), changes[r].mean))
-    what, several = subject(results, first), len(asked) > 1
-    if several and _rank(changes[first]) > 0:
+    what, several, gain = subject(results, first), len(asked) > 1, not _rank(changes[first])
+    if several and not gain:
         what = f"None of {len(asked)} comparisons shows a gain; the nearest to one, {what[0].lower()}{what[1:]},"
-    most = f", the largest gain of {len(asked)} comparisons" if several and not _rank(changes[first]) else ""
+    most = f", the largest gain of {len(asked)} comparisons" if several and gain else ""
     sentences = [f"{what} {effect(changes[first])}{most}."]
     others = {r: changes[r] for r in sorted(changes, key=lambda r: r not in asked) if r != first}
-    better = sorted((r for r, c in others.items() if c.decided and c.mean < 0), key=lambda r: others[r].mean)
+    better = sorted((r for r, c in others.items() if not _rank(c)), key=lambda r: others[r].mean)
     worse = [r for r, c in others.items() if c.decided and c.mean > 0]
     single = [r for r, c in others.items() if c.count == 1]
     unclear = [r for r in others if r not in (*better, *worse, *single)]
     for words, members in (
-        ("Also lower" if not _rank(changes[first]) else "Lower", better),
+        ("Also lower" if gain else "Lower", better),
         ("Higher", worse),
         ("Not to be told from zero", unclear),
         ("In a single seed, which shows nothing", single),
