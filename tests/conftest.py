@@ -44,16 +44,21 @@ class Smooth(Source):
 
 
 LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
-    "parity_sizes",
     "every_question",
-    "training",
-    "smoke",
-    "new_question",
+    "parity_sizes",
+    "site",
     "export",
-    "distributed",
+    "smoke",
+    "bugs",
     "gpu_profile",
     "scenes",
+    "training",
+    "distributed",
+    "switches",
     "predict",
+    "claims",
+    "new_question",
+    "costs",
 )
 
 
