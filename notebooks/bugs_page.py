@@ -155,7 +155,11 @@ def _rest(found: dict[str, Estimate], told: list[str]) -> list[str]:
 
 
 def _brief(name: str, change: Estimate) -> str:
-    open_ = ", which cannot be told from zero" if name in SCORED and price(change).startswith("not") else ""
+    open_ = {
+        "not to be told from zero": ", which cannot be told from zero",
+        "changes nothing": ", which changes nothing",
+    }
+    open_ = open_.get(price(change), "") if name in SCORED else ""
     none = ", one seed" if name in SCORED and change.count == 1 else ""
     return f"“{WORDS[name].label}”, {number(change.mean, 1, sign=True)} %{open_}{none}"
 

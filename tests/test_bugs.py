@@ -331,6 +331,8 @@ def test_prices_by_hand(study):
     dearest = "“zeros in the median, labels with holes”, raises the error by 19.9 %"
     assert text.startswith(f"Of 4 bugs in training, 2 can be seen to raise the error: the dearest, {dearest}")
     assert "“aligned in the wrong space”, +49.8 %" in text
+    study({"unguarded": 0.2})
+    assert "“a solve without a guard”, +0.0 %, which changes nothing." in bugs_page.answer(bugs_page.Bugs())
     assert "So far 0 to 3 of 3 seeds per row are recorded." in text
     assert "raises the error by 24.9 %" in bugs_page.holes(found)
 

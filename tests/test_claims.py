@@ -180,6 +180,9 @@ def test_claims_quote_no_result():
         (lambda t: t["claims"]["naive"]["tests"][0].update(expect="better"), "unknown expectation in test 1 of claim naive"),
         (lambda t: t["claims"]["naive"]["tests"][0].update(experiment="main_tabel"), "Did you mean 'main_table'"),
         (lambda t: t["claims"]["naive"]["tests"][0].update(column="gap"), "unknown column in test 1 of claim naive 'gap'"),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(column=["floating", "attic"]), "unknown column .* .attic."),
+        (lambda t: t["claims"]["naive"]["tests"][0].update(column=[]), "a list names test domains, at least one"),
+        (lambda t: t["claims"]["zero_shot"]["tests"][0].update(column=["floating"]), "a list names test domains"),
         (lambda t: t["claims"]["naive"]["tests"][0].update(beside="labelled_only"), "beside takes a row that main_table"),
     ],
 )  # fmt: skip
@@ -220,6 +223,20 @@ def test_the_tally_counts_in_words():
     assert claims_page.tally(found) == (
         "Of 4 claims that can be tested here, 2 are reproduced, 1 is not reproduced and 1 is undecided."
         " 1 more cannot be decided here."
+    )
+
+
+def test_other_margins_are_tried_on_the_same_intervals(study):
+    fabricated.write(
+        "main_table", LEVELS | {"naive": [0.284, 0.304, 0.323, 0.294, 0.314]}
+    )  # lower by 2.0 to 2.3 % each
+    results = claims.results_of(KNOWN)
+    text = claims_page.sensitivity(KNOWN, results, factors=(1.0, 3.0))
+    words = [claims.verdict(KNOWN.claims["naive"], results, margin=m).word for m in (1.0, 3.0)]
+    assert words == [NOT_REPRODUCED, REPRODUCED]
+    assert text == (
+        "With 1 % they would be 2 reproduced, 1 not reproduced, 2 undecided; with 3 % they would be 3 reproduced, 0 not reproduced,"
+        " 2 undecided."
     )
 
 
@@ -274,7 +291,9 @@ def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarra
             elif kind == "real_images":
                 images = [np.array(record["real"][d]["abs_rel"]) for d in HALVES["table"] if d in record["real"]]
             else:
-                images = [np.array(m["abs_rel"]) for d, m in record["images"].items() if d != "validation"]
+                every = [d for d in record["images"] if d != "validation"]
+                asked = every if test.column == "mean" else test.column
+                images = [np.array(record["images"][d]["abs_rel"]) for d in asked]
             found.setdefault(row.name, {})[config.seed] = images
     if kind == "real_images" and paths.floors().is_file() and found:
         sets = [d for d in HALVES["table"] if d in record["real"]]
@@ -394,12 +413,14 @@ def test_the_page_agrees_with_made_up_records(study):
     fabricated.write(
         "oracle", {"oracle_naive": [0.2, 0.21, 0.22, 0.2, 0.21], "oracle_perturbed": [0.2, 0.212, 0.22, 0.2, 0.21]}
     )
+    fabricated.write("labelled_sets", {"room": [0.35, 0.37, 0.39], "street": [0.37, 0.4, 0.41]})
     fabricate_robustness(example)
     found = {name: v.word for name, v in judged().items()}
     assert found["robust"] == REPRODUCED
     assert found["naive_trend"] == found["naive_few"] == found["naive_plenty"] == REPRODUCED
     assert found["perturbation_unneeded"] == found["perturbation_less"] == REPRODUCED
-    assert check_the_page() >= 14
+    assert found["together_beats_each"] == REPRODUCED
+    assert check_the_page() >= 16
 
 
 def test_the_page_agrees_with_the_recorded_study():

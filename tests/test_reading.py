@@ -8,7 +8,7 @@ from dalib.study.statistics import recorded
 
 NONE = [0.40, 0.41, 0.39]
 LOWER, MUCH_LOWER = [0.38, 0.39, 0.37], [0.32, 0.33, 0.31]  # by 5 % and by 20 % of 0.40, every seed alike
-HIGHER, EITHER = [0.42, 0.43, 0.41], [0.40, 0.36, 0.43]  # and up and down
+HIGHER, MUCH_HIGHER, EITHER = [0.42, 0.43, 0.41], [0.48, 0.49, 0.47], [0.40, 0.36, 0.43]  # and up, and up and down
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +35,35 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
     assert missing == "So far 0 to 3 of 3 seeds per row are recorded."
 
 
-def test_without_a_gain_it_says_so():
-    text = reading.answer(results("perturbation", {"none": NONE, "colour": HIGHER, "blur": EITHER}))
-    assert text.startswith(
-        "None of 2 comparisons shows a gain; the nearest to one, “blur only” beside “none”, has an effect that cannot be told from zero ("
+def test_without_a_gain_the_first_sentence_tells_the_largest_harm():
+    levels = {"none": NONE, "colour": HIGHER, "blur": EITHER, "cutmix": MUCH_HIGHER}
+    text = reading.answer(results("perturbation", levels))
+    first, higher, unclear, _ = text.split(". ")
+    assert first == (
+        "2 of 3 comparisons show a higher error and none a lower one; the most is “CutMix only” beside “none”, by 20.0 % "
+        "(95 % interval 20.0 to 20.0)"
     )
-    assert ". Higher: “colour only” beside “none”, +5.0 %." in text
-    assert "lowers" not in text
+    assert higher == "Also higher: “colour only” beside “none”, +5.0 %"
+    assert unclear.startswith("Not to be told from zero: “blur only” beside “none”, ")
 
 
-def test_the_comparison_that_was_asked_for_comes_first():
+def test_where_nothing_is_decided_the_first_sentence_tells_how_far_changes_and_intervals_reach():
+    open_ = {"colour": EITHER, "blur": [0.42, 0.40, 0.36], "cutmix": [0.41, 0.37, 0.41]}
+    found = results("perturbation", {"none": NONE, "all": MUCH_LOWER} | open_)
+    asked = {row: found.change(row) for row in open_}
+    low, high = (pick(asked, key=lambda r: asked[r].mean) for pick in (min, max))
+    ends = [x for change in asked.values() for interval in change.intervals for x in interval]
+    text = reading.answer(found, list(asked))
+    first, lower, _ = text.split(". ")
+    assert first.replace("−", "-") == (
+        f"None of 3 comparisons can be told from zero: the changes run from {asked[low].mean:+.1f} % ({reading.subject(found, low)})"
+        f" to {asked[high].mean:+.1f} % ({reading.subject(found, high)}), and no 95 % interval reaches below {min(ends):+.1f} %"
+        f" or above {max(ends):+.1f} %"
+    )
+    assert lower == "Lower: “all three” beside “none”, −20.0 %"
+
+
+def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
     found = results(
         "perturbation", {"none": NONE, "colour": LOWER, "blur": HIGHER, "cutmix": EITHER, "all": MUCH_LOWER}
     )
@@ -54,11 +73,19 @@ def test_the_comparison_that_was_asked_for_comes_first():
     )
     text = reading.answer(found, ["colour", "blur"])
     assert text.startswith(
-        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0), the largest gain of 2 "
+        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0); “blur only” beside “none” raises the "
+        "error by 5.0 % (95 % interval 5.0 to 5.0). Also lower: “all three” beside “none”, −20.0 %. Not to be told"
     )
-    assert "Also lower: “all three” beside “none”, −20.0 %. Higher: “blur only”" in text
     assert reading.answer(found, ["labelled_too"]) == reading.UNRECORDED
     assert reading.quotes(found, "pt", rows=["blur"])["pt_headline"].startswith("“blur only”")
+
+
+def test_a_clause_after_the_first_goes_on_in_the_sentence():
+    levels = {"labelled_only": [*NONE, 0.4, 0.4], "naive": [*LOWER, 0.38, 0.38], "perturbed": [*LOWER, 0.38, 0.38]}
+    text = reading.answer(results("main_table", levels), ["naive", "perturbed"])
+    assert text.startswith(
+        "Adding pseudo labels lowers the error by 5.0 % (95 % interval 5.0 to 5.0); adding strong perturbation "
+    )
 
 
 def test_one_comparison_is_one_sentence():
@@ -69,12 +96,14 @@ def test_one_comparison_is_one_sentence():
 
 
 def test_a_single_seed_shows_nothing():
-    one = results("perturbation", {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1]})
-    text = reading.answer(one)
+    one = results("perturbation", {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1], "cutmix": NONE[:1]})
+    text = reading.answer(one, ["colour"])
     assert text.startswith(
-        "None of 2 comparisons shows a gain; the nearest to one, “colour only” beside “none”, moves the error by −5.0 % in a single"
+        "“colour only” beside “none” moves the error by −5.0 % in a single seed, which shows nothing."
     )
-    assert "In a single seed, which shows nothing: “blur only” beside “none”, +5.0 %." in text
+    assert "In a single seed, which shows nothing: “blur only” beside “none”, +5.0 %; “CutMix only”" in text
+    everything = reading.answer(one)
+    assert everything.startswith("In a single seed, which shows nothing: “colour only” beside “none”, −5.0 %; “blur")
     assert "So far 0 to 1 of 3" in text
 
 
@@ -105,6 +134,19 @@ def test_along_a_sweep_each_point_goes_to_its_kind():
     ).replace("(-", "(−")
 
 
+def test_the_same_comparisons_on_some_domains_alone():
+    found = results("labelled_sets", {"both": NONE, "room": HIGHER, "street": EITHER})
+    text = reading.elsewhere(found, ["room", "street"], ("floating", "fog_nature"))
+    assert text.startswith(
+        "On floating, fog nature alone, “rooms alone” beside “rooms and streets” raises the error by "
+    )
+    assert "; “streets alone” beside “rooms and streets” has an effect that cannot be told from zero (" in text
+    by_domain = found.scores()[["floating", "fog_nature"]].mean(axis=1)
+    by_hand = 100 * (by_domain["room"] - by_domain["both"]).mean() / by_domain["both"].mean()
+    assert found.change("room", ("floating", "fog_nature")).mean == pytest.approx(by_hand)
+    assert reading.elsewhere(recorded("dropping"), ["pixel"], ("floating",)) == reading.UNRECORDED
+
+
 def test_an_effect_needs_both_intervals():
     """Student's t over seeds may exclude zero by luck where other images would have shown nothing."""
     found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
@@ -117,7 +159,7 @@ def test_an_effect_needs_both_intervals():
 
 
 def test_the_headline_is_the_first_sentence():
-    text = reading.answer(results("perturbation", {"none": NONE, "all": MUCH_LOWER, "colour": LOWER}))
+    text = reading.answer(results("perturbation", {"none": NONE, "all": MUCH_LOWER, "colour": LOWER, "blur": HIGHER}))
     assert reading.headline(text) == text[: text.index(" Also lower")]
     assert reading.headline(reading.UNRECORDED) == reading.UNRECORDED
 

@@ -179,7 +179,10 @@ class TestResults:
         assert found.change("perturbed", "mean").mean == pytest.approx(-100 * 0.03 / (clean + 0.06))
         assert found.change("perturbed", "clean").mean == pytest.approx(0, abs=1e-9)
         assert found.change("perturbed", "gap").mean == pytest.approx(-100 * 0.03 / clean)  # of the clean error
-        assert found.points("perturbed", "mean").mean == pytest.approx(3)
+        points = found.points("perturbed", "mean")
+        assert points.mean == pytest.approx(3)
+        assert len(points.intervals) == 2
+        assert points.resampled == pytest.approx((3, 3))  # the same gain in every image
         full = 100 * np.array([-0.001, 0.001, -0.001, 0.001, -0.001]) / (clean + 0.06)
         assert found.change("full", "noise").mean == pytest.approx(full.mean())
         assert found.change("full", "noise").half == pytest.approx(2.776445 * full.std(ddof=1) / 5**0.5, rel=1e-5)

@@ -13,7 +13,7 @@ from dalib.data.scenes import TEST_DOMAINS
 from dalib.errors import ConfigError
 from dalib.study import real, robustness, robustness_results
 from dalib.study.experiments import check_keys, expand, experiments
-from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results, recorded
+from dalib.study.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
 
 REAL, FLOORS = "real_images", "floors"
 """The page of the real images, where a row of the main table stands against the floors."""
@@ -40,7 +40,7 @@ class Comparison:
         expect: "lower" or "higher" error, or "no_gain": no error lower by more than the margin.
         versus: the row it is compared with; what the experiment says by default, the floors for `real_images`.
         beside: a row whose own change is subtracted; `versus` is then the experiment's for both.
-        column: a test domain, their mean or validation; of `robustness` a corruption, `clean` or `gap` as well.
+        column: a test domain, several of them, the mean over all, or validation; of `robustness` a corruption, `clean` or `gap` as well.
     """
 
     experiment: str
@@ -48,7 +48,7 @@ class Comparison:
     expect: str
     versus: str
     beside: str | None = None
-    column: str = MEAN
+    column: Domain = MEAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,14 @@ def _comparison(value: object, where: str, file: str) -> Comparison:
     columns = [MEAN, VALIDATION, *TEST_DOMAINS]
     if name in (robustness.EXPERIMENT, REAL):
         columns = list(robustness_results.TITLES) if name == robustness.EXPERIMENT else [MEAN]
-    check_names([value.get("column", MEAN)], columns, what=f"column in {where}")
+    column = value.get("column", MEAN)
+    if isinstance(column, list):
+        if name in (robustness.EXPERIMENT, REAL) or not column:
+            raise ConfigError(f"{file}, {where}: column is {column!r}; a list names test domains, at least one")
+        check_names(column, TEST_DOMAINS, what=f"column in {where}")
+        value = value | {"column": tuple(column)}
+    else:
+        check_names([column], columns, what=f"column in {where}")
     check_names([value[k] for k in ("row", "beside") if k in value], results.rows, what=f"row of {name} in {where}")
     given = value.get("versus")
     if given is not None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 
 from dalib.study.claims import (
@@ -17,6 +18,7 @@ from dalib.study.claims import (
     Comparison,
     Verdict,
 )
+from dalib.study.claims import verdicts as verdicts_of
 from dalib.study.robustness import EXPERIMENT
 from dalib.study.robustness_results import GAP, TITLES
 from dalib.study.statistics import MEAN, Estimate, Results
@@ -83,7 +85,8 @@ def compared(test: Comparison, results: Results) -> str:
     if test.beside:
         other, base = results.against[test.beside], labels[test.versus]
         return f"change from {base} to {labels[test.row]}, less that from {labels[other]} to {labels[test.beside]}"
-    place = "" if test.column == MEAN else f", {title(test.column)}"
+    columns = [test.column] if isinstance(test.column, str) else test.column
+    place = "" if test.column == MEAN else f", {', '.join(title(c) for c in columns)}"
     if test.experiment == EXPERIMENT:
         place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(test.column, f", {TITLES[test.column]}")
     return f"{labels[test.row]} beside {'the better floor' if test.versus == FLOORS else labels[test.versus]}{place}"
@@ -124,6 +127,18 @@ def tally(verdicts: Sequence[Verdict]) -> str:
         parts.append(f"{waiting} {'waits for its' if waiting == 1 else 'wait for their'} runs")
     last = f"{counts[CANNOT]} more cannot be decided here."
     return f"Of {tested} claims that can be tested here, {', '.join(parts[:-1])} and {parts[-1]}. {last}"
+
+
+def sensitivity(known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)) -> str:
+    """What the tally would be with other margins: a sentence. The same intervals, the same rule."""
+    parts = []
+    for factor in factors:
+        margin = factor * known.margin
+        counts = Counter(v.word for v in verdicts_of(replace(known, margin=margin), results))
+        numbers = ", ".join(f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED))
+        parts.append(f"with {margin:g} % they would be {numbers}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def intervals(verdicts: Sequence[Verdict]) -> int:

@@ -19,9 +19,12 @@ def effect(change: Estimate) -> str:
     if not change.decided:
         interval = " or ".join(f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals)
         return f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} %, 95 % interval {interval})"
+    return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
+
+
+def _size(change: Estimate) -> str:
     low, high = sorted((abs(change.low), abs(change.high)))
-    verb = "lowers" if change.mean < 0 else "raises"
-    return f"{verb} the error by {number(abs(change.mean), 1)} % (95 % interval {number(low, 1)} to {number(high, 1)})"
+    return f"{number(abs(change.mean), 1)} % (95 % interval {number(low, 1)} to {number(high, 1)})"
 
 
 def subject(results: Results, row: str) -> str:
@@ -50,8 +53,10 @@ def reading(results: Results) -> str:
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
-    """The first sentences of a page: the largest gain of the comparisons asked for, or the one nearest to a gain; then which others
-    move the error, and what is still missing.
+    """The first sentences of a page: what the comparisons asked for show; then which others move the error, and what is still missing.
+
+    One or two comparisons are told in full. Of more, the first sentence tells the largest gain; where there is none, the largest
+    harm; where there is neither, how far the changes and their intervals reach.
 
     Args:
         results: of the experiment.
@@ -62,20 +67,16 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     asked = [row for row in rows or results.against if row in changes]
     if not asked:
         return UNRECORDED
-    first = min(asked, key=lambda r: (_rank(changes[r]), changes[r].mean))
-    what, several, gain = subject(results, first), len(asked) > 1, not _rank(changes[first])
-    if several and not gain:
-        what = f"None of {len(asked)} comparisons shows a gain; the nearest to one, {what[0].lower()}{what[1:]},"
-    most = f", the largest gain of {len(asked)} comparisons" if several and gain else ""
-    sentences = [f"{what} {effect(changes[first])}{most}."]
-    others = {r: changes[r] for r in sorted(changes, key=lambda r: r not in asked) if r != first}
-    better = sorted((r for r, c in others.items() if not _rank(c)), key=lambda r: others[r].mean)
-    worse = [r for r, c in others.items() if c.decided and c.mean > 0]
-    single = [r for r, c in others.items() if c.count == 1]
-    unclear = [r for r in others if r not in (*better, *worse, *single)]
+    first, told = _first(results, {row: changes[row] for row in asked})
+    left = {row: changes[row] for row in sorted(changes, key=lambda r: r not in asked) if row not in told}
+    better = sorted((r for r, c in left.items() if c.decided and c.mean < 0), key=lambda r: left[r].mean)
+    worse = [r for r, c in left.items() if c.decided and c.mean > 0]
+    single = [r for r, c in left.items() if c.count == 1]
+    unclear = [r for r in left if r not in (*better, *worse, *single)]
+    sentences = [first] if first else []
     for words, members in (
-        ("Also lower" if gain else "Lower", better),
-        ("Higher", worse),
+        ("Also lower" if any(changes[r].decided and changes[r].mean < 0 for r in told) else "Lower", better),
+        ("Also higher" if any(changes[r].decided and changes[r].mean > 0 for r in told) else "Higher", worse),
         ("Not to be told from zero", unclear),
         ("In a single seed, which shows nothing", single),
     ):
@@ -84,13 +85,40 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     return " ".join([*sentences, progress(results)]).strip()
 
 
-def _rank(change: Estimate) -> int:
-    """0 for a gain, 1 for a change that several seeds show to be none or leave open, 2 for one of a single seed."""
-    return 0 if change.decided and change.mean < 0 else 1 if change.count > 1 else 2
+def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[str]]:
+    """The first sentence of an answer, and the rows that it tells."""
+    if len(asked) <= 2:
+        clauses = "; ".join(f"{_inside(subject(results, row))} {effect(change)}" for row, change in asked.items())
+        return f"{clauses[0].upper()}{clauses[1:]}.", list(asked)
+    known = {row: change for row, change in asked.items() if change.count > 1}
+    if not known:
+        return "", []
+    lowest, highest = (pick(known, key=lambda r: known[r].mean) for pick in (min, max))
+    gains, harms = (sum(c.decided and sign * c.mean > 0 for c in known.values()) for sign in (-1, 1))
+    if gains:
+        lowest = min((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
+        text = f"{subject(results, lowest)} {effect(known[lowest])}, the largest gain of {len(known)} comparisons."
+        return text, [lowest]
+    if harms:
+        highest = max((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
+        text = f"{harms} of {len(known)} comparisons show a higher error and none a lower one; the most is"
+        return f"{text} {_inside(subject(results, highest))}, by {_size(known[highest])}.", [highest]
+    ends = [x for change in known.values() for interval in change.intervals for x in interval]
+    run = " to ".join(f"{_signed(known[r].mean)} ({_inside(subject(results, r))})" for r in (lowest, highest))
+    text = f"None of {len(known)} comparisons can be told from zero: the changes run from {run}, and no 95 % interval reaches"
+    return f"{text} below {_signed(min(ends))} or above {_signed(max(ends))}.", list(known)
+
+
+def _signed(value: float) -> str:
+    return f"{number(value, 1, sign=True)} %"
+
+
+def _inside(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _brief(results: Results, row: str, change: Estimate) -> str:
-    return f"{subject(results, row)}, {number(change.mean, 1, sign=True)} %"
+    return f"{subject(results, row)}, {_signed(change.mean)}"
 
 
 def progress(results: Results) -> str:
@@ -151,6 +179,17 @@ def domains(results: Results, row: str) -> str:
     return f"{subject(results, row)}: " + "; ".join([*parts, f"{open_} cannot be told from unchanged"]) + "."
 
 
+def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -> str:
+    """The same comparisons on some of the test domains alone: a sentence."""
+    found = {row: results.change(row, domains) for row in rows} if results.found else {}
+    if not any(change.count for change in found.values()):
+        return UNRECORDED
+    names = ", ".join(d.replace("_", " ") for d in domains)
+    return (
+        f"On {names} alone, {'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
+    )
+
+
 def contrast(results: Results, row: str, other: str) -> str:
     """Whether one row's change differs from another's, seed by seed: a sentence with the difference in percentage points."""
     gap = results.contrast(row, other)
@@ -163,7 +202,8 @@ def contrast(results: Results, row: str, other: str) -> str:
     interval = f"95 % interval {number(gap.low, 1, sign=True)} to {number(gap.high, 1, sign=True)}"
     if not gap.decided:
         return f"The changes of {names} cannot be told apart ({values}, {interval})."
-    return f"The changes of {names} differ by {values} ({interval}): the error falls more for the {'first' if gap.mean < 0 else 'second'}."
+    better = "first" if gap.mean < 0 else "second"
+    return f"The changes of {names} differ by {values} ({interval}): the error falls more, or rises less, for the {better}."
 
 
 def precision(results: Results, *, aim: float | int) -> str:

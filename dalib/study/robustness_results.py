@@ -1,6 +1,7 @@
 """What the book shows of robustness: means, paired changes and gaps, as a table, a figure and sentences chosen by the data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import isnan
 
@@ -13,9 +14,9 @@ from matplotlib.figure import Figure
 from dalib.evaluation.corruptions import STRENGTHS
 from dalib.evaluation.robustness import CONDITIONS, METRICS, condition_name
 from dalib.evaluation.run import mean_over_images
-from dalib.study import figures, records, robustness
+from dalib.study import bootstrap, figures, records, robustness
 from dalib.study.reading import UNRECORDED, effect, subject
-from dalib.study.statistics import MEAN, Estimate, Results, estimate
+from dalib.study.statistics import LEVEL, MEAN, Estimate, Results, estimate
 from dalib.study.tables import Html, cell, heading, html, missing, number, provenance, row_link
 
 CLEAN, GAP = "clean", "gap"
@@ -64,22 +65,29 @@ class Robustness(Results):
     def unit(self, row: str, domain: str = MEAN) -> float:
         return super().unit(row, CLEAN if domain == GAP else domain)
 
-    def _images(self, column: str) -> list[pd.DataFrame]:
-        return [_condition_means(self.found, domain, column) for domain in self.found[0].record["scores"][CLEAN]]
+    def _images(self, column: str, metric: str = "abs_rel") -> list[pd.DataFrame]:
+        domains = self.found[0].record["scores"][CLEAN]
+        return [_condition_means(self.found, domain, column, metric) for domain in domains]
 
     def points(self, row: str, column: str, metric: str = "ordinal") -> Estimate:
         """The paired change of a share, in percentage points."""
-        wide = self.scores(metric)
-        if not {row, self.against[row]} <= set(wide.index.get_level_values("row")):
+        wide, pair = self.scores(metric), [row, self.against[row]]
+        if not set(pair) <= set(wide.index.get_level_values("row")):
             return Estimate()
-        return estimate(100 * (wide.loc[row, column] - wide.loc[self.against[row], column]).dropna())
+        values = 100 * (wide.loc[pair[0], column] - wide.loc[pair[1], column]).dropna()
+        found = estimate(values)
+        if found.count < 2:
+            return found
+        tables = self._images(column, metric)
+        blocks = [np.stack([t.loc[r].loc[values.index].to_numpy() for r in pair]) for t in tables]
+        return replace(found, resampled=bootstrap.interval(blocks, np.array([100.0, -100.0]), level=LEVEL))
 
 
-def _condition_means(found: Sequence[robustness.Entry], domain: str, column: str) -> pd.DataFrame:
-    """AbsRel of each image of a domain, (row, seed) by image, averaged over the conditions of a column."""
+def _condition_means(found: Sequence[robustness.Entry], domain: str, column: str, metric: str) -> pd.DataFrame:
+    """The score of each image of a domain, (row, seed) by image, averaged over the conditions of a column."""
     lines = {}
     for entry in found:
-        scores = {c: np.array(entry.record["scores"][condition_name(*c)][domain]["abs_rel"], float) for c in CONDITIONS}
+        scores = {c: np.array(entry.record["scores"][condition_name(*c)][domain][metric], float) for c in CONDITIONS}
         clean = scores.pop(CONDITIONS[0])
         chosen = [v for (kind, _), v in scores.items() if column in (kind, MEAN, GAP)]
         mean = np.mean(chosen, axis=0) if chosen else clean

@@ -17,6 +17,7 @@ from dalib.study.records import Entry
 LEVEL = 0.95
 MEAN = "mean"  # the column that holds the mean over the test domains
 VALIDATION = "validation"
+Domain = str | tuple[str, ...]  # a column, or several test domains, of which the mean is meant
 
 
 @dataclass(frozen=True)
@@ -163,28 +164,33 @@ class Results:
             row = self.against[row]
         return row
 
-    def unit(self, row: str, domain: str = MEAN) -> float:
-        """What a change is given in percent of: the base row's mean error."""
-        return float(self.scores()[domain][self.base(row)].mean())
+    def column(self, domain: Domain = MEAN) -> pd.Series:
+        """AbsRel of each (row, seed) on a domain, or its mean over several."""
+        wide = self.scores()
+        return wide[domain] if isinstance(domain, str) else wide[list(domain)].mean(axis=1, skipna=False)
 
-    def change(self, row: str, domain: str = MEAN, *, versus: str | None = None) -> Estimate:
+    def unit(self, row: str, domain: Domain = MEAN) -> float:
+        """What a change is given in percent of: the base row's mean error, which the intervals take as it is."""
+        return float(self.column(domain)[self.base(row)].mean())
+
+    def change(self, row: str, domain: Domain = MEAN, *, versus: str | None = None) -> Estimate:
         """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of the base row's mean error.
 
         Args:
             row: the row.
-            domain: a test domain, their mean, or validation.
+            domain: a test domain, several of them, the mean over all, or validation.
             versus: another row to compare with.
         """
         return self._sum(self._change(row, domain, versus), domain)
 
-    def contrast(self, row: str, other: str, domain: str = MEAN) -> Estimate:
+    def contrast(self, row: str, other: str, domain: Domain = MEAN) -> Estimate:
         """The change of a row minus the change of another, seed by seed, in percentage points."""
         first, second = self._change(row, domain), self._change(other, domain)
         if not first or not second:
             return Estimate()
         return self._sum({r: first.get(r, 0) - second.get(r, 0) for r in first | second}, domain)
 
-    def _change(self, row: str, domain: str, versus: str | None = None) -> dict[str, float]:
+    def _change(self, row: str, domain: Domain, versus: str | None = None) -> dict[str, float]:
         """A change as weights of rows; none where something is missing."""
         other, wide = versus or self.against.get(row), self.scores()
         if other is None or not {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
@@ -192,12 +198,12 @@ class Results:
         unit = 100 / self.unit(row, domain)
         return {row: unit, other: -unit}
 
-    def _sum(self, weights: dict[str, float], domain: str) -> Estimate:
+    def _sum(self, weights: dict[str, float], domain: Domain) -> Estimate:
         """A weighted sum of rows over the seeds that all of them have."""
         key = (domain, *weights.items())
         if not weights or key in self._sums:
             return self._sums.get(key, Estimate())
-        column = self.scores()[domain]
+        column = self.column(domain)
         values = sum(weight * column[row] for row, weight in weights.items()).dropna()
         found = estimate(values)
         if found.count > 1:
@@ -208,9 +214,11 @@ class Results:
         self._sums[key] = found
         return found
 
-    def _images(self, domain: str) -> list[pd.DataFrame]:
+    def _images(self, domain: Domain) -> list[pd.DataFrame]:
         """AbsRel of each image, (row, seed) by image: one table per domain that the column averages over."""
-        return [self._by_image[d] for d in (self.domains if domain == MEAN else [domain])]
+        if isinstance(domain, str):
+            domain = self.domains if domain == MEAN else [domain]
+        return [self._by_image[d] for d in domain]
 
     @cached_property
     def _by_image(self) -> dict[str, pd.DataFrame]:
