@@ -31,7 +31,7 @@ def _row(args: argparse.Namespace) -> None:
 
     experiment = expand(args.name, profile=args.profile, seeds=args.seed + 1)
     row = experiment[args.row]
-    run_row(row, row.configs[args.seed], committed=experiment.committed, processes=args.processes)
+    run_row(row, row.configs[args.seed], committed=experiment.committed, again=args.again, processes=args.processes)
 
 
 def _rows(args: argparse.Namespace) -> None:
@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
     row.add_argument("--profile", default="study")
     row.add_argument("--seed", type=int, default=0)
     row.add_argument("--processes", type=int, default=1)
+    row.add_argument("--again", action="store_true", help="keep the record, and write this run beside it (data/reruns)")
     rows = command("rows", _rows)
     rows.add_argument("--profile", default="study")
     rows.add_argument("--seeds", type=int)

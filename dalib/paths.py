@@ -45,6 +45,11 @@ def local_robustness() -> Path:
     return runs() / "robustness"
 
 
+def reruns() -> Path:
+    """Runs of the recorded study that were made once more, elsewhere; apart from `records`, which every table reads."""
+    return root() / "data" / "reruns"
+
+
 def floors() -> Path:
     """The floors' scores on the real data sets, recorded."""
     return records() / "floors.json"

@@ -135,6 +135,11 @@ def device() -> str:
         return platform.processor() or platform.machine()
 
 
+def instructions() -> str:
+    """The vector instructions that PyTorch uses on the processor, such as "AVX2": other ones round otherwise."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def device_type() -> str:
     """ "cuda", "mps" or "cpu"; results of different kinds never share a table."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)

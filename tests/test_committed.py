@@ -9,7 +9,9 @@ import pytest
 from dalib import paths
 
 REPO = fabricated.REPO
-FILES = [p for kind in ("records", "robustness", "bugs") for p in sorted((REPO / "data" / kind).rglob("*.json"))]
+FILES = [
+    p for kind in ("records", "reruns", "robustness", "bugs") for p in sorted((REPO / "data" / kind).rglob("*.json"))
+]
 RUNS = [json.loads(p.read_text()) for p in FILES if p.name != "floors.json"]
 
 

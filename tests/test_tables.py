@@ -102,13 +102,13 @@ def test_every_number_leads_to_a_record(study):
 def test_a_single_run_is_linked_directly(study):
     results = Results(fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()}))
     only = results.of("naive")[0]
-    assert tables.row_link(results, "naive") == tables.record_link(only)
+    assert tables.row_link(results, "naive") == tables.record_link(only.record)
 
 
 def test_a_row_shared_by_two_experiments_is_linked_where_it_lies(study):
     fabricated.write("main_table", LEVELS)
     results = Results(entries(expand("perturbation", profile="study")), against="first")
-    assert "../records/main_table/" in tables.record_link(results.of("none")[0])
+    assert "../records/main_table/" in tables.record_link(results.of("none")[0].record)
 
 
 def test_provenance_tells_fresh_from_stale(study):

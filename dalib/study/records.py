@@ -62,6 +62,7 @@ def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "device": provenance.device(),
         "device_type": provenance.device_type(),
+        "instructions": provenance.instructions(),
         "versions": provenance.versions(),
         **{k: training[k] for k in ("processes", "threads", "wall_seconds", "peak_memory_mb")},
         "config": config.to_dict(),
@@ -69,9 +70,15 @@ def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
     }
 
 
-def write(record: dict, *, committed: bool) -> Path:
-    """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk refuses."""
-    path = folder(committed=committed) / record["experiment"] / f"{record['hash']}.json"
+def write(record: dict, *, committed: bool, again: bool = False) -> Path:
+    """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk refuses.
+
+    A run made `again` has a file of its own for each kind of processor, `data/reruns/<hash>-<instructions>.json`.
+    """
+    if again:
+        path = paths.reruns() / f"{record['hash']}-{record['instructions'].lower()}.json"
+    else:
+        path = folder(committed=committed) / record["experiment"] / f"{record['hash']}.json"
     write_text(path, dump(record))
     return path
 

@@ -19,9 +19,15 @@ RECORD = "run.json"
 
 
 def run_row(
-    row: Row, config: RunConfig, *, committed: bool, processes: int = 1, report: Callable[[str], None] = print
+    row: Row,
+    config: RunConfig,
+    *,
+    committed: bool,
+    again: bool = False,
+    processes: int = 1,
+    report: Callable[[str], None] = print,
 ) -> dict:
-    """Train and score one seed of one row, and write its record.
+    """Train and score one seed of one row, and write its record; `again`: beside the record that there is, not over it.
 
     A run that was recorded before but whose record is gone starts afresh; a teacher that was only trained for its
     students is scored as it is; a run that was killed goes on.
@@ -33,7 +39,7 @@ def run_row(
     model = restore(weights, expect=config.encoder)
     training = json.loads((out / launch.DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))
-    records.write(record, committed=committed)
+    records.write(record, committed=committed, again=again)
     records.write_text(out / RECORD, json.dumps({"hash": record["hash"], "code_hash": record["code_hash"]}))
     return record
 

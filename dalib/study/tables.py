@@ -88,16 +88,16 @@ def html(
     return Html(f'<div class="table-scroll">{text}</div>')
 
 
-def record_link(entry: Entry) -> str:
+def record_link(record: dict) -> str:
     """The page of a record, from any page of the book (each lies one folder deep)."""
-    return f"../records/{entry.record['experiment']}/{entry.record['hash']}.html"
+    return f"../records/{record['experiment']}/{record['hash']}.html"
 
 
 def row_link(results: Results, row: str) -> str | None:
     """Where a number of this row leads: to its record, or with several seeds to the list of them (see `record_list`)."""
     found = results.of(row)
     if len(found) == 1:
-        return record_link(found[0])
+        return record_link(found[0].record)
     return f"../notebooks/{results.experiment}.html#{anchor(results, row)}" if found else None
 
 
@@ -131,7 +131,7 @@ def main_table(results: Results) -> Html:
             line["paper: change, %"] = number(paper_change(results, row), 1, sign=True)
         line["δ₁ ↑"] = cell(results.value(row, metric="delta1"), link=link)
         line |= {title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)}
-        seeds = (f'<a href="{record_link(e)}">{e.config.seed}</a>' for e in results.of(row))
+        seeds = (f'<a href="{record_link(e.record)}">{e.config.seed}</a>' for e in results.of(row))
         lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
     table = html(
         lines,
@@ -147,7 +147,7 @@ def record_list(results: Results) -> Html:
     wide, lines, headings = results.scores(), {}, []
     for row in results.rows:
         for i, entry in enumerate(results.of(row)):
-            record, link = entry.record, record_link(entry)
+            record, link = entry.record, record_link(entry.record)
             line = {"seed": str(entry.config.seed)}
             for domain, value in wide.loc[(row, entry.config.seed)].items():
                 line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
@@ -185,12 +185,17 @@ def provenance(results: Results) -> Html:
         f"{_seeds(results)} per row",
         f"code <code>{distinct(lambda r: r['code_hash'])}</code> ({state})",
         f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
-        f"{distinct(lambda r: r['device'])}, {threads}",
+        f"{distinct(_device)}, {threads}",
         " to ".join(dict.fromkeys((days[0], days[-1]))),
         "changes paired by seed, in % of the error of the first row compared",
         f"intervals, 95 %: {RESAMPLED}",
     ]
     return Html(f'<p class="provenance">{" · ".join(parts)}</p>')
+
+
+def _device(record: dict) -> str:
+    """The processor's name; with its vector instructions, where the record says them (earlier ones do not)."""
+    return f"{record['device']} ({record['instructions']})" if "instructions" in record else record["device"]
 
 
 def missing(results: Results) -> Html:
