@@ -32,7 +32,7 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
     assert lower == "Also lower: “colour only” beside “none”, −5.0 %"
     assert higher == "Higher: “blur only” beside “none”, +5.0 %"
     assert unclear.startswith("Not to be told from zero: “CutMix only” beside “none”, ")
-    assert missing == "So far 0 to 3 of 3 seeds per row are recorded."
+    assert missing == "So far 0 to 3 of 5 seeds per row are recorded."
 
 
 def test_without_a_gain_the_first_sentence_tells_the_largest_harm():
@@ -104,14 +104,14 @@ def test_a_single_seed_shows_nothing():
     assert "In a single seed, which shows nothing: “blur only” beside “none”, +5.0 %; “CutMix only”" in text
     everything = reading.answer(one)
     assert everything.startswith("In a single seed, which shows nothing: “colour only” beside “none”, −5.0 %; “blur")
-    assert "So far 0 to 1 of 3" in text
+    assert "So far 0 to 1 of 5" in text
 
 
 def test_nothing_recorded():
     empty = recorded("perturbation")
     assert reading.answer(empty) == reading.UNRECORDED
     assert reading.along(empty, {1: "colour"}, what="Things", unit="times") == reading.UNRECORDED
-    assert reading.progress(empty) == "So far 0 of 3 seeds per row are recorded."
+    assert reading.progress(empty) == "So far 0 of 5 seeds per row are recorded."
 
 
 def test_progress_is_silent_where_all_is_there_and_names_older_code():

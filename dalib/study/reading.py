@@ -17,7 +17,8 @@ def effect(change: Estimate) -> str:
     if isnan(change.half):
         return f"moves the error by {number(change.mean, 1, sign=True)} % in a single seed, which shows nothing"
     if not change.decided:
-        interval = " or ".join(f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals)
+        ends = [f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals]
+        interval = " over seeds, ".join(ends) + " over seeds and images" * (len(ends) > 1)
         return f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} %, 95 % interval {interval})"
     return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
 
