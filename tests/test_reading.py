@@ -69,7 +69,7 @@ def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
     )
     text = reading.answer(found, ["blur"])
     assert text.startswith(
-        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0). Lower: “all three”"
+        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0). Lower, beside “none”: “all three”, −20.0"
     )
     text = reading.answer(found, ["colour", "blur"])
     assert text.startswith(
@@ -101,9 +101,9 @@ def test_a_single_seed_shows_nothing():
     assert text.startswith(
         "“colour only” beside “none” moves the error by −5.0 % in a single seed, which shows nothing."
     )
-    assert "In a single seed, which shows nothing: “blur only” beside “none”, +5.0 %; “CutMix only”" in text
+    assert "In a single seed, which shows nothing, beside “none”: “blur only”, +5.0 %; “CutMix only”, +0.0 %." in text
     everything = reading.answer(one)
-    assert everything.startswith("In a single seed, which shows nothing: “colour only” beside “none”, −5.0 %; “blur")
+    assert everything.startswith("In a single seed, which shows nothing, beside “none”: “colour only”, −5.0 %; “blur")
     assert "So far 0 to 1 of 5" in text
 
 

@@ -82,7 +82,7 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
         ("In a single seed, which shows nothing", single),
     ):
         if members:
-            sentences.append(f"{words}: {'; '.join(_brief(results, row, changes[row]) for row in members)}.")
+            sentences.append(_listed(results, words, {row: changes[row] for row in members}))
     return " ".join([*sentences, progress(results)]).strip()
 
 
@@ -118,8 +118,16 @@ def _inside(text: str) -> str:
     return text[0].lower() + text[1:]
 
 
-def _brief(results: Results, row: str, change: Estimate) -> str:
-    return f"{subject(results, row)}, {_signed(change.mean)}"
+def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> str:
+    """Several changes of a kind; what some of them are compared with is said once."""
+    labels = {row: results.rows[row].label for row in changes}
+    if len(changes) == 1 or any(label.startswith("+ ") for label in labels.values()):
+        return f"{words}: {'; '.join(f'{subject(results, r)}, {_signed(c.mean)}' for r, c in changes.items())}."
+    groups: dict[str, list[str]] = {}
+    for row, change in changes.items():
+        groups.setdefault(results.against[row], []).append(f"“{labels[row]}”, {_signed(change.mean)}")
+    parts = (f"beside “{results.rows[base].label}”: {'; '.join(members)}" for base, members in groups.items())
+    return f"{words}, {'; '.join(parts)}."
 
 
 def progress(results: Results) -> str:
