@@ -107,14 +107,14 @@ def table(results: Bugs, names: Iterable[str]) -> Html:
     for name in names:
         words, other, link = WORDS[name], results.against[name], row_link(results, name)
         lines[name] = {
-            "what goes wrong": words.wrong,
-            "seen in": words.seen,
-            "switched on in": _place(results, name),
-            "compared with": results.rows[other].label if other in VARIANTS else "the library",
-            "AbsRel without": cell(results.value(other).point, link=row_link(results, other)),
-            "with": cell(results.value(name).point, link=link),
             "price, %": cell(results.change(name), 1, sign=True, link=link),
             "verdict": price(results.change(name)),
+            "AbsRel without": cell(results.value(other).point, link=row_link(results, other)),
+            "with": cell(results.value(name).point, link=link),
+            "what goes wrong": words.wrong,
+            "switched on in": _place(results, name),
+            "compared with": results.rows[other].label if other in VARIANTS else "the library",
+            "seen in": words.seen,
         }
     marks = dict.fromkeys(("what goes wrong", "seen in", "switched on in", "compared with", "verdict"), "text")
     shown = html(lines, [WORDS[n].label for n in names], classes=marks, name=f"bugs-{names[0]}-{results.profile}")
