@@ -235,7 +235,7 @@ def test_other_margins_are_tried_on_the_same_intervals(study):
     words = [claims.verdict(KNOWN.claims["naive"], results, margin=m).word for m in (1.0, 3.0)]
     assert words == [NOT_REPRODUCED, REPRODUCED]
     assert text == (
-        "With 1 % they would be 2 reproduced, 1 not reproduced, 2 undecided; with 3 % they would be 3 reproduced, 0 not reproduced,"
+        "with 1 % they would be 2 reproduced, 1 not reproduced, 2 undecided; with 3 % they would be 3 reproduced, 0 not reproduced,"
         " 2 undecided."
     )
 

@@ -130,15 +130,14 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 
 
 def sensitivity(known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)) -> str:
-    """What the tally would be with other margins: a sentence. The same intervals, the same rule."""
+    """What the tally would be with other margins: the end of a sentence. The same intervals, the same rule."""
     parts = []
     for factor in factors:
         margin = factor * known.margin
         counts = Counter(v.word for v in verdicts_of(replace(known, margin=margin), results))
         numbers = ", ".join(f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED))
         parts.append(f"with {margin:g} % they would be {numbers}")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return "; ".join(parts) + "."
 
 
 def intervals(verdicts: Sequence[Verdict]) -> int:
