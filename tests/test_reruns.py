@@ -4,6 +4,7 @@ import fabricated
 import pytest
 
 from dalib import paths
+from dalib.__main__ import main
 from dalib.study import records, reruns
 from dalib.study.experiments import expand
 from dalib.study.reading import UNRECORDED
@@ -49,6 +50,14 @@ def test_the_table_leads_to_the_record_and_the_sentence_holds_it_against_seeds()
         "2 recorded runs, made again on a processor of another kind (AVX2), came out +0.0 % to +3.0 % away in mean AbsRel,"
         " 2.1 % by the root of the mean square; by the same measure two seeds of one row lie 1.0 % apart."
     )
+
+
+@pytest.mark.parametrize("profile", ["study", "quick"])
+def test_without_a_committed_record_there_is_nothing_to_stand_beside(profile, capsys):
+    fabricated.write("main_table", {"naive": [0.2]}, profile="quick")
+    assert main(["row", "main_table", "naive", "--profile", profile, "--again"]) == 1
+    assert f"main_table, row naive, seed 0 has no committed record in profile {profile}" in capsys.readouterr().err
+    assert not paths.reruns().exists()
 
 
 def test_other_code_and_runs_without_a_record_are_left_out():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dalib import paths, provenance
 from dalib.config import RunConfig
-from dalib.errors import DataError
+from dalib.errors import ConfigError, DataError
 from dalib.evaluation.suite import evaluate, floors
 from dalib.models.depth_anything import restore
 from dalib.study import records
@@ -30,8 +30,13 @@ def run_row(
     """Train and score one seed of one row, and write its record; `again`: beside the record that there is, not over it.
 
     A run that was recorded before but whose record is gone starts afresh; a teacher that was only trained for its
-    students is scored as it is; a run that was killed goes on.
+    students is scored as it is; a run that was killed goes on. `again` without a committed record is a `ConfigError`.
     """
+    if again and not (committed and records.find(config, committed=True)):
+        raise ConfigError(
+            f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed record in profile {row.profile} to"
+            " stand beside; run it without --again first, or name a profile whose records are committed (study)"
+        )
     out = launch.folder(config)
     if (out / RECORD).exists():
         shutil.rmtree(out)
