@@ -1,7 +1,6 @@
 """What the book shows of robustness: means, paired changes and gaps, as a table, a figure and sentences chosen by the data."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from math import isnan
 
@@ -14,9 +13,9 @@ from matplotlib.figure import Figure
 from dalib.evaluation.corruptions import STRENGTHS
 from dalib.evaluation.robustness import CONDITIONS, METRICS, condition_name
 from dalib.evaluation.run import mean_over_images
-from dalib.study import bootstrap, figures, records, robustness
+from dalib.study import figures, records, robustness
 from dalib.study.reading import UNRECORDED, effect, subject
-from dalib.study.statistics import LEVEL, MEAN, Estimate, Results, estimate
+from dalib.study.statistics import MEAN, Estimate, Results, estimate, over_images
 from dalib.study.tables import Html, cell, heading, html, missing, number, provenance, row_link
 
 CLEAN, GAP = "clean", "gap"
@@ -71,16 +70,11 @@ class Robustness(Results):
 
     def points(self, row: str, column: str, metric: str = "ordinal") -> Estimate:
         """The paired change of a share, in percentage points."""
-        wide, pair = self.scores(metric), [row, self.against[row]]
-        if not set(pair) <= set(wide.index.get_level_values("row")):
+        wide, weights = self.scores(metric), {row: 100.0, self.against[row]: -100.0}
+        if not set(weights) <= set(wide.index.get_level_values("row")):
             return Estimate()
-        values = 100 * (wide.loc[pair[0], column] - wide.loc[pair[1], column]).dropna()
-        found = estimate(values)
-        if found.count < 2:
-            return found
-        tables = self._images(column, metric)
-        blocks = [np.stack([t.loc[r].loc[values.index].to_numpy() for r in pair]) for t in tables]
-        return replace(found, resampled=bootstrap.interval(blocks, np.array([100.0, -100.0]), level=LEVEL))
+        values = sum(weight * wide.loc[r, column] for r, weight in weights.items()).dropna()
+        return over_images(values, weights, self._images(column, metric))
 
 
 def _condition_means(found: Sequence[robustness.Entry], domain: str, column: str, metric: str) -> pd.DataFrame:

@@ -67,6 +67,21 @@ def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
     return Estimate(float(values.mean()), float(half), count)
 
 
+def over_images(values: pd.Series, weights: Mapping[str, float], images: Sequence[pd.DataFrame]) -> Estimate:
+    """An estimate with both intervals: over seeds, and over seeds and images.
+
+    Args:
+        values: by seed, the weighted sum of rows.
+        weights: row -> weight.
+        images: one table per domain, (row, seed) by image.
+    """
+    found = estimate(values)
+    if found.count < 2:
+        return found
+    blocks = [np.stack([table.loc[row].loc[values.index].to_numpy() for row in weights]) for table in images]
+    return replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
+
+
 class Results:
     """Every record of an experiment, ready to be averaged, compared and linked.
 
@@ -205,14 +220,8 @@ class Results:
             return self._sums.get(key, Estimate())
         column = self.column(domain)
         values = sum(weight * column[row] for row, weight in weights.items()).dropna()
-        found = estimate(values)
-        if found.count > 1:
-            blocks = [
-                np.stack([s.loc[row].loc[values.index].to_numpy() for row in weights]) for s in self._images(domain)
-            ]
-            found = replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
-        self._sums[key] = found
-        return found
+        self._sums[key] = over_images(values, weights, self._images(domain))
+        return self._sums[key]
 
     def _images(self, domain: Domain) -> list[pd.DataFrame]:
         """AbsRel of each image, (row, seed) by image: one table per domain that the column averages over."""
