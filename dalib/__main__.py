@@ -5,6 +5,7 @@ import logging
 import sys
 
 from dalib.errors import UserError
+from dalib.stopping import Stop, listening
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -31,7 +32,14 @@ def _row(args: argparse.Namespace) -> None:
 
     experiment = expand(args.name, profile=args.profile, seeds=args.seed + 1)
     row = experiment[args.row]
-    run_row(row, row.configs[args.seed], committed=experiment.committed, again=args.again, processes=args.processes)
+    run_row(
+        row,
+        row.configs[args.seed],
+        committed=experiment.committed,
+        again=args.again,
+        retrain=args.retrain,
+        processes=args.processes,
+    )
 
 
 def _rows(args: argparse.Namespace) -> None:
@@ -73,6 +81,20 @@ def _floors(_: argparse.Namespace) -> None:
     from dalib.study.runner import record_floors
 
     print(record_floors())
+
+
+def _certify(args: argparse.Namespace) -> None:
+    """Hold today's code against that of the records, bit by bit, and write a certificate of what is equal."""
+    from dalib.errors import TrainingError
+    from dalib.study.certify import certify
+
+    path, verdict = certify(since=args.since, profile=args.profile)
+    for part in verdict.equal:
+        print(f"{part}: all {verdict.counts[part]} numbers and digests are equal")
+    if path is not None:
+        print(f"{path}: commit it, and records stay fresh")
+    if verdict.differences:
+        raise TrainingError("\n".join(f"{part} differs. {what}" for part, what in verdict.differences.items()))
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -152,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
     row.add_argument("--seed", type=int, default=0)
     row.add_argument("--processes", type=int, default=1)
     row.add_argument("--again", action="store_true", help="keep the record, and write this run beside it (data/reruns)")
+    row.add_argument("--retrain", action="store_true", help="train even where there are weights, which are set aside")
     rows = command("rows", _rows)
     rows.add_argument("--profile", default="study")
     rows.add_argument("--seeds", type=int)
@@ -175,6 +198,11 @@ def parser() -> argparse.ArgumentParser:
     robustness = command("robustness", _robustness, named=False)
     robustness.add_argument("--profile", default="study")
     robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")
+    certify = command("certify", _certify, named=False)
+    certify.add_argument(
+        "--from", dest="since", help="the older commit (default: the newest certificate's, or the records')"
+    )
+    certify.add_argument("--profile", default="study", help="whose rows are compared (default: study)")
     command("readme", _readme, named=False)
     command("floors", _floors, named=False)
     out = command("export", _export, named=False)
@@ -195,10 +223,11 @@ def main(words: list[str] | None = None) -> int:
     for noisy in ("papermill.translators", "httpx", "blib2to3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        args.call(args)
+        with listening(Stop()):
+            args.call(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     return 0
 
 

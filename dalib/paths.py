@@ -30,6 +30,11 @@ def records() -> Path:
     return root() / "data" / "records"
 
 
+def certificates() -> Path:
+    """Which versions of the code were seen to give the same bits, see `dalib.certificates`."""
+    return root() / "data" / "certificates"
+
+
 def local_records() -> Path:
     """Records of this machine's own runs in profiles that are not committed."""
     return runs() / "records"

@@ -47,7 +47,7 @@ def checkout(tmp_path, monkeypatch):
     """A checkout of its own, with code that hashes to c0de."""
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(TREE, sort_keys=False))
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "c0de")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "c0de")
     return tmp_path
 
 
@@ -286,7 +286,7 @@ def test_a_shared_row_is_run_once(counted):
 
 def test_stale_rows_are_marked_and_run_again(counted, monkeypatch):
     runner.run("first", profile="quick", report=quiet)
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     experiment = expand("first", profile="quick")
     assert [e.status for e in records.entries(experiment)] == ["stale"] * 3
     assert records.frame(records.entries(experiment))["stale"].all()
@@ -299,7 +299,7 @@ def test_stale_rows_are_marked_and_run_again(counted, monkeypatch):
 def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, monkeypatch):
     """The shared row was run under both codes, for different tables; it is fresh for both and not run for ever."""
     runner.run("first", profile="quick", report=quiet)
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     for _ in range(2):
         assert [e.status for e in runner.run("second", profile="quick", report=quiet)] == ["fresh"]
     assert len(counted[1]) == 4

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from conftest import TINY, Interruption, Plain, Smooth, interrupt_at, quiet
 from numpy.testing import assert_allclose
 
+from dalib import provenance
 from dalib.config import RunConfig
 from dalib.data import perturb
 from dalib.data.mixture import Mixture
@@ -61,6 +62,7 @@ import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from conftest import Smooth
+from dalib import provenance
 from dalib.config import RunConfig
 from dalib.training.pseudo import PseudoLabels
 from dalib.training.train import train
@@ -346,7 +348,7 @@ def test_other_code_trains_again(tiny, launched, monkeypatch):
     config = tiny.replace(steps=2)
     path = launch.ensure_weights(config, report=quiet)
     (path.parent / "left over").touch()
-    monkeypatch.setattr(launch, "code_hash", lambda: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     assert not launch.trained(config)
     launch.ensure_weights(config, report=quiet)
     assert launched == [config.hash()] * 2
@@ -392,6 +394,6 @@ def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monke
     tiny, seen = tiny.replace(steps=3), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
-    monkeypatch.setattr(launch, "code_hash", lambda: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 1/3")

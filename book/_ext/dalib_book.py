@@ -20,7 +20,8 @@ from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from dalib import paths, provenance
+from dalib import certificates, paths, provenance
+from dalib.study import records
 
 PLOTLY = "plotly.min.js"
 TARGET = "../records/{experiment}/{stem}.html"
@@ -83,9 +84,14 @@ def pool(domains: dict[str, dict[str, list]]) -> dict[str, list]:
 
 def record_body(record: dict, stem: str) -> str:
     """The page of one record: where it comes from, what it scored, its whole configuration."""
-    mark = "" if record.get("code_hash") == provenance.code_hash() else ' <span class="stale">stale</span>'
+    record = records.split_hash(record)
+    stale = {
+        f"{part}_hash": not certificates.unchanged(part, record.get(f"{part}_hash", "")) for part in provenance.ROOTS
+    }
     shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "scores", "versions", "summary"}}
-    facts = [(escape(k), plain(v) + mark * (k == "code_hash")) for k, v in shown.items()]
+    facts = [
+        (escape(k), plain(v) + ' <span class="stale">stale</span>' * stale.get(k, False)) for k, v in shown.items()
+    ]
     settings = [(escape(k), plain(v)) for k, v in flat(record.get("config", {}))]
     versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
     parts = [
