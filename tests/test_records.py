@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from dalib import paths, provenance
+from dalib import paths, provenance, writing
 from dalib.errors import ConfigError, DataError
 from dalib.study import records, runner
 from dalib.study.experiments import expand
@@ -56,15 +56,16 @@ def counted(monkeypatch):
     """The runner with training and evaluation replaced: lists what was trained and what was evaluated, by hash."""
     trained, evaluated = [], []
 
-    def ensure(config, *, processes=1, report=print):
+    def ensure(config, *, processes=1, afresh=False, report=print):
         out = runner.launch.folder(config)
-        if not (out / "weights").exists():
+        code = provenance.code_hash("training")
+        if afresh or runner.launch.read_json(out / "train.json").get("stamp") != code:
             if config.pseudo_labels:
                 ensure(config.teacher())
             trained.append(config.hash())
-            out.mkdir(parents=True)
+            out.mkdir(parents=True, exist_ok=True)
             (out / "weights").touch()
-            (out / "train.json").write_text(json.dumps(TRAINING))
+            (out / "train.json").write_text(json.dumps(TRAINING | {"stamp": code}))
         return out / "weights"
 
     def evaluate(model, config):
@@ -106,7 +107,8 @@ def test_a_record_says_where_it_comes_from():
         "seed": 0,
         "hash": config.hash(),
         "teacher": config.teacher().hash(),
-        "code_hash": "c0de",
+        "training_hash": "c0de",
+        "evaluation_hash": "c0de",
         "processes": 2,
         "threads": 1,
         "wall_seconds": 3.5,
@@ -177,7 +179,7 @@ def test_a_full_disk_leaves_the_old_record(monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(writing.os, "fsync", full)
     with pytest.raises(DataError, match=rf"{path.name}: could not be written .*No space left.*untouched"):
         records.write(made(0.75), committed=False)
     assert path.read_bytes() == before
@@ -189,7 +191,7 @@ REFUSED = """
 import resource, signal, sys
 from pathlib import Path
 from dalib.errors import DataError
-from dalib.study.records import write_text
+from dalib.writing import write_text
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -216,7 +218,7 @@ def test_a_full_disk_during_a_run_is_run_again(counted, monkeypatch):
     """No record, so the row counts as missing; it is evaluated again, not trained again."""
     trained, evaluated = counted
     with monkeypatch.context() as patch:
-        patch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(DataError, match="No space left"):
             runner.run("second", profile="quick", report=quiet)
     found = runner.run("second", profile="quick", report=quiet)
@@ -249,8 +251,8 @@ def test_only_what_is_missing_is_run(counted):
 
 
 @pytest.mark.parametrize("row", ["plain", "naive", "blurred"])
-def test_deleting_a_record_makes_exactly_that_row_run_again(row, counted):
-    """Trained anew, from its own folder; the teacher's record, weights and its other students are left alone."""
+def test_deleting_a_record_scores_exactly_that_row_again(row, counted):
+    """Its weights are scored as they are; the other rows' records and all weights are left alone."""
     trained, evaluated = counted
     found = runner.run("first", profile="quick", report=quiet)
     chosen = next(e.config.hash() for e in found if e.row.name == row)
@@ -259,7 +261,8 @@ def test_deleting_a_record_makes_exactly_that_row_run_again(row, counted):
     del trained[:], evaluated[:]
     again = runner.run("first", profile="quick", report=quiet)
     assert [e.status for e in again] == ["fresh"] * 3
-    assert trained == [chosen]
+    assert trained == []
+    assert evaluated == [chosen]
     assert evaluated == [chosen]
 
 
@@ -294,6 +297,33 @@ def test_stale_rows_are_marked_and_run_again(counted, monkeypatch):
     assert [e.status for e in runner.run("first", profile="quick", report=quiet)] == ["fresh"] * 3
     assert len(counted[1]) == 3
     assert not records.frame(records.entries(experiment))["stale"].any()
+
+
+def test_an_edit_of_the_evaluation_scores_again_and_trains_nothing(counted, monkeypatch):
+    trained, evaluated = counted
+    runner.run("first", profile="quick", report=quiet)
+    files = {p: p.stat().st_mtime_ns for p in paths.runs().rglob("weights")}
+    del trained[:], evaluated[:]
+    hashes = {"training": "c0de", "evaluation": "0ther"}
+    monkeypatch.setattr(provenance, "code_hash", hashes.get)
+    found = runner.run("first", profile="quick", report=quiet)
+    assert (len(trained), len(evaluated)) == (0, 3)
+    assert {(e.status, e.record["training_hash"], e.record["evaluation_hash"]) for e in found} == {
+        ("fresh", "c0de", "0ther")
+    }
+    assert {p: p.stat().st_mtime_ns for p in paths.runs().rglob("weights")} == files
+
+
+def test_an_older_record_has_one_hash_for_both():
+    path = records.write(made(), committed=False)
+    old = json.loads(path.read_text())
+    old["code_hash"] = old.pop("training_hash")
+    del old["evaluation_hash"]
+    path.write_text(json.dumps(old))
+    record = records.read(path)
+    assert (record["training_hash"], record["evaluation_hash"], records.code(record)) == ("c0de", "c0de", "c0de")
+    assert "code_hash" not in record
+    assert records.is_fresh(record)
 
 
 def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, monkeypatch):
