@@ -24,6 +24,7 @@ from dalib.study import robustness_results as results
 from dalib.study.experiments import expand
 from dalib.study.tables import record_list
 from dalib.training import launch
+from dalib.writing import write_text
 
 ROWS = ("labelled_only", "naive", "perturbed", "full")
 
@@ -47,7 +48,7 @@ def root(tmp_path, monkeypatch):
 
 def fabricate(levels, *, profile: str = "study", rows=ROWS, **changed) -> results.Robustness:
     """Records in which `levels(row, seed, kind, strength)` is the AbsRel, and one minus it the ordinal accuracy."""
-    plan = expand("main_table", profile=profile)
+    plan, today = expand("main_table", profile=profile), provenance.code_hash("training")
     for row in (plan[name] for name in rows):
         for config in row.configs:
             found = {}
@@ -55,8 +56,8 @@ def fabricate(levels, *, profile: str = "study", rows=ROWS, **changed) -> result
                 level = levels(row.name, config.seed, kind, strength)
                 images = {"abs_rel": [level - 0.01, level + 0.01], "ordinal": [1 - level, 1 - level]}
                 found[scores.condition_name(kind, strength)] = dict.fromkeys(fabricated.DOMAINS[:6], images)
-            record = robustness.make(row, config, weights="ab", found=found, seconds=1.0) | changed
-            records.write_text(robustness.path(config, committed=plan.committed), records.dump(record))
+            record = robustness.make(row, config, weights="ab", training_hash=today, found=found, seconds=1.0) | changed
+            write_text(robustness.path(config, committed=plan.committed), records.dump(record))
     return results.Robustness(robustness.entries(profile=profile))
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -98,7 +99,7 @@ def dump(record: dict) -> str:
     """Indented JSON with each list of numbers on one line, so that a diff shows which domain changed."""
 
     def block(value, depth):
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value:
             return json.dumps(value, ensure_ascii=False)
         pad = " " * depth
         return (
@@ -123,7 +124,7 @@ def read(path: Path) -> dict:
     return record
 
 
-def split_hash(record: dict) -> dict:
+def split_hash(record: Any) -> Any:
     """An older record carries one hash for training and evaluation together: here it stands for both."""
     if not isinstance(record, dict) or "code_hash" not in record:
         return record

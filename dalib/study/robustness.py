@@ -50,12 +50,15 @@ def path(config: RunConfig, *, committed: bool) -> Path:
     return (paths.robustness() if committed else paths.local_robustness()) / f"{config.hash()}.json"
 
 
-def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, seconds: float) -> dict:
+def make(
+    row: Row, config: RunConfig, *, weights: str, training_hash: str, found: scores.Scores, seconds: float
+) -> dict:
     """Compose a record.
 
     Args:
         row, config: the run.
         weights: digest of the network's file.
+        training_hash: of the code that trained it.
         found: what `dalib.evaluation.robustness.measure` returned.
         seconds: that it took.
     """
@@ -70,7 +73,7 @@ def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, sec
         "seed": config.seed,
         "hash": config.hash(),
         "weights": weights,
-        "training_hash": read_json(launch.folder(config) / DONE)["stamp"],
+        "training_hash": training_hash,
         "evaluation_hash": provenance.code_hash("evaluation"),
         "tools_hash": scores.tools_hash(),
         "commit": commit,
@@ -133,7 +136,8 @@ def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[s
         model = restore(weights, expect=config.encoder)
         found = scores.measure(model, config, report=lambda line, h=head: report(f"{h}  {line}"))
         seconds = time.perf_counter() - begun
-        record = make(row, config, weights=sha256(weights)[:16], found=found, seconds=seconds)
+        stamp = read_json(weights.with_name(DONE))["stamp"]
+        record = make(row, config, weights=sha256(weights)[:16], training_hash=stamp, found=found, seconds=seconds)
         if other := unlike(record, records.find(config, committed=plan.committed)):
             report(f"{head}  these are not the weights behind the table: {other}")
         write_text(path(config, committed=plan.committed), records.dump(record))
