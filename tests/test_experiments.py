@@ -132,7 +132,7 @@ def test_slips_are_named(path, value, message, small):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("", "expected profiles, experiments, got None")]
+    ("text", "message"), [("a: [", "not valid YAML"), ("", "top level: expected profiles, experiments, got nothing")]
 )
 def test_a_damaged_file_is_named(text, message, small):
     small(text)
