@@ -99,7 +99,7 @@ def _check_against(against, where: str, *, rows: list[str]) -> None:
     check_names([*against, *against.values()], rows, what=f"row in against of {where}")
 
 
-def _named(section, where: str, what: str) -> list[tuple[str, dict]]:
+def _named(section, where: str, what: str) -> list[tuple[str, object]]:
     """The names and values of a section, which must have some; the names become names of files."""
     if not isinstance(section, dict) or not section:
         raise ConfigError(f"{FILE}, {where}: expected one {what} or more by name, got {brief(section)}")
