@@ -56,8 +56,11 @@ def writable_runs() -> Path:
 
 def places() -> dict[str, str]:
     """The variables that say where things lie, with absolute values: for the environment of a process in another folder."""
-    set_here = {"DALIB_ROOT": root, "DALIB_RUNS": runs, "DALIB_REALDEPTH": realdepth}
-    return {name: str(place()) for name, place in set_here.items() if name in os.environ}
+    found = {name: str(place()) for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs)) if name in os.environ}
+    real = os.environ.get("DALIB_REALDEPTH")
+    if real and os.path.exists(real):
+        found["DALIB_REALDEPTH"] = str(_named("DALIB_REALDEPTH"))
+    return found
 
 
 def _named(variable: str) -> Path | None:
@@ -133,5 +136,4 @@ def claims() -> Path:
 
 def realdepth() -> Path:
     """Real image and depth pairs for evaluation (`DALIB_REALDEPTH`, else `../shared/realdepth`); may be absent."""
-    named = _named("DALIB_REALDEPTH")
-    return root().parent / "shared" / "realdepth" if named is None else named
+    return Path(os.environ.get("DALIB_REALDEPTH", root().parent / "shared" / "realdepth"))
