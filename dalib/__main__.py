@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 
-from dalib.errors import UserError
+from dalib.errors import ConfigError, UserError
 from dalib.stopping import Stop, listening
 
 
@@ -12,29 +12,61 @@ def _run(args: argparse.Namespace) -> None:
     """Run an experiment's notebook through papermill."""
     from dalib import paths
     from dalib.study import notebooks
-    from dalib.study.experiments import expand, experiments
+    from dalib.study.experiments import expand, experiments, profiles
+    from dalib.training.processes import check_processes, refuse_other_launcher
 
+    refuse_other_launcher()
     path = notebooks.notebook(args.name)
-    given = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in args.set)
-    for name in ("profile", "seeds", "processes"):
-        if getattr(args, name) is not None:
-            given[name] = getattr(args, name)
-    if args.name in experiments():
-        expand(args.name, profile=given.get("profile", "quick"), seeds=args.seeds)  # a wrong name should fail at once
-    out = paths.runs() / "notebooks" / str(given.get("profile", "default")) / path.name
+    given = notebooks.check(path, _parameters(args))
+    profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
+    configs = []
+    if args.name in experiments():  # what is wrong should fail at once
+        seeds = args.seeds if args.seeds is not None else seeds or None  # to a notebook, 0 is the profile's number
+        plan = expand(args.name, profile=profile or "quick", seeds=seeds)
+        configs = [config for row in plan.rows for config in row.configs[:1]]
+    if processes is not None:
+        check_processes(processes, *configs)
+    out = paths.writable_runs() / "notebooks" / (profile if profile in profiles() else "default") / path.name
     print(f"{path.name} is at {notebooks.execute(path, out, given)}")
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, object]:
+    """The parameters that `run` was given, each once: as `-p NAME=VALUE`, or as an option of its own."""
+    given: dict[str, object] = {}
+    for pair in args.set:
+        name, mark, value = pair.partition("=")
+        if not name or not mark:
+            raise ConfigError(f"-p {pair}: expected NAME=VALUE")
+        if name in given:
+            raise ConfigError(f"-p {name}: given twice ({given[name]!r} and {value!r}); leave one out")
+        given[name] = value
+    for name in ("profile", "seeds", "processes"):
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if name in given:
+            raise ConfigError(f"--{name}: given twice, as --{name} {value} and -p {name}={given[name]}; leave one out")
+        given[name] = value
+    return given
 
 
 def _row(args: argparse.Namespace) -> None:
     """Run one seed of one row: what Snakemake and clusters call."""
+    from dalib import paths
     from dalib.study.experiments import expand
-    from dalib.study.runner import run_row
+    from dalib.training.processes import check_processes, refuse_other_launcher
 
-    experiment = expand(args.name, profile=args.profile, seeds=args.seed + 1)
+    refuse_other_launcher()
+    experiment = expand(args.name, profile=args.profile, seed=args.seed)
     row = experiment[args.row]
+    config = row.configs[0]
+    check_processes(args.processes, config)
+    paths.writable_runs()
+    from dalib.study.runner import run_row  # seconds to import, which a mistake above need not wait for
+
     run_row(
         row,
-        row.configs[args.seed],
+        config,
         committed=experiment.committed,
         again=args.again,
         retrain=args.retrain,
@@ -50,14 +82,19 @@ def _rows(args: argparse.Namespace) -> None:
     experiment = expand(args.name, profile=args.profile, seeds=args.seeds)
     for e in entries(experiment):
         print(f"{e.config.hash()}  {e.status:8}{e.row.name} seed {e.config.seed}")
-    for path in foreign(experiment):
-        print(f"{path.stem}  foreign  no row of experiments.yaml asks for it")
+    others = foreign(experiment)
+    for path, what in others.unknown.items():
+        print(f"{path.stem}  foreign  {what}")
+    for profile, count in others.of_profile.items():
+        print(f"and {count} record{'s' * (count > 1)} of profile {profile}")
 
 
 def _book(args: argparse.Namespace) -> None:
     """Execute the notebooks whose inputs changed and build the site."""
     from dalib.study.book import build
+    from dalib.training.processes import refuse_other_launcher
 
+    refuse_other_launcher()
     print(f"the book is at {build(profile=args.profile)}")
 
 

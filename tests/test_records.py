@@ -336,14 +336,39 @@ def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, m
 
 
 def test_foreign_records_are_found(counted):
-    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not foreign."""
+    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not foreign, however many."""
     runner.run("first", profile="quick", seeds=3, report=quiet)
     experiment = expand("first", profile="quick")
-    assert records.foreign(experiment) == []
     row, config = sample()
-    strange = config.replace(steps=77)
-    path = records.write(records.make(row, strange, training=TRAINING, scores=scores()), committed=False)
-    assert records.foreign(experiment) == [path]
+    for strange in (config.replace(seed=10**9), config.replace(steps=77)):
+        path = records.write(records.make(row, strange, training=TRAINING, scores=scores()), committed=False)
+    found = records.foreign(experiment)
+    assert found.unknown == {path: "no row of experiments.yaml asks for it"}
+    assert found.of_profile == {}
+
+
+def test_records_of_another_profile_are_its_own(counted):
+    row, config = sample(profile="study")
+    tree = yaml.safe_load((paths.root() / "experiments.yaml").read_text())
+    tree["profiles"]["large"] = {"seeds": 1, "record": "committed", "set": {"batch": 64}}
+    (paths.root() / "experiments.yaml").write_text(yaml.safe_dump(tree))
+    for seed in (0, 1, 5):
+        record = records.make(row, config.replace(seed=seed), training=TRAINING, scores=scores())
+        records.write(record, committed=True)
+    found = records.foreign(expand("first", profile="large"))
+    assert (found.unknown, found.of_profile) == ({}, {"study": 3})
+    found = records.foreign(expand("first", profile="study"))
+    assert (found.unknown, found.of_profile) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "not JSON", '{"seed": 0}', "null", "\udce4"])
+def test_what_is_no_record_is_listed_and_ends_nothing(counted, text):
+    runner.run("first", profile="quick", report=quiet)
+    experiment = expand("first", profile="quick")
+    path = records.folder(committed=False) / "first" / "notes.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert records.foreign(experiment).unknown == {path: "no readable record; look at it before you delete it"}
+    assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
 def test_a_failed_evaluation_leaves_no_record(counted, monkeypatch):

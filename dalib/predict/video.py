@@ -131,7 +131,7 @@ def _av():
     try:
         import av
     except ImportError as error:
-        raise ConfigError("video needs PyAV, which is not installed: python -m pip install 'dalib[video]'") from error
+        raise ConfigError("video needs PyAV, which is not installed: python -m pip install av") from error
     return av
 
 

@@ -1,6 +1,7 @@
 """Records: what a run came to, with everything needed to trust or repeat it. One JSON file each, atomic, diffable."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,16 @@ from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.metrics import METRICS
-from dalib.study.experiments import Experiment, Row, expand
+from dalib.study.experiments import (
+    LARGEST_SEED,
+    Experiment,
+    Row,
+    check_number,
+    expand,
+    experiments,
+    profiles,
+    tree,
+)
 from dalib.writing import write_text
 
 SCHEMA = 1
@@ -147,14 +157,51 @@ def entries(experiment: Experiment) -> list[Entry]:
     ]
 
 
-def foreign(experiment: Experiment) -> list[Path]:
-    """Records in the experiment's folder that no row of experiments.yaml asks for, with any number of seeds."""
-    here = sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json"))
-    most = max([read(p)["seed"] for p in here], default=0) + 1
-    known = {
-        c.hash() for row in expand(experiment.name, profile=experiment.profile, seeds=most).rows for c in row.configs
-    }
-    return [p for p in here if p.stem not in known]
+@dataclass(frozen=True, kw_only=True)
+class Others:
+    """What lies among an experiment's records and is none of its profile's."""
+
+    of_profile: dict[str, int]  # how many records each other profile has there
+    unknown: dict[Path, str]  # files that no profile asks for, each with what it is
+
+
+def foreign(experiment: Experiment) -> Others:
+    """Files in the experiment's folder that its profile does not ask for, with any number of seeds; none is an error."""
+    of_profile: Counter[str] = Counter()
+    unknown = {}
+    for path in sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json")):
+        try:
+            record = read(path)
+            seed = record.get("seed")
+            check_number(seed, f"{path}: seed", least=0, most=LARGEST_SEED)
+        except (ConfigError, DataError):
+            unknown[path] = "no readable record; look at it before you delete it"
+            continue
+        asks = _asks(path.stem, seed, experiment)
+        if asks is None:
+            unknown[path] = "no row of experiments.yaml asks for it"
+        elif asks != experiment.profile:
+            of_profile[asks] += 1
+    return Others(of_profile=dict(of_profile), unknown=unknown)
+
+
+def _asks(wanted: str, seed: int, experiment: Experiment) -> str | None:
+    """The profile under which some row has this hash: the experiment's own rather than another; None where none has."""
+    kind = "committed" if experiment.committed else "local"
+    alike = [p for p in profiles() if tree()["profiles"][p]["record"] == kind]
+    own = [(experiment.name, profile) for profile in sorted(alike, key=lambda p: p != experiment.profile)]
+    elsewhere = [(name, profile) for profile in alike for name in experiments() if name != experiment.name]
+    for name, profile in own + elsewhere:
+        if wanted in _hashes(name, profile, seed):
+            return profile
+    return None
+
+
+def _hashes(name: str, profile: str, seed: int) -> set[str]:
+    try:
+        return {row.configs[0].hash() for row in expand(name, profile=profile, seed=seed).rows}
+    except ConfigError:  # of another profile or experiment: told when it is asked for
+        return set()
 
 
 def one_device(found: list[Entry]) -> None:
