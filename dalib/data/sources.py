@@ -1,6 +1,6 @@
 """Real data behind one schema (`dalib.data.schema`): folders, manifests, hub data sets, scikit-image."""
 
-import csv
+import copy
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from dalib.data.files import digest, read_map, read_rgb, same_size, to_disparity, to_rgb
 from dalib.data.hub import HubDataset
+from dalib.data.manifest import COLUMNS, check_rows, number, read_table, yes
 from dalib.data.schema import Sample, Source, fit
 from dalib.errors import DataError
 
 __all__ = ["DepthManifest", "HubDataset", "Motorcycle", "PhotoFolder", "SkimagePhotos", "Source", "fit"]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-COLUMNS = ("image", "depth", "kind", "depth_scale")
 
 
 class PhotoFolder(Source):
@@ -82,21 +82,46 @@ class DepthManifest(Source):
     ) -> None:
         path = Path(path)
         self.manifest = path / "manifest.csv" if path.is_dir() else path
-        present, rows = _read_csv(self.manifest)
+        present, rows = read_table(self.manifest)
         wanted = {"dataset": dataset, "quality": quality}
-        wanted |= {"offset_known": None if offset_known is None else "yes" if offset_known else "no"}
         wanted = {column: entry for column, entry in wanted.items() if entry is not None}
         if missing := ", ".join(column for column in (*COLUMNS, *wanted) if column not in present):
             raise DataError(f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}")
-        for number, row in enumerate(rows, start=1):
-            if None in row or None in row.values():
-                raise DataError(f"{self.manifest}: row {number} has not {len(present)} entries; complete or remove it")
+        check_rows(self.manifest, rows)
         labelled = [row for row in rows if row["depth"]]
         self.rows = [row for row in labelled if all(row[column] == entry for column, entry in wanted.items())]
-        if not self.rows:
-            have = ", ".join(sorted({row.get("dataset", "") for row in labelled})) or "none"
-            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+        if offset_known is not None:
+            wanted["offset_known"] = "yes" if offset_known else "no"
+            self.rows = [row for row in self.rows if yes(row, "offset_known", default=True) == offset_known]
         self.domain = dataset or self.manifest.resolve().parent.name
+        if not self.rows:
+            have = ", ".join(sorted({row.get("dataset") or self.domain for row in labelled})) or "none"
+            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+
+    def by_dataset(self) -> dict[str, "DepthManifest"]:
+        """A source of its own for each data set, by name and in the order in which they first occur."""
+        rows: dict[str, list[dict[str, str]]] = {}
+        for row in self.rows:
+            rows.setdefault(row.get("dataset") or self.domain, []).append(row)
+        parts = {name: copy.copy(self) for name in rows}
+        for name, part in parts.items():
+            part.__dict__.pop("fingerprint", None)
+            part.rows, part.domain = rows[name], name
+        return parts
+
+    def with_known_offset(self) -> tuple["DepthManifest | None", int]:
+        """The rows whose disparity is proportional to 1/z, None where there are none; and how many are left out."""
+        part = copy.copy(self)
+        part.__dict__.pop("fingerprint", None)
+        part.rows = [row for row in self.rows if yes(row, "offset_known", default=True)]
+        return part if part.rows else None, len(self.rows) - len(part.rows)
+
+    def check_files(self) -> None:
+        """A `DataError` for the first image, depth map or mask that is not there; none is read."""
+        for row in self.rows:
+            for path in self._files(row):
+                if not path.is_file():
+                    raise DataError(f"{self.manifest}: no such file: {path}; correct the path or remove its row")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,11 +138,7 @@ class DepthManifest(Source):
     def _sample(self, index: int) -> Sample:
         row = self.rows[index]
         image_path, depth_path = self._files(row)
-        try:
-            scale = float(row["depth_scale"])
-        except ValueError:
-            what = f"depth_scale of {row['depth']} is {row['depth_scale']!r}"
-            raise DataError(f"{self.manifest}: {what}; it must be a positive number") from None
+        scale = number(row, "depth_scale")
         image = read_rgb(image_path)
         disparity, valid = to_disparity(read_map(depth_path), kind=row["kind"], scale=scale, name=str(depth_path))
         same_size(image, disparity, name=str(depth_path))
@@ -127,19 +148,9 @@ class DepthManifest(Source):
             "valid": valid,
             "domain": row.get("dataset") or self.domain,
             "name": row.get("id") or Path(row["image"]).stem,
-            "scale_known": row.get("scale_known", "yes" if row["kind"] == "depth_m" else "no") == "yes",
-            "offset_known": row.get("offset_known", "yes") == "yes",
+            "scale_known": yes(row, "scale_known", default=row["kind"] == "depth_m"),
+            "offset_known": yes(row, "offset_known", default=True),
         }
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows; a `DataError` where there is no such file or it is no text."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}") from error
 
 
 class Motorcycle(Source):

@@ -3,11 +3,13 @@
 from dalib.config import RunConfig
 from dalib.data import scenes
 from dalib.data.schema import Source
-from dalib.data.sources import Motorcycle
+from dalib.data.sources import DepthManifest, Motorcycle
+from dalib.errors import ConfigError
 from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, real_sets
+from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, collection, real_sets
 from dalib.evaluation.run import Predict, evaluate_source, floor, predict_images
 from dalib.models.depth_anything import DepthAnything
+from dalib.paths import realdepth
 
 DIGITS = 5
 
@@ -23,7 +25,28 @@ def scene_domains(
 def real_domains() -> list[tuple[str, str, Source, Protocol]]:
     """(name, half, source, protocol) of each real data set; scikit-image's Motorcycle is always among them."""
     found = [(s.name, s.half, s.source, s.protocol) for s in real_sets()]
-    return [("motorcycle", "table", Motorcycle(), PROTOCOLS["indoor"]), *found]
+    if any(name == Motorcycle.domain for name, *_ in found):
+        manifest = realdepth() / "manifest.csv"
+        raise ConfigError(f"{manifest}: a data set is called {Motorcycle.domain!r}, as scikit-image's; rename it")
+    return [(Motorcycle.domain, "table", Motorcycle(), PROTOCOLS["indoor"]), *found]
+
+
+def check() -> list[str]:
+    """Look at what a network will be scored on, before it is trained; no scene is rendered.
+
+    Every file of the real data sets must be there, and the first sample of each is read.
+
+    Returns:
+        Lines for the reader: rows that are not scored, and protocols that were chosen because none was declared.
+
+    Raises:
+        ConfigError, DataError: as `real_sets`, or what reading a sample raises; they name manifest, row or file.
+    """
+    for _, _, source, _ in real_domains():
+        if isinstance(source, DepthManifest):
+            source.check_files()
+        source[0]
+    return collection(realdepth())[1]
 
 
 def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict[str, list]]]:
