@@ -297,7 +297,7 @@ DECLARED_WRONGLY = [
         "roof: {protocol: indor}",
         r"unknown protocol of data set 'roof' in .*protocols\.yaml: 'indor'. Did you mean 'indoor'",
     ),
-    ({}, "roof: {half: 3}", r"unknown half of data set 'roof' in .*protocols\.yaml: 3"),
+    ({}, "roof: {half: 3}", r"unknown half of data set 'roof' in .*protocols\.yaml: '3'"),
     ({}, "roof: {protocol: [indoor]}", "unknown protocol of data set 'roof'"),
     ({}, "roof: {protocl: indoor}", "unknown entry of data set 'roof' in .* 'protocl'. Did you mean 'protocol'"),
     ({}, "rof: {protocol: indoor}", "unknown data set in .* 'rof'. Did you mean 'roof'"),

@@ -190,14 +190,22 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
     for name in [*(n for n in ours if n in parts), *(n for n in parts if n not in ours)]:
         rows = parts[name].rows
         half, protocol = ours.get(name, ("table", "relative"))
-        said = {**_of_columns(table.manifest, name, rows), **declared.get(name, {})}
+        said = _of_columns(table.manifest, name, rows)
+        for key, entry in declared.get(name, {}).items():
+            if said.setdefault(key, entry) != entry:
+                where = f"{folder / DECLARED}: {key} of data set {name!r} is {entry}"
+                raise ConfigError(f"{where}, but {said[key]} in {table.manifest.name}; keep one")
         if name not in ours and "protocol" not in said:
             chosen.append(name)
         source, unknown = parts[name].with_known_offset()
         apart |= {name: unknown} if unknown else {}
-        if source is not None:
-            protocol, half = PROTOCOLS[said.get("protocol", protocol)], said.get("half", half)
-            sets.append(RealSet(name=name, half=half, source=source, protocol=protocol))
+        if source is None:
+            continue
+        protocol, half = PROTOCOLS[said.get("protocol", protocol)], said.get("half", half)
+        if protocol.name != "relative" and not source.scale_is_known():
+            what = f"rows of data set {name!r} have no known scale, which protocol {protocol.name} needs"
+            raise ConfigError(f"{table.manifest}: {what}; declare protocol relative for it (column or {DECLARED})")
+        sets.append(RealSet(name=name, half=half, source=source, protocol=protocol))
     if not sets:
         raise DataError(f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known")
     notes = []
