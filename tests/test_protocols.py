@@ -323,6 +323,19 @@ def test_sets_that_cannot_be_scored_are_named_before_step_0(real):
     real({"protocol": "indoor"}, {"protocol": "driving"})
     with pytest.raises(ConfigError, match="data set 'garden' has several entries of protocol: driving, indoor"):
         check()
+    for unknown in ({"scale_known": "no"}, {"kind": "disparity"}):
+        real({"protocol": "indoor"} | unknown)
+        with pytest.raises(
+            ConfigError, match="'garden' have no known scale, which protocol indoor needs; declare protocol"
+        ):
+            check()
+    folder = real({"protocol": "indoor"})
+    (folder / "protocols.yaml").write_text("garden: {protocol: driving}")
+    with pytest.raises(
+        ConfigError, match=r"protocols\.yaml: protocol of data set 'garden' is driving, but indoor in manifest"
+    ):
+        check()
+    (folder / "protocols.yaml").unlink()
     real({"dataset": "motorcycle"})
     with pytest.raises(ConfigError, match=r"manifest\.csv: a data set is called 'motorcycle', as scikit-image's"):
         check()
@@ -330,9 +343,8 @@ def test_sets_that_cannot_be_scored_are_named_before_step_0(real):
     (folder / "1_depth.png").unlink()
     with pytest.raises(DataError, match=r"manifest\.csv: no such file: .*1_depth\.png"):
         check()
-    (folder / "1_depth.png").write_text("x")
-    (folder / "0_depth.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"0_depth\.png: "):
+    (folder / "1_depth.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"1_depth\.png: "):
         check()
 
 
