@@ -69,6 +69,7 @@ REFUSED = {
     ),
     "doubled row": ((PLAIN + ROW).encode(), "rows 1 and 2 are the same pair, änne.png and depth.png; remove one"),
     "doubled file": ((PLAIN + ROW.replace("depth.png", "./depth.png")).encode(), "rows 1 and 2 are the same pair"),
+    "itself": (PLAIN.replace("depth.png", "änne.png").encode(), "image and depth are the same file"),
     "second row": ((PLAIN + "a.png,b.png,metres,1\n").encode(), r"row 2 \(a\.png\): unknown kind 'metres'"),
     "no number": ((PLAIN.replace("1000", "0")).encode(), r"row 1 \(änne\.png\): depth_scale is '0'"),
     "bits": (PLAIN.replace("scale\n", "scale,bits\n").replace("1000", "1000,many").encode(), "bits is 'many'"),

@@ -289,6 +289,20 @@ def test_rows_of_unknown_offset_are_left_out_and_said(real):
         check()
 
 
+def test_images_out_of_range_are_said_and_a_whole_set_of_them_refused(real):
+    """Millimetres taken for metres: nothing is nearer than 10 m, and every score would be NaN."""
+    far = {"protocol": "indoor", "depth_scale": "1"}
+    real({"protocol": "indoor"}, {"id": "hall"} | far)
+    assert check() == [
+        "data set 'garden': no pixel lies within protocol indoor (its range of depth and its crop) in hall, which are not scored"
+    ]
+    real(far)
+    with pytest.raises(
+        DataError, match="data set 'garden': no pixel lies within protocol indoor .*; correct depth_scale"
+    ):
+        check()
+
+
 DECLARED_WRONGLY = [
     ({"protocol": "outdoor"}, "", r"unknown protocol of data set 'roof' in .*manifest\.csv: 'outdoor'"),
     ({"half": "train"}, "", "unknown half of data set 'roof' in .* 'train'. Known: tune, table"),

@@ -115,6 +115,8 @@ def check_row(row: dict[str, str]) -> None:
     """A ValueError for the first entry of a labelled row that cannot be meant."""
     if not row["image"]:
         raise ValueError("it names no image; complete or remove it")
+    if row["image"] == row["depth"]:
+        raise ValueError("image and depth are the same file; correct one of them")
     if row["kind"] not in KINDS:
         raise ValueError(f"unknown kind {row['kind']!r}; it must be 'depth_m' or 'disparity'")
     number(row, "depth_scale")

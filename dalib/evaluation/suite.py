@@ -2,11 +2,11 @@
 
 from dalib.config import RunConfig
 from dalib.data import scenes
-from dalib.data.schema import Source
+from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest, Motorcycle
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, DataError
 from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, collection, real_sets
+from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, collection, real_sets, scored
 from dalib.evaluation.run import Predict, evaluate_source, floor, predict_images
 from dalib.models.depth_anything import DepthAnything
 from dalib.paths import realdepth
@@ -37,23 +37,33 @@ def check() -> list[str]:
     Every real image is read once: there are few, and one that cannot be scored would be found only after the training.
 
     Returns:
-        Lines for the reader: rows that are not scored, and protocols that were chosen because none was declared.
+        Lines for the reader: rows and images that are not scored, and protocols that were chosen because none was declared.
 
     Raises:
-        ConfigError, DataError: as `real_sets`, or what reading a sample raises; they name manifest, row or file.
+        ConfigError, DataError: as `real_sets`, what reading a sample raises, or a data set of which nothing lies within the
+            range of its protocol; they name manifest, row, file or data set.
     """
-    for _, _, source, _ in real_domains():
+    notes = []
+    for name, _, source, protocol in real_domains():
         if isinstance(source, DepthManifest):
             source.check_files()
-        if source.fingerprint not in _READ:
-            for _ in source:
-                pass
-            _READ.add(source.fingerprint)
-    return collection(realdepth())[1]
+        key = source.fingerprint, protocol
+        if key not in _READ:
+            _READ[key] = [str(sample["name"]) for sample in source if not _counts(sample, protocol)]
+        outside = f"data set {name!r}: no pixel lies within protocol {protocol.name} (its range of depth and its crop)"
+        if len(_READ[key]) == len(source):
+            raise DataError(f"{outside}; correct depth_scale, or declare another protocol")
+        if _READ[key]:
+            notes.append(f"{outside} in {', '.join(_READ[key])}, which are not scored")
+    return collection(realdepth())[1] + notes
 
 
-_READ: set[str] = set()
-"""Fingerprints of what this process has read already, for a study checks before each of its runs."""
+_READ: dict[tuple[str, Protocol], list[str]] = {}
+"""What this process has read already, for a study checks before each of its runs: the images of which no pixel counts."""
+
+
+def _counts(sample: Sample, protocol: Protocol) -> bool:
+    return bool(scored(sample["disparity"][None], sample["valid"][None], protocol).any())
 
 
 def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict[str, list]]]:
