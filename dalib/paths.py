@@ -140,5 +140,18 @@ def claims() -> Path:
 
 
 def realdepth() -> Path:
-    """Real image and depth pairs for evaluation (`DALIB_REALDEPTH`, else `../shared/realdepth`); may be absent."""
-    return Path(os.environ.get("DALIB_REALDEPTH", root().parent / "shared" / "realdepth"))
+    """Real image and depth pairs for evaluation: `DALIB_REALDEPTH`, else `../shared/realdepth`, which may be absent.
+
+    `DALIB_REALDEPTH=none` stands for no such folder. Anything else there must be a folder with a `manifest.csv`; if not,
+    that is a `ConfigError`, for a wrong word should not leave out what was meant to be scored.
+    """
+    given = os.environ.get("DALIB_REALDEPTH")
+    if given is None:
+        return root().parent / "shared" / "realdepth"
+    if given == "none":
+        return Path(os.devnull)
+    if not (given and (Path(given) / "manifest.csv").is_file()):
+        raise ConfigError(
+            f"DALIB_REALDEPTH: {given!r} is no folder with a manifest.csv; correct it, unset it, or set it to none"
+        )
+    return Path(given)

@@ -21,7 +21,7 @@ def local(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DALIB_RUNS", str(folder))
-        patch.setenv("DALIB_REALDEPTH", str(folder / "none"))
+        patch.setenv("DALIB_REALDEPTH", "none")
         yield folder
 
 

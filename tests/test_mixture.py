@@ -6,11 +6,13 @@ import torch
 from conftest import Smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from dalib.config import RunConfig
-from dalib.data.mixture import Concat, Mixture, fetch, mix, pool_crop, shuffled, uniform
+from dalib.data.mixture import Concat, Mixture, batches, fetch, mix, pool_crop, shuffled, uniform
 from dalib.data.schema import Source, fit
+from dalib.data.sources import PhotoFolder
 from dalib.errors import ConfigError, DataError
 
 SIZE = {"height": 64, "width": 96}
@@ -327,3 +329,20 @@ def test_pool_crops_belong_to_the_index():
             lefts.setdefault(index, set()).add(int(image[1].min()))
     assert all(len(left) == 1 for left in lefts.values())
     assert len(set.union(*lefts.values())) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_named_in_one_line(tmp_path, workers):
+    """Also by a loader process, whose errors come as a traceback in words."""
+    Image.new("RGB", (16, 16)).save(tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    config = RunConfig(height=16, width=16, batch=2, steps=3, pseudo_labels=True, labelling="online")
+    mixture = Mixture(config=config, labelled=Smooth(), unlabelled=PhotoFolder(tmp_path))
+    loader = DataLoader(mixture, batch_size=None, num_workers=workers)
+    with pytest.raises(DataError) as raised:
+        list(batches(loader))
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path / 'cut.png'}: ")
+    assert "\n" not in message
+    assert "Traceback" not in message

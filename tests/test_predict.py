@@ -17,7 +17,8 @@ from test_run import Brightness
 
 from dalib import models
 from dalib.__main__ import main
-from dalib.data.files import read_map, read_rgb
+from dalib.data.files import read_rgb
+from dalib.data.maps import read_map
 from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.evaluation.run import resize_disparity, resize_images
 from dalib.predict import Predictor, default_short_side, predict, read_png16, write_folder, write_images, write_video

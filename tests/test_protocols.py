@@ -1,13 +1,16 @@
 """Protocols: hand-worked scores, a NumPy reference, properties, crops in use, floors."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from PIL import Image
 
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, DataError
 from dalib.evaluation import (
     FLOORS,
     METRICS,
@@ -22,6 +25,7 @@ from dalib.evaluation import (
     score,
 )
 from dalib.evaluation.protocols import HALVES
+from dalib.evaluation.suite import check, real_domains
 
 NEAR_AND_FAR = Protocol(name="test", max_depth=10.0)
 
@@ -206,8 +210,154 @@ def test_halves_are_fixed_and_disjoint():
 
 
 def test_real_sets_absent(monkeypatch, tmp_path):
-    monkeypatch.setenv("DALIB_REALDEPTH", str(tmp_path / "nowhere"))
+    """Where nothing is asked for, and where none is: no real set but the one in the wheel."""
+    monkeypatch.delenv("DALIB_REALDEPTH", raising=False)
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path / "checkout"))
     assert real_sets() == []
+    assert [name for name, *_ in real_domains()] == ["motorcycle"]
+    assert check() == []
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    assert real_sets() == []
+
+
+@pytest.mark.parametrize("given", ["", "a_file", "nowhere", "empty"])
+def test_a_wrong_place_of_real_sets_is_named(monkeypatch, tmp_path, given):
+    (tmp_path / "a_file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DALIB_REALDEPTH", given)
+    with pytest.raises(ConfigError, match=f"DALIB_REALDEPTH: '{given}' is no folder with a manifest.csv"):
+        check()
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """Write a collection: one pair per row, each row a dict of what differs; `DALIB_REALDEPTH` names it."""
+    monkeypatch.setenv("DALIB_REALDEPTH", str(tmp_path / "garden"))
+
+    def write(*rows):
+        (tmp_path / "garden").mkdir(exist_ok=True)
+        columns = list(dict.fromkeys(["image", "depth", "kind", "depth_scale", *(key for row in rows for key in row)]))
+        with (tmp_path / "garden" / "manifest.csv").open("w", newline="") as file:
+            lines = csv.DictWriter(file, columns, restval="")
+            lines.writeheader()
+            for k, row in enumerate(rows):
+                Image.new("RGB", (4, 2)).save(tmp_path / "garden" / f"{k}.png")
+                Image.fromarray(np.full((2, 4), 1000 + k, np.uint16)).save(tmp_path / "garden" / f"{k}_depth.png")
+                pair = {"image": f"{k}.png", "depth": f"{k}_depth.png"}
+                lines.writerow(pair | {"kind": "depth_m", "depth_scale": "1000"} | row)
+        return tmp_path / "garden"
+
+    return write
+
+
+def seen():
+    """Name, half, protocol and size of each set."""
+    return [(s.name, s.half, s.protocol.name, len(s.source)) for s in real_sets()]
+
+
+def test_any_manifest_is_scored_by_its_own_names(real):
+    """A bare one is called like its folder; our eleven come first, in their order, as they always were."""
+    real({}, {})
+    assert seen() == [("garden", "table", "relative", 2)]
+    assert [name for name, *_ in real_domains()] == ["motorcycle", "garden"]
+    real({"dataset": "roof"}, {"dataset": "kitti"}, {"dataset": ""}, {"dataset": "tum"}, {"dataset": "roof"})
+    ours = [("tum", "tune", "indoor", 1), ("kitti", "table", "kitti", 1)]
+    assert seen() == [*ours, ("roof", "table", "relative", 2), ("garden", "table", "relative", 1)]
+    assert [s.source[0]["domain"] for s in real_sets()] == ["tum", "kitti", "roof", "garden"]
+    (note,) = check()
+    assert "scored by the protocol relative (no crop, no cap): roof, garden; declare another in a column" in note
+
+
+def test_protocol_and_half_are_columns_or_a_file(real):
+    folder = real({"dataset": "roof", "protocol": "driving", "half": "tune"}, {"dataset": "shed"}, {"dataset": "kitti"})
+    (folder / "protocols.yaml").write_text("shed: {protocol: indoor}\nkitti: {protocol: driving, half: tune}\n")
+    assert sorted(seen()) == [
+        ("kitti", "tune", "driving", 1),
+        ("roof", "tune", "driving", 1),
+        ("shed", "table", "indoor", 1),
+    ]
+    assert check() == []
+
+
+def test_rows_of_unknown_offset_are_left_out_and_said(real):
+    real({"dataset": "roof", "offset_known": "no"}, {"dataset": "roof", "offset_known": "yes"})
+    assert seen() == [("roof", "table", "relative", 1)]
+    assert "rows of unknown offset are not scored: 1 of roof" in check()[0]
+    real({"dataset": "roof", "offset_known": "no"})
+    with pytest.raises(DataError, match=r"manifest\.csv: no row has a known offset, so none can be scored"):
+        check()
+
+
+def test_images_out_of_range_are_said_and_a_whole_set_of_them_refused(real):
+    """Millimetres taken for metres: nothing is nearer than 10 m, and every score would be NaN."""
+    far = {"protocol": "indoor", "depth_scale": "1"}
+    real({"protocol": "indoor"}, {"id": "hall"} | far)
+    assert check() == [
+        "data set 'garden': no pixel lies within protocol indoor (its range of depth and its crop) in hall, which are not scored"
+    ]
+    real(far)
+    with pytest.raises(DataError, match=r"data set 'garden': no pixel lies within .*; correct depth_scale"):
+        check()
+
+
+DECLARED_WRONGLY = [
+    ({"protocol": "outdoor"}, "", r"unknown protocol of data set 'roof' in .*manifest\.csv: 'outdoor'"),
+    ({"half": "train"}, "", "unknown half of data set 'roof' in .* 'train'. Known: tune, table"),
+    (
+        {},
+        "roof: {protocol: indor}",
+        r"unknown protocol of data set 'roof' in .*protocols\.yaml: 'indor'. Did you mean 'indoor'",
+    ),
+    ({}, "roof: {half: 3}", r"unknown half of data set 'roof' in .*protocols\.yaml: '3'"),
+    ({}, "roof: {protocol: [indoor]}", "unknown protocol of data set 'roof'"),
+    ({}, "roof: {protocl: indoor}", "unknown entry of data set 'roof' in .* 'protocl'. Did you mean 'protocol'"),
+    ({}, "rof: {protocol: indoor}", "unknown data set in .* 'rof'. Did you mean 'roof'"),
+    ({}, "- roof", r"protocols\.yaml: write one line for each data set"),
+    ({}, "roof: indoor", r"protocols\.yaml: write one line for each data set"),
+    ({}, "roof: {", r"protocols\.yaml: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "message"), DECLARED_WRONGLY, ids=[f"{c}{t}" for c, t, _ in DECLARED_WRONGLY]
+)
+def test_a_wrong_declaration_is_named_before_step_0(real, columns, text, message):
+    folder = real({"dataset": "roof"} | columns)
+    if text:
+        (folder / "protocols.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        check()
+
+
+def test_sets_that_cannot_be_scored_are_named_before_step_0(real):
+    """Two protocols for one set, the name of scikit-image's, a file that is not there, one that is none."""
+    real({"protocol": "indoor"}, {"protocol": "driving"})
+    with pytest.raises(ConfigError, match="data set 'garden' has several entries of protocol: driving, indoor"):
+        check()
+    for unknown in ({"scale_known": "no"}, {"kind": "disparity"}):
+        real({"protocol": "indoor"} | unknown)
+        with pytest.raises(
+            ConfigError, match="'garden' have no known scale, which protocol indoor needs; declare protocol"
+        ):
+            check()
+    folder = real({"protocol": "indoor"})
+    (folder / "protocols.yaml").write_text("garden: {protocol: driving}")
+    with pytest.raises(
+        ConfigError, match=r"protocols\.yaml: protocol of data set 'garden' is driving, but indoor in manifest"
+    ):
+        check()
+    (folder / "protocols.yaml").unlink()
+    real({"dataset": "motorcycle"})
+    with pytest.raises(ConfigError, match=r"manifest\.csv: a data set is called 'motorcycle', as scikit-image's"):
+        check()
+    folder = real({}, {})
+    (folder / "1_depth.png").unlink()
+    with pytest.raises(DataError, match=r"manifest\.csv: no such file: .*1_depth\.png"):
+        check()
+    (folder / "1_depth.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"1_depth\.png: "):
+        check()
 
 
 def test_floors_on_real_images():

@@ -189,17 +189,23 @@ BAD = [
     ({"depth": np.array([[1, -3.0, 1, 1]] * 2)}, r"depth\.npy: 2 negative values"),
     ({"depth": np.ones((2, 4, 3))}, r"depth\.npy: a depth map has one channel"),
     ({"kind": "metres"}, "unknown kind 'metres'; it must be 'depth_m' or 'disparity'"),
-    ({"depth_scale": "-1"}, r"depth_scale is -1\.0"),
-    ({"depth_scale": "much"}, r"manifest\.csv: depth_scale of depth\.png is 'much'"),
+    ({"image": ""}, r"manifest\.csv: row 1 \(\): it names no image"),
+    ({"depth_scale": "-1"}, r"manifest\.csv: row 1 \(image\.png\): depth_scale is '-1'; it must be a positive number"),
+    ({"depth_scale": "much"}, r"depth_scale is 'much'; it must be a positive number"),
+    ({"depth_scale": "1000,0"}, r"depth_scale is '1000,0'; .* with a point for the decimals"),
+    ({"depth_scale": "inf"}, "depth_scale is 'inf'"),
+    ({"depth_scale": "nan"}, "depth_scale is 'nan'"),
+    ({"depth_scale": ""}, "depth_scale is ''"),
+    ({"offset_known": "perhaps"}, "offset_known is 'perhaps'; write yes or no"),
+    ({"scale_known": ""}, "scale_known is ''; write yes or no"),
     ({"image": "gone.png"}, r"gone\.png: no such file"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), BAD, ids=[message[:24] for _, message in BAD])
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[f"{changes}"[:40] for changes, _ in BAD])
 def test_bad_pairs(manifest, changes, message):
-    source = DepthManifest(manifest(**changes))
     with pytest.raises(DataError, match=message):
-        source[0]
+        DepthManifest(manifest(**changes))[0]
 
 
 @pytest.mark.parametrize("missing", ["image", "depth", "kind", "depth_scale"])

@@ -1,37 +1,128 @@
 """Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`, `depth:FOLDER`, `hub:NAME?...`."""
 
-from urllib.parse import parse_qsl
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_plus
 
-from dalib.config import check_names
+from dalib.config import RunConfig, check_names
 from dalib.data import scenes
 from dalib.data.hub import HubDataset
 from dalib.data.schema import Source
 from dalib.data.sources import DepthManifest, Motorcycle, PhotoFolder, SkimagePhotos
+from dalib.errors import ConfigError, DataError
 
+OPENERS: dict[str, Callable[..., Source]] = {"photos": PhotoFolder, "depth": DepthManifest, "hub": HubDataset}
+"""Kinds of sources that lie at a place of the user's; what they take by keyword are their options."""
+BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
+"""Kinds of sources that have a few known names, and no options."""
 KINDS = ("scenes", "photos", "depth", "hub", "skimage")
-_NUMBERS = {"depth_scale": float}
 
 
 def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """Open a source by name.
 
     Args:
-        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER`, `depth:FOLDER` (a folder with
-            manifest.csv; options dataset, quality), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`),
-            `skimage:photos` or `skimage:motorcycle`. Options follow a question mark, as in a URL.
+        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain), `depth:FOLDER` (a folder
+            with manifest.csv; options dataset, quality, offset_known), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in
+            `HubDataset`), `skimage:photos` or `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or
+            no are written as words.
         count: images to take of a procedural split; the others are taken whole.
         height, width: size that procedural scenes are rendered at.
 
-    Raises `ConfigError` for an unknown kind or split, `DataError` for data that is not there.
+    Raises:
+        ConfigError: an unknown kind, split or option, an option that is doubled or of the wrong type, no place.
+        DataError: data that is not there or cannot be used.
     """
-    kind, _, rest = name.partition(":")
-    check_names([kind], KINDS, what="kind of source")
-    place, _, query = rest.partition("?")
-    options = {k: _NUMBERS.get(k, str)(v) for k, v in parse_qsl(query)}
+    kind, place, options = parse(name)
     if kind == "scenes":
-        check_names([place], scenes.SPLITS, what="split of scenes")
         return scenes.materialise(split=place, count=count, height=height, width=width)
     if kind == "skimage":
-        check_names([place], ("photos", "motorcycle"), what="scikit-image source")
         return SkimagePhotos() if place == "photos" else Motorcycle()
-    return {"photos": PhotoFolder, "depth": DepthManifest, "hub": HubDataset}[kind](place, **options)
+    return OPENERS[kind](place, **options)
+
+
+def parse(name: str) -> tuple[str, str, dict[str, Any]]:
+    """Kind, place and options of a source's name, as `open_source` reads it; nothing is opened."""
+    kind, _, rest = name.partition(":")
+    check_names([kind], KINDS, what=f"kind of source in {name!r}:")
+    place, mark, query = rest.partition("?")
+    if kind in BUILT_IN:
+        check_names([place], BUILT_IN[kind], what=f"name in source {name!r}:")
+        if mark:
+            raise ConfigError(f"source {name!r}: {kind} takes no options; leave out {mark + query!r}")
+        return kind, place, {}
+    if not place.strip():
+        raise ConfigError(f"source {name!r}: no place is given; write {kind}:{'NAME' if kind == 'hub' else 'FOLDER'}")
+    hints = typing.get_type_hints(OPENERS[kind].__init__)
+    keywords = inspect.signature(OPENERS[kind]).parameters.values()
+    known = {p.name: hints[p.name] for p in keywords if p.kind is p.KEYWORD_ONLY}
+    options: dict[str, Any] = {}
+    for word in query.split("&") if mark else []:
+        option, _, value = word.partition("=")
+        check_names([option], known, what=f"option in source {name!r}:")
+        if option in options:
+            raise ConfigError(f"source {name!r}: option {option} is given more than once; keep one")
+        options[option] = _value(name, option, unquote_plus(value), known[option])
+    return kind, place, options
+
+
+def _value(name: str, option: str, text: str, hint: Any) -> Any:
+    """An option as its type: yes or no, a positive number, a whole number, or text that is not empty."""
+    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    where = f"source {name!r}: option {option}"
+    if bool in kinds:
+        words = {"yes": True, "true": True, "no": False, "false": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{where} is {text!r}; write {option}=yes or {option}=no")
+        return words[text.lower()]
+    if str in kinds:
+        if not text:
+            raise ConfigError(f"{where} is empty; write {option}=SOMETHING, or leave it out")
+        return text
+    try:
+        value = float(text) if float in kinds else int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{where} is {text!r}; write a positive {'number' if float in kinds else 'whole number'}")
+    return value
+
+
+def check_sources(config: RunConfig) -> None:
+    """Look at what a run will be trained on, before anything is trained; no scene is rendered.
+
+    All names are read first, then each source is opened, the files that a manifest names must be there, and the first
+    sample is read.
+
+    Raises:
+        ConfigError: as `open_source`.
+        DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`) where the run needs some.
+    """
+    needs = {"labelled": ["disparity"], "unlabelled": []}
+    if config.labelling == "oracle":
+        needs["unlabelled"].append("disparity")
+    if config.segmentation_weight:
+        needs["unlabelled"].append("semantics")
+    names = {"labelled": config.labelled} | ({"unlabelled": config.unlabelled} if config.pseudo_labels else {})
+    for name in (name for chosen in names.values() for name in chosen):
+        parse(name)
+    for role, chosen in names.items():
+        for name in chosen:
+            _check_source(name, role=role, needs=needs[role])
+
+
+def _check_source(name: str, *, role: str, needs: list[str]) -> None:
+    if parse(name)[0] == "scenes":  # which have everything
+        return
+    source = open_source(name, count=1, height=1, width=1)
+    if isinstance(source, DepthManifest):
+        source.check_files()
+    sample = source[0]
+    for key in needs:
+        if key not in sample:
+            what = {"disparity": "ground truth", "semantics": "classes, which segmentation_weight needs"}[key]
+            instead = "; photographs alone belong under unlabelled" if role == "labelled" else "; name another source"
+            raise DataError(f"{role}: {name} has no {what}{instead}")

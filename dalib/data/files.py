@@ -65,22 +65,15 @@ def read_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
     return to_rgb(open_image(path), name=str(path))
 
 
-def read_map(path: Path) -> np.ndarray:
-    """A depth or disparity map as stored: a PNG of one channel, or a two-dimensional .npy."""
-    if path.suffix == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except UNREADABLE as error:
-            raise DataError(f"{path}: missing, truncated or no array ({error}); save it anew") from error
-    else:
-        values = np.asarray(open_image(path))
-    if values.ndim != 2:
-        raise DataError(f"{path}: a depth map has one channel, not shape {values.shape}; save it as a 16-bit grey PNG")
-    return values
-
-
 def to_disparity(
-    values: np.ndarray, *, kind: str, scale: float | int, name: str, mask: np.ndarray | None = None
+    values: np.ndarray,
+    *,
+    kind: str,
+    scale: float | int,
+    name: str,
+    mask: np.ndarray | None = None,
+    bits: int | None = None,
+    invalid: tuple[float, ...] | None = None,
 ) -> tuple[Float[Tensor, "H W"], Bool[Tensor, "H W"]]:
     """Stored depth or disparity -> (disparity, valid). Every real source goes through here; nothing else inverts depth.
 
@@ -90,14 +83,18 @@ def to_disparity(
         scale: divisor of the stored values.
         name: what errors call this map.
         mask: (H, W), False where there is no ground truth, whatever `values` holds there. Without it, 0 means none.
+        bits: of a stored value, as declared. Depth in 8 bits passes only with it, since such maps are mostly pictures of
+            nearness.
+        invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. Undeclared (None), the
+            greatest value that a file can hold is refused, since it is mostly a hole.
 
     Returns:
         Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool (H, W). A disparity
-        of 0 inside a mask stays valid: infinitely far.
+        of 0 inside a mask, or where `invalid` is empty, stays valid: infinitely far, as the sky.
 
     Raises:
-        DataError: unknown kind, scale not positive, sizes that differ, a value that is NaN, infinite or negative where
-            there should be ground truth, or no valid pixel at all.
+        DataError: unknown kind, scale not positive, sizes that differ, undeclared 8-bit depth or greatest values, a value
+            that is NaN, infinite or negative where there should be ground truth, or no valid pixel at all.
     """
     if kind not in ("depth_m", "disparity"):
         raise DataError(f"{name}: unknown kind {kind!r}; it must be 'depth_m' or 'disparity'")
@@ -105,17 +102,80 @@ def to_disparity(
         raise DataError(f"{name}: depth_scale is {scale}; it must be a positive number")
     if mask is not None and mask.shape != values.shape:
         raise DataError(f"{name}: a mask of size {mask.shape} for a map of size {values.shape}; make them equal")
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{name}: a depth map holds integers or floats, not {values.dtype}; convert it")
+    _check_bits(values, bits, kind=kind, name=name)
+    known = np.ones(values.shape, bool) if mask is None else mask.astype(bool)
+    for value in invalid or ():
+        known &= ~(np.isnan(values) if np.isnan(value) else values == value)
     stored = values.astype(np.float64) / scale
-    known = np.ones(stored.shape, bool) if mask is None else mask.astype(bool)
     for bad, what in ((~np.isfinite(stored), "NaN or infinite"), (stored < 0, "negative")):
         if count := int((bad & known).sum()):
             raise DataError(f"{name}: {count} {what} values of {kind}; store 0 or mask them where nothing is known")
-    valid = known & (stored > 0) if mask is None or kind == "depth_m" else known
+    if invalid is None:
+        _check_greatest(values[known], kind=kind, scale=scale, name=name)
+    zero_is_far = kind == "disparity" and (mask is not None or invalid == ())
+    valid = known if zero_is_far else known & (stored > 0)
     if not valid.any():
         raise DataError(f"{name}: no valid value of {kind}; repair the map or leave this image out")
     disparity = np.zeros(stored.shape, np.float32)
     disparity[valid] = 1.0 / stored[valid] if kind == "depth_m" else stored[valid]
     return torch.from_numpy(disparity), torch.from_numpy(valid)
+
+
+def _check_bits(values: np.ndarray, bits: int | None, *, kind: str, name: str) -> None:
+    """Refuse depth of 8 bits a value, stretched to 16 or not, unless it is declared; and a declaration that is not true."""
+    if bits is not None and values.size and values.max() >= 2**bits:
+        raise DataError(f"{name}: bits is {bits}, but the map holds {values.max():g}; correct the declaration")
+    if kind == "disparity":
+        return
+    small = values.dtype.itemsize == 1
+    if small and (bits is None or bits > 8):
+        raise DataError(
+            f"{name}: 8 bits a value, as pictures of nearness have (white is near); declare kind disparity,"
+            " or, if it is depth all the same, bits 8"
+        )
+    if not small and bits is None and _is_stretched(values):
+        raise DataError(
+            f"{name}: its 16-bit values are 8-bit ones, stretched, as in pictures of nearness (white is near);"
+            " declare kind disparity, or, if it is depth all the same, bits 16"
+        )
+
+
+def _is_stretched(values: np.ndarray) -> bool:
+    """Whether these are 8-bit values times 256 or 257, and enough different ones that this is no accident."""
+    if values.dtype.kind == "f":
+        return False
+    return any(not (values % step).any() and len(np.unique(values)) > 16 for step in (256, 257))
+
+
+def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: str) -> None:
+    """Refuse values that mostly stand for "nothing was measured here": the greatest of a type, or absurdly far ones.
+
+    In disparity the greatest value is near, and a map that fills its range rises to it step by step; there it is refused
+    only if it stands apart from all others.
+    """
+    if not values.size:
+        return
+    top, limits = float(values.max()), {2.0**15 - 1, 2.0**16 - 1}
+    if values.dtype.kind == "f":
+        limits |= {float(np.finfo(dtype).max) for dtype in (np.float16, np.float32, np.float64)} | {65.535}
+    else:
+        limits |= {float(np.iinfo(values.dtype).max)}
+    greatest = any(abs(top - limit) <= 1e-6 * limit for limit in limits)
+    below = float(values[values < values.max()].max(initial=0))
+    apart = below < 0.75 * top
+    if kind == "depth_m":
+        full = top >= 1023 and np.log2(top + 1).is_integer()  # all bits of 10, 12 or 14
+        suspect = greatest or top / scale >= 1e5 or (full and apart and np.mean(values == values.max()) >= 0.01)
+    else:
+        suspect = apart and (greatest or top / scale >= 1e9)
+    if suspect:
+        count = int((values == values.max()).sum())
+        raise DataError(
+            f"{name}: {count} values of {kind} are {top:.7g}, which mostly marks holes; declare it as invalid {top:.7g},"
+            " or, if every value is meant, as invalid none"
+        )
 
 
 def same_size(image: Tensor, disparity: Tensor, *, name: str) -> None:

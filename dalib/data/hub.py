@@ -1,14 +1,18 @@
 """Any `datasets` data set as a source, by the names of its columns."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dalib.data.files import digest, open_image, same_size, to_disparity, to_rgb
+from dalib.data.files import UNREADABLE, digest, same_size, to_disparity, to_rgb
+from dalib.data.manifest import invalid_values
+from dalib.data.maps import decode_map, decode_mask, orientation, read_bytes, turn_for, turned
 from dalib.data.schema import Sample, Source
-from dalib.errors import DataError
+from dalib.errors import ConfigError, DataError
 
 
 class HubDataset(Source):
@@ -25,10 +29,14 @@ class HubDataset(Source):
         split: as in `datasets.load_dataset`.
         config: as `name` in `datasets.load_dataset`.
         revision: as in `datasets.load_dataset`; fix it in anything that is to be repeated.
+        bits: 8 declares that a map of 8 bits is depth all the same, see `to_disparity`.
+        invalid: further stored values, apart by spaces, that mean no ground truth, or "none"; see `to_disparity`.
         domain: defaults to the last part of the name.
 
     Raises:
-        DataError: it cannot be loaded, is empty, or lacks a column; on access, what `to_rgb` and `to_disparity` refuse.
+        ConfigError: `invalid` is no list of numbers.
+        DataError: it cannot be loaded, is empty, or lacks a column; on access, what `to_rgb`, `decode_map` and
+            `to_disparity` refuse.
     """
 
     def __init__(
@@ -44,10 +52,17 @@ class HubDataset(Source):
         split: str = "train",
         config: str | None = None,
         revision: str | None = None,
+        bits: int | None = None,
+        invalid: str | None = None,
         domain: str | None = None,
     ) -> None:
         if depth and disparity:
             raise DataError(f"{name}: depth={depth!r} and disparity={disparity!r} are both given; name only one")
+        try:
+            self.invalid = invalid_values(invalid or "")
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
+        self.bits = bits
         self.name, self.domain = str(name), domain or Path(name).name
         self.data = _load(self.name, split=split, config=config, revision=revision)
         self.image, self.truth, self.mask = image, depth or disparity, mask
@@ -59,7 +74,11 @@ class HubDataset(Source):
             raise DataError(f"{name}: missing column {missing}; name them (image=, depth=, ...) among {have}")
         if not len(self.data):
             raise DataError(f"{name}: split {split!r} is empty; choose another")
-        self.fingerprint = digest([self.data._fingerprint, repr((columns, self.kind, depth_scale, scale_known))])
+        declared = repr((bits, invalid)) if bits or invalid else ""
+        self.fingerprint = digest(
+            [self.data._fingerprint, repr((columns, self.kind, depth_scale, scale_known)) + declared]
+        )
+        self.data = _undecoded(self.data, columns)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -70,20 +89,82 @@ class HubDataset(Source):
             row = self.data[index]
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{name}: cannot be decoded ({error}); repair it or leave it out") from error
-        picture = row[self.image]
-        picture = open_image(Path(picture)) if isinstance(picture, str) else picture
-        image = to_rgb(picture if isinstance(picture, Image.Image) else np.asarray(picture), name=name)
+        picture = _content(row[self.image], name=f"{name}, column {self.image}")
+        if isinstance(picture, bytes):
+            picture = _decode_photograph(picture, name=name)
+        image = to_rgb(picture, name=name)
         sample = {"image": image, "domain": self.domain, "name": str(index)}
         if self.truth is None:
             return sample
-        mask = None if self.mask is None else np.asarray(row[self.mask]) != 0
-        values = np.asarray(row[self.truth])
-        if values.ndim != 2:
-            raise DataError(f"{name}: column {self.truth} has shape {values.shape}, not (H, W); name another")
-        disparity, valid = to_disparity(values, kind=self.kind, scale=self.scale, name=name, mask=mask)
+        values, own = self._read(row, self.truth, decode_map, name=name)
+        mask = None
+        if self.mask is not None:
+            mask, of_mask = self._read(row, self.mask, decode_mask, name=name)
+            mask = mask != 0
+            if of_mask != own:
+                raise DataError(
+                    f"{name}: mask and map have different EXIF orientations ({of_mask}, {own}); remove them"
+                )
+        photograph = orientation(picture) if isinstance(picture, Image.Image) else 1
+        size = (image.shape[1], image.shape[2])
+        turn = turn_for(values, size=size, photograph=photograph, own=own, name=name)
+        disparity, valid = to_disparity(
+            turned(values, turn),
+            kind=self.kind,
+            scale=self.scale,
+            name=name,
+            mask=None if mask is None else turned(mask, turn),
+            bits=self.bits,
+            invalid=self.invalid,
+        )
         same_size(image, disparity, name=name)
         truth = {"disparity": disparity, "valid": valid, "scale_known": self.scale_known, "offset_known": True}
         return sample | truth
+
+    def _read(self, row: dict[str, Any], column: str, decode: Callable, *, name: str) -> tuple[np.ndarray, int]:
+        """A map or mask of a row, as stored, with its EXIF orientation."""
+        content = _content(row[column], name=f"{name}, column {column}")
+        if isinstance(content, bytes):
+            return decode(content, name=name)
+        if content.ndim != 2:
+            raise DataError(f"{name}: column {column} has shape {content.shape}, not (H, W); name another")
+        return content, 1
+
+
+def _undecoded(data: Any, columns: list[str]) -> Any:
+    """These columns, with pictures as files hold them: `datasets` would turn and stretch some of them unseen."""
+    import datasets
+
+    data = data.select_columns(list(dict.fromkeys(columns)))
+    for column in columns:
+        if isinstance(data.features[column], datasets.Image):
+            data = data.cast_column(column, datasets.Image(decode=False))
+    return data
+
+
+def _content(entry: Any, *, name: str) -> bytes | np.ndarray:
+    """A file's content, where an entry is a file, its path, or both; else an array."""
+    if isinstance(entry, dict) and {"bytes", "path"} <= entry.keys():
+        entry = entry["bytes"] or entry["path"]
+    if isinstance(entry, str):
+        return read_bytes(Path(entry))
+    if entry is None:
+        raise DataError(f"{name}: it is empty; leave this sample out")
+    if isinstance(entry, bytes):
+        return entry
+    try:
+        return np.asarray(entry)
+    except ValueError as error:
+        raise DataError(f"{name}: neither a picture nor an array ({error}); name another column") from error
+
+
+def _decode_photograph(data: bytes, *, name: str) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except UNREADABLE as error:
+        raise DataError(f"{name}: cannot be decoded ({error}); repair it or leave it out") from error
+    return picture
 
 
 def _load(name: str, *, split: str, config: str | None, revision: str | None) -> Any:
@@ -102,5 +183,6 @@ def _load(name: str, *, split: str, config: str | None, revision: str | None) ->
         return datasets.load_dataset(name, config, split=split, revision=revision)
     except DataError:
         raise
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{name}: split {split!r} cannot be loaded ({error}); check name and network") from error
+    except Exception as error:  # of any kind: loading scripts, file systems, parsers
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: split {split!r} cannot be loaded ({why}); check name and network") from error

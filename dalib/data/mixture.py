@@ -4,6 +4,8 @@ Nothing here has state: batch number k is computed from (seed, k) alone, so that
 loader workers gives the same batches, and a process takes its slice of the same global batch.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from dalib.config import RunConfig
 from dalib.data.files import digest
 from dalib.data.schema import Source, fit
-from dalib.errors import ConfigError, DataError
+from dalib.errors import ConfigError, DataError, UserError
 
 
 class Concat(Source):
@@ -175,3 +177,13 @@ class Mixture(torch.utils.data.Dataset):
         flip = torch.from_numpy(uniform(c.seed, 5 + stream, positions) < 0.5)
         flipped = {k: torch.where(flip.view(-1, *[1] * (batch[k].ndim - 1)), batch[k].flip(-1), batch[k]) for k in keys}
         return flipped | {"flip": flip, "index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}
+
+
+def batches(loader: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """What a loader gives. A `UserError` of a loader process has its own message again, not that process's traceback."""
+    try:
+        yield from loader
+    except UserError as error:
+        kind = type(error)
+        *_, message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
+        raise kind(message.strip()) from None

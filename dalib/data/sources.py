@@ -1,6 +1,6 @@
 """Real data behind one schema (`dalib.data.schema`): folders, manifests, hub data sets, scikit-image."""
 
-import csv
+import copy
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dalib.data.files import digest, read_map, read_rgb, same_size, to_disparity, to_rgb
+from dalib.data.files import digest, open_image, read_rgb, same_size, to_disparity, to_rgb
 from dalib.data.hub import HubDataset
+from dalib.data.manifest import COLUMNS, bits, check_rows, invalid_values, number, read_table, yes
+from dalib.data.maps import decode_map, decode_mask, orientation, read_bytes, turn_for, turned
 from dalib.data.schema import Sample, Source, fit
 from dalib.errors import DataError
 
 __all__ = ["DepthManifest", "HubDataset", "Motorcycle", "PhotoFolder", "SkimagePhotos", "Source", "fit"]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-COLUMNS = ("image", "depth", "kind", "depth_scale")
 
 
 class PhotoFolder(Source):
@@ -55,21 +56,26 @@ class PhotoFolder(Source):
 
 
 class DepthManifest(Source):
-    """Pairs of an image and a 16-bit depth PNG (or .npy), listed in a `manifest.csv`.
+    """Pairs of an image and a depth map, listed in a `manifest.csv`. What the maps may be: `dalib.data.maps.decode_map`.
 
     Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is passed over), `kind`
     ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground truth). Used if present:
-    `id`, `dataset`, `quality`, `scale_known`, `offset_known`; `native_image` with `native_depth`, which are preferred.
+    `id`, `dataset`, `quality`; `scale_known` and `offset_known` (yes or no); `native_image` with `native_depth`, which are
+    preferred. Of the map: `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits`
+    (8 declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that mean "no ground truth",
+    such as 65535, or `none` where every value is meant). Where a mask is given, or `invalid` is `none`, a disparity of 0 is
+    ground truth: infinitely far, as the sky.
 
     Args:
         path: the manifest, or the folder that holds it.
         dataset: keep only the rows of this data set.
         quality: keep only the rows of this quality.
-        offset_known: keep only the rows where it is "yes" (True) or "no" (False).
+        offset_known: keep only the rows where it is "yes" (True, also without such a column) or "no" (False).
 
     Raises:
-        DataError: no manifest, a missing column, a short row, no row left; on access, a missing, truncated, mismatched
-            or impossible image or depth file. It names the file.
+        DataError: no manifest, a missing or doubled column, a short row, an entry that cannot be meant, a pair that stands
+            twice, no row left; on access, a missing, truncated, mismatched or impossible image or depth file. It names the
+            file, or the row.
     """
 
     def __init__(
@@ -82,21 +88,50 @@ class DepthManifest(Source):
     ) -> None:
         path = Path(path)
         self.manifest = path / "manifest.csv" if path.is_dir() else path
-        present, rows = _read_csv(self.manifest)
+        present, rows = read_table(self.manifest)
         wanted = {"dataset": dataset, "quality": quality}
-        wanted |= {"offset_known": None if offset_known is None else "yes" if offset_known else "no"}
         wanted = {column: entry for column, entry in wanted.items() if entry is not None}
         if missing := ", ".join(column for column in (*COLUMNS, *wanted) if column not in present):
             raise DataError(f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}")
-        for number, row in enumerate(rows, start=1):
-            if None in row or None in row.values():
-                raise DataError(f"{self.manifest}: row {number} has not {len(present)} entries; complete or remove it")
+        check_rows(self.manifest, rows)
         labelled = [row for row in rows if row["depth"]]
         self.rows = [row for row in labelled if all(row[column] == entry for column, entry in wanted.items())]
-        if not self.rows:
-            have = ", ".join(sorted({row.get("dataset", "") for row in labelled})) or "none"
-            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+        if offset_known is not None:
+            wanted["offset_known"] = "yes" if offset_known else "no"
+            self.rows = [row for row in self.rows if yes(row, "offset_known", default=True) == offset_known]
         self.domain = dataset or self.manifest.resolve().parent.name
+        if not self.rows:
+            have = ", ".join(sorted({row.get("dataset") or self.domain for row in labelled})) or "none"
+            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+
+    def by_dataset(self) -> dict[str, "DepthManifest"]:
+        """A source of its own for each data set, by name and in the order in which they first occur."""
+        rows: dict[str, list[dict[str, str]]] = {}
+        for row in self.rows:
+            rows.setdefault(row.get("dataset") or self.domain, []).append(row)
+        parts = {name: copy.copy(self) for name in rows}
+        for name, part in parts.items():
+            part.__dict__.pop("fingerprint", None)
+            part.rows, part.domain = rows[name], name
+        return parts
+
+    def with_known_offset(self) -> tuple["DepthManifest | None", int]:
+        """The rows whose disparity is proportional to 1/z, None where there are none; and how many are left out."""
+        part = copy.copy(self)
+        part.__dict__.pop("fingerprint", None)
+        part.rows = [row for row in self.rows if yes(row, "offset_known", default=True)]
+        return part if part.rows else None, len(self.rows) - len(part.rows)
+
+    def scale_is_known(self) -> bool:
+        """Whether every row's disparity is in 1/m."""
+        return all(map(_scale_known, self.rows))
+
+    def check_files(self) -> None:
+        """A `DataError` for the first image, depth map or mask that is not there; none is read."""
+        for row in self.rows:
+            for path in self._files(row):
+                if not path.is_file():
+                    raise DataError(f"{self.manifest}: no such file: {path}; correct the path or remove its row")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -106,40 +141,53 @@ class DepthManifest(Source):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _files(self, row: dict[str, str]) -> tuple[Path, Path]:
+    def _files(self, row: dict[str, str]) -> list[Path]:
+        """Image, depth map and, where the row has one, mask."""
         native = "native_" if row.get("native_image") and row.get("native_depth") else ""
-        return self.manifest.parent / row[f"{native}image"], self.manifest.parent / row[f"{native}depth"]
+        names = (row[f"{native}image"], row[f"{native}depth"], row.get(f"{native}mask"))
+        return [self.manifest.parent / name for name in names if name]
 
     def _sample(self, index: int) -> Sample:
         row = self.rows[index]
-        image_path, depth_path = self._files(row)
-        try:
-            scale = float(row["depth_scale"])
-        except ValueError:
-            what = f"depth_scale of {row['depth']} is {row['depth_scale']!r}"
-            raise DataError(f"{self.manifest}: {what}; it must be a positive number") from None
-        image = read_rgb(image_path)
-        disparity, valid = to_disparity(read_map(depth_path), kind=row["kind"], scale=scale, name=str(depth_path))
-        same_size(image, disparity, name=str(depth_path))
+        image_path, depth_path, *mask_path = self._files(row)
+        name = str(depth_path)
+        picture = open_image(image_path)
+        image = to_rgb(picture, name=str(image_path))
+        values, own = decode_map(read_bytes(depth_path), name=name)
+        mask = _read_mask(mask_path[0], like=own) if mask_path else None
+        size = (image.shape[1], image.shape[2])
+        turn = turn_for(values, size=size, photograph=orientation(picture), own=own, name=name)
+        disparity, valid = to_disparity(
+            turned(values, turn),
+            kind=row["kind"],
+            scale=number(row, "depth_scale"),
+            name=name,
+            mask=None if mask is None else turned(mask, turn),
+            bits=bits(row.get("bits", "")),
+            invalid=invalid_values(row.get("invalid", "")),
+        )
+        same_size(image, disparity, name=name)
         return {
             "image": image,
             "disparity": disparity,
             "valid": valid,
             "domain": row.get("dataset") or self.domain,
             "name": row.get("id") or Path(row["image"]).stem,
-            "scale_known": row.get("scale_known", "yes" if row["kind"] == "depth_m" else "no") == "yes",
-            "offset_known": row.get("offset_known", "yes") == "yes",
+            "scale_known": _scale_known(row),
+            "offset_known": yes(row, "offset_known", default=True),
         }
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows; a `DataError` where there is no such file or it is no text."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}") from error
+def _scale_known(row: dict[str, str]) -> bool:
+    return yes(row, "scale_known", default=row["kind"] == "depth_m")
+
+
+def _read_mask(path: Path, *, like: int) -> np.ndarray:
+    """A mask as stored, which must be turned like its map."""
+    mask, own = decode_mask(read_bytes(path), name=str(path))
+    if own != like:
+        raise DataError(f"{path}: its EXIF orientation ({own}) is not its depth map's ({like}); remove both tags")
+    return mask
 
 
 class Motorcycle(Source):

@@ -3,16 +3,19 @@
 Caps and crops are those customary for each data set; the paper's authors state none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
+import yaml
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dalib.config import check_names
 from dalib.data.sources import DepthManifest
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, DataError
 from dalib.evaluation.align import check_finite, check_shapes, least_squares
 from dalib.evaluation.metrics import depth_metrics
 from dalib.paths import realdepth
@@ -155,18 +158,97 @@ HALVES = {
 """Data set -> name of its protocol, by half. Fixed before any result was seen."""
 
 
+DECLARED = "protocols.yaml"
+"""Beside a manifest: `DATA SET: {protocol: NAME, half: NAME}`, for manifests without such columns."""
+
+
 def real_sets() -> list[RealSet]:
-    """The data sets of `../shared/realdepth`, rows with a known offset only; an empty list where it is absent."""
-    folder = realdepth()
+    """The data sets of the collection of real images, rows with a known offset only; an empty list where it is absent.
+
+    Raises:
+        ConfigError: an unknown protocol, half or data set in the manifest or in `protocols.yaml`, or `DALIB_REALDEPTH`
+            set to something else than such a folder.
+        DataError: as `DepthManifest`, or no row that can be scored.
+    """
+    return collection(realdepth())[0]
+
+
+def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
+    """The data sets of a manifest, and what a reader should be told of them: what is left out, and what was chosen.
+
+    A data set is called as in the column `dataset`, or like the folder where there is none. Its protocol and half stand
+    in the columns `protocol` and `half`, or in `protocols.yaml`. Without either, the data sets in `HALVES` have the ones
+    given there, and any other is scored as `relative`, which needs nothing known of it, in the half `table`.
+    """
     if not folder.is_dir():
-        return []
-    return [
-        RealSet(
-            name=name,
-            half=half,
-            source=DepthManifest(folder, dataset=name, offset_known=True),
-            protocol=PROTOCOLS[protocol],
-        )
-        for half, sets in HALVES.items()
-        for name, protocol in sets.items()
-    ]
+        return [], []
+    table = DepthManifest(folder)
+    parts = table.by_dataset()
+    ours = {name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()}
+    declared = _declared(folder / DECLARED, parts)
+    sets, chosen, apart = [], [], {}
+    for name in [*(n for n in ours if n in parts), *(n for n in parts if n not in ours)]:
+        rows = parts[name].rows
+        half, protocol = ours.get(name, ("table", "relative"))
+        said = _of_columns(table.manifest, name, rows)
+        for key, entry in declared.get(name, {}).items():
+            if said.setdefault(key, entry) != entry:
+                where = f"{folder / DECLARED}: {key} of data set {name!r} is {entry}"
+                raise ConfigError(f"{where}, but {said[key]} in {table.manifest.name}; keep one")
+        if name not in ours and "protocol" not in said:
+            chosen.append(name)
+        source, unknown = parts[name].with_known_offset()
+        apart |= {name: unknown} if unknown else {}
+        if source is None:
+            continue
+        protocol, half = PROTOCOLS[said.get("protocol", protocol)], said.get("half", half)
+        if protocol.name != "relative" and not source.scale_is_known():
+            what = f"rows of data set {name!r} have no known scale, which protocol {protocol.name} needs"
+            raise ConfigError(f"{table.manifest}: {what}; declare protocol relative for it (column or {DECLARED})")
+        sets.append(RealSet(name=name, half=half, source=source, protocol=protocol))
+    if not sets:
+        raise DataError(f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known")
+    notes = []
+    if apart:
+        counts = ", ".join(f"{count} of {name}" for name, count in apart.items())
+        notes.append(f"{table.manifest}: rows of unknown offset are not scored: {counts}")
+    if chosen:
+        how = f"declare another in a column protocol or in {DECLARED}"
+        notes.append(f"{table.manifest}: scored by the protocol relative (no crop, no cap): {', '.join(chosen)}; {how}")
+    return sets, notes
+
+
+def _of_columns(manifest: Path, name: str, rows: list[dict[str, str]]) -> dict[str, str]:
+    """What the columns `protocol` and `half` say of a data set, empty entries aside."""
+    said = {}
+    for column, known in (("protocol", PROTOCOLS), ("half", HALVES)):
+        entries = sorted({row[column] for row in rows if row.get(column)})
+        check_names(entries, known, what=f"{column} of data set {name!r} in {manifest}:")
+        if len(entries) > 1:
+            raise ConfigError(
+                f"{manifest}: data set {name!r} has several entries of {column}: {', '.join(entries)}; keep one"
+            )
+        if entries:
+            said[column] = entries[0]
+    return said
+
+
+def _declared(path: Path, known: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What `protocols.yaml` says of each data set; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); write DATA SET: {{protocol: NAME}}"
+        ) from error
+    if not isinstance(tree, dict) or not all(isinstance(entry, dict) for entry in tree.values()):
+        raise ConfigError(f"{path}: write one line for each data set, DATA SET: {{protocol: NAME, half: NAME}}")
+    said = {str(name): {str(key): str(value) for key, value in entry.items()} for name, entry in tree.items()}
+    check_names(said, known, what=f"data set in {path}:")
+    for name, entry in said.items():
+        check_names(entry, ("protocol", "half"), what=f"entry of data set {name!r} in {path}:")
+        for key, names in (("protocol", PROTOCOLS), ("half", HALVES)):
+            check_names([entry[key]] if key in entry else [], names, what=f"{key} of data set {name!r} in {path}:")
+    return said

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from dalib import losses
 from dalib.config import RunConfig
-from dalib.data.mixture import Mixture
+from dalib.data.mixture import Mixture, batches
 from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
 from dalib.models.depth_anything import DepthAnything, build, restore, save
@@ -145,7 +145,7 @@ def train(
     snapshots = {k * config.steps // 3: name for k, name in enumerate(SNAPSHOTS, 1)}
     log, begun = Log(out / "metrics.jsonl", start) if main else None, time.perf_counter()
     with stop.defer():  # from here on a request waits for the end of a step
-        for step, batch in enumerate(loader, start):
+        for step, batch in enumerate(batches(loader), start):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step, steps=config.steps, warmup=config.warmup)
             batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
