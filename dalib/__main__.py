@@ -78,6 +78,7 @@ def _floors(_: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     """Predict the disparity of an image, a folder of images or a video, and write it as files."""
     import math
+    import warnings
     from pathlib import Path
 
     import torch
@@ -88,6 +89,7 @@ def _predict(args: argparse.Namespace) -> None:
     from dalib.predict.outputs import palette
     from dalib.study import networks
 
+    warnings.filterwarnings("ignore", module="PIL")  # what is ignored of a file is told below
     # What can be known before a network is loaded.
     for name in ("images", "out", "weights", "device"):
         if getattr(args, name) == "":

@@ -42,20 +42,20 @@ NOT_PHOTOGRAPHS = frozenset({"CUR", "FLI", "GBR", "ICNS", "ICO", "PALM", "PCD", 
 """Formats of Pillow in which nobody keeps photographs, though it may read them."""
 
 MISSED = {
-    "no known white": "of no known white (save them with 8 or 16 bits a channel)",
-    "raw": "of a camera's raw format (develop them to JPEG, PNG or TIFF)",
-    "not read": "in a format that Pillow does not read (convert them to JPEG or PNG)",
-    "no target": "that are links to nothing (correct or remove them)",
-    "closed": "that cannot be opened (see their permissions)",
+    "no known white": "pictures of no known white (save them with 8 or 16 bits a channel)",
+    "raw": "a camera's raw files (develop them to JPEG, PNG or TIFF)",
+    "not read": "pictures that Pillow does not read (convert them to JPEG or PNG)",
+    "no target": "links to nothing (correct or remove them)",
+    "closed": "folders that cannot be opened (see their permissions)",
 }
 """Photographs of which no map can be made, and what to do."""
 PASSED_OVER = {
-    "clips": "that are clips (name one by itself to predict it)",
-    "linked folders": "that link to a folder which is searched anyway, or to one above",
-    "maps": "that are maps of an earlier run",
-    "out": "that lie in the folder of the results",
-    "hidden": "that are hidden (their names begin with a dot)",
-    "others": "that are no photographs",
+    "clips": "clips, not predicted (name one by itself to predict it)",
+    "linked folders": "links to folders that are searched anyway, or lie above",
+    "maps": "maps of an earlier run, not predicted",
+    "out": "pictures in the folder of the results, not predicted",
+    "hidden": "hidden, not predicted (their names begin with a dot)",
+    "others": "no photographs",
 }
 """What is in the folder besides photographs."""
 
@@ -65,7 +65,8 @@ def endings() -> frozenset[str]:
     """Lower-case endings of what Pillow reads as a photograph, by its registry."""
     Image.init()
     known = Image.registered_extensions().items()
-    readable = {end for end, name in known if name in Image.OPEN and name not in NOT_PHOTOGRAPHS}
+    formats = {*Image.OPEN, "MPO"} - NOT_PHOTOGRAPHS  # Pillow opens an MPO as a JPEG
+    readable = {end for end, name in known if name in formats}
     return frozenset(readable.difference(NO_WHITE, RAW, CLIPS))
 
 
@@ -76,7 +77,7 @@ def ending(name: str) -> str:
 
 @dataclass
 class Groups:
-    """Names by what is to be said of them: how many, and the first few."""
+    """Names by what is to be said of them: how many there are, and the first few."""
 
     most: int = 5
     counts: dict[str, int] = field(default_factory=dict)
@@ -96,10 +97,10 @@ class Groups:
             self.first[what] = [*self.first.get(what, []), *other.first[what]][: self.most]
 
     def line(self, what: str) -> str:
-        """ "3 of them: a, b, c", or "9 of them: a, b, c, d, e and 4 more"."""
-        count, names = self.counts[what], self.first[what]
-        more = f" and {count - len(names)} more" if count > len(names) else ""
-        return f"{count} {'file' if count == 1 else 'files'} {what}: {', '.join(names)}{more}"
+        """ "no photographs: a, b, c", or "no photographs: a, b, c, d, e and 4 more"."""
+        names = self.first[what]
+        more = self.counts[what] - len(names)
+        return f"{what}: {', '.join(names)}" + (f" and {more} more" if more else "")
 
     def lines(self) -> list[str]:
         """A line for each matter."""
@@ -110,11 +111,11 @@ class Groups:
 class Listing:
     """What a folder holds: photographs, sorted by path; photographs that cannot be read; and everything else.
 
-    `notes` are the places of files that list maps which `dalib.predict` wrote.
+    `maps` are the files that a `predictions.json` lists.
     """
 
     names: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    maps: set[str] = field(default_factory=set)
     missed: Groups = field(default_factory=Groups)
     passed_over: Groups = field(default_factory=Groups)
 
@@ -136,8 +137,6 @@ def list_folder(folder: str | Path) -> Listing:
             result.passed_over.add(PASSED_OVER["linked folders"], link)
         else:
             _search(root, link, result, seen, links)
-    for note in sorted(result.notes):
-        _leave_out_maps(root, note, result)
     result.names.sort()
     return result
 
@@ -157,6 +156,9 @@ def _search(root: Path, start: str, result: Listing, seen: set[str], links: list
         except OSError:
             result.missed.add(MISSED["closed"], place or str(root))
             continue
+        if any(entry.name == NOTE for entry in found):
+            before = f"{place}/" if place else ""
+            result.maps |= {before + name for name in (NOTE, *listed_maps(root / place / NOTE))}
         for entry in found:
             name = f"{place}/{entry.name}" if place else entry.name
             if entry.name.startswith("."):
@@ -168,16 +170,6 @@ def _search(root: Path, start: str, result: Listing, seen: set[str], links: list
                 links.append(name)
             else:
                 _sort_in(entry, name, result)
-
-
-def _leave_out_maps(root: Path, note: str, result: Listing) -> None:
-    """Maps of an earlier run, which lie among the photographs, are none."""
-    place = note.removesuffix(NOTE)
-    maps = {place + name for name in listed_maps(root / note)}
-    for name in result.names:
-        if name in maps:
-            result.passed_over.add(PASSED_OVER["maps"], name)
-    result.names = [name for name in result.names if name not in maps]
 
 
 def listed_maps(note: Path) -> dict[str, dict]:
@@ -194,8 +186,8 @@ def listed_maps(note: Path) -> dict[str, dict]:
 def _sort_in(entry: os.DirEntry, name: str, result: Listing) -> None:
     """A file goes to the photographs, the missed or the others."""
     end = ending(entry.name)
-    if entry.name == NOTE:
-        result.notes.append(name)
+    if name in result.maps:
+        result.passed_over.add(PASSED_OVER["maps"], name)
     elif not entry.is_file():
         where = result.missed if end in endings() else result.passed_over
         where.add(MISSED["no target"] if entry.is_symlink() else PASSED_OVER["others"], name)

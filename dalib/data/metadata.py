@@ -1,6 +1,7 @@
 """What stands beside the pixels of a picture file: how it is turned, and its further frames. Damaged, it costs a line, not the picture."""
 
 import io
+import struct
 import warnings
 import zlib
 from collections.abc import Callable
@@ -30,6 +31,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the stored picture upright."""
+
+EXIF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Type of an EXIF entry -> bytes of one value."""
 
 _told: set[tuple[str, str]] = set()
 
@@ -68,13 +72,29 @@ def open_header(source: Path | io.BytesIO) -> Image.Image:
 def orientation(picture: Image.Image, *, tell: Tell) -> int:
     """The EXIF (or XMP) orientation, 1 to 8; 1 where the tag is missing, damaged, or says something else."""
     try:
-        if block := picture.info.get("exif"):
-            Image.Exif().load(block)  # a JPEG keeps to itself that its block is damaged
+        block = picture.info.get("exif")
+        if block and not _is_whole(block):
+            raise ValueError("entries that point beyond the end")
         value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(value) if value in TURNS else 1
     except Exception:  # these tags may hold anything, and Pillow raises as many kinds of errors
         tell(DAMAGED_EXIF)
         return 1
-    return int(value) if isinstance(value, int) and value in TURNS else 1
+
+
+def _is_whole(block: bytes) -> bool:
+    """Whether the first directory of an EXIF block lies in it with all that it points to; Pillow reads what is left of others."""
+    while block.startswith(b"Exif\0\0"):
+        block = block[6:]
+    order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]]
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for entry in range(count):
+        _, kind, length, place = struct.unpack_from(order + "HHII", block, start + 2 + 12 * entry)
+        size = length * EXIF_SIZES.get(kind, 0)
+        if size > 4 and place + size > len(block):
+            return False
+    return True
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:

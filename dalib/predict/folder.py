@@ -214,7 +214,7 @@ def _write(
         for name, item in _ahead(pool, prepare, todo):
             error = item.exception()
             if isinstance(error, OwnMapError):
-                result.passed_over.add(PASSED_OVER["maps"], name)
+                result.passed_over.add(PASSED_OVER["maps"], str(todo[name]))
                 passed_over += 1
             elif isinstance(error, Exception):  # whatever it is: one file never ends a folder
                 result.failed[name] = _reason(error, todo[name])
@@ -222,7 +222,7 @@ def _write(
                 raise error
             else:
                 for note in item.result().notes:
-                    result.notes.add(f"with {note}", name)
+                    result.notes.add(note, str(todo[name]))
                 yield item.result()
 
     def write(item: Prepared, disparity: Float[Tensor, "h w"]) -> None:

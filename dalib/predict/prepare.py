@@ -152,7 +152,7 @@ def refusal(path: Path) -> str | None:
         return "is a picture of no known white; save it with 8 or 16 bits a channel"
     with path.open("rb") as file:
         head = file.read(32)
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and end not in endings():
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and ".heic" not in endings():
         return "is a HEIC picture, which Pillow does not read; convert it to JPEG or PNG"
     return None
 

@@ -177,8 +177,9 @@ def write_video(
         failure: Exception | None = None
         if table is not None and min(first[0].size) < 2:
             size = " x ".join(map(str, reversed(first[0].size)))
+            kept = f"; its maps are in {folder}" if per_frame else ""
             failure = ConfigError(
-                f"{path}: its frames of {size} pixels are too small for the format colour; leave it out"
+                f"{path}: frames of {size} pixels are too small for --format colour, leave it out{kept}"
             )
             table = None
         told = begun = time.perf_counter()
