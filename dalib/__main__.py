@@ -136,40 +136,73 @@ def _certify(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     """Predict the disparity of an image, a folder of images or a video, and write it as files."""
+    import math
+    import warnings
     from pathlib import Path
 
     import torch
 
-    from dalib.errors import DataError
+    from dalib import predict
+    from dalib.errors import ConfigError, DataError
     from dalib.models import load
-    from dalib.predict import Predictor, is_video, write_folder, write_images, write_video
+    from dalib.predict.outputs import palette
     from dalib.study import networks
 
+    warnings.filterwarnings("ignore", module="PIL")  # what is ignored of a file is told below
+    # What can be known before a network is loaded.
+    for name in ("images", "out", "weights", "device"):
+        if getattr(args, name) == "":
+            option = name.upper() if name in ("images", "out") else f"--{name}"
+            raise ConfigError(
+                f"{option} is empty; say what it should be" + (" or leave it out" if "--" in option else "")
+            )
+    if args.max_depth is not None and not (math.isfinite(args.max_depth) and args.max_depth > 0):
+        raise ConfigError(f"--max-depth {args.max_depth}: must be a positive number of metres")
+    predict.check_numbers(short_side=args.short_side, batch=args.batch)
+    device = predict.usable_device(args.device)
+    formats = tuple(dict.fromkeys(args.format))
+    if "colour" in formats or args.colours != predict.COLOURS:
+        palette(args.colours)
     images, out = Path(args.images), Path(args.out)
+    if not images.exists():
+        raise DataError(f"{images}: no such file or folder; correct the path")
+    is_clip = not images.is_dir() and predict.is_video(images)
+    found = None
+    if is_clip:
+        predict.check_video(images, out, formats=formats)
+    else:
+        photographs, found = predict.photographs(images, out) if images.is_dir() else ({images.stem: images}, None)
+        predict.check_images(photographs, out, formats=formats)
+
     weights = networks.student() if args.weights is None else Path(args.weights)
-    run = Predictor(
-        model=load(
-            weights if weights.exists() else args.weights,
-            layers=args.layers,
-            max_depth=args.max_depth,
-            position=args.position,
-        ),
-        short_side=args.short_side or networks.training_size(weights),
+    model = load(
+        weights if weights.exists() else args.weights,
+        layers=args.layers,
+        max_depth=args.max_depth,
+        position=args.position,
+    )
+    run = predict.Predictor(
+        model=model,
+        short_side=networks.training_size(weights) if args.short_side is None else args.short_side,
         batch=args.batch,
-        device=args.device,
+        device=device,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype],
         compile=args.compile,
     )
-    options = {"run": run, "formats": tuple(args.format), "colours": args.colours}
-    if is_video(images):
-        print("\n".join(map(str, write_video(images, out, **options))))
+    options = {"run": run, "formats": formats, "colours": args.colours}
+    if is_clip:
+        print("\n".join(map(str, predict.write_video(images, out, **options))))
         return
-    result = (
-        write_folder(images, out, **options) if images.is_dir() else write_images({images.stem: images}, out, **options)
-    )
+    result = predict.write_images(photographs, out, **options)
+    if found is not None:
+        result.add(found)
     print(f"{len(result.written)} predicted, {len(result.kept)} kept from before, {len(result.failed)} failed: {out}")
-    if result.failed:
-        raise DataError("\n".join(["some images could not be predicted:", *result.failed.values()]))
+    for line in (*result.notes.lines(), *result.passed_over.lines()):
+        print(line)
+    if failures := result.failures():
+        raise DataError("\n".join(["some images could not be predicted:", *failures]))
+    if not result.written and not result.kept:
+        raise DataError(f"{images}: nothing was predicted")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -220,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, named=False)
     predict.add_argument("images", help="an image, a folder (searched with its sub-folders) or a video")
     predict.add_argument(
-        "out", help="the folder for the results; what is there already and newer than its image is kept"
+        "out", help="the folder for the results; a map that is there already and still its image's is kept"
     )
     predict.add_argument(
         "--weights", help="a file, a folder or a hub id (default: the student that `make book` trained)"
@@ -254,7 +287,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Parse, call, and turn a `UserError` into a message and exit code 1."""
+    """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names may hold bytes that no encoding knows
+            stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("papermill.translators", "httpx", "blib2to3"):
@@ -265,6 +301,9 @@ def main(words: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 
