@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dalib import paths, provenance
 from dalib.config import RunConfig
+from dalib.data.catalogue import check_sources
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation.suite import evaluate, floors
+from dalib.evaluation.suite import check, evaluate, floors
 from dalib.models.depth_anything import restore
 from dalib.study import records
 from dalib.study.experiments import Row, expand
@@ -47,6 +48,7 @@ def run_row(
             f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed record in profile {row.profile} to"
             " stand beside; run it without --again first, or name a profile whose records are committed (study)"
         )
+    look_ahead(config, report)
     out = launch.folder(config)
     afresh = retrain or (again and (out / RECORD).exists())  # a teacher that was only trained for its students will do
     weights = launch.ensure_weights(config, processes=processes, afresh=afresh, report=report)
@@ -56,6 +58,22 @@ def run_row(
     records.write(record, committed=committed, again=again)
     write_text(out / RECORD, json.dumps({k: record[k] for k in ("hash", "training_hash", "evaluation_hash")}))
     return record
+
+
+def look_ahead(config: RunConfig, report: Callable[[str], None]) -> None:
+    """Find what would stop a run only after its training: sources, manifests and files that cannot be read or scored.
+
+    What is left out of the scores is reported, once per process. Raises as `check_sources` and `dalib.evaluation.suite.check`.
+    """
+    if not launch.trained(config):
+        check_sources(config)
+    for note in check():
+        if note not in _TOLD:
+            _TOLD.add(note)
+            report(note)
+
+
+_TOLD: set[str] = set()
 
 
 def run(

@@ -26,6 +26,7 @@ from dalib.stopping import STOP, Stop, listening
 from dalib.training import pseudo, selection
 from dalib.training.checkpoint import CHECKPOINTS
 from dalib.training.folder import DONE, JOB, WEIGHTS, Clock, folder, held, other_code, read_json, set_aside, trained
+from dalib.training.processes import refuse_other_launcher
 from dalib.training.train import SNAPSHOTS, train
 from dalib.writing import write_text
 
@@ -60,9 +61,11 @@ def ensure_weights(
         report: receives lines of progress.
 
     Raises:
+        ConfigError: another launcher's environment, see `refuse_other_launcher`.
         TrainingError: training ended without weights.
         Stopped: a signal ended it early, with its state saved.
     """
+    refuse_other_launcher()
     out, stamp = folder(config), provenance.code_hash("training")
     if trained(config) and not afresh:
         return out / WEIGHTS
