@@ -1,9 +1,9 @@
 """What the book needs beyond MyST: inline SVG figures, and one page per record so that a number leads to its run.
 
 `svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's colours in light and dark.
-`record-index` lists the records there are, `certificate-index` the certificates. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
-tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one folder deep.
-Pages that draw with plotly get its script, copied from the installed package.
+`record-index` lists the records there are, `certificate-index` the certificates. Every record gets a page
+`records/<experiment>/<hash>.html` beside a copy of its JSON; tables link there as `../records/<experiment>/<hash>.html`, since every
+page of the book lies one folder deep. Pages that draw with plotly get its script, copied from the installed package.
 """
 
 import json
