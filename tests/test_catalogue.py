@@ -4,8 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from dalib.__main__ import main
 from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources, open_source, parse
 from dalib.errors import ConfigError, DataError
@@ -68,6 +70,18 @@ def test_a_wrong_name_is_refused_before_anything_is_opened(name, message):
     assert message in str(raised.value)
     with pytest.raises(ConfigError, match="source"):
         check_sources(RunConfig(labelled=("depth:nowhere", name)))
+
+
+def test_a_wrong_option_ends_a_row_in_one_line(tmp_path, monkeypatch, capsys):
+    """From the command line, with nothing trained."""
+    size = {"height": 32, "width": 32, "steps": 2, "batch": 2, "pretrained": False, "labelled": ["photos:F?foo=1"]}
+    rows = {"mine": {"question": "does it run?", "rows": {"a": {"label": "a", "set": {}}}}}
+    tree = {"profiles": {"tiny": {"seeds": 1, "record": "local", "set": size}}, "experiments": rows}
+    (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(tree))
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    assert main(["row", "mine", "a", "--profile", "tiny"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: unknown option in source 'photos:F?foo=1': 'foo'. Known: domain"
 
 
 def test_options_come_in_their_types():

@@ -118,8 +118,8 @@ def to_disparity(
         mask: (H, W), False where there is no ground truth, whatever `values` holds there. Without it, 0 means none.
         bits: of a stored value, as declared. Depth in 8 bits passes only with it, since such maps are mostly pictures of
             nearness.
-        invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. Undeclared (None), the
-            greatest value that a file can hold is refused, since it is mostly a hole.
+        invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. A declaration is taken as
+            complete; without one (None), the greatest value that a file can hold is refused, since it is mostly a hole.
 
     Returns:
         Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool (H, W). A disparity
@@ -204,9 +204,9 @@ def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: 
     else:
         suspect = apart and (greatest or top / scale >= 1e9)
     if suspect:
-        count = int((values == values.max()).sum())
+        word, count = str(values.max()), int((values == values.max()).sum())
         raise DataError(
-            f"{name}: {count} values of {kind} are {top:.7g}, which mostly marks holes; declare it as invalid {top:.7g},"
+            f"{name}: {count} values of {kind} are {word}, which mostly marks holes; declare it as invalid {word},"
             " or, if every value is meant, as invalid none"
         )
 
