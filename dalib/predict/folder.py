@@ -97,7 +97,8 @@ def distinct(files: Iterable[str]) -> dict[str, str]:
     while True:
         places = {file: _places(name(file)) for file in tries}
         taken = Counter(place for each in places.values() for place in each)
-        folders = {str(parent) for each in places.values() for parent in PurePosixPath(each[0]).parents}
+        folders = {os.path.dirname(each[0]) for each in places.values()}
+        folders |= {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
         meeting = [f for f, each in places.items() if any(taken[place] > 1 or place in folders for place in each)]
         if not meeting:
             return {file: name(file) for file in tries}
@@ -143,12 +144,13 @@ def _checked(
 ) -> dict[str, dict[str, Path]]:
     """Name -> format -> file, all of which may be written."""
     files = {name: targets(out / name, formats) for name in images}
-    for folder in {path.parent for path in images.values()}:
+    for folder in {os.path.dirname(path): path.parent for path in images.values()}.values():
         if is_same(folder, out):
             raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
-    ledger.check_folders({path.parent for each in files.values() for path in each.values()})
-    for name, path in images.items():
-        ledger.check_files(files[name].values(), path)
+    if not ledger.is_new:
+        ledger.check_folders(map(Path, {os.path.dirname(path) for each in files.values() for path in each.values()}))
+        for name, path in images.items():
+            ledger.check_files(files[name].values(), path)
     return files
 
 

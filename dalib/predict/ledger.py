@@ -34,7 +34,7 @@ class Ledger:
     """The folder `out`, held for writing; made where it is missing. A context manager.
 
     Args:
-        out: the folder.
+        out: the folder. `is_new` says, once it is entered, that it was made by that.
 
     Raises:
         ConfigError: another process writes there, or nobody can.
@@ -43,6 +43,7 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.settings: dict = {}
+        self.is_new = False
         self._files: dict[str, dict] = {}
         self._claims: set[str] = set()
         self._guard = threading.Lock()
@@ -52,7 +53,7 @@ class Ledger:
     # ---- the folder, from opening to closing
 
     def __enter__(self) -> "Ledger":
-        self._is_new = not self.out.exists()
+        self.is_new = not self.out.exists()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(only_writer(self.out))
@@ -73,7 +74,7 @@ class Ledger:
             self._close_journal()
         finally:
             self._held.close()
-            if self._is_new and not any(self.out.iterdir()):
+            if self.is_new and not any(self.out.iterdir()):
                 self.out.rmdir()
 
     def _read(self) -> None:
@@ -203,6 +204,8 @@ class Ledger:
 
     def is_kept(self, files: Iterable[Path], source: Path) -> bool:
         """Whether all files are as we wrote them, and made of this very source as it is now."""
+        if not self._files:
+            return False
         try:
             now = origin(source)
         except OSError:
@@ -242,7 +245,7 @@ class Ledger:
             path.unlink(missing_ok=True)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+        return os.path.relpath(path, self.out).replace(os.sep, "/")
 
     def _is_intact(self, name: str) -> bool:
         """Whether a file is as we wrote it. A copy with times of its own is, too: then its bytes are compared."""
