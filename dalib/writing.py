@@ -1,0 +1,96 @@
+"""Files and folders that are written whole or not at all: to a neighbour first, which takes the name once it is complete."""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dalib.errors import ConfigError, DataError, UserError
+
+
+@contextmanager
+def whole(path: Path, *, error: type[UserError] = DataError, also: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+    """A new file beside `path` to write to, which takes the name `path` when the block ends well, and goes otherwise.
+
+    It gets the permissions of any new file (by the umask), whatever the writer inside gave it. Missing folders are made.
+
+    Args:
+        path: the file. What has its name is replaced: ask before (see `refuse_existing`).
+        error: raised where the disk refuses; the message names the file.
+        also: what the writer inside raises for a full disk, besides `OSError`.
+    """
+    partial = path.with_name(_neighbour())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+        yield partial
+        partial.chmod(mode)
+        os.replace(partial, path)
+    except (OSError, *also) as problem:
+        raise error(f"{path}: {_refused(problem)}") from problem
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(folder: Path, *, error: type[UserError] = DataError) -> Iterator[Path]:
+    """A new folder beside `folder` to write files to, which move into `folder` together when the block ends well.
+
+    Other files that are in `folder` stay; those of the same names are replaced. A folder that is not there yet appears at once.
+    """
+    partial = folder.with_name(_neighbour())
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        if folder.exists():
+            for file in sorted(partial.iterdir()):
+                os.replace(file, folder / file.name)
+        else:
+            os.replace(partial, folder)
+    except OSError as problem:
+        raise error(f"{folder}: {_refused(problem)}") from problem
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(targets: Iterable[Path], *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Raise `ConfigError` for the first target that is there already, or that is one of the sources by any name.
+
+    Args:
+        targets: the files that are about to be written.
+        sources: files that are read for it; never overwritten, through no link and with no option.
+        overwrite: whether other files of these names may be replaced.
+    """
+    sources = list(sources)
+    for target in targets:
+        if any(_same(target, source) for source in sources):
+            raise ConfigError(
+                f"{target}: these are the weights that are being exported; give another place for the copy"
+            )
+        if os.path.lexists(target) and not overwrite:
+            raise ConfigError(
+                f"{target}: is there already; give another name, or allow it with --overwrite (overwrite=True)"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _neighbour() -> str:
+    """A short name that nobody has: long ones fail where the file's own name would not."""
+    return f".dalib-{secrets.token_hex(6)}.partial"
+
+
+def _refused(problem: Exception) -> str:
+    reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    return f"could not be written ({reason}); free some space, or choose another place"
