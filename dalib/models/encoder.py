@@ -9,8 +9,8 @@ import copy
 import itertools
 import types
 from collections.abc import Mapping
-from functools import cache
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import timm
@@ -230,8 +230,7 @@ class Encoder(nn.Module):
             self.channels, self.scales = self.net.feature_info.channels(), (1.0, 1.0, 1.0, 1.0)
         self.multiple = self.layout.stride
         if weights is not None:
-            tensors = {timm_key(k): v for k, v in read(weights).items() if k != "mask_token"}
-            fit(self.net, tensors, path=weights, what=f"the encoder {name}")
+            self.read(read(weights), path=weights)
         if lite0 and pretrained:
             _load_lite0(self.net)
         if not self.is_vit:
@@ -240,6 +239,11 @@ class Encoder(nn.Module):
             training = self.net.training
             _try_sizes(self.net.eval(), self.layout, name)
             self.net.train(training)
+
+    def read(self, tensors: Mapping[str, Tensor], *, path: Path) -> None:
+        """Take plain DINOv2 weights, in the official or in timm's naming; `path` is the file that they are from."""
+        known = {timm_key(k): v for k, v in tensors.items() if k != "mask_token"}
+        fit(self.net, known, path=path, what=f"a ViT encoder of {self.net.embed_dim} channels")
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps of normalised images whose sides are multiples of `multiple`. The last one is the deepest."""
