@@ -175,12 +175,7 @@ def _predict(args: argparse.Namespace) -> None:
         predict.check_images(photographs, out, formats=formats)
 
     weights = networks.student() if args.weights is None else Path(args.weights)
-    model = load(
-        weights if weights.exists() else args.weights,
-        layers=args.layers,
-        max_depth=args.max_depth,
-        position=args.position,
-    )
+    model = load(weights if weights.exists() else args.weights, **_reading(args))
     run = predict.Predictor(
         model=model,
         short_side=networks.training_size(weights) if args.short_side is None else args.short_side,
@@ -209,12 +204,20 @@ def _export(args: argparse.Namespace) -> None:
     """Write a network for other software: a transformers folder, an official .pth file, or ONNX."""
     from pathlib import Path
 
+    from dalib.errors import ConfigError
     from dalib.models import export, load
 
-    model = load(args.weights, layers=args.layers, max_depth=args.max_depth, position=args.position)
+    if not args.out:
+        raise ConfigError("out: an empty name; give the folder (transformers) or the file (official, onnx) to write")
+    model = load(args.weights, **_reading(args))
     write = {"transformers": export.export_transformers, "official": export.export_official, "onnx": export.export_onnx}
-    write[args.to](model, Path(args.out))
+    write[args.to](model, Path(args.out), overwrite=args.overwrite)
     print(args.out)
+
+
+def _reading(args: argparse.Namespace) -> dict:
+    """How `dalib.models.load` is to read the weights."""
+    return {name: getattr(args, name) for name in ("layers", "max_depth", "relative", "position", "entry")}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -279,9 +282,16 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it")
     out.add_argument("out", help="the folder (transformers) or file (official, onnx) to write")
     out.add_argument("--to", choices=("transformers", "official", "onnx"), required=True)
+    out.add_argument(
+        "--overwrite", action="store_true", help="replace files of these names, but never the weights that are exported"
+    )
     for sub in (predict, out):
         sub.add_argument("--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say")
         sub.add_argument("--max-depth", type=float, help="in metres, for a metric .pth file whose name does not say")
+        sub.add_argument(
+            "--relative", action="store_true", help="for a .pth file: it predicts disparity, whatever it says"
+        )
+        sub.add_argument("--entry", help="which network of a file that holds several, such as student")
         sub.add_argument("--position", choices=("official", "transformers"), help="resampling of position embeddings")
     return top
 

@@ -23,6 +23,8 @@ CHOICES = {
     "frozen_sees": ("perturbed", "clean"),
     "precision": ("no", "bf16"),
 }
+PATCHES = {"lite0": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
+"""What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
     "seed",
     "warmup",
@@ -132,7 +134,19 @@ class RunConfig:
             raise ConfigError(
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be paired for CutMix; use an even number"
             )
+        self._check_size()
         self._check_effect()
+
+    def _check_size(self) -> None:
+        """Refuse an encoder that does not exist, and sides that it cannot take."""
+        patch = PATCHES.get(self.encoder) or _patch(self.encoder)
+        if self.height % patch == 0 and self.width % patch == 0:
+            return
+        near = " and ".join(f"{name} {_nearest(getattr(self, name), patch)}" for name in ("height", "width"))
+        raise ConfigError(
+            f"height, width: encoder {self.encoder} takes multiples of {patch} pixels, and these are {self.height} x {self.width}; "
+            f"the nearest are {near}"
+        )
 
     def _check_effect(self) -> None:
         """Refuse a setting that nothing would read, for its row would repeat another under a name of its own."""
@@ -195,6 +209,19 @@ class RunConfig:
             if f.metadata.get("hashed", True) and getattr(source, f.name) != f.default
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _patch(encoder: str) -> int:
+    """What the sides of an image are multiples of, for an encoder by timm's name."""
+    from dalib.models.encoder import layout  # takes seconds; the usual encoders need no look
+
+    found = layout(encoder)
+    return 1 if found.any_side else found.stride
+
+
+def _nearest(side: int, multiple: int) -> int:
+    """The multiple that is nearest to a side, and not 0."""
+    return max(1, round(side / multiple)) * multiple
 
 
 def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> None:

@@ -15,6 +15,10 @@ class DataError(UserError, ValueError):
     """An image, depth map, manifest, cache or pseudo-label shard that cannot be used."""
 
 
+class DiskError(DataError):
+    """Nothing can be written any more, whichever file it is."""
+
+
 class CheckpointError(UserError, ValueError):
     """Weights that are damaged or belong to another network."""
 

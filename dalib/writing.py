@@ -1,43 +1,68 @@
-"""Files that are whole or not there at all."""
+"""Files and folders that are written whole or not at all: to a neighbour first, which takes the name once it is complete."""
 
+import contextlib
+import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from dalib.errors import DataError, UserError
+from dalib.errors import ConfigError, DataError, DiskError, UserError
 
-REFUSALS = (OSError, SafetensorError, RuntimeError)
-"""What writing raises where the disk refuses: `torch.save` has a RuntimeError of its own, and safetensors an error of its own."""
+REFUSALS = (OSError, SafetensorError)
+"""What writing raises where the disk refuses: safetensors has an error of its own for it."""
+ABOUT_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+
+
+def partial_of(path: Path) -> Path:
+    """The hidden neighbour in which a file is written: short, since a name may be as long as the disk allows."""
+    return path.with_name(f".{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.partial")
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A neighbour to write to, which takes the name `path` once it is complete and has reached the disk.
+def whole(
+    path: Path, *, error: type[UserError] = DiskError, also: tuple[type[Exception], ...] = (), durable: bool = True
+) -> Iterator[Path]:
+    """A new file beside `path` to write to, which takes the name `path` when the block ends well, and goes otherwise.
 
-    Whatever stood at `path` is there until then. Folders are made, and permissions are those that the umask gives. A disk that
-    refuses is a `DataError` that names the file.
+    It gets the permissions of any new file (by the umask), whatever the writer inside gave it. Missing folders are made.
+
+    Args:
+        path: the file. What has its name is replaced: ask before (see `refuse_existing`).
+        error: raised where the disk refuses; the message names the file.
+        also: what the writer inside raises for a full disk, besides `REFUSALS` (`torch.save`: RuntimeError).
+        durable: wait until the disk has it, so that it outlives a power cut too, and not only a killed process.
+
+    Raises:
+        DataError: no file can have this name.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # left by a process that was killed
+        with partial.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())  # some writers make files that nobody else may read
+        if durable:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.chmod(mode)
         os.replace(partial, path)
     except UserError:
         raise
-    except REFUSALS as error:
-        raise DataError(
-            f"{path}: could not be written ({error}); what stood there before is untouched."
-            " Free some space, or choose another folder, and run again."
-        ) from error
+    except (*REFUSALS, *also) as problem:
+        if getattr(problem, "errno", None) in ABOUT_NAMES:
+            raise DataError(
+                f"{path}: no file can have this name ({problem.strerror}); rename what it is made of"
+            ) from problem
+        raise error(f"{path}: {_refused(problem)}") from problem
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,9 +71,56 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-@cache
-def _umask() -> int:
-    """The process's mask, which the system tells only when it is set."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextmanager
+def whole_files(folder: Path, *, error: type[UserError] = DataError) -> Iterator[Path]:
+    """A new folder beside `folder` to write files to, which move into `folder` together when the block ends well.
+
+    Other files that are in `folder` stay; those of the same names are replaced. A folder that is not there yet appears at once.
+    """
+    partial = partial_of(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        partial.mkdir()
+        yield partial
+        if folder.exists():
+            for file in sorted(partial.iterdir()):
+                os.replace(file, folder / file.name)
+        else:
+            os.replace(partial, folder)
+    except OSError as problem:
+        raise error(f"{folder}: {_refused(problem)}") from problem
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(targets: Iterable[Path], *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Raise `ConfigError` for the first target that is there already, or that is one of the sources by any name.
+
+    Args:
+        targets: the files that are about to be written.
+        sources: files that are read for it; never overwritten, through no link and with no option.
+        overwrite: whether other files of these names may be replaced.
+    """
+    sources = list(sources)
+    for target in targets:
+        if any(_same(target, source) for source in sources):
+            raise ConfigError(
+                f"{target}: these are the weights that are being exported; give another place for the copy"
+            )
+        if os.path.lexists(target) and not overwrite:
+            raise ConfigError(
+                f"{target}: is there already; give another name, or allow it with --overwrite (overwrite=True)"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _refused(problem: Exception) -> str:
+    reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    return f"could not be written ({reason}); what stood there before is untouched. Free some space, or choose another place"

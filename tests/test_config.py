@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dalib import provenance
-from dalib.config import RunConfig, check_names
+from dalib.config import PATCHES, RunConfig, check_names
 from dalib.errors import ConfigError, UserError
+from dalib.models.encoder import PRESETS, layout
 
 FIELDS = {f.name: f for f in dataclasses.fields(RunConfig)}
 FREE = ("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every")
@@ -26,7 +27,7 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "test_images": 5,
     "height": 64,
     "width": 64,
-    "encoder": "vits",
+    "encoder": "resnet18",
     "pretrained": False,
     "encoder_weights": "dinov2.pth",
     "labelling": "online",
@@ -89,6 +90,16 @@ def test_the_list_of_other_values_is_complete():
         ({"labelled": [1]}, "labelled: expected a list of names"),
         ({"labelled": []}, "labelled: empty"),
         ({"encoder": None}, "encoder: expected str"),
+        ({"encoder": "vits14"}, "encoder: 'vits14' is neither a preset"),
+        (
+            {"encoder": "vitt"},
+            "height, width: encoder vitt takes multiples of 14 pixels, and these are 96 x 128; "
+            "the nearest are height 98 and width 126",
+        ),
+        ({"encoder": "vitl", "height": 5, "width": 518}, "the nearest are height 14 and width 518"),
+        ({"encoder": "test_vit", "height": 70, "width": 98}, "multiples of 16.*height 64 and width 96"),
+        ({"encoder": "swin_tiny_patch4_window7_224", "height": 98, "width": 126}, "multiples of 32.* 96 and width 128"),
+        ({"encoder": "levit_128s"}, "encoder: levit_128s has maps at strides of 16, 32, 64 pixels"),
         ({"steps": 0}, "steps: 0 is not above 0"),
         ({"batch": -2}, "batch: -2 is not above 0"),
         ({"seed": -1}, "seed: -1 is not at least 0"),
@@ -116,6 +127,20 @@ def test_impossible_values_are_named(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
         RunConfig.from_dict(values)
     assert isinstance(caught.value, UserError)
+
+
+def test_a_cnn_takes_any_size_and_the_usual_encoders_need_no_look(monkeypatch):
+    """A config is made often: asking timm takes seconds, and the short names have their multiples beside them."""
+    monkeypatch.setattr("dalib.models.encoder.layout", None)
+    for name, patch in PATCHES.items():
+        RunConfig(encoder=name, height=3 * patch, width=5 * patch)
+    assert RunConfig(height=97, width=131).encoder == "lite0"
+
+
+def test_the_multiples_of_the_presets_are_the_networks_own():
+    assert set(PATCHES) == set(PRESETS)
+    assert {n: layout(n).stride for n in PATCHES if layout(n).plain} == {n: p for n, p in PATCHES.items() if p > 1}
+    assert RunConfig(encoder="resnet18", height=97, width=131).width == 131
 
 
 @pytest.mark.parametrize(

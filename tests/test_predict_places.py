@@ -18,7 +18,8 @@ from dalib.predict import Predictor, read_png16, write_folder, write_video
 from dalib.predict.folder import distinct
 from dalib.predict.ledger import JOURNAL
 from dalib.predict.lock import LOCK, only_writer
-from dalib.predict.outputs import partial_of, targets
+from dalib.predict.outputs import targets
+from dalib.writing import partial_of
 
 SILENT = {"report": lambda line: None}
 ALL = ("png16", "npy", "colour")

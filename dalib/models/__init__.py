@@ -1,4 +1,4 @@
-"""Networks: an encoder (any timm backbone), a DPT decoder, and the two together."""
+"""Networks: an encoder (of timm), a DPT decoder, and the two together."""
 
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, build, save

@@ -1,19 +1,21 @@
 """Reading a network from whatever its weights were written by: this library, the official code, `transformers`, or DINOv2."""
 
-import json
+import logging
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.depth_anything import DepthAnything, build, restore
-from dalib.models.encoder import SPREAD
+from dalib.models.files import kind, read_safetensors
+from dalib.models.folders import layers_of, read_config, read_tensors, said_depth, same_network
 from dalib.models.names import from_official, from_transformers
-from dalib.models.weights import fit, read
+from dalib.models.weights import Weights, find, fit
+
+log = logging.getLogger(__name__)
 
 ENCODERS = {192: "vitt", 384: "vits", 768: "vitb", 1024: "vitl", 1536: "vitg"}  # by width
 # what the names of the released files say about what their keys do not: the layers, and the greatest depth of a metric network
@@ -26,122 +28,219 @@ RELEASED = (
 
 
 def load(
-    source: Path | str, *, layers: str | None = None, max_depth: float | None = None, position: str | None = None
+    source: Path | str,
+    *,
+    layers: str | None = None,
+    max_depth: float | None = None,
+    relative: bool = False,
+    position: str | None = None,
+    entry: str | None = None,
 ) -> DepthAnything:
     """A network, in evaluation mode, from any of these; which one it is shows from the keys. No pickled code is run.
 
-    - A file that `save` wrote.
-    - A `.pth` file of Depth Anything V1 or V2, relative or metric. The keys say neither which blocks it reads nor whether it is
-      metric, so that a file under another name than the released one needs `layers`, and a metric one `max_depth`.
+    - A file that `save` wrote, or the `checkpoint/state.pt` of a run of this library that is under way.
+    - A `.pth` file of Depth Anything V1 or V2, relative or metric, as a plain state dict or as an entry of what a training script
+      kept (`model_state_dict`, `state_dict`, `ema`, ...). The keys say neither which blocks it reads nor whether it is metric, so
+      that a file under another name than the released one needs `layers`, and `max_depth` or `relative`.
     - A `transformers` folder of `DepthAnythingForDepthEstimation`, or its hub id ("depth-anything/Depth-Anything-V2-Small-hf").
     - Plain DINOv2 weights in the official or in timm's naming: the encoder alone. The decoder is new, and a warning says so.
 
-    Tensors that nothing reads are kept in the network's `unused`.
+    What comes back says what it predicts (`kind`, `max_depth`). Tensors that nothing reads are kept in the network's `unused`.
 
     Args:
         source: file, folder, or hub id.
         layers: "v1" or "v2". By default what the folder, the file itself or a released file's name says, and "v1" for DINOv2.
         max_depth: metres that a metric network's output reaches. By default what the folder, the file or a released file's name
-            says; otherwise the network is taken for a relative one.
+            says. V1's networks are relative where nothing says otherwise.
+        relative: the network predicts disparity, whatever a `.pth` file says or does not say.
         position: "official" or "transformers" (see `dalib.models.position.resample`). By default as the source's own code does
             it: "transformers" for its folders, "official" for `.pth` files, and as it was saved for our own.
+        entry: which network of a file that holds several ("student").
 
     Raises:
         CheckpointError: damaged, partial, mis-shaped or unknown weights, with the list of what does not fit (in dalib's names).
         ConfigError: an argument that contradicts what the source says about itself.
     """
-    path = Path(source)
-    if not path.exists():
-        path = _fetch(str(source))
+    if relative and max_depth is not None:
+        raise ConfigError(f"max_depth: {max_depth} and relative contradict each other; give one of them")
+    if layers not in (None, "v1", "v2"):
+        raise ConfigError(f"layers: {layers!r} is not one of v1, v2")
+    path = _place(source)
+    given = {"layers": layers, "max_depth": max_depth, "relative": relative, "position": position}
     if path.is_dir():
-        return _from_folder(path, layers=layers, max_depth=max_depth, position=position)
-    if _is_ours(path):
-        model = restore(path)
-        _agree(path, model.architecture, layers=layers, max_depth=max_depth)
-        if position is not None and position != model.architecture["position"]:
-            other = build(**{**model.architecture, "position": position}, pretrained=False)
-            other.load_state_dict(model.state_dict())
-            other.unused, model = model.unused, other.eval()
-        return model
-    tensors = read(path)
+        weights = path / "model.safetensors"
+        path = weights if weights.is_file() and _is_ours(weights) else path
+    if path.is_dir():
+        _no_entry(path, entry)
+        model = _from_folder(path, None, **given)
+    elif _is_ours(path):
+        _no_entry(path, entry)
+        model = _from_ours(path, **given)
+    else:
+        model = _from_file(path, entry=entry, **given)
+    model.sources = model.sources or (path.resolve(),)
+    return model
+
+
+def _place(source: Path | str) -> Path:
+    """The local file or folder that a source names."""
+    if not str(source):
+        raise CheckpointError("weights: an empty name; give a file, a folder or a hub id")
+    try:
+        there = Path(source).exists()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{source}: no file can have this name ({error})") from error
+    return Path(source) if there else _fetch(str(source))
+
+
+def _no_entry(path: Path, entry: str | None) -> None:
+    if entry is not None:
+        raise ConfigError(f"entry: {entry!r} was asked for, but {path} holds one network and no entries; leave it out")
+
+
+def _from_ours(path: Path, *, layers, max_depth, relative, position) -> DepthAnything:
+    model = restore(path)
+    _agree(path, model.architecture, layers=layers, max_depth=max_depth, relative=relative)
+    if position is not None and position != model.architecture["position"]:
+        other = build(**{**model.architecture, "position": position}, pretrained=False)
+        other.load_state_dict(model.state_dict())
+        other.unused, other.sources, model = model.unused, model.sources, other.eval()
+    return model
+
+
+def _from_file(path: Path, *, entry, layers, max_depth, relative, position) -> DepthAnything:
+    found = find(path, entry=entry)
+    tensors = found.tensors
+    given = {"layers": layers, "max_depth": max_depth, "relative": relative}
     if any(k.startswith(("pretrained.", "depth_head.")) for k in tensors):
-        return _from_official(path, tensors, layers=layers, max_depth=max_depth, position=position or "official")
+        return _from_official(path, found, **given, position=position or "official")
     if any(k.startswith(("backbone.", "neck.", "head.conv")) for k in tensors):
         if (path.parent / "config.json").exists():
-            return _from_folder(path.parent, layers=layers, max_depth=max_depth, position=position)
+            return _from_folder(path.parent, tensors, **given, position=position)
         raise CheckpointError(f"{path}: has the names of a transformers folder; give the folder with its config.json")
-    if {"cls_token", "pos_embed"} & tensors.keys():
-        warnings.warn(f"{path}: DINOv2 weights; the decoder is new and has to be trained", stacklevel=2)
+    if any(k.startswith(("encoder.net.", "decoder.")) for k in tensors):
+        return _from_run(path, found, **given, position=position or "official")
+    if any(k in ("cls_token", "pos_embed") for k in tensors):
+        if relative:
+            raise ConfigError(
+                f"relative: {path} holds an encoder alone, which predicts neither disparity nor depth; leave it out"
+            )
+        warnings.warn(f"{path}: DINOv2 weights; the decoder is new and has to be trained", stacklevel=3)
         name = _encoder(path, tensors, "cls_token")
-        options = {"layers": layers or "v1", "max_depth": max_depth, "position": position or "official"}
-        return build(name, encoder_weights=path, **options).eval()
+        model = build(
+            name, pretrained=False, layers=layers or "v1", max_depth=max_depth, position=position or "official"
+        )
+        model.encoder.read(tensors, path=path)
+        return model.eval()
     raise CheckpointError(
         f"{path}: holds weights of an unknown network ({', '.join(list(tensors)[:4])}, ...); known are dalib's own files, "
         "Depth Anything's .pth files, transformers folders and plain DINOv2 weights"
     )
 
 
-def _from_official(path: Path, tensors: Mapping[str, Tensor], *, layers, max_depth, position) -> DepthAnything:
-    said = next(((v, metres) for pattern, v, metres in RELEASED if re.fullmatch(pattern, path.stem)), (None, None))
-    layers = layers or said[0]
+def _from_official(path: Path, found: Weights, *, layers, max_depth, relative, position) -> DepthAnything:
+    said = released(path)
+    layers = layers or (said[0] if said else None)
     if layers is None:
         raise CheckpointError(
-            f"{path}: the keys do not say which blocks the network reads; pass layers='v1' (Depth Anything V1, the last four) "
-            "or layers='v2', or keep the released name (depth_anything_vits14.pth, depth_anything_v2_vits.pth)"
+            f"{path}: the keys do not say which blocks the network reads, nor whether it predicts disparity or metres; pass "
+            "layers='v1' (--layers v1; Depth Anything V1, the last four) or layers='v2' (--layers v2), for V2 with relative=True "
+            "(--relative) or max_depth in metres (--max-depth 20 indoors, 80 outdoors), or keep the released name "
+            "(depth_anything_vits14.pth, depth_anything_v2_vits.pth, depth_anything_v2_metric_hypersim_vits.pth)"
         )
-    name = _encoder(path, tensors, "pretrained.cls_token")
-    model = build(name, pretrained=False, layers=layers, max_depth=max_depth or said[1], position=position)
-    return _fill(model, from_official(tensors, model.encoder.net.embed_dim), path)
+    name = _encoder(path, found.tensors, "pretrained.cls_token")
+    if max_depth is None and not relative:
+        max_depth = _reach(path, found, layers, said)
+    model = build(name, pretrained=False, layers=layers, max_depth=max_depth, position=position)
+    return _fill(model, from_official(found.tensors, model.encoder.net.embed_dim), path)
 
 
-def _from_folder(folder: Path, *, layers, max_depth, position) -> DepthAnything:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: not a transformers folder: no readable config.json ({error})") from error
-    files = sorted(folder.glob("*.safetensors"))
-    if config.get("model_type") != "depth_anything" or not files:
+def released(path: Path) -> tuple[str, float | None] | None:
+    """Layers and greatest depth that the name of a released file says; None for any other name."""
+    return next(((v, reach) for pattern, v, reach in RELEASED if re.fullmatch(pattern, path.stem)), None)
+
+
+def _reach(path: Path, found: Weights, layers: str, said: tuple[str, float | None] | None) -> float | None:
+    """The greatest depth that a `.pth` file or its name tells of; None for a network of disparity.
+
+    A relative and a metric network have the same keys, and taken for the other a map has near and far in each other's places.
+    """
+    told = set(found.max_depths) | ({said[1]} if said else set())
+    if len(told) == 1:
+        reach = told.pop()
+        if reach is not None and not said:
+            log.info(
+                "%s: says max_depth %g: read as a metric network (if it is not one, pass relative=True, --relative)",
+                path,
+                reach,
+            )
+        return reach
+    if not told and layers == "v1":  # V1's own metric networks have other keys
+        log.warning("%s: read as relative disparity; a metric network needs max_depth (--max-depth)", path)
+        return None
+    says = (
+        "the file and its name say neither" if not told else f"the file and its name say {' and '.join(map(str, told))}"
+    )
+    raise CheckpointError(
+        f"{path}: the keys do not say whether the network predicts disparity or metres, and {says}; pass relative=True (--relative) "
+        "for disparity, or max_depth in metres for a metric network (--max-depth 20 as released for indoors, 80 for outdoors)"
+    )
+
+
+def _from_run(path: Path, found: Weights, *, layers, max_depth, relative, position) -> DepthAnything:
+    """Weights in dalib's own names without its metadata, such as the state of a run; the architecture is in the run's folder."""
+    places = [folder / "config.json" for folder in (path.parent.parent, path.parent)]
+    config = next((p for p in places if p.is_file()), None)
+    settings = read_config(config) if config else {}
+    settings = settings if {"encoder", "layers"} <= settings.keys() else {}
+    name = settings.get("encoder")
+    if name is None and "encoder.net.conv_stem.weight" in found.tensors:
+        name, layers = "lite0", layers or "v1"
+    name = name or _encoder(path, found.tensors, "encoder.net.cls_token")
+    layers = layers or settings.get("layers")
+    if layers is None:
         raise CheckpointError(
-            f"{folder}: not a folder of DepthAnythingForDepthEstimation: model_type is {config.get('model_type')!r} where "
-            f"'depth_anything' is needed, and there are {len(files)} safetensors files"
+            f"{path}: a state dict without its architecture; pass layers='v1' or 'v2' (--layers), or use a file of save"
         )
-    tensors = {k: v for file in files for k, v in read(file).items()}
+    if max_depth is None and not relative and not settings and name != "lite0":
+        max_depth = _reach(path, found, layers, None)
+    try:
+        model = build(name, pretrained=False, layers=layers, max_depth=max_depth, position=position)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{config or path}: describes no network ({error})") from error
+    if found.step is not None:
+        log.info("%s: the state of a run after step %d, which may be unfinished", path, found.step)
+    what = f"Depth Anything with encoder {name}"
+    fit(model, found.tensors, path=path, what=what)
+    return model.eval()
+
+
+def _from_folder(
+    folder: Path, tensors: dict[str, Tensor] | None, *, layers, max_depth, relative, position
+) -> DepthAnything:
+    """A `transformers` folder; or with `tensors`, that one of several files in it."""
+    file = folder / "config.json"
+    config = read_config(file)
+    if config.get("model_type") != "depth_anything":
+        raise CheckpointError(
+            f"{file}: not of DepthAnythingForDepthEstimation: model_type is {config.get('model_type')!r} where 'depth_anything' "
+            "is needed"
+        )
+    backbone = config.get("backbone_config")
+    if not isinstance(backbone, dict) or not backbone:
+        raise CheckpointError(
+            f"{file}: backbone_config is {backbone!r} where the settings of a DINOv2 backbone are needed"
+        )
+    said = {"layers": layers_of(backbone, file), "max_depth": said_depth(config, file)}
+    _agree(file, said, layers=layers, max_depth=max_depth, relative=relative)
+    sources = ()
+    if tensors is None:
+        tensors, sources = read_tensors(folder)
     name = _encoder(folder, tensors, "backbone.embeddings.cls_token")
-    backbone = config.get("backbone_config") or {}
-    said = {"layers": _layers(folder, backbone)}
-    said["max_depth"] = float(config["max_depth"]) if config.get("depth_estimation_type") == "metric" else None
-    _agree(folder, said, layers=layers, max_depth=max_depth)
     model = build(name, pretrained=False, position=position or "transformers", **said)
-    _check(folder, backbone, model)
+    same_network(backbone, model, file)
+    model.sources = tuple(p.resolve() for p in (folder, file, *sources))
     return _fill(model, from_transformers(tensors, model.encoder.net.embed_dim), folder)
-
-
-def _layers(folder: Path, backbone: Mapping) -> str:
-    """V1 or V2 from the blocks that a folder's backbone hands out, which `transformers` counts from 1."""
-    named = [int(s.removeprefix("stage")) for s in backbone.get("out_features") or [] if s != "stem"]
-    found = tuple(n - 1 for n in backbone.get("out_indices") or named)
-    depth = backbone.get("num_hidden_layers", 12)
-    for layers, blocks in (("v1", tuple(range(depth - 4, depth))), ("v2", SPREAD.get(depth))):
-        if found == blocks:
-            return layers
-    raise CheckpointError(f"{folder}: reads the blocks {found} of {depth}, which neither V1 nor V2 does")
-
-
-def _check(folder: Path, backbone: Mapping, model: DepthAnything) -> None:
-    """Refuse a folder whose network differs from ours in what no tensor's shape shows."""
-    blocks = model.encoder.net.blocks
-    wanted = {
-        "num_attention_heads": blocks[0].attn.num_heads,
-        "num_hidden_layers": len(blocks),
-        "hidden_act": "gelu",
-        "layer_norm_eps": 1e-6,
-        "apply_layernorm": True,
-    }
-    defaults = {"num_attention_heads": 12, "num_hidden_layers": 12}
-    for key, value in wanted.items():
-        found = backbone.get(key, defaults.get(key, value))
-        if found != value:
-            raise CheckpointError(f"{folder}: backbone_config.{key} is {found} where Depth Anything has {value}")
 
 
 def _fill(model: DepthAnything, tensors: dict[str, Tensor], path: Path) -> DepthAnything:
@@ -155,26 +254,28 @@ def _fill(model: DepthAnything, tensors: dict[str, Tensor], path: Path) -> Depth
 
 
 def _encoder(path: Path, tensors: Mapping[str, Tensor], key: str) -> str:
-    """The preset whose width a tensor has."""
-    width = tensors[key].shape[-1] if key in tensors else None
+    """The preset whose width a tensor has, or, where that one is missing, the first block's normalisation."""
+    norms = [k for k in tensors if k.endswith(".0.norm1.weight")]
+    key = key if key in tensors or not norms else norms[0]
+    width = tensors[key].shape[-1] if key in tensors and tensors[key].ndim else None
     if width not in ENCODERS:
         known = ", ".join(f"{width} ({name})" for width, name in ENCODERS.items())
         raise CheckpointError(f"{path}: the width of {key} is {width or 'missing'}, and none of {known}")
     return ENCODERS[width]
 
 
-def _agree(source: Path, said: Mapping, **given) -> None:
+def _agree(source: Path, said: Mapping, *, relative: bool, **given) -> None:
     for name, value in given.items():
         if value is not None and value != said[name]:
             raise ConfigError(f"{name}: {value!r} was asked for, but {source} says {said[name]!r}; leave it out")
+    if relative and said["max_depth"] is not None:
+        raise ConfigError(
+            f"relative: {source} says that it is a metric network, to {said['max_depth']:g} m; leave it out"
+        )
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "dalib" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+    return kind(path) == "safetensors" and "dalib" in read_safetensors(path, tensors=False)[1]
 
 
 def _fetch(name: str) -> Path:
@@ -184,7 +285,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=["config.json", "model*.safetensors", "*.index.json"]))
     except Exception as error:  # the hub's client raises many kinds
         raise CheckpointError(
             f"{name}: no such file or folder, and it could not be fetched from the hub ({type(error).__name__}). "

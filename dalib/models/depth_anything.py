@@ -1,19 +1,20 @@
 """The whole network: an encoder and a DPT decoder, from normalised images to disparity up to scale and shift."""
 
 import json
-import os
+import math
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dalib.errors import CheckpointError
+from dalib.errors import CheckpointError, ConfigError
 from dalib.models.dpt import DPT
 from dalib.models.encoder import Encoder
+from dalib.models.files import kind, read_safetensors
 from dalib.models.weights import fit
+from dalib.writing import whole
 
 UNUSED = "unused."  # prefix, in our files, of tensors that came with released weights and that nothing reads
 
@@ -35,6 +36,10 @@ class DepthAnything(nn.Module):
     Attributes:
         unused: tensors that came with released weights and that nothing reads, under the names that they would have here
             (DINOv2's mask token, a residual unit of the deepest fusion block). They are kept for writing them back.
+        sources: the files that the weights were read from, which no export writes over.
+
+    Raises:
+        ConfigError: an unknown encoder or option, or a `max_depth` that is no depth.
     """
 
     def __init__(
@@ -48,8 +53,13 @@ class DepthAnything(nn.Module):
         encoder_weights: Path | None = None,
     ):
         super().__init__()
+        if max_depth is not None and not 0 < max_depth < math.inf:
+            raise ConfigError(
+                f"max_depth: {max_depth} is no depth in metres; give a number above 0, or none for disparity"
+            )
         self.architecture = {"encoder": encoder, "layers": layers, "position": position, "max_depth": max_depth}
         self.unused: dict[str, Tensor] = {}
+        self.sources: tuple[Path, ...] = ()
         self.encoder = Encoder(
             name=encoder, pretrained=pretrained, layers=layers, position=position, weights=encoder_weights
         )
@@ -70,6 +80,11 @@ class DepthAnything(nn.Module):
     def kind(self) -> str:
         """What `forward` and `predict` return: "disparity" up to scale and shift, or "depth_m", depth in metres."""
         return "disparity" if self.architecture["max_depth"] is None else "depth_m"
+
+    @property
+    def max_depth(self) -> float | None:
+        """Metres that the output reaches, of a metric network; None for disparity."""
+        return self.architecture["max_depth"]
 
     def normalise(self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """uint8 RGB, or floats in 0..1, to what `forward` expects."""
@@ -123,30 +138,33 @@ def build(
 
 
 def save(model: DepthAnything, path: Path) -> None:
-    """Write weights and architecture as safetensors, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    """Write weights and architecture as safetensors, whole or not at all. A full disk is a `CheckpointError`."""
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
-    tensors = {k: v.contiguous() for k, v in tensors.items()}
-    save_file(tensors, partial, metadata={"dalib": json.dumps(model.architecture)})
-    os.replace(partial, path)
+    write_tensors(
+        {k: v.contiguous() for k, v in tensors.items()}, path, metadata={"dalib": json.dumps(model.architecture)}
+    )
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
+    """A safetensors file, whole or not at all, with the permissions of any new file."""
+    with whole(path, error=CheckpointError) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another encoder than expected."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}); train or copy it again") from error
+    if (form := kind(path)) != "safetensors":
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file but what torch.save writes ({form}); see dalib.models.load"
+        )
+    tensors, metadata = read_safetensors(path)
     if "dalib" not in metadata:
         raise CheckpointError(
             f"{path}: has no dalib metadata, so its architecture is unknown; use a file written by dalib.models.save"
         )
     try:
         stored = json.loads(metadata["dalib"])
-        architecture = {"encoder": stored["encoder"], "layers": stored["layers"]}
+        architecture = {"encoder": str(stored["encoder"]), "layers": stored["layers"]}
         architecture |= {k: stored[k] for k in ("position", "max_depth") if k in stored}  # absent in older files
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
@@ -156,7 +174,13 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} was expected"
         )
-    model = build(**architecture, pretrained=False)
+    try:
+        model = build(**architecture, pretrained=False)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: its dalib metadata describe no network ({error}); train or copy it again"
+        ) from error
+    model.sources = (path.resolve(),)
     unused = {k for k in tensors if k.startswith(UNUSED)}
     model.unused = {k.removeprefix(UNUSED): tensors[k] for k in unused}
     fit(model, {k: v for k, v in tensors.items() if k not in unused}, path=path, what=str(architecture))

@@ -1,15 +1,22 @@
-"""Any timm backbone as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 where there is no network."""
+"""timm backbones as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 where there is no network.
+
+A timm model will do that has either maps at strides 4, 8, 16 and 32 (ResNet, ConvNeXt, Swin, PVTv2, ...) or blocks of one stride
+(ViT, DeiT, EVA-02, DINOv3, ...), and that takes images of any size: of sides that are multiples of its patch, or of its greatest
+stride. Others are refused, such as BEiT and Hiera, whose weights are bound to images of one size.
+"""
 
 import copy
 import itertools
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import timm
 import torch
 from jaxtyping import Float
+from timm.layers import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -19,6 +26,11 @@ from dalib.models.position import POSITIONS, add_positions
 from dalib.models.weights import fit, read
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STRIDES = (4, 8, 16, 32)  # of a pyramid's four maps
+TRIED = (5, 9), (3, 4)  # heights and widths, in strides, at which an encoder has to run
+WORKS = (
+    "resnet50, convnext_tiny, swin_tiny_patch4_window7_224, pvt_v2_b0, vit_small_patch16_224, deit3_small_patch16_224"
+)
 SPREAD = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}  # blocks read by V2, by depth
 
 
@@ -55,7 +67,7 @@ PRESETS = {
 
 
 def spec(name: str) -> EncoderSpec:
-    """A preset by its short name, or any timm model name with a 64-channel decoder."""
+    """A preset by its short name, or a timm model name with a 64-channel decoder."""
     if name in PRESETS:
         return PRESETS[name]
     if not timm.is_model(name):
@@ -69,6 +81,87 @@ def spec(name: str) -> EncoderSpec:
         mean=data.mean if data else IMAGENET[0],
         std=data.std if data else IMAGENET[1],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a timm model becomes four maps."""
+
+    plain: bool  # blocks of one stride, as in a ViT, and no pyramid
+    stride: int  # of the deepest map; the sides of an image are multiples of it
+    options: Mapping  # for `timm.create_model`
+    any_side: bool = False  # whether it also takes sides between the multiples
+
+
+@cache
+def layout(name: str) -> Layout:
+    """How a preset or a timm model becomes four maps. Costs a look at the kind of network, without its weights.
+
+    Raises:
+        ConfigError: no such model, one without suitable maps, or one that takes images of a single size.
+    """
+    base, changes = spec(name).timm_name, spec(name).changes
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        probe = timm.create_model(base, pretrained=False, **changes)
+        strides = [info["reduction"] for info in getattr(probe, "feature_info", None) or []]
+        if set(STRIDES) <= set(strides):
+            last = {stride: place for place, stride in enumerate(strides)}
+            options = {"features_only": True, "out_indices": tuple(last[stride] for stride in STRIDES)}
+            if getattr(probe, "output_fmt", "NCHW") != "NCHW":
+                options["feature_cls"] = "getter"  # timm's way to have channels first
+            any_size = {"strict_img_size": False}
+        elif len(set(strides)) == 1 and len(strides) >= 4 and hasattr(probe, "blocks"):
+            options, any_size = {"num_classes": 0}, {"dynamic_img_size": True}
+        else:
+            found = ", ".join(map(str, sorted(set(strides)))) or "unknown strides"
+            raise ConfigError(
+                f"encoder: {name} has maps at strides of {found} pixels, and the decoder needs 4, 8, 16 and 32, or at least four "
+                f"blocks of one stride; what works: {WORKS}"
+            )
+        try:
+            net = timm.create_model(base, pretrained=False, **changes, **options, **any_size)
+            options |= any_size
+        except TypeError:  # it has no such option, and perhaps no need of it
+            net = timm.create_model(base, pretrained=False, **changes, **options)
+        plain = "features_only" not in options
+        found = Layout(plain=plain, stride=strides[0] if plain else STRIDES[-1], options=options)
+        if name not in PRESETS:
+            _try_sizes(net.eval(), found, name)
+            found = replace(found, any_side=_covers(net, found, 97, 131) == "")
+    return found
+
+
+def _try_sizes(net: nn.Module, layout: Layout, name: str) -> None:
+    """A `ConfigError` where a network does not run at several sizes, or has maps that do not cover the image evenly."""
+    for rows, columns in TRIED:
+        height, width = rows * layout.stride, columns * layout.stride
+        if problem := _covers(net, layout, height, width):
+            raise ConfigError(
+                f"encoder: {name} {problem} of an image of {height} x {width} pixels; what works: {WORKS}"
+            )
+
+
+@torch.no_grad()
+def _covers(net: nn.Module, layout: Layout, height: int, width: int) -> str:
+    """What keeps a network from making maps that cover an image of this size; empty where nothing does."""
+    wanted = [(-(-height // s), -(-width // s)) for s in ([layout.stride] * 4 if layout.plain else STRIDES)]
+    images = torch.zeros(1, 3, height, width, device=next(net.parameters()).device)
+    try:
+        sizes = [tuple(m.shape[-2:]) for m in _maps(net, images, layout, [0, 1, 2, 3])]
+    except Exception:  # every family has its own
+        return "is bound to certain sizes of image and makes nothing"
+    return "" if sizes == wanted else f"makes maps of {sizes} pixels where {wanted} are needed,"
+
+
+def _maps(net: nn.Module, images: Tensor, layout: Layout, blocks: list[int]) -> list[Tensor]:
+    """Four maps (b, c, h, w) of a network that was made as `layout` says; of a plain one, after these blocks."""
+    if not layout.plain:
+        return net(images)
+    tokens = net.forward_intermediates(images, indices=blocks, norm=True, intermediates_only=True, output_fmt="NLC")
+    h, w = (side // layout.stride for side in images.shape[-2:])
+    return [
+        t.unflatten(1, (h, w)).permute(0, 3, 1, 2) for t in tokens
+    ]  # no copy: channels last as convolutions like it
 
 
 class Encoder(nn.Module):
@@ -104,26 +197,17 @@ class Encoder(nn.Module):
                 raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(allowed)}")
         self.spec = spec(name)
         lite0 = self.spec.timm_name == "tf_efficientnet_lite0"
-        with torch.device("meta"):  # a look at the kind of network, without its weights
-            probe = timm.create_model(self.spec.timm_name, pretrained=False) if not lite0 else None
-        self.is_vit = probe is not None and hasattr(probe, "forward_intermediates") and hasattr(probe, "patch_embed")
+        self.layout = layout(name)
+        self.is_vit = self.layout.plain
         if weights is not None and not self.is_vit:
             raise ConfigError(f"encoder weights: a file can be given for ViTs only, and {name} is none")
         if pretrained and weights is None and self.spec.changes:
             raise ConfigError(f"pretrained: nobody has released weights for {name}; set pretrained: false")
         fetched = pretrained and weights is None
         try:
-            if self.is_vit:
-                self.net = timm.create_model(
-                    self.spec.timm_name, pretrained=fetched, num_classes=0, dynamic_img_size=True, **self.spec.changes
-                )
-            else:
-                self.net = timm.create_model(
-                    self.spec.timm_name,
-                    pretrained=fetched and not lite0,
-                    features_only=True,
-                    out_indices=(1, 2, 3, 4),
-                )
+            self.net = timm.create_model(
+                self.spec.timm_name, pretrained=fetched and not lite0, **self.spec.changes, **self.layout.options
+            )
         except Exception as error:  # the hub's client raises many kinds
             if not fetched:
                 raise
@@ -131,38 +215,39 @@ class Encoder(nn.Module):
                 f"encoder: the pre-trained weights of {self.spec.timm_name} could not be fetched ({type(error).__name__}). "
                 "Connect to the hub once, or set pretrained: false."
             ) from error
+        still(self.net)
         if self.is_vit:
             depth, width = len(self.net.blocks), self.net.embed_dim
             if layers == "v2" and depth not in SPREAD:
                 raise ConfigError(f"layers: v2 is defined for {sorted(SPREAD)} blocks, and {name} has {depth}")
             self.blocks = list(SPREAD[depth]) if layers == "v2" else list(range(depth - 4, depth))
             self.channels, self.scales = [width] * 4, (4.0, 2.0, 1.0, 0.5)
-            self.multiple = self.net.patch_embed.patch_size[0]
             if isinstance(self.net, VisionTransformer) and self.net.pos_embed is not None:
                 self.net.position = position
                 self.net._pos_embed = types.MethodType(add_positions, self.net)
         else:
+            self.blocks = []
             self.channels, self.scales = self.net.feature_info.channels(), (1.0, 1.0, 1.0, 1.0)
-            self.multiple = self.net.feature_info.reduction()[-1]
+        self.multiple = self.layout.stride
         if weights is not None:
-            tensors = {timm_key(k): v for k, v in read(weights).items() if k != "mask_token"}
-            fit(self.net, tensors, path=weights, what=f"the encoder {name}")
+            self.read(read(weights), path=weights)
         if lite0 and pretrained:
             _load_lite0(self.net)
         if not self.is_vit:
             self.net = fold_batch_norm(self.net)
+        if name not in PRESETS:
+            training = self.net.training
+            _try_sizes(self.net.eval(), self.layout, name)
+            self.net.train(training)
+
+    def read(self, tensors: Mapping[str, Tensor], *, path: Path) -> None:
+        """Take plain DINOv2 weights, in the official or in timm's naming; `path` is the file that they are from."""
+        known = {timm_key(k): v for k, v in tensors.items() if k != "mask_token"}
+        fit(self.net, known, path=path, what=f"a ViT encoder of {self.net.embed_dim} channels")
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps of normalised images whose sides are multiples of `multiple`. The last one is the deepest."""
-        if not self.is_vit:
-            return self.net(images)
-        tokens = self.net.forward_intermediates(
-            images, indices=self.blocks, norm=True, intermediates_only=True, output_fmt="NLC"
-        )
-        h, w = (side // self.multiple for side in images.shape[-2:])
-        return [
-            t.unflatten(1, (h, w)).permute(0, 3, 1, 2) for t in tokens
-        ]  # no copy: channels last as convolutions like it
+        return _maps(self.net, images, self.layout, self.blocks)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Switch to training mode, batch normalisation excepted."""
@@ -171,6 +256,15 @@ class Encoder(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+def still(net: nn.Module) -> None:
+    """Switch dropout and stochastic depth off, which some timm models have on: each random number of a run has its place."""
+    for module in net.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def timm_key(key: str) -> str:

@@ -5,46 +5,93 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import save_file
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from dalib.errors import ConfigError
-from dalib.models.depth_anything import DepthAnything
+from dalib.errors import CheckpointError, ConfigError
+from dalib.models.checkpoints import released
+from dalib.models.depth_anything import DepthAnything, write_tensors
 from dalib.models.encoder import PRESETS
 from dalib.models.names import to_official, to_transformers
+from dalib.writing import refuse_existing, whole, whole_files
 
 SHORT_SIDE = 518  # what the paper's images are resized to
 
 
-def export_official(model: DepthAnything, path: Path) -> None:
+FOLDER = "config.json", "model.safetensors", "preprocessor_config.json"
+
+
+def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False) -> None:
     """Write a state dict that the official code of Depth Anything V1 or V2 loads (V2's for metric depth in its `metric_depth`).
 
     The file does not say which blocks the network reads: give it a name that does ("depth_anything_v2_vits.pth").
-    Raises `ConfigError` for a network that is none of the paper's.
+
+    Args:
+        model: one of the paper's networks.
+        path: the file, which is written whole or not at all.
+        overwrite: whether it may replace a file; never the one that the network was loaded from.
+
+    Raises:
+        ConfigError: a network that is none of the paper's; a file that is there already; a released name of another kind of network.
+        CheckpointError: a place that cannot be written to, or a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(to_official(_tensors(model), model.encoder.net.embed_dim), path)
+    tensors = to_official(_tensors(model), model.encoder.net.embed_dim)
+    _check_file(model, path, overwrite=overwrite)
+    own = (model.architecture["layers"], model.max_depth)
+    if (named := released(path)) and named != own:
+        kinds = [
+            f"{layers} and {'relative' if reach is None else f'metric to {reach:g} m'}"
+            for layers, reach in (named, own)
+        ]
+        raise ConfigError(
+            f"{path}: this released name says {kinds[0]}, and the network is {kinds[1]}; give it another name"
+        )
+    with whole(path, error=CheckpointError, also=(RuntimeError,)) as partial:
+        torch.save(tensors, partial)
 
 
-def export_transformers(model: DepthAnything, folder: Path) -> None:
+def _check_file(model: DepthAnything, path: Path, *, overwrite: bool) -> None:
+    if not str(path) or path.is_dir():
+        raise ConfigError(f"{path}: a folder where a file is to be written; give the name of a file")
+    refuse_existing([path], sources=_files(model), overwrite=overwrite)
+
+
+def _files(model: DepthAnything) -> list[Path]:
+    """The files that a network was loaded from, those in its folders too."""
+    inside = [file for source in model.sources if source.is_dir() for file in source.iterdir()]
+    return [*model.sources, *inside]
+
+
+def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool = False) -> None:
     """Write config.json, model.safetensors and preprocessor_config.json for `transformers`' DepthAnythingForDepthEstimation.
 
     `AutoModelForDepthEstimation.from_pretrained(folder)` and `pipeline("depth-estimation", model=folder)` load it. `transformers`
     itself is not needed for writing. It resamples position embeddings in its own way, so that a network whose `position` is
     "official" gives other numbers there, except for 518 x 518 pixels; a warning says so.
 
+    Args:
+        model: one of the paper's networks.
+        folder: where the three files go, all or none; what else is in it stays.
+        overwrite: whether they may replace files of these names; never those that the network was loaded from.
+
     Raises:
-        ConfigError: a network that is none of the paper's (a CNN, say), or a `max_depth` that is no whole number of metres.
+        ConfigError: a network that is none of the paper's (a CNN, say), a `max_depth` that is no whole number of metres, or files
+            that are there already.
+        CheckpointError: a place that cannot be written to, or a full disk.
     """
     tensors = to_transformers(_tensors(model), model.encoder.net.embed_dim)
     max_depth = model.architecture["max_depth"]
     if max_depth is not None and not float(max_depth).is_integer():
         raise ConfigError(f"max_depth: transformers takes whole metres, and this network reaches {max_depth}")
+    if not str(folder) or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"{folder}: a file where a folder is to be written; give the name of a folder")
+    refuse_existing([folder, *(folder / name for name in FOLDER)], sources=_files(model), overwrite=True)
+    refuse_existing([folder / name for name in FOLDER], overwrite=overwrite)
     if model.architecture["position"] == "official":
         warnings.warn(
             "transformers resamples position embeddings by target size, this network by scale factor (position='official'): "
@@ -92,10 +139,11 @@ def export_transformers(model: DepthAnything, folder: Path) -> None:
         "image_std": list(spec.std),
         "do_pad": False,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
-    for name, content in (("config.json", config), ("preprocessor_config.json", processor)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    tensors = {k: v.contiguous() for k, v in tensors.items()}
+    with whole_files(folder, error=CheckpointError) as partial:
+        write_tensors(tensors, partial / FOLDER[1], metadata={"format": "pt"})
+        for name, content in ((FOLDER[0], config), (FOLDER[2], processor)):
+            (partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _tensors(model: DepthAnything) -> dict[str, Tensor]:
@@ -167,14 +215,52 @@ def export_program(model: DepthAnything) -> ExportedProgram:
         )
 
 
-def export_onnx(model: DepthAnything, path: Path) -> None:
+def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) -> None:
     """Write the network with its normalisation as ONNX of dynamic batch, height and width; see `export_program` for its input.
 
-    The input is called "images", the output "disparity" or "depth_m". Needs the packages of the extra `peers`. The sides of
-    an image have to be multiples of `model.multiple`, which ONNX cannot say: runtimes refuse other sizes with an error of their own.
+    The input is called "images", the output "disparity" or "depth_m". Sides that are no multiples of `model.multiple` are refused
+    by the graph itself, in the node `sides_are_multiples_of_14`.
+
+    Args:
+        model: any network here.
+        path: the file, which is written whole or not at all.
+        overwrite: whether it may replace a file; never the one that the network was loaded from.
+
+    Raises:
+        ConfigError: onnx or onnxscript is not installed, or a file is there already.
+        CheckpointError: a place that cannot be written to, a full disk, or a network beyond the 2 GB of an ONNX file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_file(model, path, overwrite=overwrite)
+    try:
+        import onnx  # noqa: F401  (what the exporter needs)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"onnx: {error.name} is not installed: python -m pip install onnx onnxscript") from error
     program = torch.onnx.export(
         export_program(model), dynamo=True, input_names=["images"], output_names=[model.kind], verbose=False
     )
-    program.save(path, external_data=False)
+    refuse_other_sides(program.model.graph, model.multiple)
+    with whole(path, error=CheckpointError, also=(RuntimeError, ValueError)) as partial:
+        program.save(partial, external_data=False)
+
+
+def refuse_other_sides(graph, multiple: int) -> None:
+    """Make an ONNX graph fail for images whose sides are no multiples, which it would silently cut, in place.
+
+    The images are reshaped to (b, 3, h // m * m, w // m * m): to their own shape, or to one of too few values, an error of any runtime.
+    """
+    import onnx_ir as ir
+
+    images = graph.inputs[0]
+    sides = ir.tensor(np.array([1, 1, multiple, multiple]), name="sides")
+    constant = ir.node("Constant", [], attributes={"value": sides})
+    shape = ir.node("Shape", [images])
+    count = ir.node("Div", [shape.outputs[0], constant.outputs[0]])
+    whole_sides = ir.node("Mul", [count.outputs[0], constant.outputs[0]])
+    name = f"sides_are_multiples_of_{multiple}"
+    check = ir.node("Reshape", [images, whole_sides.outputs[0]], attributes={"allowzero": 1}, name=name)
+    check.outputs[0].type, check.outputs[0].shape = images.type, images.shape
+    ir.convenience.replace_all_uses_with(images, check.outputs[0])
+    for node in (shape, check):
+        node.replace_input_with(0, images)
+    graph.insert_before(graph[0], [constant, shape, count, whole_sides, check])

@@ -93,9 +93,10 @@ def has_bfloat16(device: torch.device) -> bool:
 def fold_layer_scale(encoder: Encoder) -> None:
     """gamma * (W x + b) = (gamma W) x + gamma b, in the last layer of attention and of the feed-forward part."""
     for block in encoder.net.blocks:
-        for name, linear in (("ls1", block.attn.proj), ("ls2", block.mlp.fc2)):
-            scale = getattr(block, name)
+        for name, layer in (("ls1", "attn.proj"), ("ls2", "mlp.fc2")):
+            scale = getattr(block, name, None)  # blocks of other families have none under these names
             if isinstance(scale, LayerScale):
+                linear = block.get_submodule(layer)
                 linear.weight.mul_(scale.gamma[:, None])
                 linear.bias.mul_(scale.gamma)
                 setattr(block, name, nn.Identity())

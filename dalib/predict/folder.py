@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dalib.data.listing import PASSED_OVER, Groups, Listing, list_folder
-from dalib.errors import ConfigError, DataError
+from dalib.errors import ConfigError, DataError, DiskError
 from dalib.predict.ledger import Ledger, origin
-from dalib.predict.outputs import COLOURS, ENDS, DiskError, palette, save, targets
+from dalib.predict.outputs import COLOURS, ENDS, palette, save, targets
 from dalib.predict.prepare import OwnMapError, Prepared
 from dalib.predict.run import Predictor, finite, network_error
 

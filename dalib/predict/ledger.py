@@ -18,7 +18,7 @@ from types import TracebackType
 from dalib.data.listing import NOTE, listed_maps
 from dalib.errors import ConfigError, DataError
 from dalib.predict.lock import only_writer
-from dalib.predict.outputs import partial_of, whole
+from dalib.writing import partial_of, whole
 
 JOURNAL = "predictions.journal"
 BLOCK = 2**20

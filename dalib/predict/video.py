@@ -24,13 +24,14 @@ from torch import Tensor
 
 from dalib.data.listing import CLIPS, ending
 from dalib.data.metadata import has_frames, open_header, shown
-from dalib.errors import ConfigError, DataError
+from dalib.errors import ConfigError, DataError, DiskError
 from dalib.evaluation.run import resize_disparity
 from dalib.predict.folder import check_settings, is_same
 from dalib.predict.ledger import Ledger, origin
-from dalib.predict.outputs import COLOURS, DiskError, indices, palette, save, shown_range, targets, whole
+from dalib.predict.outputs import COLOURS, indices, palette, save, shown_range, targets
 from dalib.predict.prepare import Prepared, refusal
 from dalib.predict.run import Predictor, finite, network_error
+from dalib.writing import whole
 
 MEMORY_S = 1.0
 STILLS = ("_pipe", "image2", "tty")

@@ -47,7 +47,7 @@ def keep(out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, nam
     """
     path = out / name / f"step-{step:09d}.pt"
     state = {"step": step, "stamp": stamp, "model": student.state_dict(), "optimiser": optimiser.state_dict()}
-    with whole(path) as partial:
+    with whole(path, also=(RuntimeError,)) as partial:
         torch.save(state, partial)
     for older in found(out, name)[KEPT:]:
         older.unlink(missing_ok=True)
