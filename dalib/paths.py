@@ -139,6 +139,11 @@ def claims() -> Path:
     return root() / "data" / "claims.yaml"
 
 
+def history() -> Path:
+    """What was changed after results of it had been seen."""
+    return root() / "data" / "history.yaml"
+
+
 def realdepth() -> Path:
     """Real image and depth pairs for evaluation: `DALIB_REALDEPTH`, else `../shared/realdepth`, which may be absent.
 

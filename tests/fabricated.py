@@ -69,16 +69,36 @@ def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", 
     return records.entries(experiment)
 
 
-def write_floors() -> Path:
-    """A record of the floors: a constant at 0.35, a ramp at 0.30, everywhere."""
+FLOORS = {"constant": 0.35, "vertical ramp": 0.30, "mean map": 0.32}
+"""AbsRel of the made-up floors, everywhere."""
+
+
+def write_floors(
+    levels: dict[str, float] = FLOORS, *, images: int = 4, drawn: bool = True, inverted: dict[str, int] | None = None
+) -> Path:
+    """A record of the floors, each with one AbsRel on every image.
+
+    Args:
+        levels: floor -> AbsRel.
+        images: per real data set; of a drawn domain as many as the study scores.
+        drawn: with the drawn domains too; earlier records had the real data sets alone, and no scales.
+        inverted: floor -> images per domain with a fitted scale below zero; none by default.
+    """
     refuse_the_checkout()
 
-    def scores(level: float) -> dict:
-        return {d: {"half": h, "names": ["0"], "abs_rel": [level], "delta1": [1 - level]} for d, h in REAL.items()}
+    def scores(name: str, count: int) -> dict:
+        level, turned = levels[name], (inverted or {}).get(name, 0)
+        values = {"abs_rel": [level] * count, "delta1": [1 - level] * count}
+        return values | ({"scale": [-0.1] * turned + [0.1] * (count - turned)} if drawn else {})
 
-    floors = {"constant": scores(0.35), "vertical ramp": scores(0.30)}
+    facts = {"schema": 1, "evaluation_hash": provenance.code_hash("evaluation")}
+    about = {d: {"half": h, "names": [str(i) for i in range(images)]} for d, h in REAL.items()}
+    facts["floors"] = {name: {d: about[d] | scores(name, images) for d in REAL} for name in levels}
+    if drawn:
+        whole = expand("main_table", profile="study").rows[0].configs[0]
+        size = f"{whole.height} x {whole.width}"
+        facts["drawn"] = {size: {name: {d: scores(name, whole.test_images) for d in DOMAINS} for name in levels}}
     path = paths.floors()
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"schema": 1, "evaluation_hash": provenance.code_hash("evaluation")}
-    path.write_text(json.dumps({**facts, "floors": floors}))
+    path.write_text(json.dumps(facts))
     return path

@@ -251,11 +251,46 @@ def test_stale_and_missing_seeds_are_marked(study):
 def test_the_floors_by_hand(study):
     fabricated.write("main_table", {"full": [0.2, 0.22]})  # 0.22 and 0.24 on every real image
     assert real.against_floors(recorded("main_table"), "full").count == 0  # no floors yet
-    fabricated.write_floors()  # the better one is 0.30
+    fabricated.write_floors()  # the best one is 0.30
     change = real.against_floors(recorded("main_table"), "full")
     assert change.mean == pytest.approx(100 * (0.23 - 0.30) / 0.30)
     assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)  # t(0.975, 1); sd / sqrt 2 is 0.01
     assert change.resampled[0] < change.mean < change.resampled[1]
+
+
+def test_a_verdict_says_that_it_holds_at_equal_steps_and_another_claim_counts_image_passes(study):
+    """A student of the study sees 250 steps of 8 and 16 images, labelled images alone 250 or 750 steps of 8."""
+    fabricated.write("main_table", LEVELS)
+    fabricated.write("equal_passes", {"long_labelled_only": [0.27, 0.29, 0.31]})  # 0.02 below, as the row "perturbed"
+    results = claims.results_of(KNOWN)
+    lines = page(claims.verdicts(KNOWN, results), results)
+    assert lines["perturbed_over_labels"].endswith(" reproduced at equal steps")
+    assert "at equal steps, 6000 image passes against 2000" in lines["perturbed_over_labels"]
+    assert lines["perturbation"].endswith(" reproduced")
+    assert "passes" not in lines["perturbation"]
+    assert lines["equal_passes"].count("at equal image passes") == 3
+    assert not lines["equal_passes"].endswith("at equal steps")
+    assert "at equal" not in lines["zero_shot"]
+
+
+def test_p_values_are_adjusted_over_the_whole_page(study):
+    """Two comparisons that are measured, and the two rules by hand: the smaller doubled, the larger as it is."""
+    fabricated.write("cutmix_regions", {"apart": [0.30, 0.31, 0.32], "together": [0.30, 0.311, 0.319]})
+    fabricated.write("dropping", {"none": [0.30, 0.31, 0.32], "pixel": [0.28, 0.293, 0.294]})
+    results = claims.results_of(KNOWN)
+    found = claims.verdicts(KNOWN, results)
+    values = {key[1].row: value for key, value in claims_page.adjusted(found).items()}
+    by_seed = {"together": [0, 0.001, -0.001], "pixel": [-0.02, -0.017, -0.026]}
+    alone = {row: stats.ttest_1samp(differ, 0).pvalue for row, differ in by_seed.items()}
+    assert {row: value.p for row, value in values.items()} == pytest.approx(alone, rel=1e-3)
+    assert values["pixel"].holm == pytest.approx(2 * alone["pixel"], rel=1e-3)
+    assert values["together"].holm == values["together"].p == values["together"].benjamini_hochberg
+    assert f"Holm {2 * alone['pixel']:.3f}" in page(found, results)["drop_worst"]
+    assert claims_page.surviving(found) == (
+        "Of 2 comparisons, 1 differ from zero at the level 0.05 over seeds when each is looked at alone; Holm's adjustment for their"
+        " number keeps 1 (dropping pixel), that of Benjamini and Hochberg 1."
+    )
+    assert claims_page.surviving([]) == "Not yet recorded."
 
 
 # The page against the records, by another way: raw JSON, NumPy, scipy.
@@ -372,7 +407,7 @@ def check_the_page() -> int:
             assert verdict.claim.name not in lines
             continue
         line, possible = lines[verdict.claim.name], []
-        assert line.endswith(f" {verdict.word}")
+        assert re.search(rf" {verdict.word}( at equal steps)?$", line), (verdict.claim.name, line)
         for test in verdict.claim.tests:
             values = recomputed(test, results[test.experiment].against)
             if values is None:

@@ -70,7 +70,20 @@ def test_domains_and_real_images(results):
     assert len(levels.containers) == 4 * 8
     assert len(changes.containers) == 3 * 8
     table = shown(figures.real(results, real.read_floors())).axes[0]
-    assert next(t.get_text() for t in table.get_yticklabels()) == "Motorcycle"
+    assert next(t.get_text() for t in table.get_yticklabels()) == "Motorcycle (4)"
+
+
+def test_floors_are_strokes_beside_the_rows(results):
+    for figure, count in ((figures.domains(results), 8), (figures.real(results, real.read_floors()), 6)):
+        strokes = {
+            c.get_label().removeprefix("floor: "): c.get_offsets()
+            for c in shown(figure).axes[0].collections
+            if isinstance(c, PathCollection) and c.get_label().startswith("floor: ")
+        }
+        assert {name: set(np.round(xy[:, 0], 6)) for name, xy in strokes.items()} == {
+            name: {at} for name, at in fabricated.FLOORS.items()
+        }
+        assert {len(xy) for xy in strokes.values()} == {count}
 
 
 def test_one_seed_has_points_but_no_interval(results):

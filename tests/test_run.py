@@ -6,9 +6,21 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
+from dalib.config import RunConfig
 from dalib.errors import ConfigError
-from dalib.evaluation import METRICS, Protocol, evaluate_source, mean_over_images, network_size, predict_images, score
-from dalib.evaluation.run import resize_disparity, resize_images
+from dalib.evaluation import (
+    METRICS,
+    Protocol,
+    evaluate_source,
+    inverted,
+    mean_over_images,
+    network_size,
+    predict_images,
+    score,
+    suite,
+)
+from dalib.evaluation.run import check_disparity, resize_disparity, resize_images
+from dalib.models import build
 
 NEAR_AND_FAR = Protocol(name="test", max_depth=10.0)
 
@@ -38,7 +50,7 @@ def test_evaluate_source(batch_size):
         return [image[0].float() + image[1].float() / (1 + image.shape[1]) for image in images]
 
     got = evaluate_source(noisy, Pictures(), NEAR_AND_FAR, batch_size=batch_size)
-    assert tuple(got) == ("names", *METRICS)
+    assert tuple(got) == ("names", *METRICS, "scale")
     assert got["names"] == ["no0", "no1", "no2"]
     for i, sample in enumerate(Pictures()[i] for i in range(3)):
         pred = noisy([sample["image"]])[0]
@@ -133,3 +145,59 @@ def test_resized_images_stay_in_range():
     edge = (torch.arange(40) > 20).to(torch.uint8).mul(255).expand(1, 3, 40, 40)
     small = resize_images(edge, (16, 16))
     assert (small.min().item(), small.max().item()) == (0, 1)
+
+
+class Metres(Brightness):
+    """A network that says in one of three ways that it predicts metres."""
+
+    def __init__(self, how: str):
+        super().__init__(False)
+        if how == "kind":
+            self.kind = "depth_m"
+        else:
+            part = self if how == "itself" else nn.Identity()
+            part.max_depth = 20.0
+            self.decoder = nn.Sequential(part) if how == "part" else nn.Identity()
+
+
+@pytest.mark.parametrize("how", ["kind", "itself", "part"])
+def test_a_network_of_metres_is_refused_before_it_sees_an_image(how):
+    """A perfect map of metres would be fitted upside down and get a poor score that looks like any other."""
+    model = Metres(how)
+    image = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="predicts depth in metres"):
+        predict_images(model, [image], short_side=16)
+    assert model.seen == []
+
+
+@pytest.mark.parametrize("max_depth", [None, 80.0])
+def test_our_own_networks_say_what_they_predict(max_depth, monkeypatch):
+    def too_late():
+        raise AssertionError("images were looked for")
+
+    monkeypatch.setattr(suite, "real_domains", too_late)
+    model = build("vitt", pretrained=False, max_depth=max_depth)
+    if max_depth is None:
+        check_disparity(model)
+        return
+    with pytest.raises(ConfigError, match="max_depth is set"):
+        suite.evaluate(model, RunConfig())
+
+
+def test_metres_taken_for_disparity_are_turned_round_by_the_fit():
+    """Why metres are refused: the map is perfect, its scale comes out below zero, and its error is large."""
+    depth = torch.linspace(1, 9, 48).view(1, 6, 8)
+    everywhere = torch.ones(1, 6, 8, dtype=torch.bool)
+    scores = score(depth, 1 / depth, everywhere, NEAR_AND_FAR)
+    assert scores["scale"].item() < 0
+    assert scores["abs_rel"].item() > 0.2
+    assert inverted(scores["scale"].tolist()) == 1
+
+
+def test_a_scale_is_unknown_where_nothing_counts():
+    pred, target = torch.rand(2, 4, 4), torch.full((2, 4, 4), 0.5)
+    valid = torch.zeros(2, 4, 4, dtype=torch.bool)
+    valid[1] = True
+    scales = score(pred, target, valid, NEAR_AND_FAR)["scale"]
+    assert scales.isnan().tolist() == [True, False]
+    assert inverted(scales.tolist()) == 0

@@ -1,5 +1,6 @@
 """Tables, intervals and sentences: from made-up records to what a reader sees."""
 
+import re
 from math import isnan, sqrt
 
 import fabricated
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dalib.errors import ConfigError
-from dalib.study import paper, reading, real, tables
+from dalib.study import floors, paper, reading, real, records, tables
 from dalib.study.experiments import expand, experiments
 from dalib.study.records import entries
 from dalib.study.statistics import Estimate, Results, estimate, recorded
@@ -221,17 +222,78 @@ def test_the_papers_rows_are_means_of_its_columns():
         assert paper.counterparts(name).keys() == paper.paper(name).keys(), name
 
 
-def test_real_images_stand_beside_the_floors(study):
+def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
     results = Results(fabricated.write("main_table", LEVELS))
+    assert "floor" not in tables.main_table(results).text
+    fabricated.write_floors({"constant": 0.4, "mean map": 0.25})
+    lines = [line for line in tables.main_table(results).text.split("<tr>") if "<i>floor: " in line]
+    cells = [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)] for line in lines]
+    assert [cells[0][k] for k in (0, 1, 4, 5, -1)] == ["0.400", "–", "0.600", "0.400", "–"]
+    assert cells[1].count("0.250") == 2 + len(
+        fabricated.DOMAINS
+    )  # the mean, the mean without one domain, and each of them
+
+
+def test_floors_of_another_size_or_number_of_images_stand_under_no_row(study):
     fabricated.write_floors()
-    table = real.real_table(results)._repr_html_()
-    assert "vertical ramp" in table
-    assert "SUN RGB-D" in table
-    assert real.below_floors(results, "perturbed") == dict.fromkeys(fabricated.REAL, False)  # 0.31 beside 0.30
-    assert "under both floors on 0 of 6 data sets; not on Motorcycle" in real.reading(results, "perturbed")
-    assert real.aims(results, "perturbed").count("missed: 0.310") == 2
-    better = Results(fabricated.write("main_table", {"labelled_only": [0.2, 0.22]}))
-    assert all(real.below_floors(better, "labelled_only").values())
+    assert (
+        floors.drawn_scores(Results(entries(expand("main_table", profile="study")))).keys() == fabricated.FLOORS.keys()
+    )
+    assert floors.drawn_scores(Results(entries(expand("main_table", profile="quick")))) == {}
+    assert floors.drawn_scores(Results(entries(expand("vit", profile="study")))) == {}
+
+
+def test_an_older_record_of_the_floors_is_read_as_it_is(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    fabricated.write_floors(drawn=False)
+    assert "floor" not in tables.main_table(results).text
+    assert "<i>floor: vertical ramp</i>" in real.real_table(results).text
+    assert "not recorded: floor: constant, floor: vertical ramp, floor: mean map" in repr(
+        tables.scales(results, "real")
+    )
+
+
+def test_the_heaviest_domain_stands_apart(study):
+    """The made-up domains rise by 0.03 each: floating, the sixth, lies 0.075 above the mean, and the other five 0.015 below."""
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert results.heaviest == "floating"
+    assert results.value("labelled_only", results.others).mean == pytest.approx(0.31 - 0.015)
+    assert "without floating" in tables.main_table(results).text
+    assert "0.295" in tables.main_table(results).text
+
+
+def test_scales_below_zero_are_counted_where_they_are_recorded(study):
+    """Two records that have scales, one image in four below zero on every domain; the others are of an older form."""
+    fabricated.write("main_table", LEVELS)
+    for entry in entries(expand("main_table", profile="study")):
+        if entry.row.name == "naive":
+            for scores in (entry.record["images"] | entry.record["real"]).values():
+                scores["scale"] = [0.2, -0.2, 0.0, float("nan")]
+            records.write(entry.record, committed=True)
+    fabricated.write_floors(inverted={"vertical ramp": 3})
+    results = recorded("main_table")
+    text = repr(tables.scales(results))
+    assert "35 of 140: “+ pseudo labels”" in text  # five seeds, seven domains
+    assert "21 of 700: floor: vertical ramp" in text
+    assert "0 of 700: floor: constant, floor: mean map" in text
+    assert "not recorded: “Labelled images only”, “+ strong perturbation”, “+ feature alignment”" in text
+    assert "30 of 120: “+ pseudo labels”" in repr(tables.scales(results, "real"))  # five seeds, six data sets
+    assert "35 of 140" in repr(tables.main_table(results))
+    assert "3 turned round" in repr(real.real_table(results))
+
+
+def test_p_values_are_those_of_a_t_test():
+    values = [0.1, -0.3, -0.2, -0.4, -0.1]
+    assert estimate(values).p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert isnan(estimate([0.1]).p)
+    assert (estimate([0.0, 0.0]).p, estimate([0.1, 0.1]).p) == (1.0, 0.0)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
+def test_an_interval_leaves_out_zero_where_p_is_below_its_level(values):
+    mine = estimate(values)
+    if np.ptp(values) > 1e-6 and abs(mine.p - 0.05) > 1e-9:
+        assert (mine.p < 0.05) == mine.decided
 
 
 def test_a_row_says_how_many_of_its_seeds_are_there(study):

@@ -1,8 +1,9 @@
 """Scale and shift, AbsRel and delta, caps and crops per data set."""
 
 from dalib.evaluation.align import least_squares
+from dalib.evaluation.floors import FLOORS, mean_map, mean_map_floor
 from dalib.evaluation.metrics import METRICS, depth_metrics
-from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, RealSet, real_sets, score
+from dalib.evaluation.protocols import PROTOCOLS, Protocol, RealSet, inverted, real_sets, score
 from dalib.evaluation.run import evaluate_source, floor, mean_over_images, network_size, predict_images
 
 __all__ = [
@@ -14,7 +15,10 @@ __all__ = [
     "depth_metrics",
     "evaluate_source",
     "floor",
+    "inverted",
     "least_squares",
+    "mean_map",
+    "mean_map_floor",
     "mean_over_images",
     "network_size",
     "predict_images",

@@ -1,9 +1,9 @@
-"""How each data set is scored: crop, range of depth, alignment in disparity space, and the floors to beat.
+"""How each data set is scored: crop, range of depth, and alignment in disparity space.
 
 Caps and crops are those customary for each data set; the paper's authors state none.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ EIGEN = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
 """Rows 45:471 and columns 41:601 of 480x640, as fractions (Eigen et al. 2014, for the white border of NYUv2)."""
 GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
 """Top, bottom, left, right as fractions (Garg et al. 2016, for KITTI)."""
+SCALE = "scale"
+"""Key of the scale that was fitted to each image, beside its metrics: ground truth's disparity per predicted one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,9 @@ def score(
 ) -> dict[str, Float[Tensor, " B"]]:
     """Metrics of each image: align in disparity over the pixels that count, clamp below at 1 / cap, invert, compare.
 
+    The fitted scale may be below zero. Then the prediction has near and far the wrong way round and is scored as if it had them
+    right; whoever sums up scores should count such images (`inverted`).
+
     Args:
         pred_disparity: up to scale and shift, of any precision.
         target_disparity: in 1/m or proportional to it; 0 (sky) never counts.
@@ -101,7 +106,7 @@ def score(
         protocol: crop and range of depth.
 
     Returns:
-        As `depth_metrics`; NaN for an image of which no pixel counts.
+        As `depth_metrics`, and the fitted `SCALE`; NaN for an image of which no pixel counts.
 
     Raises:
         ValueError: as `least_squares`; in particular a prediction that is NaN where it is scored.
@@ -118,20 +123,13 @@ def score(
         least = target.new_full((1, 1, 1), 1 / protocol.max_depth)
     aligned = scale[:, None, None] * pred_disparity.double() + shift[:, None, None]
     pred_depth = 1 / torch.where(valid, torch.maximum(aligned, least), 1)
-    return depth_metrics(pred_depth, 1 / target, valid)
+    nothing_counts = ~valid.flatten(1).any(1)
+    return depth_metrics(pred_depth, 1 / target, valid) | {SCALE: scale.masked_fill(nothing_counts, torch.nan)}
 
 
-def constant_floor(height: int, width: int) -> Float[Tensor, "H W"]:
-    """A prediction that knows nothing: after alignment, the mean disparity of the image."""
-    return torch.ones(height, width)
-
-
-def ramp_floor(height: int, width: int) -> Float[Tensor, "H W"]:
-    """A prediction that knows only that the bottom is near: disparity 0 in the top row to 1 in the bottom row."""
-    return torch.linspace(0, 1, height)[:, None].expand(height, width).contiguous()
-
-
-FLOORS: dict[str, Callable[[int, int], Tensor]] = {"constant": constant_floor, "vertical ramp": ramp_floor}
+def inverted(scales: Iterable[float]) -> int:
+    """How many images have a fitted scale below zero: their near and far are the wrong way round."""
+    return sum(scale < 0 for scale in scales)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,23 @@ def resize_disparity(disparity: Float[Tensor, "B h w"], size: tuple[int, int]) -
     return F.interpolate(disparity[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def check_disparity(model: nn.Module) -> None:
+    """A `ConfigError` for a network of metric depth: its metres would be fitted as if they were disparity.
+
+    In metres far is large, in disparity near is. The fit would turn the map round by a scale below zero and bend it besides, so that
+    a perfect map of metres would get a poor score that looks like any other. A network says what it predicts by its `kind`; of one
+    that does not, a part with a `max_depth` says it.
+    """
+    kind = getattr(model, "kind", None)
+    metric = any(getattr(part, "max_depth", None) is not None for part in model.modules())
+    if kind == "disparity" or (kind is None and not metric):
+        return
+    raise ConfigError(
+        "this network predicts depth in metres (its max_depth is set), and what is scored here is disparity up to scale and shift:"
+        " load a network of relative depth, or score 1 / depth"
+    )
+
+
 @torch.inference_mode()
 def predict_images(
     model: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], *, short_side: int, batch_size: int = 16
@@ -60,7 +77,11 @@ def predict_images(
         images: of any sizes.
         short_side: of the network's input, see `network_size`.
         batch_size: images at a time.
+
+    Raises:
+        ConfigError: a network of metric depth, see `check_disparity`.
     """
+    check_disparity(model)
     mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
     device = next((p.device for p in model.parameters()), mean.device)
     mean, std = mean.to(device), std.to(device)
@@ -85,7 +106,7 @@ def predict_images(
 
 
 def floor(kind: Callable[[int, int], Tensor]) -> Predict:
-    """One of `FLOORS` as something to hand to `evaluate_source`."""
+    """A floor (see `dalib.evaluation.floors`) as something to hand to `evaluate_source`."""
     return lambda images: [kind(*image.shape[-2:]) for image in images]
 
 
@@ -96,8 +117,8 @@ def evaluate_source(predict: Predict, source: Any, protocol: Protocol, *, batch_
     time, so that memory does not grow with the source.
 
     Returns:
-        `names`, and for each of `METRICS` a list of floats in the same order, ready for a record. NaN stands for an
-        image of which no pixel counts; `mean_over_images` leaves those out.
+        `names`, for each of `METRICS` a list of floats in the same order, ready for a record, and `scale`, the one that was
+        fitted to each image. NaN stands for an image of which no pixel counts; `mean_over_images` leaves those out.
 
     Raises:
         ValueError: a prediction that is NaN or infinite where it is scored; the message names the image.
@@ -116,7 +137,7 @@ def evaluate_source(predict: Predict, source: Any, protocol: Protocol, *, batch_
                 raise ValueError(f"{sample['domain']}, image {name!r}: {error}") from error
             result["names"].append(name)
             for key, value in metrics.items():
-                result[key].append(value.item())
+                result.setdefault(key, []).append(value.item())
     return result
 
 

@@ -5,13 +5,15 @@ from dalib.data import scenes
 from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest, Motorcycle
 from dalib.errors import ConfigError, DataError
+from dalib.evaluation.floors import FLOORS, MEAN_MAP, Floor, mean_map, mean_map_floor
 from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import FLOORS, PROTOCOLS, Protocol, collection, real_sets, scored
-from dalib.evaluation.run import Predict, evaluate_source, floor, predict_images
+from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, real_sets, scored
+from dalib.evaluation.run import Predict, check_disparity, evaluate_source, floor, predict_images
 from dalib.models.depth_anything import DepthAnything
 from dalib.paths import realdepth
 
 DIGITS = 5
+"""Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a scale its sign."""
 
 
 def scene_domains(
@@ -66,35 +68,65 @@ def _counts(sample: Sample, protocol: Protocol) -> bool:
     return bool(scored(sample["disparity"][None], sample["valid"][None], protocol).any())
 
 
-def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict[str, list]]]:
+def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
     """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...], metric: [...]}}}`.
 
+    Beside the metrics stands `SCALE`, the scale that was fitted to each image: below zero, near and far were the wrong way round.
     Real images are scored with the short side at the run's height, at their own aspect.
+
+    Raises:
+        ConfigError: a network of metric depth, before anything is drawn or read.
     """
+    check_disparity(model)
 
     def predict(images):
         return predict_images(model, images, short_side=min(config.height, config.width))
 
-    images = {name: _scores(predict, source, PROTOCOLS["scenes"]) for name, source in scene_domains(config).items()}
-    for scores in images.values():
+    real = real_domains()
+    return {"images": _drawn(predict, config), "real": _real(predict, real)}
+
+
+def study_floors(config: RunConfig) -> dict[str, Floor]:
+    """Every floor by name: `FLOORS`, and the mean map of a run's drawn labelled scenes at the run's size.
+
+    Raises:
+        ConfigError: a run whose labelled images are not one drawn split.
+    """
+    kind, _, split = config.labelled[0].partition(":")
+    if len(config.labelled) != 1 or kind != "scenes":
+        raise ConfigError(
+            f"labelled: a mean map is made of one drawn split, such as scenes:labelled, not of {config.labelled}"
+        )
+    size = {"height": config.height, "width": config.width}
+    labelled = scenes.materialise(split=split, count=config.labelled_images, **size)
+    return FLOORS | {MEAN_MAP: mean_map_floor(mean_map(labelled))}
+
+
+def real_floors(floors: dict[str, Floor]) -> dict[str, dict[str, dict]]:
+    """The floors' scores on the real data sets: floor -> what `evaluate` has under "real"."""
+    real = real_domains()
+    return {name: _real(floor(kind), real) for name, kind in floors.items()}
+
+
+def drawn_floors(floors: dict[str, Floor], config: RunConfig) -> dict[str, dict[str, dict]]:
+    """The floors' scores on the test domains and validation, at a run's size: floor -> what `evaluate` has under "images"."""
+    return {name: _drawn(floor(kind), config) for name, kind in floors.items()}
+
+
+def _drawn(predict: Predict, config: RunConfig) -> dict[str, dict]:
+    found = {name: _scores(predict, source, PROTOCOLS["scenes"]) for name, source in scene_domains(config).items()}
+    for scores in found.values():
         scores.pop("names")
-    real = {
-        name: {"half": half} | _scores(predict, source, protocol) for name, half, source, protocol in real_domains()
-    }
-    return {"images": images, "real": real}
+    return found
 
 
-def floors() -> dict[str, dict[str, dict[str, list]]]:
-    """The floors' scores on the real data sets, in the form of `evaluate`'s "real"."""
-    return {
-        kind: {
-            name: {"half": half} | _scores(floor(f), source, protocol)
-            for name, half, source, protocol in real_domains()
-        }
-        for kind, f in FLOORS.items()
-    }
+def _real(predict: Predict, sets: list[tuple[str, str, Source, Protocol]]) -> dict[str, dict]:
+    return {name: {"half": half} | _scores(predict, source, protocol) for name, half, source, protocol in sets}
 
 
 def _scores(predict: Predict, source: Source, protocol: Protocol) -> dict[str, list]:
     scores = evaluate_source(predict, source, protocol)
-    return {k: [round(x, DIGITS) for x in v] if k in METRICS else v for k, v in scores.items()}
+    rounded = {metric: [round(x, DIGITS) for x in scores[metric]] for metric in METRICS}
+    if SCALE in scores:
+        rounded[SCALE] = [float(f"{x:.{DIGITS}g}") for x in scores[SCALE]]
+    return scores | rounded

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
+from math import isnan
 
+from dalib.study import multiplicity
+from dalib.study.budget import EQUAL_STEPS, budget
 from dalib.study.claims import (
     CANNOT,
     FLOORS,
@@ -29,12 +32,19 @@ CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no 
 
 def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Results]) -> Html:
     """Every claim that is tested: a table per topic with who makes it, what was measured, and the verdict."""
+    values = adjusted(verdicts)
+
+    def measured(verdict: Verdict) -> str:
+        several = len(verdict.measured) > 1
+        return "".join(
+            _measured(*m, results[m[0].experiment], several=several, p=values.get((verdict.claim.name, m[0])))
+            for m in verdict.measured
+        )
+
     columns = {
         "who says so": lambda v: source(v.claim),
-        "what we measured": lambda v: "".join(
-            _measured(*m, results[m[0].experiment], several=len(v.measured) > 1) for m in v.measured
-        ),
-        "verdict": lambda v: chip(v.word),
+        "what we measured": measured,
+        "verdict": lambda v: chip(v.word) + _condition(v, results),
     }
     tested = {topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT] for topic in claims.topics}
     parts = (
@@ -79,6 +89,57 @@ def chip(word: str) -> str:
     return f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
 
 
+def _budget(test: Comparison, results: Results) -> str:
+    """How much training stands behind the two rows of a comparison; nothing where it is the same, or where one is a floor."""
+    return "" if test.versus == FLOORS else budget(results, test.row, test.versus)
+
+
+def _condition(verdict: Verdict, results: dict[str, Results]) -> str:
+    """What a verdict holds under: equal steps, where the rows compared differ in image passes."""
+    found = (_budget(test, results[test.experiment]) for test, _, _ in verdict.measured)
+    if not any(words.startswith(EQUAL_STEPS) for words in found):
+        return ""
+    return f'<br><span class="interval">{EQUAL_STEPS}</span>'
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """The p-value of a comparison, alone and among all comparisons of the page."""
+
+    p: float
+    holm: float
+    benjamini_hochberg: float
+
+
+def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjusted]:
+    """(claim, comparison) -> its p-values, of every comparison that has one."""
+    found = {(v.claim.name, test): change.p for v in verdicts for test, change, _ in v.measured if not isnan(change.p)}
+    values = list(found.values())
+    columns = zip(values, multiplicity.holm(values), multiplicity.benjamini_hochberg(values), strict=True)
+    return {key: Adjusted(*map(float, column)) for key, column in zip(found, columns, strict=True)}
+
+
+def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
+    """How many differences from zero are left when the number of comparisons is counted in: sentences that name them."""
+    found = adjusted(verdicts)
+    if not found:
+        return UNRECORDED.capitalize() + "."
+    alone, holm, share = (
+        [key for key, value in found.items() if getattr(value, kind) < level]
+        for kind in ("p", "holm", "benjamini_hochberg")
+    )
+    names = ", ".join(f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm)
+    return (
+        f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over seeds when each is looked at alone;"
+        f" Holm's adjustment for their number keeps {len(holm)}{f' ({names})' if names else ''}, that of Benjamini and Hochberg"
+        f" {len(share)}."
+    )
+
+
+def _p(value: float) -> str:
+    return f"below {number(0.001)}" if value < 0.001 else number(value)
+
+
 def compared(test: Comparison, results: Results) -> str:
     """What stands against what, in the labels of the table."""
     labels = {name: f"“{escape(row.label)}”" for name, row in results.rows.items()}
@@ -89,11 +150,13 @@ def compared(test: Comparison, results: Results) -> str:
     place = "" if test.column == MEAN else f", {', '.join(title(c) for c in columns)}"
     if test.experiment == EXPERIMENT:
         place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(test.column, f", {TITLES[test.column]}")
-    return f"{labels[test.row]} beside {'the better floor' if test.versus == FLOORS else labels[test.versus]}{place}"
+    return f"{labels[test.row]} beside {'the best floor' if test.versus == FLOORS else labels[test.versus]}{place}"
 
 
-def _measured(test: Comparison, change: Estimate, word: str, results: Results, *, several: bool) -> str:
-    """One comparison: the change with its intervals and seeds, linked to the page of its table, and what was claimed of it."""
+def _measured(
+    test: Comparison, change: Estimate, word: str, results: Results, *, several: bool, p: Adjusted | None = None
+) -> str:
+    """One comparison: the change with its intervals, seeds, training and p-values, linked to its table's page, and what was claimed."""
     page = f'<a href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
     head = f"{compared(test, results)} ({page}); claimed: {CLAIMED[test.expect]}"
     if not change.count:
@@ -108,6 +171,10 @@ def _measured(test: Comparison, change: Estimate, word: str, results: Results, *
     text += f"; {change.count} of {planned} seeds" if change.count < planned else f"; {change.count} seeds"
     if any(e.status == "stale" for e in results.found if e.row.name in involved(test, results)):
         text += ' <span class="stale">stale</span>'
+    if words := _budget(test, results):
+        text += f"; {words}"
+    if p is not None:
+        text += f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
     return f'<div class="measured">{head}<br>{text}{f": {word}" if several else ""}</div>'
 
 

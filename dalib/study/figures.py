@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from dalib.study.floors import drawn_scores, level
 from dalib.study.statistics import MEAN, VALIDATION, Estimate, Results
 from dalib.study.tables import title
 
@@ -92,6 +93,19 @@ def bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", lab
     )
 
 
+def strokes(ax, kind: str, k: int, places: Sequence[tuple[float, int]]) -> None:
+    """The k-th floor as upright strokes, each at (error, row); a floor with a heavier or lighter stroke than its neighbours."""
+    ax.scatter(
+        *zip(*places, strict=True),
+        marker="|",
+        s=150,
+        color=(INK, MUTED, COLOURS[5])[k % 3],
+        lw=(2.2, 1.2, 2.2)[k % 3],
+        label=f"floor: {kind}",
+        zorder=3,
+    )
+
+
 @figure
 def seeds(results: Results) -> Figure:
     """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes."""
@@ -137,7 +151,7 @@ def seeds(results: Results) -> Figure:
 def domains(results: Results) -> Figure:
     """Every row on the mean, each test domain and the in-domain images: left AbsRel, right its paired change, with intervals over seeds.
 
-    A change is in percent of the first row's error on the same domain.
+    A change is in percent of the first row's error on the same domain. Upright strokes are the floors, where they are recorded.
     """
     if not results.found:
         return empty()
@@ -150,6 +164,10 @@ def domains(results: Results) -> Figure:
             bar(axes[0], results.value(row, name), y, label=None if i else results.rows[row].label, **look)
             if (change := results.change(row, name)).count:
                 bar(axes[1], change, y, **look)
+    known = drawn_scores(results)
+    for k, (kind, scores) in enumerate(known.items()):
+        places = [(level(scores, name, results.domains), i) for i, name in enumerate(names)]
+        strokes(axes[0], kind, k, places)
     for ax in axes:
         for i in range(0, len(names), 2):
             ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
@@ -162,7 +180,7 @@ def domains(results: Results) -> Figure:
     )
     axes[1].axvline(0, color=INK, lw=0.9, zorder=1)
     axes[1].set_xlabel("change, paired by seed, in % of the first row's error there")
-    fig.legend(loc="outside upper left", ncols=4 if len(rows) < 5 else 3)
+    fig.legend(loc="outside upper left", ncols=4 if len(rows) < 5 and not known else 3)
     return fig
 
 
@@ -197,23 +215,15 @@ def losses(paths: dict[str, Path]) -> Figure:
 
 @figure
 def real(results: Results, floors: dict | None) -> Figure:
-    """AbsRel per real data set: every row's mean, with the floors as grey ticks."""
-    from dalib.study.real import NAMES, data_sets
+    """AbsRel per real data set, with its number of images: every row's mean, and the floors as upright strokes."""
+    from dalib.study.real import data_sets, images, name_of
 
     sets = [d for half in data_sets(results, floors).values() for d in half]
     if not sets or not results.found:
         return empty()
     fig, ax = plt.subplots(figsize=(8.4, 1.2 + 0.3 * len(sets)))
     for k, (kind, scores) in enumerate((floors or {"floors": {}})["floors"].items()):
-        known = [(pd.Series(scores[d]["abs_rel"], dtype=float).mean(), i) for i, d in enumerate(sets) if d in scores]
-        ax.scatter(
-            *zip(*known, strict=True),
-            marker="|",
-            s=150,
-            color=(INK, MUTED)[k % 2],
-            lw=(2.2, 1.2)[k % 2],
-            label=f"floor: {kind}",
-        )
+        strokes(ax, kind, k, [(level(scores, d, ()), i) for i, d in enumerate(sets) if d in scores])
     for k, row in enumerate(results.rows):
         found = [results.value(row, d, group="real").mean for d in sets]
         ax.scatter(
@@ -228,7 +238,7 @@ def real(results: Results, floors: dict | None) -> Figure:
         )
     ax.set(
         yticks=range(len(sets)),
-        yticklabels=[NAMES.get(d, d.capitalize()) for d in sets],
+        yticklabels=[f"{name_of(d)} ({images(results, d)})" for d in sets],
         ylim=(len(sets) - 0.4, -0.6),
         xlim=(0, None),
     )

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from math import isnan
 
-from dalib.study.statistics import Estimate, Results
+from dalib.study import floors
+from dalib.study.statistics import MEAN, Estimate, Results
 from dalib.study.tables import number
 
 UNRECORDED = "These runs are not yet recorded."
@@ -114,6 +115,10 @@ def _signed(value: float) -> str:
     return f"{number(value, 1, sign=True)} %"
 
 
+def _words(domain: str) -> str:
+    return domain.replace("_", " ")
+
+
 def _inside(text: str) -> str:
     return text[0].lower() + text[1:]
 
@@ -197,6 +202,56 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
     return (
         f"On {names} alone, {'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
     )
+
+
+def beside_floors(results: Results) -> str:
+    """Where the rows stand against the floors on the drawn domains: sentences. What is not surely below the best floor is named."""
+    known = floors.drawn_scores(results)
+    if not known or not results.found:
+        return "The floors are not recorded for these images."
+    name, lowest = floors.best(known, MEAN, results.domains)
+    levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
+    under = sum(value < lowest for value in levels.values())
+    sentences = [
+        f"Of {len(known)} floors, predictions that look at no picture, the best is the {name}: {number(lowest)} on the mean of the test"
+        f" domains. {under} of {len(levels)} rows lie below it."
+    ]
+    for domain in results.domains:
+        gaps = {row: floors.gap(results.of(row), known, [domain]) for row in levels}
+        above = {row: g for row, g in gaps.items() if not (g.decided and g.mean < 0)}
+        if above:
+            best = floors.best(known, domain)
+            rows = "; ".join(f"“{results.rows[row].label}”, {_signed(g.mean)}" for row, g in above.items())
+            sentences.append(
+                f"On {_words(domain)}, where the {best[0]} has {number(best[1])}, {len(above)} of {len(levels)} rows are not surely below"
+                f" it: {rows}."
+            )
+    return " ".join(sentences)
+
+
+def without(results: Results, rows: Iterable[str] | None = None) -> str:
+    """What the domain with the largest error does to the mean, and the comparisons without it: sentences.
+
+    Args:
+        results: of the experiment.
+        rows: whose comparisons are told; all by default.
+    """
+    heavy = results.heaviest
+    if not heavy:
+        return UNRECORDED
+    level = results.scores()[[MEAN, heavy]].mean()
+    share = float(100 * level[heavy] / (level[MEAN] * len(results.domains)))
+    values = sorted(results.value(row, heavy).mean for row in results.rows if results.of(row))
+    name, lowest = floors.best(floors.drawn_scores(results), heavy)
+    floor = f", where the {name}, which looks at no picture, has {number(lowest)}" if name else ""
+    text = (
+        f"{number(share, 0)} % of the mean over the {len(results.domains)} test domains is {_words(heavy)} alone; the rows reach"
+        f" {number(values[0])} to {number(values[-1])} there{floor}."
+    )
+    found = {row: results.change(row, results.others) for row in rows or results.against}
+    found = {row: change for row, change in found.items() if change.count}
+    told = "; ".join(f"{_inside(subject(results, row))} {effect(change)}" for row, change in found.items())
+    return f"{text} Without it, {told}." if told else text
 
 
 def contrast(results: Results, row: str, other: str) -> str:

@@ -7,7 +7,7 @@ from math import isnan, nan, sqrt
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from dalib.config import check_names
 from dalib.study import bootstrap, records
@@ -51,6 +51,19 @@ class Estimate:
         return abs(self.mean) > self.half and all(low > 0 or high < 0 for low, high in self.intervals)
 
     @property
+    def p(self) -> float:
+        """Two-sided p-value of Student's t against a mean of zero, over seeds; NaN for fewer than two seeds.
+
+        What `half` is of: it holds exactly where the 95 % interval leaves out zero that p is below 0.05.
+        """
+        if self.count < 2 or isnan(self.half):
+            return nan
+        if self.half == 0:
+            return float(self.mean == 0)
+        t = abs(self.mean) / self.half * stdtrit(self.count - 1, (1 + LEVEL) / 2)
+        return float(2 * stdtr(self.count - 1, -t))
+
+    @property
     def intervals(self) -> list[tuple[float, float]]:
         """Over seeds, and over seeds and images, as far as there are any."""
         over_seeds = [] if isnan(self.half) else [(self.low, self.high)]
@@ -80,6 +93,12 @@ def over_images(values: pd.Series, weights: Mapping[str, float], images: Sequenc
         return found
     blocks = [np.stack([table.loc[row].loc[values.index].to_numpy() for row in weights]) for table in images]
     return replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
+
+
+def _pivots(lines: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """AbsRel as one table per domain, (row, seed) by image."""
+    parts = lines.groupby("domain")
+    return {str(d): part.pivot(index=["row", "seed"], columns="image", values="abs_rel") for d, part in parts}
 
 
 class Results:
@@ -166,12 +185,23 @@ class Results:
         """The test domains, in the order of the records."""
         return [d for d in self.scores() if d not in (MEAN, VALIDATION)]
 
-    def value(self, row: str, domain: str = MEAN, metric: str = "abs_rel", *, group: str = "test") -> Estimate:
-        """One cell of a table."""
+    @cached_property
+    def heaviest(self) -> str:
+        """The test domain with the largest error, mean over all recorded rows: the one that rules the mean. Empty without records."""
+        return str(self.scores()[self.domains].mean().idxmax()) if self.found else ""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The test domains without the heaviest."""
+        return tuple(d for d in self.domains if d != self.heaviest)
+
+    def value(self, row: str, domain: Domain = MEAN, metric: str = "abs_rel", *, group: str = "test") -> Estimate:
+        """One cell of a table; of several domains, their mean."""
         wide = self.scores(metric, group=group)
-        if domain not in wide or row not in wide.index.get_level_values("row"):
+        columns = [domain] if isinstance(domain, str) else list(domain)
+        if not columns or not set(columns) <= set(wide) or row not in wide.index.get_level_values("row"):
             return Estimate()
-        return estimate(wide.loc[row, domain].dropna())
+        return estimate(wide.loc[row, columns].mean(axis=1, skipna=False).dropna())
 
     def base(self, row: str) -> str:
         """The row at which the chain of comparisons begins."""
@@ -231,11 +261,12 @@ class Results:
 
     @cached_property
     def _by_image(self) -> dict[str, pd.DataFrame]:
-        lines = self.frame[self.frame.group != "real"]
-        return {
-            d: part.pivot(index=["row", "seed"], columns="image", values="abs_rel")
-            for d, part in lines.groupby("domain")
-        }
+        return _pivots(self.frame[self.frame.group != "real"])
+
+    @cached_property
+    def by_real_image(self) -> dict[str, pd.DataFrame]:
+        """AbsRel of each image of the real data sets, (row, seed) by image: one table per data set."""
+        return _pivots(self.frame[self.frame.group == "real"]) if self.found else {}
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
         """The differences of `change`, one line per row and seed, for a figure."""

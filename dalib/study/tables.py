@@ -10,7 +10,7 @@ import pandas as pd
 
 from dalib.config import RunConfig
 from dalib.data.scenes import TEST_DOMAINS
-from dalib.study import records
+from dalib.study import floors, records
 from dalib.study.bootstrap import DRAWS
 from dalib.study.experiments import Experiment
 from dalib.study.paper import paper, paper_change
@@ -118,7 +118,7 @@ def heading(results: Results, row: str) -> str:
 
 
 def main_table(results: Results) -> Html:
-    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each domain, the records."""
+    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each domain, the records; then the floors."""
     domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
     theirs = paper(results.experiment)
     for row in results.rows:
@@ -131,16 +131,61 @@ def main_table(results: Results) -> Html:
             line["paper: AbsRel"] = number(theirs.get(row, Estimate().mean))
             line["paper: change, %"] = number(paper_change(results, row), 1, sign=True)
         line["δ₁ ↑"] = cell(results.value(row, metric="delta1"), link=link)
+        if results.heaviest:
+            line[_without(results)] = cell(results.value(row, results.others).point, link=link)
         line |= {title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)}
         seeds = (f'<a href="{record_link(e.record)}">{e.config.seed}</a>' for e in results.of(row))
         lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
+    headings = [heading(results, row) for row in lines]
+    for name, scores in floors.drawn_scores(results).items():
+        lines[f"floor {name}"] = _floor_line(results, scores, [*line, "records by seed"], domains)
+        headings.append(f"<i>floor: {escape(name)}</i>")
     table = html(
         lines,
-        [heading(results, row) for row in lines],
+        headings,
         classes={"paper: AbsRel": "paper", "paper: change, %": "paper"} if theirs else None,
         name=f"{results.experiment}-{results.profile}",
     )
-    return table + provenance(results) + missing(results)
+    return table + provenance(results) + scales(results) + missing(results)
+
+
+def _without(results: Results) -> str:
+    """Heading of the mean that leaves out the domain with the largest error."""
+    return f"without {title(results.heaviest)}"
+
+
+def _floor_line(results: Results, scores: dict[str, dict], columns: list[str], domains: list[str]) -> dict:
+    """A floor under the rows of a table: its errors where there are any, a dash in every other column."""
+    line = dict.fromkeys(columns, DASH)
+    line["AbsRel ↓"] = number(floors.level(scores, MEAN, domains))
+    line["δ₁ ↑"] = number(floors.level(scores, MEAN, domains, "delta1"))
+    if results.heaviest:
+        line[_without(results)] = number(floors.level(scores, results.others, domains))
+    return line | {title(d): number(floors.level(scores, d, domains)) for d in (VALIDATION, *domains)}
+
+
+def scales(results: Results, group: str = "images") -> Html:
+    """A line under a table: of how many images the fitted scale is below zero, row by row and floor by floor.
+
+    Args:
+        results: of the experiment.
+        group: "images", the drawn domains, or "real".
+    """
+    known = floors.drawn_scores(results) if group == "images" else floors.real_scores()
+    found = {f"floor: {name}": floors.inversions(scores.values()) for name, scores in known.items()}
+    for row, spec in results.rows.items():
+        counts = [floors.inversions(e.record.get(group, {}).values()) for e in results.of(row)]
+        if counts:
+            whole = None if None in counts else (sum(n for n, _ in counts), sum(m for _, m in counts))
+            found[f"“{spec.label}”"] = whole
+    if not found:
+        return Html("")
+    groups: dict[str, list[str]] = {}
+    for name, count in found.items():
+        groups.setdefault(floors.inversion_text(count), []).append(escape(name))
+    parts = "; ".join(f"{text}: {', '.join(names)}" for text, names in groups.items())
+    why = "images with a fitted scale below zero, whose near and far are the wrong way round though they are scored as if right"
+    return Html(f'<p class="provenance">{why.capitalize()}: {parts}</p>')
 
 
 def record_list(results: Results) -> Html:

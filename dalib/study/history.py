@@ -1,0 +1,35 @@
+"""What was changed after results of it had been seen: dates and commits as data, and their table."""
+
+from html import escape
+
+import yaml
+
+from dalib import paths
+from dalib.errors import ConfigError
+from dalib.study.experiments import check_keys
+from dalib.study.tables import Html, html
+
+
+def touches() -> list[dict[str, str]]:
+    """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a `ConfigError` that names it."""
+    path = paths.history()
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({error})") from error
+    if not isinstance(found, list):
+        raise ConfigError(f"{path.name}: expected a list of changes, got {type(found).__name__}")
+    for number, touch in enumerate(found, 1):
+        check_keys(touch, f"change {number}", file=path.name, required=("commit", "date", "what"))
+    return [{key: str(value) for key, value in touch.items()} for touch in found]
+
+
+def table() -> Html:
+    """One line per change, in the order of the history."""
+    found = touches()
+    lines = {
+        str(k): {"commit": f"<code>{escape(t['commit'][:7])}</code>", "what was changed": escape(t["what"])}
+        for k, t in enumerate(found)
+    }
+    columns = {"what was changed": "text"}
+    return html(lines, [t["date"] for t in found], classes=columns, name="history")
