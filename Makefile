@@ -2,36 +2,44 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book test test-all study serve lint clean
+.PHONY: book test test-all study serve lint clean ready
 
-book: .venv/installed
+book: ready
 	$(BIN)/python -m dalib book
 
 # files are dealt to the two workers in the order that tests/conftest.py gives them: longest first
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --jaxtyping-packages=dalib,beartype.beartype
 
-test: .venv/installed
+test: ready
 	$(PYTEST)
 
-test-all: .venv/installed ## parity of ViT-B and of the float64 reference at every size too: ten minutes more
+test-all: ready ## parity of ViT-B and of the float64 reference at every size too: ten minutes more
 	$(PYTEST) -m ''
 
-study: .venv/installed ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
+study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
 	for name in $$($(BIN)/python -c 'from dalib.study.experiments import experiments; print(*experiments())'); do \
 		$(BIN)/python -m dalib run $$name --profile study || exit 1; done
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html --bind 127.0.0.1 8000
 
-lint: .venv/installed
+lint: ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf _build
 
+ready: .venv/installed
+	@$(BIN)/python -c '' 2>/dev/null || \
+		{ echo "$(BIN)/python does not start; was its Python removed? Delete .venv and call make again."; exit 1; }
+
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name yours: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv. Install it (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -1,16 +1,39 @@
 # The same rows for several GPUs or a cluster: snakemake --cores 2, or with a SLURM executor plugin. The notebooks then find
 # every record done. Example: snakemake --cores 4 --resources gpu=4 --config experiment=main_table profile=study seeds=5
 
-from dalib.study import records
-from dalib.study.experiments import expand
+import shlex
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from dalib import paths
+    from dalib.config import check_names
+    from dalib.errors import UserError
+    from dalib.study import records
+    from dalib.study.experiments import check_number, expand
+    from dalib.training.processes import check_processes, refuse_other_launcher
+except ImportError as error:
+    raise WorkflowError(
+        f"{sys.executable}, the Python of this snakemake, has no {error.name}; call .venv/bin/snakemake, which `make test` sets up"
+    ) from None
 
 EXPERIMENT = config.get("experiment", "main_table")
 PROFILE = config.get("profile", "study")
 SEEDS = config.get("seeds")
 PROCESSES = config.get("processes", 1)
+PYTHON = shlex.quote(sys.executable)  # this one, whatever `python` is on the path of a job
 
-plan = expand(EXPERIMENT, profile=PROFILE, seeds=None if SEEDS is None else int(SEEDS))
-entries = {e.config.hash(): e for e in records.entries(plan)}
+try:
+    refuse_other_launcher()
+    check_names(config, ("experiment", "profile", "seeds", "processes"), what="name under --config")
+    check_number(PROCESSES, "processes")
+    plan = expand(EXPERIMENT, profile=PROFILE, seeds=SEEDS)
+    entries = {e.config.hash(): e for e in records.entries(plan)}
+    check_processes(PROCESSES, *(e.config for e in entries.values()))
+    paths.writable_runs()
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 FOLDER = str(records.folder(committed=plan.committed) / EXPERIMENT)
 teachers = {h: e.config.teacher().hash() for h, e in entries.items() if e.config.pseudo_labels}
 
@@ -37,4 +60,4 @@ rule row:
     resources:
         gpu=1,
     shell:
-        "python -m dalib row {EXPERIMENT} {params.row} --profile {PROFILE} --seed {params.seed} --processes {PROCESSES}"
+        "{PYTHON} -m dalib row {EXPERIMENT} {params.row} --profile {PROFILE} --seed {params.seed} --processes {PROCESSES}"

@@ -1,6 +1,6 @@
 """How far our networks are from `transformers` and from the official code: same random lively weights, same input, float32.
 
-python benchmarks/parity.py                                     against transformers (pip install 'dalib[peers]')
+python benchmarks/parity.py                                     against transformers (pip install -e '.[peers]')
 python benchmarks/parity.py --official PATH                     and against a checkout of the official V1 or V2 code
 python benchmarks/parity.py --encoders vits vitb --sizes 518x518 350x476
 

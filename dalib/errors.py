@@ -2,7 +2,9 @@
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the command line prints the message without a traceback."""
+    """Something outside the code is wrong; the command line prints the message without a traceback, and ends with `exit_code`."""
+
+    exit_code = 1
 
 
 class ConfigError(UserError, ValueError):
@@ -19,3 +21,9 @@ class CheckpointError(UserError, ValueError):
 
 class TrainingError(UserError, RuntimeError):
     """Training cannot go on (a loss that is not finite, a world size that was not asked for)."""
+
+
+class Stopped(UserError):  # noqa: N818  (nothing is wrong)
+    """A signal asked the work to stop, and what was done is saved: run again to go on. Exit code 75 (EX_TEMPFAIL, "try again")."""
+
+    exit_code = 75

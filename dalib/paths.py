@@ -1,16 +1,23 @@
 """The one place that knows where things lie. Functions, not constants, so that the environment can move each of them."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from dalib.errors import ConfigError
 
 
 def root() -> Path:
-    """The checkout: `DALIB_ROOT`, else the nearest folder upwards that holds `experiments.yaml`, else the package's parent."""
-    if "DALIB_ROOT" in os.environ:
-        return Path(os.environ["DALIB_ROOT"])
-    here = Path.cwd()
+    """The checkout: `DALIB_ROOT`, else the nearest folder upwards that holds `experiments.yaml`, else the package's parent.
+
+    Raises `ConfigError` where `DALIB_ROOT` names no folder.
+    """
+    named = _named("DALIB_ROOT")
+    if named is not None:
+        if not os.path.isdir(named):
+            raise ConfigError(f"DALIB_ROOT: {named} is not a folder; set it to the checkout, or unset it")
+        return named
+    here = _here()
     package = Path(__file__).resolve().parent.parent
     return next(
         (p for p in (here, *here.parents) if (p / "experiments.yaml").is_file() and (p / "dalib").is_dir()), package
@@ -18,8 +25,63 @@ def root() -> Path:
 
 
 def runs() -> Path:
-    """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/`."""
-    return Path(os.environ.get("DALIB_RUNS", root() / "runs"))
+    """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/`.
+
+    Absolute, so that a kernel or a training process that starts in another folder can be told the same place. Raises
+    `ConfigError` where `DALIB_RUNS` is empty or no folder.
+    """
+    named = _named("DALIB_RUNS")
+    if named is None:
+        return root() / "runs"
+    if os.path.exists(named) and not os.path.isdir(named):
+        raise ConfigError(f"DALIB_RUNS: {named} is a file; name a folder, or unset it")
+    return named
+
+
+def writable_runs() -> Path:
+    """`runs()`, made where it is missing; a `ConfigError` that says what to change where nothing can be written there."""
+    folder = runs()
+    what = "DALIB_RUNS" if "DALIB_RUNS" in os.environ else "the folder for runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"{what}: {folder} cannot be written ({reason}); set DALIB_RUNS to a folder that can"
+        ) from error
+    return folder
+
+
+def places() -> dict[str, str]:
+    """The variables that say where things lie, with absolute values: for the environment of a process in another folder."""
+    found = {name: str(place()) for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs)) if name in os.environ}
+    real = os.environ.get("DALIB_REALDEPTH")
+    if real and os.path.exists(real):
+        found["DALIB_REALDEPTH"] = str(_named("DALIB_REALDEPTH"))
+    return found
+
+
+def _named(variable: str) -> Path | None:
+    """The absolute path that an environment variable names, None where it is not set; an empty one is a `ConfigError`."""
+    value = os.environ.get(variable)
+    if value is None:
+        return None
+    if not value.strip():
+        raise ConfigError(f"{variable}: is set, but empty; name a folder, or unset it")
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:  # a user whom the system does not know
+        raise ConfigError(f"{variable}: {value}: {error}; write the folder in full") from error
+    return path if path.is_absolute() else _here() / path
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the current folder was deleted; change into one that exists and try again") from error
 
 
 def cache() -> Path:
@@ -30,6 +92,11 @@ def cache() -> Path:
 def records() -> Path:
     """Committed records of the recorded study."""
     return root() / "data" / "records"
+
+
+def certificates() -> Path:
+    """Which versions of the code were seen to give the same bits, see `dalib.certificates`."""
+    return root() / "data" / "certificates"
 
 
 def local_records() -> Path:

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,8 +13,16 @@ import torch
 
 from dalib import paths
 
-ROOTS = ("training.launch", "evaluation.suite")  # a result is made by these and by whatever they import ...
-APART = ("paths", "errors", "provenance")  # ... save what only says where things lie, what went wrong and who did it
+ROOTS = {"training": "training.launch", "evaluation": "evaluation.suite"}
+"""What makes a network, and what makes its scores: each by this module and by whatever it imports ..."""
+APART = (
+    "paths",
+    "errors",
+    "provenance",
+    "certificates",
+    "writing",
+    "stopping",
+)  # ... save what only says where things lie and who did it
 PACKAGES = (
     "torch",
     "torchvision",
@@ -26,31 +35,32 @@ PACKAGES = (
 )
 
 
-def code_hash(files: tuple[Path, ...] | None = None) -> str:
-    """Twelve hex digits over the syntax trees of all that can change a result, docstrings and formatting left out.
+@cache
+def code_hash(part: str) -> str:
+    """Twelve hex digits over the code behind one of `ROOTS`, as it was at the first call.
 
-    Without `files`: of `science()` as it was at the first call; an edit changes nothing in a process that has it loaded.
+    "training" changes with whatever can change a network's weights, "evaluation" with whatever can change the scores of given
+    weights. An edit changes nothing in a process that has the code loaded.
     """
-    if files is None:
-        return _own_hash()
+    return files_hash(science(part))
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """Twelve hex digits over the names and syntax trees of files, docstrings and formatting left out."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.name.encode() + repr(_shape(ast.parse(file.read_text(encoding="utf-8")))).encode())
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        digest.update(file.name.encode() + repr(_shape(tree)).encode())
     return digest.hexdigest()[:12]
 
 
-@cache
-def _own_hash() -> str:
-    return code_hash(science())
+def science(part: str) -> tuple[Path, ...]:
+    """The library's files behind one of `ROOTS`: that module and the modules it imports, directly or not.
 
-
-def science() -> tuple[Path, ...]:
-    """The library's files that a training run or its scores depend on: `ROOTS` and the modules they import, directly or not.
-
-    A module that only reads, exports or shows finished networks is not among them, and may change without making a record
+    A module that only reads, exports or shows finished networks is in neither part, and may change without making a record
     stale. A package counts (its `__init__.py`) where a name that it passes on is imported from it.
     """
-    package, todo, found = Path(__file__).parent, list(ROOTS), set()
+    package, todo, found = Path(__file__).parent, [ROOTS[part]], set()
     while todo:
         base = package.joinpath(*todo.pop().split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")

@@ -17,21 +17,22 @@ from pathlib import Path
 import torch
 from faulty import VARIANTS, Variant, folder, learn, score, settings
 
-from dalib import paths, provenance
+from dalib import certificates, paths, provenance
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, DataError, TrainingError, UserError
 from dalib.study import records
 from dalib.study.experiments import Row, expand
 from dalib.training import launch
 from dalib.training.pseudo import MANIFEST, sha256
+from dalib.writing import write_text
 
 EXPERIMENT, TABLE, SEEDS = "bugs", "main_table", 3
-KEYS = {"schema", "hash", "row", "code_hash", "bugs_hash", "config", "images"}
+KEYS = {"schema", "hash", "row", "training_hash", "evaluation_hash", "bugs_hash", "config", "images"}
 
 
 def bugs_hash() -> str:
     """Digest of the faulty functions and of how they are switched on, docstrings left out."""
-    return provenance.code_hash((Path(__file__).with_name("faulty.py"),))
+    return provenance.files_hash([Path(__file__).with_name("faulty.py")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class Entry(records.Entry):
         """ "missing", "fresh", or "stale": made by another version of the library or of the bugs."""
         if self.record is None:
             return "missing"
-        made = self.record["code_hash"], self.record["bugs_hash"]
-        return "fresh" if made == (provenance.code_hash(), bugs_hash()) else "stale"
+        bugs = certificates.unchanged("bugs", self.record["bugs_hash"], bugs_hash())
+        return "fresh" if bugs and records.is_fresh(self.record) else "stale"
 
 
 def path(name: str, config: RunConfig, *, committed: bool) -> Path:
@@ -109,15 +110,16 @@ def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = prin
     variant, weights = VARIANTS[name], needed(VARIANTS[name], entry.row, config)
     begun, facts = time.perf_counter(), {"processes": 1, "threads": torch.get_num_threads(), "peak_memory_mb": None}
     if variant.trained:
-        stamp = f"{provenance.code_hash()} {bugs_hash()} {weights}"
+        stamp = f"{provenance.code_hash('training')} {bugs_hash()} {weights}"
         facts = learn(name, config, stamp=stamp, report=report)
     scores = score(name, config)
     facts.setdefault("wall_seconds", round(time.perf_counter() - begun, 1))
+    facts |= {"stamp": provenance.code_hash("training")}
     record = records.make(entry.row, settings(variant, config), training=facts, scores=scores)
     own = {"hash": f"{name}-{config.hash()}", "bugs_hash": bugs_hash(), "switches": list(variant.switches)}
     own |= {"against": variant.against or variant.row, "true_run": config.hash(), "weights": weights}
     record |= own
-    records.write_text(path(name, config, committed=committed), records.dump(record))
+    write_text(path(name, config, committed=committed), records.dump(record))
     shutil.rmtree(folder(name, config), ignore_errors=True)
     return record
 

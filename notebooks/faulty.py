@@ -5,7 +5,6 @@ back, whatever happens in it. A digest of this file stands in every record made 
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +28,9 @@ from dalib.evaluation.run import evaluate_source
 from dalib.losses import affine_invariant
 from dalib.models.depth_anything import restore
 from dalib.training import launch
+from dalib.training.folder import JOB, read_json, set_aside
 from dalib.training.launch import sources
+from dalib.writing import write_text
 
 TRIM = 0.2  # the worst share that MiDaS's trimmed loss leaves out
 HIDDEN = 0.6  # of an image's labels at most; the mean is half of it
@@ -250,16 +251,15 @@ def learn(name: str, config: RunConfig, *, stamp: str, report=print) -> dict:
     Args:
         name: of the variant.
         config: of the true run.
-        stamp: of the code. A killed run of the same stamp goes on; one of another is thrown away.
+        stamp: of the code. A killed run of the same stamp goes on; one of another is set aside.
         report: receives lines of progress.
     """
     variant, out = VARIANTS[name], folder(name, config)
     job = {"config": settings(variant, config).to_dict(), "out": str(out), "processes": 1}
     job |= {"stamp": f"bug {name} {stamp}"}  # no code hash, so that nobody takes it for a true run
-    if out.exists() and (out / "job.json").read_text() != json.dumps(job):
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "job.json").write_text(json.dumps(job))
+    if out.exists() and read_json(out / JOB) != job:
+        set_aside(out, "other", report)
+    write_text(out / JOB, json.dumps(job))
     if not (out / launch.DONE).exists():
         with switched_on(*variant.switches):
             launch.execute(job, report=report)

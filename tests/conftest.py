@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dalib import provenance
 from dalib.config import RunConfig
 from dalib.data.mixture import Concat
 from dalib.data.schema import Source
@@ -141,7 +142,7 @@ def launched(monkeypatch):
 
     monkeypatch.setattr(launch, "sources", sources)
     monkeypatch.setattr(launch, "train", spy)
-    monkeypatch.setattr(launch, "code_hash", lambda: "c0de")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "c0de")
     return trained
 
 

@@ -10,7 +10,7 @@ import torch
 from conftest import quiet
 from fabricated import record, root
 
-from dalib import losses, paths
+from dalib import losses, paths, provenance
 from dalib.config import RunConfig
 from dalib.data import perturb
 from dalib.data.scenes import Scenes
@@ -246,7 +246,7 @@ def test_a_run_under_a_bug_is_never_taken_for_a_true_one(launched, tiny, runs):
     training = faulty.learn("mean_for_median", tiny, stamp="c0de", report=quiet)
     out = faulty.folder("mean_for_median", tiny)
     assert out.is_relative_to(runs / "bugs")
-    assert training["stamp"] == "bug mean_for_median c0de" != launch.code_hash()
+    assert training["stamp"] == "bug mean_for_median c0de" != provenance.code_hash("training")
     assert before == {p: p.read_bytes() for p in launch.folder(tiny).rglob("*") if p.is_file()}
     assert (out / launch.WEIGHTS).read_bytes() != (launch.folder(tiny) / launch.WEIGHTS).read_bytes()
     assert launched == [tiny.hash()] * 2
@@ -270,12 +270,12 @@ def study(tmp_path, monkeypatch):
     """Records under a temporary root: level of the error by variant or row, and its change from seed to seed."""
     monkeypatch.setenv("DALIB_ROOT", str(root(tmp_path / "checkout")))
 
-    def write(levels: dict[str, float], *, code_hash: str | None = None) -> None:
+    def write(levels: dict[str, float], *, code: str | None = None) -> None:
         table = expand("main_table", profile="study", seeds=3)
         for name, level in levels.items():
             true = table[faulty.VARIANTS[name].row if name in faulty.VARIANTS else name]
             for config in true.configs:
-                made = record(true, config, level=level + 0.001 * config.seed, code_hash=code_hash)
+                made = record(true, config, level=level + 0.001 * config.seed, code=code)
                 if name not in faulty.VARIANTS:
                     records.write(made, committed=True)
                     continue
@@ -292,7 +292,7 @@ def test_records_and_their_states(study):
     assert found["fixed_box", 2] == "fresh"
     assert found["pooled", 0] == "missing"
     assert len(found) == 3 * len(faulty.VARIANTS)
-    study({"fixed_box": 0.3}, code_hash="0ld")
+    study({"fixed_box": 0.3}, code="0ld")
     entry = next(e for e in bugs.entries() if e.row.name == "fixed_box")
     assert entry.status == "stale"
     file = bugs.path("fixed_box", entry.config, committed=True)

@@ -146,6 +146,35 @@ def test_stamps_from_many_threads_are_all_there(tmp_path):
     assert book._stamps(tmp_path) == {f"n{i}": str(i) for i in range(40)}
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"{", b"\xff\xfe"])
+def test_damaged_or_foreign_stamps_count_as_none(content, checkout, executed):
+    root = checkout(plain=("x = 1  # x",))
+    (root / "_build").mkdir()
+    (root / "_build" / book.STAMPS).write_bytes(content)
+    book.execute(root / "_build" / "notebooks", "quick")
+    assert executed == {"plain": 1}
+    assert list(book._stamps(root / "_build")) == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: None, r"unknown profile 'quik'\. Did you mean 'quick'"),
+        (lambda root: (root / "_toc.yml").unlink(), r"_toc\.yml: cannot be read"),
+        (lambda root: (root / "_toc.yml").write_text("parts: ["), r"_toc\.yml, line 1: not valid YAML"),
+        (lambda root: (root / "_build").write_text("mine"), "_build: cannot be made"),
+        (lambda root: (root / "notebooks" / "plain.ipynb").write_text("{"), r"plain\.ipynb: damaged or no notebook"),
+    ],
+)
+def test_what_a_build_cannot_begin_with_is_named(spoil, message, checkout, executed):
+    root = checkout(plain=("x = 1  # x",))
+    spoil(root)
+    with pytest.raises(UserError, match=message) as caught:
+        book.build(profile="quik" if "quik" in message else "quick")
+    assert "\n" not in str(caught.value)
+    assert not executed
+
+
 def test_kernels_side_by_side_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -241,7 +241,7 @@ def test_other_margins_are_tried_on_the_same_intervals(study):
 
 
 def test_stale_and_missing_seeds_are_marked(study):
-    fabricated.write("main_table", LEVELS | {"perturbed": [0.27, 0.29]}, code_hash="0" * 12)
+    fabricated.write("main_table", LEVELS | {"perturbed": [0.27, 0.29]}, code="0" * 12)
     results = claims.results_of(KNOWN)
     lines = page(claims.verdicts(KNOWN, results), results)
     assert "2 of 5 seeds" in lines["perturbation"]

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import fabricated
 import nbformat
 import pytest
 import torch
 from PIL import Image
 
+from dalib import paths
 from dalib.__main__ import main
 from dalib.errors import ConfigError, UserError
 from dalib.models import build, load, save
@@ -24,12 +26,42 @@ from dalib.study import notebooks
         (["run", "main_table", "-p", "sedes=2"], "Did you mean 'seeds'?"),
         (["run", "main_table", "-p", "seeds=two"], "parameter seeds takes int, not 'two'"),
         (["rows", "main_table", "--seeds", "0"], "seeds: 0"),
+        (["rows", "main_table", "--seeds", "-1"], "seeds: -1 is not at least 1"),
+        (["rows", "main_table", "--seeds", "1000000000"], "seeds: 1000000000 is more than"),
+        (["run", "main_table", "--seeds", "0"], "seeds: 0 is not at least 1"),
+        (["run", "main_table", "-p", "seeds=-1"], "seeds: -1 is not at least 1"),
+        (["row", "main_table", "naive", "--seed", "-1"], "seed: -1 is not at least 0"),
+        (["row", "main_table", "naive", "--seed", "9" * 30], "is more than 9223372036854775807"),
+        (["book", "--profile", "quik"], "Did you mean 'quick'?"),
         (["row", "main_table", "labeled_only"], "Did you mean 'labelled_only'?"),
     ],
 )
 def test_a_wrong_word_is_named_with_the_nearest_known_one(words, named, capsys):
     assert main(words) == 1
     assert named in capsys.readouterr().err
+
+
+def test_a_huge_seed_runs_at_once(monkeypatch):
+    """Before: the configs of all seeds up to it were made first."""
+    from dalib.study import runner
+
+    asked = []
+    monkeypatch.setattr(runner, "run_row", lambda row, config, **options: asked.append((row.name, config.seed)))
+    assert main(["row", "main_table", "naive", "--profile", "smoke", "--seed", str(10**9)]) == 0
+    assert asked == [("naive", 10**9)]
+
+
+def test_rows_tells_another_profiles_records_from_foreign_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "checkout")))
+    fabricated.write("main_table", {"naive": [0.3, 0.3], "full": [0.2]})
+    (paths.records() / "main_table" / "notes.json").write_text("{}")
+    assert main(["rows", "main_table", "--profile", "gpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[:4]] == ["missing"] * 4
+    assert lines[4:] == [
+        "notes  foreign  no readable record; look at it before you delete it",
+        "and 3 records of profile study",
+    ]
 
 
 def test_export_writes_what_load_reads(tmp_path, capsys):

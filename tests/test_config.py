@@ -276,7 +276,7 @@ def f(x, y=None):
 
 def code_hash(tmp_path, text, name="module.py"):
     (tmp_path / name).write_text(text)
-    return provenance.code_hash((tmp_path / name,))
+    return provenance.files_hash([tmp_path / name])
 
 
 @pytest.mark.parametrize(
@@ -317,22 +317,46 @@ def test_the_code_hash_sees_what_can_change_a_result(old, new, tmp_path):
     assert code_hash(tmp_path, CODE.replace(old, new, 1)) != code_hash(tmp_path, CODE)
 
 
-def test_the_code_hash_covers_the_science_and_not_the_book(tmp_path, monkeypatch):
-    package = tmp_path / "dalib"
-    shutil.copytree(Path(provenance.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
-    run = provenance._own_hash.__wrapped__  # without its memory
-    before = run()
-    assert before != provenance.code_hash((package / "losses.py",))
-    for name in ("study/records.py", "paths.py", "errors.py"):
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the library whose code is hashed in place of the library's."""
+    copy = tmp_path / "dalib"
+    shutil.copytree(Path(provenance.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "__file__", str(copy / "provenance.py"))
+    return copy
+
+
+def hashes():
+    """Of both parts, read from the disk anew."""
+    return {part: provenance.code_hash.__wrapped__(part) for part in provenance.ROOTS}
+
+
+def test_the_code_hash_covers_the_science_and_not_the_book(package):
+    before = hashes()
+    assert before["training"] != before["evaluation"]
+    for name in ("study/records.py", "paths.py", "errors.py", "stopping.py", "writing.py", "certificates.py"):
         (package / name).write_text("x = 1\n")
     (package / "models" / "export_of_finished_networks.py").write_text("x = 1\n")
     losses = package / "losses.py"
     losses.write_text(losses.read_text() + "\n# a comment\n")
-    assert run() == before
-    assert "cosine < margin" in losses.read_text()
-    losses.write_text(losses.read_text().replace("cosine < margin", "cosine <= margin"))
-    assert run() != before
+    assert hashes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "parts"),
+    [
+        ("losses.py", {"training"}),
+        ("training/step.py", {"training"}),
+        ("evaluation/protocols.py", {"evaluation"}),
+        ("evaluation/align.py", {"evaluation"}),
+        ("models/dpt.py", {"training", "evaluation"}),
+        ("data/sources.py", {"training", "evaluation"}),
+    ],
+)
+def test_training_and_evaluation_are_hashed_apart(file, parts):
+    """A hash is over the files behind its part."""
+    path = Path(provenance.__file__).parent / file
+    assert {part for part in provenance.ROOTS if path in provenance.science(part)} == parts
 
 
 def test_the_science_is_what_training_and_scores_import(tmp_path, monkeypatch):
@@ -355,14 +379,16 @@ def test_the_science_is_what_training_and_scores_import(tmp_path, monkeypatch):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text)
     monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
-    found = {f.relative_to(package).as_posix() for f in provenance.science()}
-    assert found == set(files) - {"training/apart.py", "models/unused.py", "paths.py", "errors.py"}
+    found = {part: {f.relative_to(package).as_posix() for f in provenance.science(part)} for part in provenance.ROOTS}
+    both = {"losses.py", "config.py"}
+    assert found["training"] == both | {"training/launch.py", "models/__init__.py", "models/read.py"}
+    assert found["evaluation"] == both | {"evaluation/suite.py", "models/deep.py"}
 
 
 def test_an_edit_changes_nothing_in_a_running_process(monkeypatch, tmp_path):
     """The record of a run names the code that was loaded, not the one that stands on the disk by the time it ends."""
-    before = provenance.code_hash()
+    before = provenance.code_hash("training")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance.code_hash() == before
+    assert provenance.code_hash("training") == before
     assert len(before) == 12
     assert int(before, 16) >= 0

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from dalib.config import RunConfig
+from dalib.data import perturb
+from dalib.data.mixture import shuffled, uniform
 from dalib.errors import ConfigError
-from dalib.study.experiments import expand, experiments, profiles
+from dalib.study.experiments import LARGEST_SEED, MOST_SEEDS, expand, experiments, profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 
+NULL = object()  # a section with nothing in it
 SMALL = {
     "profiles": {
         "quick": {"seeds": 2, "record": "local", "set": {"steps": 5, "batch": 4}},
@@ -51,7 +56,7 @@ def changed(*path, value):
     if value is None:
         del node[path[-1]]
     else:
-        node[path[-1]] = value
+        node[path[-1]] = None if value is NULL else value
     return tree
 
 
@@ -75,6 +80,45 @@ def test_seeds(small):
     for seeds in (0, -1):
         with pytest.raises(ConfigError, match=f"seeds: {seeds} is not at least 1"):
             expand("fruit", profile="quick", seeds=seeds)
+    with pytest.raises(ConfigError, match=f"seeds: {MOST_SEEDS + 1} is more than {MOST_SEEDS}"):
+        expand("fruit", profile="quick", seeds=MOST_SEEDS + 1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 10**9, LARGEST_SEED])
+def test_one_seed_alone(seed, small, monkeypatch):
+    """Only its config is made; before, all up to it were."""
+    made = []
+    whole = RunConfig.__post_init__
+    monkeypatch.setattr(RunConfig, "__post_init__", lambda self: (made.append(self), whole(self)))
+    found = expand("fruit", profile="quick", seed=seed)
+    assert [c.seed for c in found["pear"].configs] == [seed]
+    assert found["pear"].configs[0] == RunConfig(steps=5, batch=6, seed=seed, pseudo_labels=True)
+    assert len(made) < 10
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"), [(-1, "seed: -1 is not at least 0"), (LARGEST_SEED + 1, f"is more than {LARGEST_SEED}")]
+)
+def test_a_seed_that_no_generator_takes_is_refused(seed, message, small):
+    with pytest.raises(ConfigError, match=message):
+        expand("fruit", profile="quick", seed=seed)
+
+
+@pytest.mark.parametrize("seed", [LARGEST_SEED, LARGEST_SEED + 1])
+def test_the_largest_seed_is_the_last_that_every_generator_takes(seed):
+    """Weights, order of the images, flips and crops, perturbations: the same limit by trial."""
+
+    def draw():
+        torch.Generator().manual_seed(seed)
+        shuffled(np.arange(4), 10, key=2 * seed + 1)
+        uniform(seed, 5, np.arange(4))
+        perturb.draw([(seed, 1, 0)], ("colour",), height=8, width=8)
+
+    if seed == LARGEST_SEED:
+        draw()
+    else:
+        with pytest.raises(OverflowError):
+            draw()
 
 
 def test_trained_in_the_book_unless_it_says_otherwise(small):
@@ -123,6 +167,38 @@ FRUIT = ("experiments", "fruit")
             r"fruit\.pear under profile quick: .*pseudo_labels: true",
         ),
         ((*FRUIT, "rows", "pear", "set"), {"seed": 3}, r"fruit\.pear under profile quick: seeds are counted"),
+        # other shapes
+        (("profiles",), ["quick"], r"profiles: expected one profile or more by name, got \['quick'\]"),
+        (("profiles",), {}, "profiles: expected one profile or more"),
+        (("profiles", "quick"), NULL, "profile quick: expected seeds, record, set, got nothing"),
+        (("profiles", "quick", "set"), NULL, "profile quick: set: expected settings, got nothing"),
+        (("profiles", "quick", "set"), [{"steps": 3}], "profile quick: set: expected settings, got "),
+        (("profiles", "quick", "seeds"), "two", "profile quick: seeds: expected a whole number, got 'two'"),
+        (("profiles", "quick", "seeds"), 0, "profile quick: seeds: 0 is not at least 1"),
+        (("profiles", "quick", "seeds"), 2.5, "profile quick: seeds: expected a whole number"),
+        (("profiles", "quick", "seeds"), True, "profile quick: seeds: expected a whole number"),
+        (("profiles", "quick", "seeds"), 10**9, "profile quick: seeds: 1000000000 is more than 1000"),
+        (("profiles", "quick", "divide"), {"steps": 0}, "profile quick, divide: steps: 0 is not at least 1"),
+        (("profiles", "quick", "divide"), ["steps"], "profile quick: divide: expected numbers by setting"),
+        (("experiments",), [1], "experiments: expected one experiment or more by name"),
+        (("experiments",), "fruit", "experiments: expected one experiment or more by name"),
+        (FRUIT, NULL, "experiment fruit: expected question, rows, got nothing"),
+        ((*FRUIT, "question"), 7, "experiment fruit: question: expected text in quotes, got 7"),
+        ((*FRUIT, "seeds"), 3, r"experiment fruit: seeds: expected numbers by profile, such as \{study: 3\}, got 3"),
+        ((*FRUIT, "seeds"), {"study": 0}, "experiment fruit, seeds: study: 0 is not at least 1"),
+        ((*FRUIT, "rows"), NULL, "experiment fruit: rows: expected one row or more by name, got nothing"),
+        ((*FRUIT, "rows"), ["apple"], "experiment fruit: rows: expected one row or more by name"),
+        ((*FRUIT, "rows", "apple"), NULL, r"row fruit\.apple: expected label, got nothing"),
+        ((*FRUIT, "rows", "apple", "label"), 50, r"row fruit\.apple: label: expected text in quotes, got 50"),
+        ((*FRUIT, "rows", "apple", "set"), NULL, r"row fruit\.apple: set: expected settings, got nothing"),
+        ((*FRUIT, "rows", "apple", "set"), [1, 2], r"row fruit\.apple: set: expected settings"),
+        ((*FRUIT, "rows", "apple", "paper"), 9, r"row fruit\.apple: paper: expected \[table, row\], got 9"),
+        ((*FRUIT, "rows"), {50: {"label": "x"}}, "experiment fruit: rows: the name 50 is not text"),
+        ((*FRUIT, "rows"), {False: {"label": "x"}}, "experiment fruit: rows: the name False is not text"),
+        (("experiments", "../up"), {"question": "?", "rows": {"a": {"label": "a"}}}, "'../up' cannot name a file"),
+        ((*FRUIT, "against"), "abvoe", "unknown word for against in experiment fruit 'abvoe'. Did you mean 'above'"),
+        ((*FRUIT, "against"), ["apple"], "experiment fruit: against: expected above, first or a row for each row"),
+        ((*FRUIT, "against"), {"pear": "aple"}, "unknown row in against of experiment fruit 'aple'"),
     ],
 )
 def test_slips_are_named(path, value, message, small):
@@ -132,7 +208,29 @@ def test_slips_are_named(path, value, message, small):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("", "expected profiles, experiments, got None")]
+    ("old", "new", "message"),
+    [
+        ("  pear:\n", "  apple:\n", "'apple' stands twice, here and in line"),
+        ("    question: Which?\n", "    question: Which?\n    question: Why?\n", "'question' stands twice"),
+        ("    seeds: 2\n", "\tseeds: 2\n", "indent with spaces"),
+    ],
+)
+def test_what_yaml_would_let_pass_or_tell_in_many_lines_is_named_with_its_line(old, new, message, small):
+    text = yaml.safe_dump(SMALL, sort_keys=False)
+    assert old in text
+    small(text.replace(old, new))
+    with pytest.raises(ConfigError, match=rf"experiments\.yaml, line \d+: .*{message}") as caught:
+        experiments()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_encoding_is_read(small, tmp_path):
+    (tmp_path / "experiments.yaml").write_bytes(yaml.safe_dump(SMALL, sort_keys=False).encode("utf-16"))
+    assert experiments() == ["fruit"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("", "top level: expected profiles, experiments, got nothing")]
 )
 def test_a_damaged_file_is_named(text, message, small):
     small(text)

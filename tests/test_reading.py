@@ -117,7 +117,7 @@ def test_nothing_recorded():
 def test_progress_is_silent_where_all_is_there_and_names_older_code():
     levels = {"apart": [*NONE, 0.4, 0.4], "together": [*HIGHER, 0.42, 0.42]}
     assert reading.progress(results("cutmix_regions", levels)) == ""
-    assert reading.progress(results("cutmix_regions", levels, code_hash="0" * 12)) == reading.STALE
+    assert reading.progress(results("cutmix_regions", levels, code="0" * 12)) == reading.STALE
 
 
 def test_along_a_sweep_each_point_goes_to_its_kind():

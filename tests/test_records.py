@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from dalib import paths, provenance
+from dalib import paths, provenance, writing
 from dalib.errors import ConfigError, DataError
 from dalib.study import records, runner
 from dalib.study.experiments import expand
@@ -47,7 +47,7 @@ def checkout(tmp_path, monkeypatch):
     """A checkout of its own, with code that hashes to c0de."""
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(TREE, sort_keys=False))
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "c0de")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "c0de")
     return tmp_path
 
 
@@ -56,15 +56,16 @@ def counted(monkeypatch):
     """The runner with training and evaluation replaced: lists what was trained and what was evaluated, by hash."""
     trained, evaluated = [], []
 
-    def ensure(config, *, processes=1, report=print):
+    def ensure(config, *, processes=1, afresh=False, report=print):
         out = runner.launch.folder(config)
-        if not (out / "weights").exists():
+        code = provenance.code_hash("training")
+        if afresh or runner.launch.read_json(out / "train.json").get("stamp") != code:
             if config.pseudo_labels:
                 ensure(config.teacher())
             trained.append(config.hash())
-            out.mkdir(parents=True)
+            out.mkdir(parents=True, exist_ok=True)
             (out / "weights").touch()
-            (out / "train.json").write_text(json.dumps(TRAINING))
+            (out / "train.json").write_text(json.dumps(TRAINING | {"stamp": code}))
         return out / "weights"
 
     def evaluate(model, config):
@@ -106,7 +107,8 @@ def test_a_record_says_where_it_comes_from():
         "seed": 0,
         "hash": config.hash(),
         "teacher": config.teacher().hash(),
-        "code_hash": "c0de",
+        "training_hash": "c0de",
+        "evaluation_hash": "c0de",
         "processes": 2,
         "threads": 1,
         "wall_seconds": 3.5,
@@ -177,7 +179,7 @@ def test_a_full_disk_leaves_the_old_record(monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(writing.os, "fsync", full)
     with pytest.raises(DataError, match=rf"{path.name}: could not be written .*No space left.*untouched"):
         records.write(made(0.75), committed=False)
     assert path.read_bytes() == before
@@ -189,7 +191,7 @@ REFUSED = """
 import resource, signal, sys
 from pathlib import Path
 from dalib.errors import DataError
-from dalib.study.records import write_text
+from dalib.writing import write_text
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -216,7 +218,7 @@ def test_a_full_disk_during_a_run_is_run_again(counted, monkeypatch):
     """No record, so the row counts as missing; it is evaluated again, not trained again."""
     trained, evaluated = counted
     with monkeypatch.context() as patch:
-        patch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(DataError, match="No space left"):
             runner.run("second", profile="quick", report=quiet)
     found = runner.run("second", profile="quick", report=quiet)
@@ -249,8 +251,8 @@ def test_only_what_is_missing_is_run(counted):
 
 
 @pytest.mark.parametrize("row", ["plain", "naive", "blurred"])
-def test_deleting_a_record_makes_exactly_that_row_run_again(row, counted):
-    """Trained anew, from its own folder; the teacher's record, weights and its other students are left alone."""
+def test_deleting_a_record_scores_exactly_that_row_again(row, counted):
+    """Its weights are scored as they are; the other rows' records and all weights are left alone."""
     trained, evaluated = counted
     found = runner.run("first", profile="quick", report=quiet)
     chosen = next(e.config.hash() for e in found if e.row.name == row)
@@ -259,7 +261,8 @@ def test_deleting_a_record_makes_exactly_that_row_run_again(row, counted):
     del trained[:], evaluated[:]
     again = runner.run("first", profile="quick", report=quiet)
     assert [e.status for e in again] == ["fresh"] * 3
-    assert trained == [chosen]
+    assert trained == []
+    assert evaluated == [chosen]
     assert evaluated == [chosen]
 
 
@@ -286,7 +289,7 @@ def test_a_shared_row_is_run_once(counted):
 
 def test_stale_rows_are_marked_and_run_again(counted, monkeypatch):
     runner.run("first", profile="quick", report=quiet)
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     experiment = expand("first", profile="quick")
     assert [e.status for e in records.entries(experiment)] == ["stale"] * 3
     assert records.frame(records.entries(experiment))["stale"].all()
@@ -296,24 +299,76 @@ def test_stale_rows_are_marked_and_run_again(counted, monkeypatch):
     assert not records.frame(records.entries(experiment))["stale"].any()
 
 
+def test_an_edit_of_the_evaluation_scores_again_and_trains_nothing(counted, monkeypatch):
+    trained, evaluated = counted
+    runner.run("first", profile="quick", report=quiet)
+    files = {p: p.stat().st_mtime_ns for p in paths.runs().rglob("weights")}
+    del trained[:], evaluated[:]
+    hashes = {"training": "c0de", "evaluation": "0ther"}
+    monkeypatch.setattr(provenance, "code_hash", hashes.get)
+    found = runner.run("first", profile="quick", report=quiet)
+    assert (len(trained), len(evaluated)) == (0, 3)
+    assert {(e.status, e.record["training_hash"], e.record["evaluation_hash"]) for e in found} == {
+        ("fresh", "c0de", "0ther")
+    }
+    assert {p: p.stat().st_mtime_ns for p in paths.runs().rglob("weights")} == files
+
+
+def test_an_older_record_has_one_hash_for_both():
+    path = records.write(made(), committed=False)
+    old = json.loads(path.read_text())
+    old["code_hash"] = old.pop("training_hash")
+    del old["evaluation_hash"]
+    path.write_text(json.dumps(old))
+    record = records.read(path)
+    assert (record["training_hash"], record["evaluation_hash"], records.code(record)) == ("c0de", "c0de", "c0de")
+    assert "code_hash" not in record
+    assert records.is_fresh(record)
+
+
 def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, monkeypatch):
     """The shared row was run under both codes, for different tables; it is fresh for both and not run for ever."""
     runner.run("first", profile="quick", report=quiet)
-    monkeypatch.setattr(provenance, "code_hash", lambda files=None: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     for _ in range(2):
         assert [e.status for e in runner.run("second", profile="quick", report=quiet)] == ["fresh"]
     assert len(counted[1]) == 4
 
 
 def test_foreign_records_are_found(counted):
-    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not foreign."""
+    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not foreign, however many."""
     runner.run("first", profile="quick", seeds=3, report=quiet)
     experiment = expand("first", profile="quick")
-    assert records.foreign(experiment) == []
     row, config = sample()
-    strange = config.replace(steps=77)
-    path = records.write(records.make(row, strange, training=TRAINING, scores=scores()), committed=False)
-    assert records.foreign(experiment) == [path]
+    for strange in (config.replace(seed=10**9), config.replace(steps=77)):
+        path = records.write(records.make(row, strange, training=TRAINING, scores=scores()), committed=False)
+    found = records.foreign(experiment)
+    assert found.unknown == {path: "no row of experiments.yaml asks for it"}
+    assert found.of_profile == {}
+
+
+def test_records_of_another_profile_are_its_own(counted):
+    row, config = sample(profile="study")
+    tree = yaml.safe_load((paths.root() / "experiments.yaml").read_text())
+    tree["profiles"]["large"] = {"seeds": 1, "record": "committed", "set": {"batch": 64}}
+    (paths.root() / "experiments.yaml").write_text(yaml.safe_dump(tree))
+    for seed in (0, 1, 5):
+        record = records.make(row, config.replace(seed=seed), training=TRAINING, scores=scores())
+        records.write(record, committed=True)
+    found = records.foreign(expand("first", profile="large"))
+    assert (found.unknown, found.of_profile) == ({}, {"study": 3})
+    found = records.foreign(expand("first", profile="study"))
+    assert (found.unknown, found.of_profile) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "not JSON", '{"seed": 0}', "null", "\udce4"])
+def test_what_is_no_record_is_listed_and_ends_nothing(counted, text):
+    runner.run("first", profile="quick", report=quiet)
+    experiment = expand("first", profile="quick")
+    path = records.folder(committed=False) / "first" / "notes.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert records.foreign(experiment).unknown == {path: "no readable record; look at it before you delete it"}
+    assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
 def test_a_failed_evaluation_leaves_no_record(counted, monkeypatch):

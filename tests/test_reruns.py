@@ -62,7 +62,7 @@ def test_without_a_committed_record_there_is_nothing_to_stand_beside(profile, ca
 
 def test_other_code_and_runs_without_a_record_are_left_out():
     fabricated.write("main_table", {"naive": [0.2]})
-    again("main_table", "naive", 0, 0.3, code_hash="0" * 12)
+    again("main_table", "naive", 0, 0.3, code="0" * 12)
     again("main_table", "full", 0, 0.3)
     assert reruns.pairs() == []
     assert reruns.reading([], recorded("main_table")) == UNRECORDED

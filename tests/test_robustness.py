@@ -24,6 +24,7 @@ from dalib.study import robustness_results as results
 from dalib.study.experiments import expand
 from dalib.study.tables import record_list
 from dalib.training import launch
+from dalib.writing import write_text
 
 ROWS = ("labelled_only", "naive", "perturbed", "full")
 
@@ -47,7 +48,7 @@ def root(tmp_path, monkeypatch):
 
 def fabricate(levels, *, profile: str = "study", rows=ROWS, **changed) -> results.Robustness:
     """Records in which `levels(row, seed, kind, strength)` is the AbsRel, and one minus it the ordinal accuracy."""
-    plan = expand("main_table", profile=profile)
+    plan, today = expand("main_table", profile=profile), provenance.code_hash("training")
     for row in (plan[name] for name in rows):
         for config in row.configs:
             found = {}
@@ -55,8 +56,8 @@ def fabricate(levels, *, profile: str = "study", rows=ROWS, **changed) -> result
                 level = levels(row.name, config.seed, kind, strength)
                 images = {"abs_rel": [level - 0.01, level + 0.01], "ordinal": [1 - level, 1 - level]}
                 found[scores.condition_name(kind, strength)] = dict.fromkeys(fabricated.DOMAINS[:6], images)
-            record = robustness.make(row, config, weights="ab", found=found, seconds=1.0) | changed
-            records.write_text(robustness.path(config, committed=plan.committed), records.dump(record))
+            record = robustness.make(row, config, weights="ab", training_hash=today, found=found, seconds=1.0) | changed
+            write_text(robustness.path(config, committed=plan.committed), records.dump(record))
     return results.Robustness(robustness.entries(profile=profile))
 
 
@@ -101,7 +102,7 @@ class TestRecords:
         out = launch.folder(config)
         out.mkdir(parents=True)
         save(build(config.encoder, pretrained=False, seed=0), out / launch.WEIGHTS)
-        (out / launch.DONE).write_text(json.dumps({"stamp": provenance.code_hash()}))
+        (out / launch.DONE).write_text(json.dumps({"stamp": provenance.code_hash("training")}))
         return config
 
     @pytest.fixture
@@ -130,13 +131,15 @@ class TestRecords:
         record = robustness.run(profile="smoke", report=lambda line: None)[0].record
         assert (record["table"], record["row"], record["seed"]) == ("main_table", "labelled_only", 0)
         assert (record["hash"], RunConfig.from_dict(record["config"])) == (trained.hash(), trained)
-        assert (record["code_hash"], record["tools_hash"]) == (provenance.code_hash(), scores.tools_hash())
+        assert record["training_hash"] == provenance.code_hash("training")
+        assert record["evaluation_hash"] == provenance.code_hash("evaluation")
+        assert record["tools_hash"] == scores.tools_hash()
         assert len(record["weights"]) == 16
         assert robustness.path(trained, committed=False).is_relative_to(paths.runs())
         assert records.find(trained, committed=False) is None
         assert not list(paths.records().glob("**/*.json"))
 
-    @pytest.mark.parametrize("key", ["code_hash", "tools_hash"])
+    @pytest.mark.parametrize("key", ["training_hash", "evaluation_hash", "tools_hash"])
     def test_another_version_of_either_code_makes_it_stale_and_it_is_scored_again(self, trained, measured, key):
         fabricate(example, profile="smoke", rows=ROWS[:1], **{key: "0" * 12})
         assert robustness.entries(profile="smoke")[0].status == "stale"
@@ -147,12 +150,13 @@ class TestRecords:
         row = expand("main_table", profile="study")["naive"]
         training = fabricated.record(row, row.configs[0], level=0.3)
         clean = {d: {"abs_rel": training["images"][d]["abs_rel"][:2]} for d in fabricated.DOMAINS[:6]}
-        ours = {"code_hash": provenance.code_hash(), "scores": {"clean": clean}}
+        hashes = {f"{part}_hash": provenance.code_hash(part) for part in provenance.ROOTS}
+        ours = hashes | {"scores": {"clean": clean}}
         assert robustness.unlike(ours, None) is None
         assert robustness.unlike(ours, training) is None
         clean["floating"]["abs_rel"] = [clean["floating"]["abs_rel"][0], 0.9]
         assert re.fullmatch(r"AbsRel 0\.9 and not 0\.\d+ on image 1 of floating", robustness.unlike(ours, training))
-        assert robustness.unlike(ours | {"code_hash": "other"}, training) is None
+        assert robustness.unlike(ours | {"training_hash": "other"}, training) is None
 
     def test_damaged_and_foreign_files_are_named(self, root):
         config = expand("main_table", profile="study")["naive"].configs[0]
@@ -164,7 +168,7 @@ class TestRecords:
                 robustness.entries()
 
     def test_the_tools_are_no_part_of_the_science(self):
-        names = {file.name for file in provenance.science()}
+        names = {file.name for part in provenance.ROOTS for file in provenance.science(part)}
         assert not names & {"corruptions.py", "ordinal.py", "robustness.py", "robustness_results.py"}
 
 

@@ -115,7 +115,7 @@ def test_provenance_tells_fresh_from_stale(study):
     fresh = Results(fabricated.write("main_table", LEVELS))
     assert "fresh" in tables.provenance(fresh)._repr_html_()
     assert 'class="stale"' not in tables.main_table(fresh)._repr_html_()
-    stale = Results(fabricated.write("main_table", LEVELS, code_hash="0" * 12))
+    stale = Results(fabricated.write("main_table", LEVELS, code="0" * 12))
     line = tables.provenance(stale)._repr_html_()
     assert "STALE: 20 of 20" in line
     assert "5 seed(s)" in line

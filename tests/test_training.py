@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from conftest import TINY, Interruption, Plain, Smooth, interrupt_at, quiet
 from numpy.testing import assert_allclose
 
+from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.data import perturb
 from dalib.data.mixture import Mixture
-from dalib.errors import TrainingError
+from dalib.errors import DataError, TrainingError
 from dalib.models import build, load
-from dalib.training import launch, pseudo
+from dalib.training import checkpoint, launch, pseudo
 from dalib.training import train as training
 from dalib.training.step import step_losses
 from dalib.training.train import schedule, train
@@ -61,6 +62,7 @@ import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from conftest import Smooth
+from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.training.pseudo import PseudoLabels
 from dalib.training.train import train
@@ -83,14 +85,13 @@ def test_killed_run_ends_with_the_same_bits(tmp_path, tiny_student, pool, labels
     process = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert [m["step"] for m in metrics(out)] == [1, 2, 3, 4, 5]
-    assert torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] == 4
+    assert [p.name for p in checkpoint.found(out)] == ["step-000000004.pt", "step-000000002.pt"]
     assert not (out / "model.safetensors").exists()
     seen = []
     resumed = run(tiny_student, out, labels=labels, pool=pool, stamp="s", report=seen.append)
     assert [line.split("/")[0] for line in seen] == ["step 5", "step 6"]
     assert resumed == whole
     assert metrics(out) == metrics(tmp_path / "whole")
-    assert not (out / "checkpoint").exists()
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +134,52 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path, tiny):
     assert [m["step"] for m in metrics(tmp_path)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign"])
-def test_a_damaged_checkpoint_is_named(damage, tmp_path, tiny):
-    with pytest.raises(Interruption):
-        run(tiny, tmp_path, report=interrupt_at(3))
-    path = tmp_path / "checkpoint" / "state.pt"
-    if damage == "truncated":
+def damage(path, how):
+    """A checkpoint as a crash or another program may leave it."""
+    if how == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
     else:
         torch.save({"weights": torch.zeros(3)}, path)
-    with pytest.raises(TrainingError, match=r"checkpoint/state\.pt: unreadable checkpoint .* delete"):
+
+
+@pytest.mark.parametrize("how", ["truncated", "foreign"])
+def test_a_damaged_checkpoint_is_named(how, tmp_path, tiny):
+    """None is readable: to start anew is for the user to decide, and nothing is removed."""
+    with pytest.raises(Interruption):
+        run(tiny, tmp_path, report=interrupt_at(3))
+    (path,) = checkpoint.found(tmp_path)
+    damage(path, how)
+    with pytest.raises(TrainingError, match=r"unreadable checkpoint: .*step-000000002\.pt .* move .*checkpoint away"):
         run(tiny, tmp_path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("how", ["truncated", "foreign"])
+def test_the_checkpoint_before_a_damaged_one_serves(how, tmp_path, tiny, whole):
+    with pytest.raises(Interruption):
+        run(tiny, tmp_path, report=interrupt_at(5))
+    damage(checkpoint.found(tmp_path)[0], how)
+    seen = []
+    assert run(tiny, tmp_path, report=seen.append) == (whole / "model.safetensors").read_bytes()
+    assert "step-000000004.pt: unreadable" in seen[0]
+    assert "step 2 of step-000000002.pt" in seen[0]
+    assert seen[1].startswith("step 3/")
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path, tiny):
+    config = tiny.replace(steps=6, checkpoint_every=1)
+    with pytest.raises(Interruption):
+        run(config, tmp_path, report=interrupt_at(5))
+    assert [p.name for p in checkpoint.found(tmp_path)] == ["step-000000004.pt", "step-000000003.pt"]
+
+
+def test_images_that_changed_under_a_run_are_named(tmp_path, tiny):
+    """22 for 24: the order of images would be another one, and the bits too."""
+    with pytest.raises(Interruption):
+        run(tiny, tmp_path, report=interrupt_at(3))
+    with pytest.raises(DataError, match=r"labelled: the images changed .*24 then, 22 now"):
+        train(tiny, out=tmp_path, labelled=Smooth(count=22), report=quiet)
+    assert checkpoint.found(tmp_path)
 
 
 # optimisation
@@ -302,9 +338,9 @@ def test_nan_stops_with_step_images_and_state(tmp_path, tiny):
     with pytest.raises(TrainingError) as caught:
         run(config, tmp_path)
     ids = Mixture(config=config, labelled=Smooth())[1]["index"].tolist()
-    for words in ("not finite at step 1 ", f"labelled images {ids}", str(tmp_path / "failed" / "state.pt")):
+    for words in ("not finite at step 1 ", f"labelled images {ids}", str(tmp_path / "failed" / "step-000000001.pt")):
         assert words in str(caught.value)
-    state = torch.load(tmp_path / "failed" / "state.pt", weights_only=True)
+    state = torch.load(tmp_path / "failed" / "step-000000001.pt", weights_only=True)
     assert state["step"] == 1
     assert state["optimiser"]["state"][0]["step"].item() == 1
     assert not (tmp_path / "model.safetensors").exists()
@@ -315,7 +351,8 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path, tiny
     monkeypatch.setattr(training.losses, "total", lambda parts, _: parts["labelled"] + (0 * parts["labelled"]).sqrt())
     with pytest.raises(TrainingError, match="gradient is not finite at step 0 "):
         run(tiny, tmp_path)
-    state, start = torch.load(tmp_path / "failed" / "state.pt", weights_only=True)["model"], build("lite0", seed=0)
+    state = torch.load(tmp_path / "failed" / "step-000000000.pt", weights_only=True)["model"]
+    start = build("lite0", seed=0)
     assert all(torch.equal(v, state[k]) for k, v in start.state_dict().items())
 
 
@@ -342,16 +379,78 @@ def test_a_whole_run_is_not_trained_again(tiny, launched, runs):
     assert path.stat().st_mtime_ns == before
 
 
-def test_other_code_trains_again(tiny, launched, monkeypatch):
-    config = tiny.replace(steps=2)
+def test_other_code_trains_again_and_what_it_finds_is_kept(tiny, launched, monkeypatch):
+    config, lines = tiny.replace(steps=2), []
     path = launch.ensure_weights(config, report=quiet)
-    (path.parent / "left over").touch()
-    monkeypatch.setattr(launch, "code_hash", lambda: "0ther")
+    before = path.read_bytes()
+    (path.parent / "of the user").touch()
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     assert not launch.trained(config)
-    launch.ensure_weights(config, report=quiet)
+    launch.ensure_weights(config, report=lines.append)
     assert launched == [config.hash()] * 2
     assert json.loads((path.parent / "train.json").read_text())["stamp"] == "0ther"
-    assert not (path.parent / "left over").exists()
+    kept = path.parent.with_name(f"{config.hash()}-code-c0de-1")
+    assert lines[0] == f"what {path.parent} held is kept as {kept.name}"
+    assert (kept / path.name).read_bytes() == before
+    assert {p.name for p in kept.iterdir()} >= {"of the user", "train.json", "config.json", "metrics.jsonl"}
+
+
+def certificate(old, new, *, equal):
+    """A committed certificate that joins two codes, as `certify` writes it."""
+    sides = {"from": dict.fromkeys(certificates.PARTS, old), "to": dict.fromkeys(certificates.PARTS, new)}
+    paths.certificates().mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"schema": 1, "created": "2026", "equal": equal, **sides})
+    (paths.certificates() / f"{old}-{new}.json").write_text(text)
+
+
+def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeypatch, tmp_path):
+    """Weights stay, and so do checkpoints: a chain of two certificates joins the code that made them to today's."""
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    config, other, seen = tiny.replace(steps=2), tiny.replace(steps=4), []
+    path = launch.ensure_weights(config, report=quiet)
+    with pytest.raises(Interruption):
+        launch.ensure_weights(other, report=interrupt_at(3))
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
+    certificate("c0de", "between", equal=["training"])
+    certificate("between", "0ther", equal=["evaluation"])
+    assert not launch.trained(config)
+    certificate("between", "0ther", equal=["training"])
+    assert launch.ensure_weights(config, report=quiet) == path
+    launch.ensure_weights(other, report=seen.append)
+    assert seen[0].startswith("step 3/4")
+    assert launched == [config.hash(), other.hash(), other.hash()]
+
+
+def test_a_damaged_job_costs_no_checkpoint(tiny, launched):
+    """`job.json` says which code began the run; without it the checkpoint itself does."""
+    tiny, seen = tiny.replace(steps=4), []
+    with pytest.raises(Interruption):
+        launch.ensure_weights(tiny, report=interrupt_at(3))
+    (launch.folder(tiny) / "job.json").write_text('{"config": {')
+    launch.ensure_weights(tiny, report=seen.append)
+    assert seen[0].startswith("step 3/4")
+
+
+def test_checkpoints_of_other_code_are_kept_under_another_name(tmp_path, tiny):
+    with pytest.raises(Interruption):
+        run(tiny, tmp_path, report=interrupt_at(5), stamp="old")
+    before = {p.name: p.read_bytes() for p in checkpoint.found(tmp_path)}
+    run(tiny.replace(steps=3), tmp_path, stamp="new")
+    kept = {p.name.removeprefix("code-old-"): p.read_bytes() for p in (tmp_path / "checkpoint").glob("code-old-*")}
+    assert kept == before
+
+
+def test_the_time_of_all_legs_is_added_up(tiny, launched, monkeypatch):
+    tiny = tiny.replace(steps=4)
+    out = launch.folder(tiny)
+    with pytest.raises(Interruption):
+        launch.ensure_weights(tiny, report=interrupt_at(3))
+    (first,) = json.loads((out / "legs.json").read_text())["seconds"]
+    (out / "legs.json").write_text(json.dumps({"seconds": [first, 1000]}))  # as if another leg had taken long
+    launch.ensure_weights(tiny, report=quiet)
+    done = json.loads((out / "train.json").read_text())
+    assert done["legs"] == 3
+    assert 1000 + first < done["wall_seconds"] < 1100 + first
 
 
 @pytest.mark.parametrize("lost", ["train.json", "model.safetensors"])
@@ -392,6 +491,7 @@ def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monke
     tiny, seen = tiny.replace(steps=3), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
-    monkeypatch.setattr(launch, "code_hash", lambda: "0ther")
+    monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     launch.ensure_weights(tiny, report=seen.append)
-    assert seen[0].startswith("step 1/3")
+    assert "is kept as" in seen[0]
+    assert seen[1].startswith("step 1/3")

@@ -1,9 +1,9 @@
 """What the book needs beyond MyST: inline SVG figures, and one page per record so that a number leads to its run.
 
 `svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's colours in light and dark.
-`record-index` lists the records there are. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
-tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one folder deep.
-Pages that draw with plotly get its script, copied from the installed package.
+`record-index` lists the records there are, `certificate-index` the certificates. Every record gets a page
+`records/<experiment>/<hash>.html` beside a copy of its JSON; tables link there as `../records/<experiment>/<hash>.html`, since every
+page of the book lies one folder deep. Pages that draw with plotly get its script, copied from the installed package.
 """
 
 import json
@@ -20,7 +20,8 @@ from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from dalib import paths, provenance
+from dalib import certificates, paths, provenance
+from dalib.study import records
 
 PLOTLY = "plotly.min.js"
 TARGET = "../records/{experiment}/{stem}.html"
@@ -83,9 +84,14 @@ def pool(domains: dict[str, dict[str, list]]) -> dict[str, list]:
 
 def record_body(record: dict, stem: str) -> str:
     """The page of one record: where it comes from, what it scored, its whole configuration."""
-    mark = "" if record.get("code_hash") == provenance.code_hash() else ' <span class="stale">stale</span>'
+    record = records.split_hash(record)
+    stale = {
+        f"{part}_hash": not certificates.unchanged(part, record.get(f"{part}_hash", "")) for part in provenance.ROOTS
+    }
     shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "scores", "versions", "summary"}}
-    facts = [(escape(k), plain(v) + mark * (k == "code_hash")) for k, v in shown.items()]
+    facts = [
+        (escape(k), plain(v) + ' <span class="stale">stale</span>' * stale.get(k, False)) for k, v in shown.items()
+    ]
     settings = [(escape(k), plain(v)) for k, v in flat(record.get("config", {}))]
     versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
     parts = [
@@ -124,8 +130,9 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
 
 
 def copy_records(app: Sphinx, exception: Exception | None) -> None:
-    """Sphinx event: the JSON itself, beside its page."""
+    """Sphinx event: the JSON itself, beside its page; certificates in a folder of their own."""
     if exception is None and app.builder.format == "html":
+        shutil.copytree(paths.certificates(), Path(app.outdir) / "certificates", dirs_exist_ok=True)
         for experiment, path in record_files():
             target = Path(app.outdir) / "records" / experiment / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +152,24 @@ class RecordIndex(Directive):
             rows.append((f'<a href="{link}">{escape(name)}</a>', *map(plain, cells)))
         rows.sort(key=lambda cells: (cells[2], cells[1], re.sub("<[^>]*>", "", cells[0])))
         text = table(rows, ("run", "experiment", "profile", "device", "made")) if rows else "<p>No record yet.</p>"
+        return [nodes.raw(text=text, format="html")]
+
+
+class CertificateIndex(Directive):
+    """`certificate-index`: a table of every certificate, each linked to its file."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for found in reversed(certificates.read()):
+            name = f"{found['from']['commit']}-{found['to']['commit']}.json"
+            link = f'<a href="../certificates/{escape(name)}">{escape(found["created"][:10])}</a>'
+            commits = f"{found['from']['commit']} and {found['to']['commit']}"
+            compared = sum(found["compared"][part] for part in found["equal"])
+            refused = "; ".join(f"{part}: {what}" for part, what in found["differences"].items()) or "nothing"
+            cells = (commits, len(found["rows"]), len(found["scored"]), len(found["bugs"]), compared)
+            rows.append((link, *map(plain, cells), plain(", ".join(found["equal"])), plain(refused)))
+        head = ("made", "commits", "rows", "scorings", "bugs", "numbers and digests", "equal in", "not equal")
+        text = table(rows, head) if rows else "<p>No certificate yet.</p>"
         return [nodes.raw(text=text, format="html")]
 
 
@@ -219,6 +244,7 @@ def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.add_directive("record-index", RecordIndex)
+    app.add_directive("certificate-index", CertificateIndex)
     app.add_directive("svg-figure", SvgFigure)
     app.connect("html-collect-pages", collect_pages)
     app.connect("doctree-resolved", dress_numbers)

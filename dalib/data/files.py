@@ -10,33 +10,62 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from dalib.data.colours import to_srgb
+from dalib.data.metadata import (
+    DAMAGED_EXTRAS,
+    Tell,
+    decode,
+    explain,
+    open_header,
+    orientation,
+    shown,
+    turned,
+    warn_once,
+    without_extras,
+)
 from dalib.errors import DataError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow and numpy raise for files that are truncated, damaged, or something else altogether."""
 
 
-def open_image(path: Path) -> Image.Image:
-    """A fully decoded image; a missing or damaged file is a `DataError` that names it."""
+def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
+    """A fully decoded image; a missing or damaged file is a `DataError` that names it.
+
+    Damaged metadata beside good pixels are ignored. `tell` hears of that; by default it is a warning, once per file.
+    """
+    tell = tell or warn_once(shown(path))
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path or remove its entry")
     try:
-        picture = Image.open(io.BytesIO(path.read_bytes()))
-        picture.load()
-    except UNREADABLE as error:
-        raise DataError(f"{path}: truncated, damaged or not an image ({error}); replace or remove it") from error
+        data = path.read_bytes()
+        try:
+            picture = open_header(io.BytesIO(data))
+            decode(picture, tell=tell)
+        except Image.DecompressionBombError:
+            raise
+        except Exception:
+            if (bare := without_extras(data)) is None:
+                raise
+            picture = open_header(io.BytesIO(bare))
+            decode(picture, tell=tell)
+            tell(DAMAGED_EXTRAS)
+    except Exception as error:  # what a damaged file makes Pillow raise is of any kind
+        raise explain(path, error) from error
     return picture
 
 
-def to_rgb(picture: Image.Image | np.ndarray, *, name: str) -> UInt8[Tensor, "3 H W"]:
-    """Any photograph as 8-bit RGB, upright.
+def to_rgb(picture: Image.Image | np.ndarray, *, name: str, tell: Tell | None = None) -> UInt8[Tensor, "3 H W"]:
+    """Any photograph as 8-bit sRGB, upright.
 
-    EXIF rotation is applied, grey repeated, transparency laid over white, 16 bits rounded to 8. An array is (H, W) or
-    (H, W, 1 | 3 | 4), of integers in 0..255 or, where its type is wider and so are its values, 0..65535.
+    EXIF rotation is applied, a colour profile followed, grey repeated, transparency laid over white, 16 bits rounded to 8.
+    An array is (H, W) or (H, W, 1 | 3 | 4), of integers in 0..255 or, where its type is wider and so are its values,
+    0..65535. `tell` hears of damaged tags and profiles, which are ignored; by default it is a warning, once per name.
     """
+    tell = tell or warn_once(shown(name))
     if isinstance(picture, np.ndarray):
         array = picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
         if array.dtype.kind not in "iu" or array.shape[2:] not in ((), (3,), (4,)) or array.ndim < 2:
@@ -44,11 +73,14 @@ def to_rgb(picture: Image.Image | np.ndarray, *, name: str) -> UInt8[Tensor, "3 
             raise DataError(f"{name}: an image must be integers (H, W) or (H, W, 1 | 3 | 4), not {have}; convert it")
         deep = array.dtype == np.uint16 or array.max(initial=0) > 255
         picture = Image.fromarray(_to_8_bits(array) if deep else array.clip(0).astype(np.uint8))
-    picture = ImageOps.exif_transpose(picture)
+    picture = turned(picture, orientation(picture, tell=tell))
     if picture.mode.startswith("I"):
+        profile = picture.info.get("icc_profile")
         picture = Image.fromarray(_to_8_bits(np.asarray(picture)))
+        picture.info["icc_profile"] = profile
     if picture.mode == "F":
         raise DataError(f"{name}: a floating-point image has no known white; save it with 8 or 16 bits a channel")
+    picture = to_srgb(picture, tell=tell)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
@@ -62,7 +94,8 @@ def _to_8_bits(array: np.ndarray) -> np.ndarray:
 
 def read_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
     """A photograph from a file, as `to_rgb` gives it."""
-    return to_rgb(open_image(path), name=str(path))
+    tell = warn_once(shown(path))
+    return to_rgb(open_image(path, tell=tell), name=str(path), tell=tell)
 
 
 def to_disparity(

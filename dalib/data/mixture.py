@@ -98,6 +98,20 @@ def pool_crop(indices: np.ndarray) -> np.ndarray:
     return np.stack([uniform(1, indices), uniform(2, indices)], 1)
 
 
+def check_shares(config: RunConfig, world: int) -> None:
+    """Raise `ConfigError` where so many processes cannot share a run's batches evenly, CutMix pairs unbroken."""
+    pair = 2 if "cutmix" in config.perturb else 1
+    for name, size, unit in (
+        ("batch", config.batch, 1),
+        ("batch x unlabelled_ratio", config.batch * config.unlabelled_ratio, pair),
+    ):
+        if size % (world * unit):
+            raise ConfigError(
+                f"{name}: {size} images cannot be shared evenly by {world} processes"
+                + (" in CutMix pairs" if unit == 2 else "")
+            )
+
+
 class Mixture(torch.utils.data.Dataset):
     """Step to batch.
 
@@ -125,16 +139,7 @@ class Mixture(torch.utils.data.Dataset):
         self.config, self.labelled, self.unlabelled, self.pseudo = config, labelled, unlabelled, pseudo
         self.pool = pool
         self.rank, self.world = rank, world
-        pair = 2 if "cutmix" in config.perturb else 1
-        for name, size, unit in (
-            ("batch", config.batch, 1),
-            ("batch x unlabelled_ratio", config.batch * config.unlabelled_ratio, pair),
-        ):
-            if size % (world * unit):
-                raise ConfigError(
-                    f"{name}: {size} images cannot be shared evenly by {world} processes"
-                    + (" in CutMix pairs" if unit == 2 else "")
-                )
+        check_shares(config, world)
 
     def __len__(self) -> int:
         return self.config.steps

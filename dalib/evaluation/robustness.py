@@ -15,7 +15,7 @@ from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.protocols import PROTOCOLS, score, scored
 from dalib.evaluation.run import predict_images
 from dalib.evaluation.suite import DIGITS, scene_domains
-from dalib.provenance import code_hash
+from dalib.provenance import files_hash
 
 IMAGES = 30
 """The first so many images of each test domain are scored, or all where a run has fewer."""
@@ -30,7 +30,7 @@ Scores = dict[str, dict[str, dict[str, list[float]]]]  # `condition_name` -> dom
 def tools_hash() -> str:
     """Digest of the code that corrupts and measures, as it was at the first call: what changes these scores beside `science()`."""
     here = Path(__file__).parent
-    return code_hash(tuple(here / f"{name}.py" for name in ("corruptions", "ordinal", "robustness")))
+    return files_hash(tuple(here / f"{name}.py" for name in ("corruptions", "ordinal", "robustness")))
 
 
 def condition_name(kind: str, strength: int) -> str:

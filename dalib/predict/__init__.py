@@ -1,17 +1,23 @@
 """Inference for people: images of any kind in, maps out, in memory (`predict`) or as files (`write_folder`, `write_video`)."""
 
-from dalib.predict.folder import Report, write_folder, write_images
-from dalib.predict.outputs import read_png16
-from dalib.predict.run import Predictor, default_short_side, predict
-from dalib.predict.video import is_video, write_video
+from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
+from dalib.predict.outputs import COLOURS, read_png16
+from dalib.predict.run import Predictor, check_numbers, default_short_side, predict, usable_device
+from dalib.predict.video import check_video, is_video, write_video
 
 __all__ = [
+    "COLOURS",
     "Predictor",
     "Report",
+    "check_images",
+    "check_numbers",
+    "check_video",
     "default_short_side",
     "is_video",
+    "photographs",
     "predict",
     "read_png16",
+    "usable_device",
     "write_folder",
     "write_images",
     "write_video",

@@ -1,24 +1,26 @@
 """A folder of photographs to a folder of maps: resumable, never half a file, and a damaged photograph stops nobody else."""
 
-import json
+import os
 import time
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from dalib.data.sources import PhotoFolder
+from dalib.data.listing import PASSED_OVER, Groups, Listing, list_folder
 from dalib.errors import ConfigError, DataError
-from dalib.predict.outputs import COLOURS, palette, save, targets, whole
-from dalib.predict.prepare import Prepared
-from dalib.predict.run import Predictor, finite
+from dalib.predict.ledger import Ledger, origin
+from dalib.predict.outputs import COLOURS, ENDS, DiskError, palette, save, targets
+from dalib.predict.prepare import OwnMapError, Prepared
+from dalib.predict.run import Predictor, finite, network_error
 
-NOTE = "predictions.json"
 THREADS = 4  # that decode and write while the network runs
 MEANING = {
     "disparity": "relative disparity: larger is nearer; scale and shift are unknown and each map's own",
@@ -28,33 +30,128 @@ MEANING = {
 
 @dataclass(kw_only=True)
 class Report:
-    """What became of the images, by name: written, kept from an earlier run, or failed, with the reason."""
+    """What became of the images, by name: written, kept from an earlier run, or failed, with the reason.
+
+    `notes` say what of a file was ignored, `passed_over` what in the folder is no photograph, and `missed` which of its
+    photographs are of a kind that nobody here reads.
+    """
 
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    notes: Groups = field(default_factory=Groups)
+    passed_over: Groups = field(default_factory=Groups)
+    missed: Groups = field(default_factory=Groups)
+
+    def add(self, found: Listing) -> None:
+        """What else was in the folder."""
+        self.passed_over.merge(found.passed_over)
+        self.missed.merge(found.missed)
+
+    def failures(self, most: int = 20) -> list[str]:
+        """A line for each image that failed, up to so many, and for each kind of photograph that was missed."""
+        lines = list(self.failed.values())[:most]
+        if (more := len(self.failed) - len(lines)) > 0:
+            lines.append(f"and {more} more")
+        return lines + self.missed.lines()
 
 
-def photographs(folder: Path, out: Path) -> dict[str, Path]:
-    """Name -> file of every photograph under a folder, what lies in `out` left aside.
+# ---- which photograph gets which name
+
+
+def photographs(folder: Path, out: Path) -> tuple[dict[str, Path], Listing]:
+    """Name -> file of every photograph under a folder, what lies in `out` left aside; and what else is there.
 
     The name is the path within the folder, without its ending where that tells it apart.
     """
-    if folder.resolve() == out.resolve():
+    if is_same(folder, out):
         raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
-    files = [
-        Path(n) for n in PhotoFolder(folder).names.to_pylist() if out.resolve() not in (folder / n).resolve().parents
-    ]
-    if not files:
-        raise DataError(f"{folder}: no photograph in this folder, apart from what lies in {out}")
-    written = Counter(str(t).lower() for f in files for t in _all_targets(f.with_suffix("")))
-    alone = {f: all(written[str(t).lower()] == 1 for t in _all_targets(f.with_suffix(""))) for f in files}
-    return {(f.with_suffix("") if alone[f] else f).as_posix(): folder / f for f in files}
+    found = list_folder(folder)
+    place, root = out.resolve(), folder.resolve()
+    if root in place.parents:
+        start = place.relative_to(root).as_posix() + "/"
+        for name in found.names:
+            if name.startswith(start):
+                found.passed_over.add(PASSED_OVER["out"], name)
+        found.names = [name for name in found.names if not name.startswith(start)]
+    if not found.names:
+        there = "; ".join([*found.missed.lines(), *found.passed_over.lines()])
+        raise DataError(f"{folder}: no photograph in this folder" + (f", only {there}" if there else ""))
+    return {name: folder / file for file, name in distinct(found.names).items()}, found
+
+
+def distinct(files: Iterable[str]) -> dict[str, str]:
+    """File -> name, such that no two names lead to one map, on any file system and in any format.
+
+    A name is the path without its ending; with it, where two would meet; and with a number, where two still do, as they
+    may where case or accents are not told apart.
+    """
+    tries = dict.fromkeys(files, 0)
+
+    def name(file: str) -> str:
+        stage = tries[file]
+        if stage == 0:
+            return os.path.splitext(file)[0]
+        return file if stage == 1 else f"{file}~{stage}"
+
+    while True:
+        places = {file: _places(name(file)) for file in tries}
+        taken = Counter(place for each in places.values() for place in each)
+        folders = {os.path.dirname(each[0]) for each in places.values()}
+        folders |= {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
+        meeting = [f for f, each in places.items() if any(taken[place] > 1 or place in folders for place in each)]
+        if not meeting:
+            return {file: name(file) for file in tries}
+        early = [file for file in meeting if tries[file] == 0]
+        for file in early or meeting[1:] or meeting:
+            tries[file] += 1
+
+
+def _places(name: str) -> list[str]:
+    """Where the maps of a name would lie, with what some file systems do not tell apart made equal."""
+    folded = unicodedata.normalize("NFC", name).casefold()
+    return [folded + end for end in ENDS.values()]
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, by links or otherwise."""
+    return one.exists() and other.exists() and os.path.samefile(one, other)
+
+
+# ---- predicting and writing
 
 
 def write_folder(folder: Path, out: Path, *, run: Predictor, **options) -> Report:
     """`write_images` for every photograph under a folder; the sub-folders are mirrored in `out`."""
-    return write_images(photographs(folder, out), out, run=run, **options)
+    images, found = photographs(folder, out)
+    result = write_images(images, out, run=run, **options)
+    result.add(found)
+    return result
+
+
+def check_images(images: Mapping[str, Path], out: Path, *, formats: tuple[str, ...]) -> None:
+    """See that the maps of these images may be written to `out`: what can be known before a network is loaded.
+
+    Raises:
+        ConfigError: `out` cannot be a folder for results, is a photograph's own, or holds a file that is in the way.
+    """
+    with Ledger(out) as ledger:
+        _checked(images, out, formats, ledger)
+
+
+def _checked(
+    images: Mapping[str, Path], out: Path, formats: tuple[str, ...], ledger: Ledger
+) -> dict[str, dict[str, Path]]:
+    """Name -> format -> file, all of which may be written."""
+    files = {name: targets(out / name, formats) for name in images}
+    for folder in {os.path.dirname(path): path.parent for path in images.values()}.values():
+        if is_same(folder, out):
+            raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
+    if not ledger.is_new:
+        ledger.check_folders(map(Path, {os.path.dirname(path) for each in files.values() for path in each.values()}))
+        for name, path in images.items():
+            ledger.check_files(files[name].values(), path)
+    return files
 
 
 def write_images(
@@ -66,70 +163,112 @@ def write_images(
     colours: str = COLOURS,
     report: Callable[[str], None] = print,
 ) -> Report:
-    """Predict and write. An image whose files are all there and newer than itself is kept.
+    """Predict and write. An image whose files are all there, as they were written and made of it as it is now, is kept.
 
     Args:
         images: name, which is the path in `out` without an ending -> file.
-        out: made where it is missing. `predictions.json` there says with what network and settings.
+        out: made where it is missing. `predictions.json` there says with what network and settings, and lists the files.
         run: the network.
         formats: any of "png16", "npy", "colour", see `dalib.predict.outputs`.
         colours: a Matplotlib colour map.
         report: gets a line every few seconds.
 
     Raises:
-        ConfigError: `out` holds maps of another network or of other settings; an unknown format or colour map.
+        ConfigError: `out` holds maps of another network or of other settings, or a file in the way that is not ours;
+            another process writes there; an unknown format or colour map.
         DataError: a file cannot be written.
     """
-    files, result, begun = {name: targets(out / name, formats) for name in images}, Report(), time.perf_counter()
     if "colour" in formats:
         palette(colours)  # an unknown one should fail at once
-    _note(out / NOTE, run, colours)
-    result.kept += (name for name, path in images.items() if _is_newer(files[name].values(), path))
-    todo, told = [name for name in images if name not in set(result.kept)], begun
-    how = {"kind": run.kind, "max_depth": run.max_depth, "colours": colours}
+    with Ledger(out) as ledger:
+        files = _checked(images, out, formats, ledger)
+        check_settings(ledger, run, colours)
+        result = Report(kept=[name for name, path in images.items() if ledger.is_kept(files[name].values(), path)])
+        kept = set(result.kept)
+        todo = {name: path for name, path in images.items() if name not in kept}
+        ledger.claim(path for name in todo for path in files[name].values())
+        how = {"kind": run.kind, "max_depth": run.max_depth, "colours": colours}
+        _write(todo, files, run=run, how=how, ledger=ledger, result=result, report=report)
+    return result
+
+
+def _write(
+    todo: Mapping[str, Path],
+    files: Mapping[str, dict[str, Path]],
+    *,
+    run: Predictor,
+    how: dict,
+    ledger: Ledger,
+    result: Report,
+    report: Callable[[str], None],
+) -> None:
+    """Predict the images of `todo`, decoding ahead and writing behind the network."""
+    begun = told = time.perf_counter()
+    passed_over = 0
+    origins: dict[str, dict] = {}
+
+    def prepare(name: str) -> Prepared:
+        origins[name] = origin(todo[name])  # before it is read, so that a later change makes the map an old one
+        return run.prepare(todo[name], name=name)
 
     def prepared(pool: ThreadPoolExecutor) -> Iterator[Prepared]:
-        for name, item in _ahead(pool, lambda name: run.prepare(images[name], name=name), todo):
-            if error := item.exception():
-                if not isinstance(error, DataError):
-                    raise error
-                result.failed[name] = str(error)
+        nonlocal passed_over
+        for name, item in _ahead(pool, prepare, todo):
+            error = item.exception()
+            if isinstance(error, OwnMapError):
+                result.passed_over.add(PASSED_OVER["maps"], str(todo[name]))
+                passed_over += 1
+            elif isinstance(error, Exception):  # whatever it is: one file never ends a folder
+                result.failed[name] = _reason(error, todo[name])
+            elif error is not None:
+                raise error
             else:
+                for note in item.result().notes:
+                    result.notes.add(note, str(todo[name]))
                 yield item.result()
+
+    def write(item: Prepared, disparity: Float[Tensor, "h w"]) -> None:
+        save(disparity, item.size, files[item.name], **how)
+        ledger.written(files[item.name].values(), origins.pop(item.name))
 
     with ThreadPoolExecutor(THREADS) as pool:
         writing: list[tuple[str, Future]] = []
         for group in run.batches(prepared(pool)):
-            maps = run(group)  # while the group before is written
+            maps = list(_maps(run, group, result))  # while the group before is written
             _settle(writing, result)
-            writing = []
-            for item, disparity in zip(group, maps, strict=True):
-                try:
-                    finite(disparity, item.name)
-                except DataError as error:
-                    result.failed[item.name] = str(error)
-                else:
-                    task = pool.submit(save, disparity, item.size, files[item.name], **how)
-                    writing.append((item.name, task))
-            done = len(result.written) + len(result.failed)
+            writing = [(item.name, pool.submit(write, item, disparity)) for item, disparity in maps]
+            done = len(result.written) + len(result.failed) + passed_over
             if done and time.perf_counter() - told > 2:
                 told = time.perf_counter()
                 rate = done / (told - begun)
                 left = f"{(len(todo) - done) / rate:.0f} s left"
-                report(f"{len(result.kept) + done} of {len(images)} images, {rate:.1f}/s, {left}")
+                kept = len(result.kept)
+                report(f"{kept + done} of {kept + len(todo)} images, {rate:.1f}/s, {left}")
         _settle(writing, result)
-    return result
 
 
-def _all_targets(stem: Path) -> Iterable[Path]:
-    return targets(stem, ("png16", "npy", "colour")).values()
-
-
-def _is_newer(files: Iterable[Path], image: Path) -> bool:
+def _maps(run: Predictor, group: list[Prepared], result: Report) -> Iterator[tuple[Prepared, Float[Tensor, "h w"]]]:
+    """The maps of a batch; what the network cannot do fails by name. A batch that fails is tried image by image."""
     try:
-        return all(f.stat().st_mtime >= image.stat().st_mtime for f in files)
-    except FileNotFoundError:
-        return False
+        maps = run(group)
+    except RuntimeError as error:  # as PyTorch says that memory is short, or a compiler missing
+        if len(group) > 1:
+            for item in group:
+                yield from _maps(run, [item], result)
+        else:
+            result.failed[group[0].name] = f"{group[0].name}: {network_error(error)}"
+        return
+    for item, disparity in zip(group, maps, strict=True):
+        try:
+            yield item, finite(disparity, item.name)
+        except DataError as error:
+            result.failed[item.name] = str(error)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    if isinstance(error, DataError):
+        return str(error)
+    return f"{path}: cannot be read ({type(error).__name__}: {error}); replace or remove it"
 
 
 def _ahead(pool: ThreadPoolExecutor, call: Callable, names: Iterable[str]) -> Iterator[tuple[str, Future]]:
@@ -143,12 +282,22 @@ def _ahead(pool: ThreadPoolExecutor, call: Callable, names: Iterable[str]) -> It
 
 
 def _settle(writing: list[tuple[str, Future]], result: Report) -> None:
+    """Wait for what is being written. A name that no file can have fails alone; a full disk ends the run."""
     for name, future in writing:
-        future.result()
-        result.written.append(name)
+        try:
+            future.result()
+        except DiskError:
+            raise
+        except DataError as error:
+            result.failed[name] = str(error)
+        else:
+            result.written.append(name)
 
 
-def _note(path: Path, run: Predictor, colours: str) -> None:
+# ---- what made the maps
+
+
+def check_settings(ledger: Ledger, run: Predictor, colours: str) -> None:
     """Say beside the maps what made them, and refuse to mix them with those of something else."""
     mine = {
         "network": fingerprint(run.model),
@@ -156,18 +305,7 @@ def _note(path: Path, run: Predictor, colours: str) -> None:
         "dtype": str(run.dtype).removeprefix("torch."),
         "colours": colours,
     }
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        there = mine
-    except ValueError as error:
-        raise DataError(f"{path}: not readable ({error}); remove it, or choose another folder") from error
-    if other := ", ".join(f"{k} {there.get(k)}" for k in mine if there.get(k) != mine[k]):
-        raise ConfigError(f"{path.parent}: holds maps made otherwise ({other}); choose another folder, or empty it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as unfinished:
-        about = {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth}
-        unfinished.write_text(json.dumps(mine | about, indent=1) + "\n", encoding="utf-8")
+    ledger.check_settings(mine, {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth})
 
 
 def fingerprint(model: nn.Module) -> str:

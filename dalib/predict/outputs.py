@@ -8,9 +8,11 @@ A band is a few million pixels, so that a map of any size costs little memory; f
   65.535 m, which millimetres in 16 bits cannot say.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ ENDS = {"png16": ".png", "npy": ".npy", "colour": ".colour.png"}
 COLOURS = "Spectral_r"
 BAND = 2**22  # pixels
 TOP = 65535
+ABOUT_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 def targets(stem: Path, formats: tuple[str, ...]) -> dict[str, Path]:
@@ -71,7 +74,6 @@ def save(
     """
     writers = {"png16": _write_png16, "npy": _write_npy, "colour": _write_colour}
     for name, path in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as partial:
             writers[name](partial, disparity, size, kind=kind, max_depth=max_depth, colours=colours)
 
@@ -92,17 +94,37 @@ def read_png16(path: Path) -> tuple[Float[Tensor, "H W"], str]:
     return (low + stored * (high - low) / TOP).float(), "disparity"
 
 
+class DiskError(DataError):
+    """Nothing can be written any more, whichever file it is."""
+
+
+def partial_of(path: Path) -> Path:
+    """The hidden neighbour in which a file is written: short, since a name may be as long as the disk allows."""
+    return path.with_name(f".{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.partial")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A neighbour to write to, which takes the name `path` once it is complete."""
-    partial = path.with_name(path.name + ".partial")
+    """A neighbour to write to, which takes the name `path` once it is complete. Folders are made.
+
+    Raises:
+        DataError: this name cannot be given to a file.
+        DiskError: the disk is full, or cannot be written.
+    """
+    partial = partial_of(path)
     try:
-        yield partial
-        os.replace(partial, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: could not be written ({error}); free some space, or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        if error.errno in ABOUT_NAMES:
+            raise DataError(
+                f"{path}: no file can have this name ({error.strerror}); rename what it is made of"
+            ) from error
+        raise DiskError(f"{path}: could not be written ({error}); free some space, or choose another folder") from error
 
 
 def shown_range(disparity: Float[Tensor, "h w"], kind: str) -> tuple[float, float]:

@@ -6,6 +6,7 @@ that of the evaluation: bicubic, antialiased. The released pipeline uses OpenCV'
 large photograph it takes a few pixels and leaves the rest, so that fine texture turns into false structure. Ours stays.
 """
 
+import io
 import threading
 import warnings
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
-from dalib.data.files import UNREADABLE, to_rgb
+from dalib.data.colours import to_srgb
+from dalib.data.files import to_rgb
+from dalib.data.listing import NO_WHITE, RAW, ending, endings
+from dalib.data.metadata import DAMAGED_EXTRAS, Tell, decode, explain, open_header, orientation, without_extras
 from dalib.errors import DataError
 from dalib.evaluation.run import network_size, resize_images
 
@@ -29,16 +33,26 @@ GAP = 3
 LARGE = 40_000_000
 """Pixels from which on pictures are decoded one at a time, whatever the number of threads."""
 
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
 _alone = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What the network sees of an image, 0..1, and the (H, W) of the upright image, to which its map returns."""
+    """What the network sees of an image, 0..1, and the (H, W) of the upright image, to which its map returns.
+
+    `notes` say what of the file was ignored.
+    """
 
     name: str
     image: Float[Tensor, "3 h w"]
     size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+class OwnMapError(DataError):
+    """A picture that is no photograph but a map, written by `dalib.predict`."""
 
 
 def inner_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
@@ -61,58 +75,99 @@ def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple:
 
     Raises:
         DataError: a file that is missing, damaged, or beyond Pillow's limit of 179 megapixels.
+        OwnMapError: a file that is one of our maps.
     """
     wanted = {"short_side": short_side, "multiple": multiple}
+    notes: dict[str, None] = {}  # an ordered set
+    tell = notes.setdefault
     if isinstance(picture, (str, Path)):
         name = name if name != "image" else str(picture)
-        picture, (width, height) = _decode(Path(picture), **wanted)
+        picture, (width, height) = _decode(Path(picture), tell=tell, **wanted)
     else:
         if not isinstance(picture, Image.Image):
             pixels = picture if isinstance(picture, Tensor) else to_rgb(picture, name=name)
             picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())  # (3, H, W) -> (H, W, 3)
         width, height = picture.size
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # to_rgb will turn it by a quarter
-        small = _averaged(picture, inner_size(width, height, **wanted))
+    small = _averaged(picture, inner_size(width, height, **wanted), tell=tell)
+    if orientation(picture, tell=tell) >= 5:  # to_rgb will turn it by a quarter
         height, width = width, height
-    else:
-        small = _averaged(picture, inner_size(width, height, **wanted))
     inner = inner_size(height, width, **wanted)
-    return Prepared(name=name, image=resize_images(to_rgb(small, name=name)[None], inner)[0], size=(height, width))
+    image = resize_images(to_rgb(small, name=name, tell=tell)[None], inner)[0]
+    return Prepared(name=name, image=image, size=(height, width), notes=tuple(notes))
 
 
-def _decode(path: Path, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
+def _decode(path: Path, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
     """A decoded picture, a JPEG perhaps smaller than it is, and the true (width, height) as stored."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path")
+    if hint := refusal(path):
+        raise DataError(f"{path}: {hint}")
     try:
-        with _alone, warnings.catch_warnings():  # warning filters belong to all threads
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # memory is bounded below
-            opened = Image.open(path)
-        with opened as picture:
-            stored = picture.size
-            if picture.format in ("JPEG", "MPO"):
-                picture.draft(None, tuple(GAP * side for side in inner_size(*stored, **wanted)))
-            if picture.size[0] * picture.size[1] < LARGE:
-                picture.load()
-            else:
-                with _alone:
-                    picture.load()
-        return picture, stored if picture.format in ("JPEG", "MPO") else picture.size  # TIFF turns itself upright
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: beyond Pillow's limit of {2 * Image.MAX_IMAGE_PIXELS} pixels; shrink it") from error
-    except UNREADABLE as error:
-        raise DataError(f"{path}: truncated, damaged or not an image ({error}); replace or remove it") from error
+        try:
+            return _decode_from(path, tell=tell, **wanted)
+        except (OwnMapError, Image.DecompressionBombError):
+            raise
+        except Exception:
+            if (bare := without_extras(path.read_bytes())) is None:
+                raise
+            result = _decode_from(io.BytesIO(bare), tell=tell, **wanted)
+            tell(DAMAGED_EXTRAS)
+            return result
+    except OwnMapError as error:
+        raise OwnMapError(f"{path}: {error}") from None
+    except Exception as error:  # what a damaged file makes Pillow raise is of any kind
+        raise explain(path, error) from error
 
 
-def _averaged(picture: Image.Image, inner: tuple[int, int]) -> Image.Image:
+def _decode_from(source: Path | io.BytesIO, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
+    """See `_decode`."""
+    with _alone, warnings.catch_warnings():  # warning filters belong to all threads
+        warnings.simplefilter("ignore")  # of bombs, whose memory is bounded below, and of damaged tags, which are told
+        opened = open_header(source)
+    with opened as picture:
+        if _is_own_map(picture):
+            raise OwnMapError("is a map that dalib.predict wrote; name the photograph it was made of")
+        is_jpeg, stored = picture.format in ("JPEG", "MPO"), picture.size
+        if is_jpeg:
+            picture.draft(None, tuple(GAP * side for side in inner_size(*stored, **wanted)))
+        if picture.size[0] * picture.size[1] < LARGE:
+            decode(picture, tell=tell)
+        else:
+            with _alone:
+                decode(picture, tell=tell)
+    return picture, stored if is_jpeg else picture.size  # a TIFF has turned itself upright
+
+
+def _is_own_map(picture: Image.Image) -> bool:
+    """By the text chunks that `dalib.predict.png` writes."""
+    return str(picture.info.get("Software", "")).startswith("dalib ") and "kind" in picture.info
+
+
+def refusal(path: Path) -> str | None:
+    """Why a file cannot be a photograph for us, and what to do, where its name or its first bytes say so already."""
+    end = ending(path.name)
+    if end in RAW:
+        return "is a camera's raw file; develop it to JPEG, PNG or TIFF"
+    if end in NO_WHITE:
+        return "is a picture of no known white; save it with 8 or 16 bits a channel"
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and ".heic" not in endings():
+        return "is a HEIC picture, which Pillow does not read; convert it to JPEG or PNG"
+    return None
+
+
+def _averaged(picture: Image.Image, inner: tuple[int, int], *, tell: Tell) -> Image.Image:
     """Means over blocks of whole pixels, down to no less than `GAP` times `inner` (width, height)."""
     factors = tuple(max(1, side // (GAP * least)) for side, least in zip(picture.size, inner, strict=True))
     if factors == (1, 1):
         return picture
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-    elif picture.mode.startswith("I"):  # 16 bits
-        picture = picture.convert("I")
-    elif picture.mode not in ("L", "RGB", "F"):  # among them palettes and one bit, which have no mean
-        picture = picture.convert("RGB")
+    if picture.mode.startswith("I"):  # 16 bits
+        return picture.convert("I").reduce(factors)
+    if picture.mode in ("L", "RGB", "F") and not picture.has_transparency_data:
+        return picture.reduce(factors)
+    # The others, among them palettes and one bit, have no mean; and the profile of most would not fit what they become.
+    picture = to_srgb(picture, tell=tell)
+    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    picture.info.pop("icc_profile", None)
     return picture.reduce(factors)

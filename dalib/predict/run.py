@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from dalib.data.sources import PhotoFolder
+from dalib.data.listing import list_folder
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.run import resize_disparity
 from dalib.models.depth_anything import DepthAnything
@@ -21,6 +21,8 @@ from dalib.provenance import device_type
 
 PAPER, TOY = 518, 96
 """Default short sides: of DINOv2 encoders as in the paper, and of a CNN, which here learned at 96 x 128."""
+LARGEST = 8192
+"""A short side beyond which no network here was ever run, nor would fit into memory."""
 HELD = 4
 """Images that wait for others of their size: at most this many batches."""
 
@@ -30,6 +32,29 @@ Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
 def default_short_side(model: nn.Module) -> int:
     """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A guess: say it if you know."""
     return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
+
+
+def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
+    """A `ConfigError` that names the number which no network could be run with."""
+    if short_side is not None and not 1 <= short_side <= LARGEST:
+        raise ConfigError(f"short_side {short_side}: must be 1 to {LARGEST} (--short-side)")
+    if batch < 1:
+        raise ConfigError(f"batch {batch}: must be at least 1 (--batch)")
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device, on which numbers can be reckoned and read back; by default the accelerator where there is one, else the CPU."""
+    try:
+        result = torch.device(device_type() if device is None else device)
+        torch.ones(1, device=result).add(1).cpu()
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        raise ConfigError(_no_device(device, error)) from error
+    return result
+
+
+def _no_device(device: str | torch.device | None, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"device {str(device)!r} cannot be used ({reason}); leave it out, or use cpu (--device)"
 
 
 def ready(model: nn.Module, *, device: torch.device, dtype: torch.dtype, compile: bool) -> Maps:
@@ -73,16 +98,15 @@ class Predictor:
         compile: bool = False,
     ):
         self.short_side = short_side if short_side is not None else default_short_side(model)
-        if self.short_side < 1 or batch < 1:
-            raise ConfigError(f"short_side {self.short_side}, batch {batch}: both must be at least 1")
+        check_numbers(short_side=self.short_side, batch=batch)
+        self.device = usable_device(device)
         self.model, self.multiple, self.batch, self.dtype = model, model.multiple, batch, dtype
         self.kind = getattr(model, "kind", "disparity")
         self.max_depth = getattr(model, "architecture", {}).get("max_depth")
         try:
-            self.device = torch.device(device or device_type())
             self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
         except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device {device!r} cannot be used ({error}); leave it out, or use cpu") from error
+            raise ConfigError(_no_device(device, error)) from error
 
     def prepare(self, picture: Picture, *, name: str = "image") -> Prepared:
         """See `dalib.predict.prepare.prepare`."""
@@ -127,6 +151,12 @@ def finite(disparity: Float[Tensor, "h w"], name: str) -> Float[Tensor, "h w"]:
     return disparity
 
 
+def network_error(error: RuntimeError) -> str:
+    """What to say where a network fails on an image: one line of PyTorch's, and what to try."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"the network failed ({first}); try a smaller --short-side or --batch, and do without --compile"
+
+
 def predict(
     images: Picture | Sequence[Picture],
     *,
@@ -162,7 +192,9 @@ def predict(
                 resize_disparity(disparity[None], frame.size)[0] for frame, disparity in video_maps(Path(images), run)
             )
         if Path(images).is_dir():
-            names = PhotoFolder(images).names.to_pylist()
+            names = list_folder(images).names
+            if not names:
+                raise DataError(f"{images}: no photograph in this folder")
             maps = run.full_size(run.prepare(Path(images) / name, name=name) for name in names)
             return {name: maps[name] for name in names}
     if isinstance(images, (str, Path, Image.Image, np.ndarray, Tensor)):

@@ -5,6 +5,7 @@ executed again only when something that it can see has changed; two are executed
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -15,13 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from dalib import paths
-from dalib.config import RunConfig
-from dalib.errors import UserError
-from dalib.study import lanes, notebooks, records, tables
-from dalib.study.experiments import expand, experiments
+from dalib.config import RunConfig, check_names
+from dalib.errors import ConfigError, UserError
+from dalib.study import lanes, notebooks, records, strict_yaml, tables
+from dalib.study.experiments import expand, experiments, profiles
 
 STAMPS = "stamps.json"
 _stamping = threading.Lock()
@@ -29,8 +28,16 @@ _stamping = threading.Lock()
 
 def build(*, profile: str = "quick") -> Path:
     """Execute what is out of date, stage, build with warnings as errors, and return the site's first page."""
+    check_names([profile], profiles(), what="profile")
+    if importlib.util.find_spec("jupyter_book") is None:
+        raise ConfigError("the book needs Jupyter Book, which is not installed: pip install -e '.[book]'")
     root = paths.root()
     out = root / "_build"
+    try:
+        (out / "notebooks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}); the book is built there") from error
+    paths.writable_runs()
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
@@ -47,8 +54,16 @@ def build(*, profile: str = "quick") -> Path:
     )
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage)]
     command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
-    result = subprocess.run(command, cwd=stage, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    (out / "build.log").write_text(result.stdout)
+    result = subprocess.run(
+        command,
+        cwd=stage,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    (out / "build.log").write_text(result.stdout, encoding="utf-8")
     if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
         raise UserError(f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}")
     shutil.rmtree(out / "html", ignore_errors=True)
@@ -59,7 +74,7 @@ def build(*, profile: str = "quick") -> Path:
 
 def table_of_contents() -> list[str]:
     """The notebooks of the book, main_table first: the others read what it trained."""
-    tree = yaml.safe_load((paths.root() / "_toc.yml").read_text())
+    tree = strict_yaml.read(paths.root() / "_toc.yml")
     found: list[str] = []
 
     def walk(node):
@@ -79,6 +94,8 @@ def table_of_contents() -> list[str]:
 def update_readme() -> None:
     """Replace what stands between the markers in README.md by the recorded main table."""
     path = paths.root() / "README.md"
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
     before, _, rest = path.read_text(encoding="utf-8").partition("<!-- main-table -->")
     _, mark, after = rest.partition("<!-- /main-table -->")
     if not mark:
@@ -174,9 +191,10 @@ def _digest(files: list[Path], *words: str) -> str:
 
 def _stamps(out: Path) -> dict[str, str]:
     try:
-        return json.loads((out / STAMPS).read_text())
-    except (OSError, json.JSONDecodeError):
+        stamps = json.loads((out / STAMPS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return stamps if isinstance(stamps, dict) else {}
 
 
 def _stamp(out: Path, name: str, fingerprint: str) -> None:

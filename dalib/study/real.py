@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dalib import paths, provenance
+from dalib import certificates, paths
 from dalib.errors import DataError
 from dalib.evaluation.protocols import HALVES
 from dalib.study import bootstrap
+from dalib.study.records import split_hash
 from dalib.study.statistics import LEVEL, Estimate, Results, estimate
 from dalib.study.tables import Html, cell, heading, html, number, row_link
 from dalib.study.tables import provenance as provenance_line
@@ -35,7 +36,7 @@ def read_floors() -> dict | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return split_hash(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a readable record ({error}); delete it and run python -m dalib floors") from error
 
@@ -95,8 +96,12 @@ def _line(floors: dict | None) -> Html:
         return Html(
             '<p class="provenance"><span class="stale">The floors are not recorded: python -m dalib floors</span></p>'
         )
-    state = "fresh" if floors["code_hash"] == provenance.code_hash() else '<span class="stale">STALE</span>'
-    return Html(f'<p class="provenance">Floors: code <code>{floors["code_hash"]}</code> ({state})</p>')
+    state = (
+        "fresh"
+        if certificates.unchanged("evaluation", floors["evaluation_hash"])
+        else '<span class="stale">STALE</span>'
+    )
+    return Html(f'<p class="provenance">Floors: code <code>{floors["evaluation_hash"]}</code> ({state})</p>')
 
 
 def below_floors(results: Results, row: str) -> dict[str, bool]:

@@ -1,18 +1,29 @@
 """Records: what a run came to, with everything needed to trust or repeat it. One JSON file each, atomic, diffable."""
 
 import json
-import os
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dalib import paths, provenance
+from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.metrics import METRICS
-from dalib.study.experiments import Experiment, Row, expand
+from dalib.study.experiments import (
+    LARGEST_SEED,
+    Experiment,
+    Row,
+    check_number,
+    expand,
+    experiments,
+    profiles,
+    tree,
+)
+from dalib.writing import write_text
 
 SCHEMA = 1
 
@@ -30,7 +41,17 @@ class Entry:
         """ "missing", "fresh", or "stale": made by another version of the code."""
         if self.record is None:
             return "missing"
-        return "fresh" if self.record["code_hash"] == provenance.code_hash() else "stale"
+        return "fresh" if is_fresh(self.record) else "stale"
+
+
+def is_fresh(record: dict) -> bool:
+    """Whether today's code would train and score to the same bits: it is the same, or certified to be as good."""
+    return all(certificates.unchanged(part, record[f"{part}_hash"]) for part in provenance.ROOTS)
+
+
+def code(record: dict) -> str:
+    """The code that made a record, in short: one hash, or that of training and that of evaluation."""
+    return " + ".join(dict.fromkeys(record[f"{part}_hash"] for part in provenance.ROOTS))
 
 
 def folder(*, committed: bool) -> Path:
@@ -43,7 +64,7 @@ def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
 
     Args:
         row, config: what was run.
-        training: the run's train.json.
+        training: the run's train.json, whose stamp is the hash of the code that trained it.
         scores: what `dalib.evaluation.suite.evaluate` returned.
     """
     commit, dirty = provenance.commit()
@@ -56,7 +77,8 @@ def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
         "seed": config.seed,
         "hash": config.hash(),
         "teacher": config.teacher().hash() if config.pseudo_labels else None,
-        "code_hash": provenance.code_hash(),
+        "training_hash": training["stamp"],
+        "evaluation_hash": provenance.code_hash("evaluation"),
         "commit": commit,
         "dirty": dirty,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -83,28 +105,11 @@ def write(record: dict, *, committed: bool, again: bool = False) -> Path:
     return path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by a rename, after everything has reached the disk."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(
-            f"{path}: could not be written ({error}); what stood there before is untouched. Free some space and run again."
-        ) from error
-
-
 def dump(record: dict) -> str:
     """Indented JSON with each list of numbers on one line, so that a diff shows which domain changed."""
 
     def block(value, depth):
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value:
             return json.dumps(value, ensure_ascii=False)
         pad = " " * depth
         return (
@@ -120,7 +125,8 @@ def read(path: Path) -> dict:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable record ({error}); delete it and run its row again") from error
-    missing = {"schema", "hash", "code_hash", "config", "images"} - set(record if isinstance(record, dict) else ())
+    record = split_hash(record) if isinstance(record, dict) else {}
+    missing = {"schema", "hash", "training_hash", "evaluation_hash", "config", "images"} - record.keys()
     if missing or record["schema"] != SCHEMA:
         raise DataError(
             f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and run its row again"
@@ -128,10 +134,18 @@ def read(path: Path) -> dict:
     return record
 
 
+def split_hash(record: Any) -> Any:
+    """An older record carries one hash for training and evaluation together: here it stands for both."""
+    if not isinstance(record, dict) or "code_hash" not in record:
+        return record
+    whole = record["code_hash"]
+    return {k: v for k, v in record.items() if k != "code_hash"} | {"training_hash": whole, "evaluation_hash": whole}
+
+
 def find(config: RunConfig, *, committed: bool) -> dict | None:
     """The record of a config, whichever experiment it was run for: two tables may share a row. A fresh one comes first."""
     found = [read(p) for p in sorted(folder(committed=committed).glob(f"*/{config.hash()}.json"))]
-    return max(found, key=lambda r: r["code_hash"] == provenance.code_hash(), default=None)
+    return max(found, key=is_fresh, default=None)
 
 
 def entries(experiment: Experiment) -> list[Entry]:
@@ -143,14 +157,51 @@ def entries(experiment: Experiment) -> list[Entry]:
     ]
 
 
-def foreign(experiment: Experiment) -> list[Path]:
-    """Records in the experiment's folder that no row of experiments.yaml asks for, with any number of seeds."""
-    here = sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json"))
-    most = max([read(p)["seed"] for p in here], default=0) + 1
-    known = {
-        c.hash() for row in expand(experiment.name, profile=experiment.profile, seeds=most).rows for c in row.configs
-    }
-    return [p for p in here if p.stem not in known]
+@dataclass(frozen=True, kw_only=True)
+class Others:
+    """What lies among an experiment's records and is none of its profile's."""
+
+    of_profile: dict[str, int]  # how many records each other profile has there
+    unknown: dict[Path, str]  # files that no profile asks for, each with what it is
+
+
+def foreign(experiment: Experiment) -> Others:
+    """Files in the experiment's folder that its profile does not ask for, with any number of seeds; none is an error."""
+    of_profile: Counter[str] = Counter()
+    unknown = {}
+    for path in sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json")):
+        try:
+            record = read(path)
+            seed = record.get("seed")
+            check_number(seed, f"{path}: seed", least=0, most=LARGEST_SEED)
+        except (ConfigError, DataError):
+            unknown[path] = "no readable record; look at it before you delete it"
+            continue
+        asks = _asks(path.stem, seed, experiment)
+        if asks is None:
+            unknown[path] = "no row of experiments.yaml asks for it"
+        elif asks != experiment.profile:
+            of_profile[asks] += 1
+    return Others(of_profile=dict(of_profile), unknown=unknown)
+
+
+def _asks(wanted: str, seed: int, experiment: Experiment) -> str | None:
+    """The profile under which some row has this hash: the experiment's own rather than another; None where none has."""
+    kind = "committed" if experiment.committed else "local"
+    alike = [p for p in profiles() if tree()["profiles"][p]["record"] == kind]
+    own = [(experiment.name, profile) for profile in sorted(alike, key=lambda p: p != experiment.profile)]
+    elsewhere = [(name, profile) for profile in alike for name in experiments() if name != experiment.name]
+    for name, profile in own + elsewhere:
+        if wanted in _hashes(name, profile, seed):
+            return profile
+    return None
+
+
+def _hashes(name: str, profile: str, seed: int) -> set[str]:
+    try:
+        return {row.configs[0].hash() for row in expand(name, profile=profile, seed=seed).rows}
+    except ConfigError:  # of another profile or experiment: told when it is asked for
+        return set()
 
 
 def one_device(found: list[Entry]) -> None:

@@ -5,7 +5,7 @@ from math import nan, sqrt
 
 import numpy as np
 
-from dalib import paths
+from dalib import certificates, paths
 from dalib.data.scenes import TEST_DOMAINS
 from dalib.study import records
 from dalib.study.reading import UNRECORDED
@@ -49,8 +49,13 @@ def pairs() -> list[Pair]:
     known = {path.stem: path for path in sorted(paths.records().glob("*/*.json"))}
     again = [records.read(path) for path in sorted(paths.reruns().glob("*.json"))]
     found = [Pair(record=records.read(known[r["hash"]]), again=r) for r in again if r["hash"] in known]
-    same = [p for p in found if p.record["code_hash"] == p.again["code_hash"]]
+    same = [p for p in found if _of_one_code(p)]
     return sorted(same, key=lambda p: (p.again["row"], p.again["seed"], p.again["instructions"]))
+
+
+def _of_one_code(pair: Pair) -> bool:
+    """Whether both runs were trained by the same code, or by code that a certificate joins."""
+    return pair.again["training_hash"] in certificates.joined("training", pair.record["training_hash"])
 
 
 def table(found: list[Pair]) -> Html:

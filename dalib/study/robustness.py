@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dalib import paths, provenance
+from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import DataError
 from dalib.evaluation import robustness as scores
@@ -21,13 +21,15 @@ from dalib.models.depth_anything import restore
 from dalib.study import records
 from dalib.study.experiments import Row, expand
 from dalib.training import launch
+from dalib.training.folder import DONE, read_json
 from dalib.training.pseudo import sha256
+from dalib.writing import write_text
 
 SCHEMA = 1
 EXPERIMENT = "robustness"
 TABLE = "main_table"
 """The experiment whose rows are scored."""
-KEYS = {"schema", "hash", "table", "code_hash", "tools_hash", "config", "scores"}
+KEYS = {"schema", "hash", "table", "training_hash", "evaluation_hash", "tools_hash", "config", "scores"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,8 @@ class Entry(records.Entry):
         """ "missing", "fresh", or "stale": the network, or the way it was scored, is of another version of the code."""
         if self.record is None:
             return "missing"
-        made = self.record["code_hash"], self.record["tools_hash"]
-        return "fresh" if made == (provenance.code_hash(), scores.tools_hash()) else "stale"
+        tools = certificates.unchanged("robustness", self.record["tools_hash"], scores.tools_hash())
+        return "fresh" if tools and records.is_fresh(self.record) else "stale"
 
 
 def path(config: RunConfig, *, committed: bool) -> Path:
@@ -48,12 +50,15 @@ def path(config: RunConfig, *, committed: bool) -> Path:
     return (paths.robustness() if committed else paths.local_robustness()) / f"{config.hash()}.json"
 
 
-def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, seconds: float) -> dict:
+def make(
+    row: Row, config: RunConfig, *, weights: str, training_hash: str, found: scores.Scores, seconds: float
+) -> dict:
     """Compose a record.
 
     Args:
         row, config: the run.
         weights: digest of the network's file.
+        training_hash: of the code that trained it.
         found: what `dalib.evaluation.robustness.measure` returned.
         seconds: that it took.
     """
@@ -68,7 +73,8 @@ def make(row: Row, config: RunConfig, *, weights: str, found: scores.Scores, sec
         "seed": config.seed,
         "hash": config.hash(),
         "weights": weights,
-        "code_hash": provenance.code_hash(),
+        "training_hash": training_hash,
+        "evaluation_hash": provenance.code_hash("evaluation"),
         "tools_hash": scores.tools_hash(),
         "commit": commit,
         "dirty": dirty,
@@ -89,7 +95,7 @@ def read(file: Path) -> dict | None:
     if not file.is_file():
         return None
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = records.split_hash(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: not a readable record ({error}); delete it and score its run again") from error
     if not isinstance(record, dict) or not record.keys() >= KEYS or record["schema"] != SCHEMA:
@@ -130,16 +136,17 @@ def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[s
         model = restore(weights, expect=config.encoder)
         found = scores.measure(model, config, report=lambda line, h=head: report(f"{h}  {line}"))
         seconds = time.perf_counter() - begun
-        record = make(row, config, weights=sha256(weights)[:16], found=found, seconds=seconds)
+        stamp = read_json(weights.with_name(DONE))["stamp"]
+        record = make(row, config, weights=sha256(weights)[:16], training_hash=stamp, found=found, seconds=seconds)
         if other := unlike(record, records.find(config, committed=plan.committed)):
             report(f"{head}  these are not the weights behind the table: {other}")
-        records.write_text(path(config, committed=plan.committed), records.dump(record))
+        write_text(path(config, committed=plan.committed), records.dump(record))
     return entries(profile=profile, seeds=seeds)
 
 
 def unlike(record: dict, training: dict | None) -> str | None:
     """Where the clean AbsRel differs by more than rounding from the training record of the same code; None where it agrees."""
-    if training is None or training["code_hash"] != record["code_hash"]:
+    if training is None or records.code(training) != records.code(record):
         return None
     for domain, metrics in record["scores"]["clean"].items():
         pairs = zip(metrics["abs_rel"], training["images"][domain]["abs_rel"], strict=False)

@@ -1,19 +1,21 @@
 """One call that runs what is missing, for a notebook, the command line or Snakemake."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from dalib import paths, provenance
 from dalib.config import RunConfig
+from dalib.data.catalogue import check_sources
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation.suite import evaluate, floors
+from dalib.evaluation.suite import check, evaluate, floors
 from dalib.models.depth_anything import restore
 from dalib.study import records
 from dalib.study.experiments import Row, expand
 from dalib.training import launch
+from dalib.training.folder import DONE
+from dalib.writing import write_text
 
 RECORD = "run.json"
 
@@ -24,29 +26,54 @@ def run_row(
     *,
     committed: bool,
     again: bool = False,
+    retrain: bool = False,
     processes: int = 1,
     report: Callable[[str], None] = print,
 ) -> dict:
-    """Train and score one seed of one row, and write its record; `again`: beside the record that there is, not over it.
+    """Train and score one seed of one row, and write its record.
 
-    A run that was recorded before but whose record is gone starts afresh; a teacher that was only trained for its
-    students is scored as it is; a run that was killed goes on. `again` without a committed record is a `ConfigError`.
+    Weights that are here and of today's code are scored as they are: an edit of the evaluation, or a record that is gone, costs no
+    training. A run that was killed goes on. Nothing is removed: what has to make room is set aside.
+
+    Args:
+        row, config: what to run.
+        committed: where the record goes.
+        again: train once more, and write the record beside the one that there is. Without a committed record a `ConfigError`.
+        retrain: train once more, and write the record over the one that there is.
+        processes: training processes.
+        report: receives lines of progress.
     """
     if again and not (committed and records.find(config, committed=True)):
         raise ConfigError(
             f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed record in profile {row.profile} to"
             " stand beside; run it without --again first, or name a profile whose records are committed (study)"
         )
+    look_ahead(config, report)
     out = launch.folder(config)
-    if (out / RECORD).exists():
-        shutil.rmtree(out)
-    weights = launch.ensure_weights(config, processes=processes, report=report)
+    afresh = retrain or (again and (out / RECORD).exists())  # a teacher that was only trained for its students will do
+    weights = launch.ensure_weights(config, processes=processes, afresh=afresh, report=report)
     model = restore(weights, expect=config.encoder)
-    training = json.loads((out / launch.DONE).read_text())
+    training = json.loads((out / DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))
     records.write(record, committed=committed, again=again)
-    records.write_text(out / RECORD, json.dumps({"hash": record["hash"], "code_hash": record["code_hash"]}))
+    write_text(out / RECORD, json.dumps({k: record[k] for k in ("hash", "training_hash", "evaluation_hash")}))
     return record
+
+
+def look_ahead(config: RunConfig, report: Callable[[str], None]) -> None:
+    """Find what would stop a run only after its training: sources, manifests and files that cannot be read or scored.
+
+    What is left out of the scores is reported, once per process. Raises as `check_sources` and `dalib.evaluation.suite.check`.
+    """
+    if not launch.trained(config):
+        check_sources(config)
+    for note in check():
+        if note not in _TOLD:
+            _TOLD.add(note)
+            report(note)
+
+
+_TOLD: set[str] = set()
 
 
 def run(
@@ -95,11 +122,11 @@ def record_floors() -> Path:
     commit, dirty = provenance.commit()
     record = {
         "schema": records.SCHEMA,
-        "code_hash": provenance.code_hash(),
+        "evaluation_hash": provenance.code_hash("evaluation"),
         "commit": commit,
         "dirty": dirty,
         "floors": floors(),
     }
     path = paths.floors()
-    records.write_text(path, records.dump(record))
+    write_text(path, records.dump(record))
     return path

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dalib.config import RunConfig
 from dalib.data.scenes import TEST_DOMAINS
+from dalib.study import records
 from dalib.study.bootstrap import DRAWS
 from dalib.study.experiments import Experiment
 from dalib.study.paper import paper, paper_change
@@ -152,7 +153,7 @@ def record_list(results: Results) -> Html:
             for domain, value in wide.loc[(row, entry.config.seed)].items():
                 line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
             commit = record["commit"] + "+" * record["dirty"]
-            for key, fact in (("config", record["hash"]), ("code", record["code_hash"]), ("commit", commit)):
+            for key, fact in (("config", record["hash"]), ("code", records.code(record)), ("commit", commit)):
                 line[key] = f"<code>{escape(fact)}</code>"
             line |= {"minutes": number(record["wall_seconds"] / 60, 1), "made": record["created"][:10]}
             lines[f"{row} {entry.config.seed}"] = line
@@ -183,7 +184,7 @@ def provenance(results: Results) -> Html:
     parts = [
         f"{escape(results.experiment)}, profile {escape(results.profile)}",
         f"{_seeds(results)} per row",
-        f"code <code>{distinct(lambda r: r['code_hash'])}</code> ({state})",
+        f"code <code>{distinct(records.code)}</code> ({state})",
         f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
         f"{distinct(_device)}, {threads}",
         " to ".join(dict.fromkeys((days[0], days[-1]))),

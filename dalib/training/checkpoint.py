@@ -1,8 +1,7 @@
 """What a run leaves behind while it goes: a line of metrics per logged step, the state to go on from, the state before a failure."""
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -10,8 +9,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from dalib import certificates
 from dalib.config import RunConfig
-from dalib.errors import TrainingError
+from dalib.errors import DataError, TrainingError
+from dalib.writing import whole, write_text
+
+CHECKPOINTS = "checkpoint"
+KEPT = 2
+"""So many checkpoints stay: should the last one be damaged, the one before it serves."""
 
 
 class Log:
@@ -22,58 +27,93 @@ class Log:
         kept = [
             line for line in kept if line.endswith("}") and json.loads(line)["step"] <= start
         ]  # a kill may halve one
-        path.write_text("".join(line + "\n" for line in kept))
+        write_text(path, "".join(line + "\n" for line in kept))
         self.path = path
 
     def write(self, **values) -> None:
         """Append one line; tensors become numbers."""
         line = json.dumps({k: float(v) if k != "step" else v for k, v in values.items()})
-        with self.path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise DataError(f"{self.path}: could not be written ({error}); free some space and run again") from error
 
 
-def keep(out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = "checkpoint") -> None:
-    """Full state, atomically. There is no random state to keep: every random number is a function of (seed, step)."""
-    folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "state.pt.partial"
-    torch.save(
-        {"step": step, "stamp": stamp, "model": student.state_dict(), "optimiser": optimiser.state_dict()}, partial
-    )
-    os.replace(partial, folder / "state.pt")
+def keep(out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = CHECKPOINTS) -> Path:
+    """Full state, whole or not at all; the last `KEPT` stay. Every random number is a function of (seed, step): none is kept.
+
+    Raises `DataError`, which names the file, where the disk refuses; the checkpoints before it are untouched.
+    """
+    path = out / name / f"step-{step:09d}.pt"
+    state = {"step": step, "stamp": stamp, "model": student.state_dict(), "optimiser": optimiser.state_dict()}
+    with whole(path) as partial:
+        torch.save(state, partial)
+    for older in found(out, name)[KEPT:]:
+        older.unlink(missing_ok=True)
+    return path
 
 
-def resume(out: Path, student: nn.Module, optimiser, *, config: RunConfig, stamp: str, main: bool) -> int:
-    """Load the checkpoint of this very run, if there is one, and return the step to go on with."""
-    path = out / "checkpoint" / "state.pt"
-    if path.exists():
+def found(out: Path, name: str = CHECKPOINTS) -> list[Path]:
+    """The checkpoints in a run's folder, latest first."""
+    return sorted((out / name).glob("step-*.pt"), reverse=True)
+
+
+def set_foreign_aside(out: Path, stamp: str) -> None:
+    """Give checkpoints of other code a name that no run goes on from, so that they neither mislead nor are pruned."""
+    for path in found(out):
+        try:
+            theirs = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["stamp"]
+        except Exception:  # damaged: `resume` says so
+            continue
+        if theirs != stamp and not certificates.unchanged("training", theirs, stamp):
+            path.rename(path.with_name(f"code-{theirs}-{path.name}"))
+
+
+def resume(
+    out: Path,
+    student: nn.Module,
+    optimiser,
+    *,
+    config: RunConfig,
+    main: bool,
+    report: Callable[[str], None] = print,
+) -> int:
+    """Load the latest readable checkpoint of this very run, if there is one, and return the step to go on with.
+
+    A damaged checkpoint is passed over for the one before it, with a line. Where none is readable a `TrainingError` names them:
+    to start anew is for the user to decide.
+    """
+    damaged = {}
+    for path in found(out):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            same = state["stamp"] == stamp
-        except Exception as error:  # truncated or foreign
-            raise TrainingError(
-                f"{path}: unreadable checkpoint ({error}); delete {path.parent} to start again"
-            ) from error
-        if same:
             student.load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
-            return state["step"]
+        except Exception as error:  # truncated or foreign
+            damaged[path] = " ".join(str(error).split())[:200]
+            continue
+        if main and damaged:
+            report(f"{', '.join(map(str, damaged))}: unreadable; going on from step {state['step']} of {path.name}")
+        return state["step"]
+    if damaged:
+        files = "; ".join(f"{path} ({error})" for path, error in damaged.items())
+        raise TrainingError(f"unreadable checkpoint: {files}; move {out / CHECKPOINTS} away to start again")
     if main:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+        write_text(out / "config.json", json.dumps(config.to_dict(), indent=1) + "\n")
     return 0
 
 
-def stop(
+def not_finite(
     accelerator: Accelerator, out: Path, student: nn.Module, optimiser, step: int, batch: dict, parts: dict
 ) -> None:
     """Save the state before the bad step and say which images it saw."""
     ids = {k: v.tolist() for k, v in batch.items() if k.endswith("index")}
     every = gather_object([ids])  # of all processes
     ids = {k: [i for part in every for i in part[k]] for k in ids}
-    path = out / "failed" / "state.pt"
+    path = out / "failed"
     if accelerator.is_main_process:
-        keep(out, student, optimiser, step=step, stamp="", name="failed")
+        path = keep(out, student, optimiser, step=step, stamp="", name="failed")
     values = ", ".join(f"{k} {v.item():g}" for k, v in parts.items())
     raise TrainingError(
         f"the loss or its gradient is not finite at step {step} ({values}); "

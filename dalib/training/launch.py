@@ -6,8 +6,8 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,23 +16,25 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
-from dalib import paths
+from dalib import provenance
 from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
-from dalib.errors import TrainingError, UserError
+from dalib.errors import Stopped, TrainingError, UserError
 from dalib.models.depth_anything import restore
-from dalib.provenance import code_hash
+from dalib.stopping import STOP, Stop, listening
 from dalib.training import pseudo, selection
-from dalib.training.train import SNAPSHOTS, WEIGHTS, train
+from dalib.training.checkpoint import CHECKPOINTS
+from dalib.training.folder import DONE, JOB, WEIGHTS, Clock, folder, held, other_code, read_json, set_aside, trained
+from dalib.training.processes import refuse_other_launcher
+from dalib.training.train import SNAPSHOTS, train
+from dalib.writing import write_text
 
-DONE = "train.json"
+SAYS, ENDS = "dalib: ", "dalib stops: "  # how a process's lines begin that are meant for the one that started it
+WORKERS = (
+    "workers"  # the lock that the processes of a job share: where one outlives its parent, the next job waits for it
+)
 PATIENCE = timedelta(hours=12)  # how long processes wait for one another, as while one lists millions of files
-
-
-def folder(config: RunConfig) -> Path:
-    """Where a run keeps its files."""
-    return paths.runs() / config.hash()
 
 
 def sources(config: RunConfig) -> tuple[Concat, Concat | None]:
@@ -45,25 +47,47 @@ def sources(config: RunConfig) -> tuple[Concat, Concat | None]:
     return labelled, concat(config.unlabelled, config.unlabelled_images) if config.pseudo_labels else None
 
 
-def ensure_weights(config: RunConfig, *, processes: int = 1, report: Callable[[str], None] = print) -> Path:
-    """Weights of a run, trained by this very code; a run that is already whole is not trained again.
+def ensure_weights(
+    config: RunConfig, *, processes: int = 1, afresh: bool = False, report: Callable[[str], None] = print
+) -> Path:
+    """Weights of a run, trained by this very code or by code certified to give the same bits; a whole run is not trained again.
 
-    A student's teacher is seen to first. Raises `TrainingError` if training ends without weights.
+    A student's teacher is seen to first. What another version of the code left in the run's folder is set aside, never removed.
+
+    Args:
+        config: the run.
+        processes: training processes.
+        afresh: train even where there are weights; what lies in the folder is set aside.
+        report: receives lines of progress.
+
+    Raises:
+        ConfigError: another launcher's environment, see `refuse_other_launcher`.
+        TrainingError: training ended without weights.
+        Stopped: a signal ended it early, with its state saved.
     """
-    out, stamp = folder(config), code_hash()
-    if trained(config):
+    refuse_other_launcher()
+    out, stamp = folder(config), provenance.code_hash("training")
+    if trained(config) and not afresh:
         return out / WEIGHTS
     for role, needed in before(config).items():
         ensure_weights(needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}"))
-    if out.exists() and _stamp(out / "job.json") != stamp:
-        shutil.rmtree(out)  # left by another version of the code
-    out.mkdir(parents=True, exist_ok=True)
-    job = {"config": config.to_dict(), "out": str(out), "processes": processes, "stamp": stamp}
-    (out / "job.json").write_text(json.dumps(job, indent=1))
-    if processes == 1:
-        execute(job, report=report)
-    else:
-        _accelerate(out / "job.json", processes, report)
+    with listening(Stop()) as stop, held(out, report=report):
+        with held(out, report=report, role=WORKERS):
+            pass  # processes of a job whose parent is gone have saved their state
+        if trained(config) and not afresh:
+            return out / WEIGHTS  # by the job that held the folder before
+        if (code := other_code(out)) is not None:
+            set_aside(out, f"code-{code}", report)
+        elif afresh and out.exists():
+            set_aside(out, "before", report)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / STOP).unlink(missing_ok=True)
+        job = {"config": config.to_dict(), "out": str(out), "processes": processes, "stamp": stamp}
+        write_text(out / JOB, json.dumps(job | {"parent": os.getpid()}, indent=1))
+        if processes == 1:
+            execute(job, stop=stop, report=report)
+        else:
+            _accelerate(out / JOB, processes, stop, report)
     if not trained(config):
         raise TrainingError(f"{out}: training ended without weights; its output above says why")
     return out / WEIGHTS
@@ -79,23 +103,10 @@ def before(config: RunConfig) -> dict[str, RunConfig]:
     return needed
 
 
-def trained(config: RunConfig) -> bool:
-    """Whether the run's weights are there and of this version of the code."""
-    out = folder(config)
-    return (out / WEIGHTS).exists() and _stamp(out / DONE) == code_hash()
-
-
-def _stamp(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["stamp"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
+def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None] = print) -> None:
     """Label the pool where the run has one, train, and leave `train.json` behind. Runs in each process of the job."""
     config, out = RunConfig.from_dict(job["config"]), Path(job["out"])
-    cpu, begun = parse_flag_from_env("ACCELERATE_USE_CPU"), time.perf_counter()
+    cpu, clock = parse_flag_from_env("ACCELERATE_USE_CPU"), Clock(out)
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
@@ -104,11 +115,11 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
     if unlabelled is not None and config.labelling == "online":
         teacher = restore(weights, expect=config.encoder)
     elif unlabelled is not None and config.labelling == "stored":
-        labels = _pseudo_labels(config, config.teacher(), unlabelled, state, report)
+        labels = _pseudo_labels(config, config.teacher(), unlabelled, state, stop, report)
     if config.selection != "none":
         pool = _stable(config, unlabelled, labels, state, report)
     if config.selection == "stable_first":
-        later = _pseudo_labels(config, config.replace(selection="stable"), unlabelled, state, report)
+        later = _pseudo_labels(config, config.replace(selection="stable"), unlabelled, state, stop, report)
         labels, pool = selection.Relabelled(labels, later, kept=pool), None
     train(
         config,
@@ -121,6 +132,8 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
         start_from=weights if config.start == "teacher" else None,
         processes=job["processes"],
         stamp=job["stamp"],
+        stop=stop,
+        clock=clock,
         report=report,
     )
     if state.is_main_process:
@@ -128,33 +141,39 @@ def execute(job: dict, *, report: Callable[[str], None] = print) -> None:
             "stamp": job["stamp"],
             "processes": job["processes"],
             "threads": torch.get_num_threads(),
-            "wall_seconds": round(time.perf_counter() - begun, 1),
+            "wall_seconds": round(clock.tick(), 1),
+            "legs": clock.legs,
             "peak_memory_mb": round(_peak_memory()),
         }
-        partial = out / (DONE + ".partial")
-        partial.write_text(json.dumps(done))
-        os.replace(partial, out / DONE)
+        write_text(out / DONE, json.dumps(done))
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # only now: the weights and what is said of them are whole
+    if stop is not None and (reason := stop.reason()):
+        raise Stopped(f"{out}: is trained; stopped by {reason} before anything else")
 
 
 def _pseudo_labels(
-    config: RunConfig, by: RunConfig, unlabelled: Concat, state: PartialState, report
+    config: RunConfig, by: RunConfig, unlabelled: Concat, state: PartialState, stop: Stop | None, report
 ) -> pseudo.PseudoLabels:
     """A run's labels of this pool, made once and shared by every student of that teacher."""
     weights = folder(by) / WEIGHTS
     teacher = pseudo.sha256(weights)[:16]
     size = {"height": config.height, "width": config.width}
     out = weights.parent / f"pseudo-{unlabelled.fingerprint[:12]}-{teacher}"
-    if not (out / pseudo.MANIFEST).exists():
-        if state.is_main_process:
-            report(f"labelling {len(unlabelled)} images")
-        model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
-        share = {"rank": state.process_index, "world": state.num_processes}
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            pseudo.label(model, unlabelled, out=out, teacher=teacher, **share, **size)
+
+    alone = held(out, report=report, role=by.hash()) if state.is_main_process else nullcontext()
+    with alone:  # another student of this teacher may be at it; from here on nobody else writes the manifest
         state.wait_for_everyone()
-        if state.is_main_process:
-            pseudo.finish(out, teacher=teacher, source=unlabelled, **size)
-        state.wait_for_everyone()
+        if not (out / pseudo.MANIFEST).exists():
+            if state.is_main_process:
+                report(f"labelling {len(unlabelled)} images")
+            model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+            share = {"rank": state.process_index, "world": state.num_processes}
+            with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                pseudo.label(model, unlabelled, out=out, teacher=teacher, stop=stop, **share, **size)
+            state.wait_for_everyone()
+            if state.is_main_process:
+                pseudo.finish(out, teacher=teacher, source=unlabelled, **size)
+            state.wait_for_everyone()
     return pseudo.PseudoLabels(out, teacher=teacher, source=unlabelled)
 
 
@@ -186,8 +205,8 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _accelerate(job: Path, processes: int, report: Callable[[str], None]) -> None:
-    """Run a job in several processes and pass on what they print."""
+def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], None]) -> None:
+    """Run a job in several processes, pass on what they print, and a request to stop to them."""
     env = dict(os.environ)
     if not torch.cuda.is_available():
         env |= {"ACCELERATE_USE_CPU": "true"}
@@ -214,14 +233,22 @@ def _accelerate(job: Path, processes: int, report: Callable[[str], None]) -> Non
         "dalib.training.train",
         str(job),
     ]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        tail, errors = [], []
+    tail, errors = [], []
+    with (
+        stop.defer(relay=job.with_name(STOP)),
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
         for line in process.stdout:
             tail = [*tail[-120:], line.rstrip()]
-            if line.startswith("dalib: "):
-                report(line.removeprefix("dalib: ").rstrip())
-            if line.startswith("dalib stops: "):
-                errors.append(line.removeprefix("dalib stops: ").rstrip())
+            if line.startswith(SAYS):
+                report(line.removeprefix(SAYS).rstrip())
+            if line.startswith(ENDS):
+                errors.append(line.removeprefix(ENDS).rstrip())
+    stopped = [line.partition(": ")[2] for line in errors if line.startswith(Stopped.__name__)]
+    if stopped:
+        raise Stopped(stopped[0])
+    if stop.reason():
+        raise Stopped(f"{job.parent}: stopped by {stop.reason()}; run again to go on from its last checkpoint")
     if process.returncode:
         raise TrainingError(
             f"accelerate launch ended with code {process.returncode}:\n" + "\n".join(dict.fromkeys(errors) or tail)
@@ -230,13 +257,19 @@ def _accelerate(job: Path, processes: int, report: Callable[[str], None]) -> Non
 
 def worker(path: str) -> None:
     """Entry of each process that `accelerate launch` starts."""
-    job = json.loads(Path(path).read_text())
+    job, out = read_json(Path(path)), Path(path).parent
     try:
-        if job["stamp"] != code_hash():
+        if job.get("stamp") != provenance.code_hash("training"):
             raise TrainingError("the code was edited after this run began; run again")
-        execute(job, report=lambda line: print(f"dalib: {line}", flush=True))
+        stop = Stop(file=out / STOP, parent=job["parent"])
+        with listening(stop), held(out, report=_say, role=WORKERS, shared=True):
+            execute(job, stop=stop, report=_say)
     except UserError as error:
-        print(f"dalib stops: {type(error).__name__}:", *str(error).split(), flush=True)  # in one line
-        raise SystemExit(1) from error
+        print(ENDS.rstrip(), f"{type(error).__name__}:", *str(error).split(), flush=True)  # in one line
+        raise SystemExit(error.exit_code) from error
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _say(line: str) -> None:
+    print(f"{SAYS}{line}", flush=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +16,10 @@ from torch import Tensor
 
 from dalib.data.mixture import fetch, pool_crop
 from dalib.data.schema import Source
-from dalib.errors import DataError
+from dalib.errors import DataError, Stopped
 from dalib.models.depth_anything import DepthAnything
+from dalib.stopping import Stop
+from dalib.writing import whole, write_text
 
 SHARD = 1024  # images per file
 MANIFEST = "manifest.json"
@@ -41,6 +42,7 @@ def label(
     batch: int = 32,
     rank: int = 0,
     world: int = 1,
+    stop: Stop | None = None,
 ) -> None:
     """Write the teacher's disparity of every image of `source` to `out`, each map scaled to 0..1 and kept in float16.
 
@@ -51,6 +53,11 @@ def label(
         teacher: hash of the teacher's weights, for the manifest.
         height, width: size of the images that the student will see.
         rank, world: this process and how many there are; each writes every `world`-th shard. Call `finish` when all are done.
+        stop: asked at each batch; the shards that are whole stay.
+
+    Raises:
+        DataError: an image cannot be read, or the disk refuses a shard; the message names it.
+        Stopped: there was a request to stop.
     """
 
     def read(indices: np.ndarray) -> Tensor:
@@ -59,17 +66,18 @@ def label(
     model.eval()
     out.mkdir(parents=True, exist_ok=True)
     for start in range(rank * SHARD, len(source), world * SHARD):
-        stop = min(start + SHARD, len(source))
+        end = min(start + SHARD, len(source))
         path = out / f"{start:09d}.safetensors"
-        if path.exists() and _rows(path) == (stop - start, height, width):
+        if path.exists() and _rows(path) == (end - start, height, width):
             continue
-        batches = [np.arange(i, min(i + batch, stop)) for i in range(start, stop, batch)]
-        maps = torch.empty(stop - start, height, width, dtype=torch.float16)
+        batches = [np.arange(i, min(i + batch, end)) for i in range(start, end, batch)]
+        maps = torch.empty(end - start, height, width, dtype=torch.float16)
         for indices, images in zip(batches, _ahead(read, batches), strict=True):
+            if stop is not None and (reason := stop.reason()):
+                raise Stopped(f"{out}: labelling stopped by {reason}; whole shards are kept, run again to go on")
             maps[indices - start] = unit_range(model.predict(images)).half().cpu()
-        partial = path.with_suffix(f".partial{rank}")
-        save_file({"disparity": maps}, partial, metadata={"teacher": teacher})
-        os.replace(partial, path)
+        with whole(path) as partial:
+            save_file({"disparity": maps}, partial, metadata={"teacher": teacher})
 
 
 def _ahead(read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
@@ -105,9 +113,7 @@ def finish(out: Path, *, teacher: str, source: Source, height: int, width: int) 
         "per_shard": SHARD,
         "shards": shards,
     }
-    partial = out / (MANIFEST + ".partial")
-    partial.write_text(json.dumps(manifest, indent=1))
-    os.replace(partial, out / MANIFEST)
+    write_text(out / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def _rows(path: Path) -> tuple[int, ...] | None:

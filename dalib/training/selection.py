@@ -5,7 +5,6 @@ on the better half, lets that student label the rest anew, and trains a fresh st
 their mean IoU; for disparity it is the affine-invariant loss between the maps.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from dalib.data.schema import Source
 from dalib.errors import DataError
 from dalib.models.depth_anything import DepthAnything
 from dalib.training.pseudo import Labels, PseudoLabels
+from dalib.writing import whole
 
 STABILITY = "instability.safetensors"
 
@@ -56,9 +56,8 @@ def stable_half(error: Float[Tensor, " n"]) -> Int[np.ndarray, " m"]:
 
 def write(path: Path, error: Float[Tensor, " n"]) -> None:
     """Keep the errors, atomically."""
-    partial = path.with_suffix(".partial")
-    save_file({"instability": error}, partial)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        save_file({"instability": error}, partial)
 
 
 def read(path: Path) -> Float[Tensor, " n"]:

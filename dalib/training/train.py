@@ -1,6 +1,5 @@
 """One flat loop for teacher and student. What differs between them is in the config: whether there are unlabelled images."""
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,15 +16,16 @@ from dalib import losses
 from dalib.config import RunConfig
 from dalib.data.mixture import Mixture, batches
 from dalib.data.schema import Source
-from dalib.errors import TrainingError
+from dalib.errors import Stopped, TrainingError
 from dalib.models.depth_anything import DepthAnything, build, restore, save
 from dalib.models.encoder import Encoder
+from dalib.stopping import Stop, ignore_signals
 from dalib.training.auxiliary import WithSegmentation
-from dalib.training.checkpoint import Log, keep, resume, stop
+from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
+from dalib.training.folder import WEIGHTS, Clock, same_data
 from dalib.training.pseudo import Labels
 from dalib.training.step import label_now, step_losses
 
-WEIGHTS = "model.safetensors"
 SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")  # of a run on labelled images alone, for ST++
 
 
@@ -41,6 +41,8 @@ def train(
     start_from: Path | None = None,
     processes: int = 1,
     stamp: str = "",
+    stop: Stop | None = None,
+    clock: Clock | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train a teacher (no unlabelled images) or a student, and write `out/model.safetensors`.
@@ -56,12 +58,16 @@ def train(
             Neither where an oracle does: then the source's own disparity is the label.
         start_from: weights of a network of the same kind to begin with, instead of the pre-trained encoder's.
         processes: the world size that was asked for; another one is a `TrainingError`.
-        stamp: hash of the code; a checkpoint with another stamp is not continued.
+        stamp: hash of the code; a checkpoint with another stamp is not continued, unless a certificate joins the two.
+        stop: asked at the end of each step; a request in any of the processes saves the state and ends the run in all of them.
+        clock: notes the time whenever something is logged or saved.
         report: receives a line of progress now and then.
 
     Raises:
         TrainingError: wrong world size, neither or both of `pseudo` and `teacher`, or a loss that is not finite (the state
             is saved first).
+        DataError: the images are others than those of the checkpoint, or the disk refuses a file, which it names.
+        Stopped: there was a request to stop, and the state is saved.
     """
     if not PartialState._shared_state or PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # one kernel may train in several precisions
@@ -71,6 +77,7 @@ def train(
         raise TrainingError(
             f"processes: asked for {processes}, but {accelerator.num_processes} run; start training through dalib.training.launch"
         )
+    stop = Stop() if stop is None else stop
     given = (pseudo is not None) + (teacher is not None)
     if unlabelled is not None and given != (config.labelling != "oracle"):
         raise TrainingError(
@@ -104,7 +111,11 @@ def train(
         fused=True,
     )
     rates = [group["lr"] for group in optimiser.param_groups]
-    start = resume(out, trained, optimiser, config=config, stamp=stamp, main=main)
+    if main:
+        set_foreign_aside(out, stamp)
+        same_data(out, {"labelled": labelled, "unlabelled": unlabelled}, begun=bool(found(out)))
+    accelerator.wait_for_everyone()
+    start = resume(out, trained, optimiser, config=config, main=main, report=report)
     accelerator.wait_for_everyone()
     mixture = Mixture(
         config=config,
@@ -122,6 +133,7 @@ def train(
         num_workers=config.workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own, so that the loader does not draw from the global one
+        worker_init_fn=ignore_signals,  # a request to stop is this process's to answer
     )
     model, optimiser = accelerator.prepare(trained, optimiser)
     for network in (n for n in (frozen, teacher) if n is not None):
@@ -132,33 +144,46 @@ def train(
     model.train()
     snapshots = {k * config.steps // 3: name for k, name in enumerate(SNAPSHOTS, 1)}
     log, begun = Log(out / "metrics.jsonl", start) if main else None, time.perf_counter()
-    for step, batch in enumerate(batches(loader), start):
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule(step, steps=config.steps, warmup=config.warmup)
-        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
-        if teacher is not None:
-            batch |= label_now(teacher, batch)
-        parts = step_losses(config, model, student, frozen, batch, step)
-        loss = losses.total(parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight})
-        seen = accelerator.reduce(torch.stack([loss.detach(), *(p.detach() for p in parts.values())]), reduction="mean")
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        if not torch.isfinite(torch.stack([*seen, norm])).all():  # the step's one wait for the accelerator
-            stop(accelerator, out, trained, optimiser, step, batch, parts)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        done = step + 1
-        if main and (done % config.log_every == 0 or done == config.steps):
-            log.write(step=done, loss=seen[0], **dict(zip(parts, seen[1:], strict=True)), grad_norm=norm)
-            left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
-            report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
-        if main and unlabelled is None and (name := snapshots.get(done)):
-            save(student, out / name)
-        if main and done % config.checkpoint_every == 0 and done < config.steps:
-            keep(out, trained, optimiser, step=done, stamp=stamp)
-    if main:
-        save(student, out / WEIGHTS)
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    with stop.defer():  # from here on a request waits for the end of a step
+        for step, batch in enumerate(batches(loader), start):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step, steps=config.steps, warmup=config.warmup)
+            batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+            if teacher is not None:
+                batch |= label_now(teacher, batch)
+            parts = step_losses(config, model, student, frozen, batch, step)
+            loss = losses.total(parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight})
+            asked = loss.new_tensor(float(stop.reason() is not None))
+            told = torch.stack([loss.detach(), *(p.detach() for p in parts.values()), asked])
+            *seen, asked = accelerator.reduce(told, reduction="mean")  # of all processes: what one is asked, all are
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            if not torch.isfinite(torch.stack([*seen, norm])).all():  # the step's one wait for the accelerator
+                not_finite(accelerator, out, trained, optimiser, step, batch, parts)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            done = step + 1
+            if main and (done % config.log_every == 0 or done == config.steps):
+                values = dict(zip(parts, seen[1:], strict=True))
+                log.write(step=done, loss=seen[0], **values, grad_norm=norm)
+                left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
+                report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
+                if clock is not None:
+                    clock.tick()
+            if main and unlabelled is None and (name := snapshots.get(done)):
+                save(student, out / name)
+            ends_early = bool(asked > 0) and done < config.steps
+            if main and done < config.steps and (ends_early or done % config.checkpoint_every == 0):
+                keep(out, trained, optimiser, step=done, stamp=stamp)
+                if clock is not None:
+                    clock.tick()
+            if ends_early:
+                accelerator.wait_for_everyone()  # none may leave while the state is being written
+                raise Stopped(
+                    f"{out}: asked to stop; the state after step {done} of {config.steps} is saved, run again to go on"
+                )
+        if main:
+            save(student, out / WEIGHTS)
     accelerator.wait_for_everyone()
     return out / WEIGHTS
 

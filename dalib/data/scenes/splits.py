@@ -26,7 +26,7 @@ from dalib.data.scenes.styles import STYLES as _STYLES
 from dalib.data.scenes.styles import Style, develop, soften_edges
 from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
-from dalib.provenance import code_hash
+from dalib.provenance import files_hash
 
 KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
 RENDERER = "splits primitives textures objects outdoors interiors halls landscapes glance raycast shading styles"
@@ -173,7 +173,7 @@ def render(
 def renderer_hash() -> str:
     """Changes with the code that draws: every module behind the renderer, without comments and docstrings."""
     here = Path(__file__).parent
-    return code_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
+    return files_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
 
 
 class Scenes(Source):

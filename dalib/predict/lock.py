@@ -1,0 +1,74 @@
+"""One writer in a folder at a time, whoever it is; a process that has died blocks nobody."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dalib.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = "predictions.lock"
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, an advisory lock of the operating system on a file that says who holds it.
+
+    Where the file system knows no such locks, nothing is held.
+
+    Raises:
+        ConfigError: somebody else holds it.
+        OSError: the folder cannot be written.
+    """
+    path = folder / LOCK
+    handle = _lock(path)
+    try:
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps(who).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    """An open file, locked."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise ConfigError(
+                f"{path.parent}: {_holder(path)} writes there; wait for it, or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            return handle
+        if _is_still(path, handle):
+            return handle
+        os.close(handle)  # its holder removed it between our two steps
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(path.read_text())
+        return f"process {who['pid']} on {who['host']}, started {who['started']},"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"

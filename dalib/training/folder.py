@@ -1,0 +1,178 @@
+"""A run's folder: who holds it, which code made what lies in it, what it was trained on, and how long it took.
+
+Nothing is ever removed from one. What another version of the code left there is set aside under a name of its own.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from dalib import certificates, paths
+from dalib.config import RunConfig
+from dalib.errors import DataError
+from dalib.training import checkpoint
+from dalib.writing import write_text
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system
+    fcntl = None
+
+WEIGHTS = "model.safetensors"
+DONE = "train.json"
+JOB = "job.json"
+DATA = "data.json"
+LEGS = "legs.json"
+
+
+def folder(config: RunConfig) -> Path:
+    """Where a run keeps its files."""
+    return paths.runs() / config.hash()
+
+
+def trained(config: RunConfig) -> bool:
+    """Whether the run's weights are there, made by today's code or by code that is certified to give the same bits."""
+    out = folder(config)
+    stamp = read_json(out / DONE).get("stamp")
+    return (out / WEIGHTS).exists() and stamp is not None and certificates.unchanged("training", stamp)
+
+
+def read_json(path: Path) -> dict:
+    """A small file of the run; an empty dictionary where it is missing, damaged or no dictionary."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def set_aside(out: Path, why: str, report: Callable[[str], None]) -> None:
+    """Rename a run's folder, so that nothing in it is lost and a new run can take its place."""
+    kept = next(p for n in range(1, 10_000) if not (p := out.with_name(f"{out.name}-{why}-{n}")).exists())
+    out.rename(kept)
+    report(f"what {out} held is kept as {kept.name}")
+
+
+def other_code(out: Path) -> str | None:
+    """The hash of the code that made what is in this folder, where neither it nor a certificate makes it today's.
+
+    "unknown" stands for weights that nothing says the code of and no checkpoint would make again.
+    """
+    stamp = read_json(out / DONE).get("stamp") or read_json(out / JOB).get("stamp")
+    if stamp is None:
+        return "unknown" if (out / WEIGHTS).exists() and not checkpoint.found(out) else None
+    return None if certificates.unchanged("training", stamp) else stamp
+
+
+@contextmanager
+def held(out: Path, *, report: Callable[[str], None], role: str = "run", shared: bool = False) -> Iterator[None]:
+    """Hold a folder against other jobs while a block runs; wait for whoever holds it now, and say who that is.
+
+    The lock is the system's (`flock`), so that a killed process leaves none behind. Its file, `runs/locks/NAME.ROLE`, names the
+    holder. A file system without locks is used without one.
+
+    Args:
+        out: the folder. It need not exist.
+        report: receives a line where there is somebody to wait for, and again every minute.
+        role: locks of different roles do not meet.
+        shared: hold it together with others that share it.
+    """
+    path = paths.runs() / "locks" / f"{out.name}.{role}"
+    with _opened(path) as file:
+        told = None
+        while not _locked(file, shared):
+            if told is None or time.monotonic() - told > 60:
+                told = time.monotonic()
+                report(f"{out} is held by {_holder(path)}; waiting for it")
+            time.sleep(0.2)
+        _sign(file)
+        yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: could not be written ({error}); set DALIB_RUNS to a folder that can") from error
+
+
+def _locked(file: TextIO, shared: bool) -> bool:
+    """Try to take the lock; a file system that has none grants it."""
+    if fcntl is None:
+        return True
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sign(file: TextIO) -> None:
+    file.truncate(0)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+    file.flush()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
+
+
+def same_data(out: Path, sources: Mapping[str, object], *, begun: bool) -> None:
+    """Note what a run reads, or hold it against the note of its first leg.
+
+    Args:
+        out: the run's folder.
+        sources: role ("labelled", "unlabelled") -> source; None where the run has none.
+        begun: whether there is a checkpoint, whose order of images a changed source would not continue.
+
+    Raises `DataError` for images that changed since then, naming which.
+    """
+    now = {
+        role: {"images": len(source), "fingerprint": source.fingerprint}
+        for role, source in sources.items()
+        if source is not None
+    }
+    before = read_json(out / DATA)
+    for role in now.keys() & before.keys() if begun else ():
+        then = before[role]
+        if then != now[role]:
+            raise DataError(
+                f"{role}: the images changed since this run began ({then['images']} then, {now[role]['images']} now, or other"
+                f" names, sizes or times), and it could not go on as it would have; put them back, or move {out} away to start anew"
+            )
+    if not begun or not before:
+        write_text(out / DATA, json.dumps(now, indent=1) + "\n")
+
+
+class Clock:
+    """Seconds of all legs of a run: those of earlier processes are on file, and this one's are noted as it goes."""
+
+    def __init__(self, out: Path):
+        self.path, self.begun = out / LEGS, time.perf_counter()
+        earlier = read_json(self.path).get("seconds", [])
+        self.earlier = [s for s in earlier if isinstance(s, int | float)] if isinstance(earlier, list) else []
+
+    def tick(self) -> float:
+        """Note the time so far, and return the sum over all legs."""
+        legs = [*self.earlier, round(time.perf_counter() - self.begun, 3)]
+        write_text(self.path, json.dumps({"seconds": legs}))
+        return sum(legs)
+
+    @property
+    def legs(self) -> int:
+        """How many processes, one after the other, have worked on the run."""
+        return len(self.earlier) + 1

@@ -1,0 +1,54 @@
+"""How many processes train, and that no launcher but our own has started them; asked before anything is loaded or waits."""
+
+import os
+
+from dalib.config import RunConfig
+from dalib.errors import ConfigError
+
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # of torchrun and its kin; where one is set, processes wait for the others
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # of MPI, which sets 1 for a single process too
+SETTINGS = {  # of `accelerate launch`, which change how a step is made -> the values that change nothing
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1",),
+    "ACCELERATE_DYNAMO_BACKEND": ("no", "NO"),
+    "ACCELERATE_USE_DEEPSPEED": ("false", "False"),
+    "ACCELERATE_USE_FSDP": ("false", "False"),
+    "ACCELERATE_USE_MEGATRON_LM": ("false", "False"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("false", "False"),
+}
+
+
+def refuse_other_launcher() -> None:
+    """Raise `ConfigError` where the environment is that of torchrun, MPI or `accelerate launch`.
+
+    Every process of such a launcher would train the same run, or wait for ever for others that never come. For the parent
+    of a training only: its workers, which `dalib.training.launch` starts, have these variables rightly.
+    """
+    found = [name for name in RANKS if name in os.environ]
+    found += [name for name in SIZES if os.environ.get(name, "1") != "1"]
+    found += [name for name, plain in SETTINGS.items() if os.environ.get(name, plain[0]) not in plain]
+    if found:
+        raise ConfigError(
+            f"{', '.join(found)}: set by another launcher (torchrun, accelerate launch, MPI); call the command without it and"
+            f" say --processes N, or unset what is left over: unset {' '.join(found)}"
+        )
+
+
+def check_processes(count: int, *configs: RunConfig) -> None:
+    """Raise `ConfigError` for a number of processes that this machine has not, or that cannot share the batches of these runs."""
+    if count < 1:
+        raise ConfigError(f"processes: {count} is not at least 1")
+    if count == 1:
+        return
+    import torch  # seconds to import, which a run in one process can do without here
+
+    from dalib.data.mixture import check_shares
+
+    gpus = torch.cuda.device_count()
+    limit, what = (gpus, "GPUs") if gpus else (os.cpu_count() or 1, "cores")
+    if count > limit:
+        raise ConfigError(f"processes: {count} is more than the {limit} {what} of this machine")
+    for config in configs:
+        try:
+            check_shares(config, count)
+        except ConfigError as error:
+            raise ConfigError(f"processes: {error}; take a number that divides them") from error
