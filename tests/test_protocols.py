@@ -212,6 +212,7 @@ def test_halves_are_fixed_and_disjoint():
 def test_real_sets_absent(monkeypatch, tmp_path):
     """Where nothing is asked for, and where none is: no real set but the one in the wheel."""
     monkeypatch.delenv("DALIB_REALDEPTH", raising=False)
+    (tmp_path / "checkout").mkdir()
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path / "checkout"))
     assert real_sets() == []
     assert [name for name, *_ in real_domains()] == ["motorcycle"]
