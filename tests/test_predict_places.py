@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -263,10 +261,7 @@ class TestTwoRuns:
 
     def test_the_lock_of_a_process_that_died_blocks_nobody(self, photos, tmp_path, run):
         (tmp_path / "out").mkdir()
-        code = "import os, pathlib, sys; from dalib.predict.lock import only_writer\n"
-        code += "with only_writer(pathlib.Path(sys.argv[1])): os._exit(9)"
-        assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")]).returncode == 9
-        assert (tmp_path / "out" / LOCK).exists()
+        (tmp_path / "out" / LOCK).write_text('{"pid": 1, "host": "here", "started": "2020-01-01 00:00:00"}')
         assert len(write_folder(photos, tmp_path / "out", run=run, **SILENT).written) == 2
 
     def test_killed_between_any_two_steps_nothing_becomes_foreign(self, photos, tmp_path, run, monkeypatch):
