@@ -1,5 +1,6 @@
 """Nothing of a user's is written over, removed, or taken for a map: what stands in OUT is ours only if we listed it."""
 
+import json
 import os
 import shutil
 import unicodedata
@@ -103,6 +104,28 @@ class TestForeignFiles:
         with pytest.raises((ConfigError, DataError), match=r"choose another folder"):
             write_folder(photos, out, run=run, **SILENT)
         assert contents(out) == {"predictions.json": text.encode()}
+
+    @pytest.mark.parametrize("name", [LOCK, JOURNAL])
+    @pytest.mark.parametrize("text", ["my notes", "[1]", "7\n8", '{"file": 3}', '{"mine": 1}'])
+    def test_files_of_others_under_names_of_ours(self, photos, tmp_path, run, name, text):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_text(text)
+        with pytest.raises((ConfigError, DataError), match=rf"{name}: was not written by dalib\.predict"):
+            write_folder(photos, tmp_path / "out", run=run, **SILENT)
+        assert contents(tmp_path / "out") == {name: text.encode()}
+
+    def test_nothing_outside_is_touched_whatever_a_list_says(self, tmp_path, run):
+        """A file that lists what lies elsewhere as a clip's frame does not get that removed."""
+        pytest.importorskip("av")
+        film = clip(tmp_path / "film.mp4", [(32, 48)] * 2)
+        write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
+        note = tmp_path / "out" / "predictions.json"
+        about = json.loads(note.read_text())
+        (tmp_path / "mine.npy").write_bytes((tmp_path / "out" / "film" / "000000.npy").read_bytes())
+        about["files"]["film/../../mine.npy"] = about["files"]["film/000000.npy"]
+        note.write_text(json.dumps(about))
+        write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
+        assert (tmp_path / "mine.npy").exists()
 
     def test_refused_before_the_weights_are_read(self, photos, tmp_path, capsys):
         (tmp_path / "out").mkdir()
@@ -280,8 +303,10 @@ class TestTwoRuns:
         assert (result.written, result.kept) == (["a"], ["sub/b"])
         assert set(contents(out)) == {"a.png", "sub/b.png", "predictions.json"}
 
-    def test_a_failed_run_leaves_no_empty_folder(self, photos, tmp_path, weights):
-        assert main(["predict", str(photos), str(tmp_path / "out"), "--weights", "none.pth", "--device", "cpu"]) == 1
+    def test_a_failed_run_leaves_no_empty_folder(self, photos, tmp_path):
+        (tmp_path / "none.pth").write_bytes(b"no weights")
+        words = ["--weights", str(tmp_path / "none.pth"), "--device", "cpu"]
+        assert main(["predict", str(photos), str(tmp_path / "out"), *words]) == 1
         assert not (tmp_path / "out").exists()
 
 
