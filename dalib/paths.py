@@ -27,8 +27,8 @@ def root() -> Path:
 def runs() -> Path:
     """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/`.
 
-    Absolute, so that a kernel or a training process that starts in another folder can be told the same place. Raises
-    `ConfigError` where `DALIB_RUNS` is empty or no folder.
+    Absolute, so that a kernel that starts in another folder can be told the same place. Raises `ConfigError` where
+    `DALIB_RUNS` is empty or no folder.
     """
     named = _named("DALIB_RUNS")
     if named is None:
@@ -55,7 +55,7 @@ def writable_runs() -> Path:
 
 
 def places() -> dict[str, str]:
-    """The variables that say where things lie, with absolute values: for the environment of a process in another folder."""
+    """The variables that say where things lie, made absolute, for a process that starts in another folder."""
     found = {name: str(place()) for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs)) if name in os.environ}
     real = os.environ.get("DALIB_REALDEPTH")
     if real and os.path.exists(real):
@@ -64,7 +64,7 @@ def places() -> dict[str, str]:
 
 
 def _named(variable: str) -> Path | None:
-    """The absolute path that an environment variable names, None where it is not set; an empty one is a `ConfigError`."""
+    """The absolute path that a variable of the environment names, None where it is not set."""
     value = os.environ.get(variable)
     if value is None:
         return None

@@ -1,9 +1,8 @@
 """Nothing of a user's is written over, removed, or taken for a map: what stands in OUT is ours only if we listed it."""
 
+import json
 import os
 import shutil
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -106,6 +105,28 @@ class TestForeignFiles:
         with pytest.raises((ConfigError, DataError), match=r"choose another folder"):
             write_folder(photos, out, run=run, **SILENT)
         assert contents(out) == {"predictions.json": text.encode()}
+
+    @pytest.mark.parametrize("name", [LOCK, JOURNAL])
+    @pytest.mark.parametrize("text", ["my notes", "[1]", "7\n8", '{"file": 3}', '{"mine": 1}'])
+    def test_files_of_others_under_names_of_ours(self, photos, tmp_path, run, name, text):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_text(text)
+        with pytest.raises((ConfigError, DataError), match=rf"{name}: was not written by dalib\.predict"):
+            write_folder(photos, tmp_path / "out", run=run, **SILENT)
+        assert contents(tmp_path / "out") == {name: text.encode()}
+
+    def test_nothing_outside_is_touched_whatever_a_list_says(self, tmp_path, run):
+        """A file that lists what lies elsewhere as a clip's frame does not get that removed."""
+        pytest.importorskip("av")
+        film = clip(tmp_path / "film.mp4", [(32, 48)] * 2)
+        write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
+        note = tmp_path / "out" / "predictions.json"
+        about = json.loads(note.read_text())
+        (tmp_path / "mine.npy").write_bytes((tmp_path / "out" / "film" / "000000.npy").read_bytes())
+        about["files"]["film/../../mine.npy"] = about["files"]["film/000000.npy"]
+        note.write_text(json.dumps(about))
+        write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
+        assert (tmp_path / "mine.npy").exists()
 
     def test_refused_before_the_weights_are_read(self, photos, tmp_path, capsys):
         (tmp_path / "out").mkdir()
@@ -264,10 +285,7 @@ class TestTwoRuns:
 
     def test_the_lock_of_a_process_that_died_blocks_nobody(self, photos, tmp_path, run):
         (tmp_path / "out").mkdir()
-        code = "import os, pathlib, sys; from dalib.predict.lock import only_writer\n"
-        code += "with only_writer(pathlib.Path(sys.argv[1])): os._exit(9)"
-        assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")]).returncode == 9
-        assert (tmp_path / "out" / LOCK).exists()
+        (tmp_path / "out" / LOCK).write_text('{"pid": 1, "host": "here", "started": "2020-01-01 00:00:00"}')
         assert len(write_folder(photos, tmp_path / "out", run=run, **SILENT).written) == 2
 
     def test_killed_between_any_two_steps_nothing_becomes_foreign(self, photos, tmp_path, run, monkeypatch):
@@ -286,8 +304,10 @@ class TestTwoRuns:
         assert (result.written, result.kept) == (["a"], ["sub/b"])
         assert set(contents(out)) == {"a.png", "sub/b.png", "predictions.json"}
 
-    def test_a_failed_run_leaves_no_empty_folder(self, photos, tmp_path, weights):
-        assert main(["predict", str(photos), str(tmp_path / "out"), "--weights", "none.pth", "--device", "cpu"]) == 1
+    def test_a_failed_run_leaves_no_empty_folder(self, photos, tmp_path):
+        (tmp_path / "none.pth").write_bytes(b"no weights")
+        words = ["--weights", str(tmp_path / "none.pth"), "--device", "cpu"]
+        assert main(["predict", str(photos), str(tmp_path / "out"), *words]) == 1
         assert not (tmp_path / "out").exists()
 
 

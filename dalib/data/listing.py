@@ -180,7 +180,8 @@ def listed_maps(note: Path) -> dict[str, dict]:
         return {}
     if not isinstance(files, dict):
         return {}
-    return {name: entry for name, entry in files.items() if isinstance(entry, dict)}
+    inside = [name for name in files if not os.path.isabs(name) and ".." not in name.split("/")]
+    return {name: files[name] for name in inside if isinstance(files[name], dict)}
 
 
 def _sort_in(entry: os.DirEntry, name: str, result: Listing) -> None:

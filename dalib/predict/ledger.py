@@ -98,6 +98,8 @@ class Ledger:
             raise DataError(f"{self.out / JOURNAL}: not readable ({error}); choose another folder") from error
         for line in lines:
             self._replay(line)
+        if not self.settings:
+            raise DataError(f"{self.out / JOURNAL}: was not written by dalib.predict; choose another folder")
         for name in self._claims:
             partial_of(self.out / name).unlink(missing_ok=True)
 
@@ -106,10 +108,14 @@ class Ledger:
             entry = json.loads(line)
         except ValueError:  # an empty line, or the last one of a run that was killed as it wrote it
             return
-        if "settings" in entry:
+        if not isinstance(entry, dict):
+            return
+        if isinstance(entry.get("settings"), dict):
             self.settings = entry["settings"]
             return
-        name = entry.pop("file")
+        name = entry.pop("file", None)
+        if not isinstance(name, str):
+            return
         if entry.pop("claimed", False):
             self._claims.add(name)
         else:

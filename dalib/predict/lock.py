@@ -31,6 +31,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     handle = _lock(path)
     try:
+        # Who holds it is written over whoever held it before.
         who = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.truncate(handle, 0)
         os.write(handle, json.dumps(who).encode())
@@ -49,12 +50,14 @@ def _lock(path: Path) -> int:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise ConfigError(
-                f"{path.parent}: {_holder(path)} writes there; wait for it, or choose another folder"
-            ) from None
+            who = _holder(path) or "another process"
+            raise ConfigError(f"{path.parent}: {who} writes there; wait for it, or choose another folder") from None
         except OSError:  # a file system without locks
             return handle
         if _is_still(path, handle):
+            if os.fstat(handle).st_size and _holder(path) is None:
+                os.close(handle)
+                raise ConfigError(f"{path}: was not written by dalib.predict; choose another folder")
             return handle
         os.close(handle)  # its holder removed it between our two steps
 
@@ -66,9 +69,10 @@ def _is_still(path: Path, handle: int) -> bool:
         return False
 
 
-def _holder(path: Path) -> str:
+def _holder(path: Path) -> str | None:
+    """Who holds a lock, by what stands in it."""
     try:
         who = json.loads(path.read_text())
         return f"process {who['pid']} on {who['host']}, started {who['started']},"
     except (OSError, ValueError, TypeError, KeyError):
-        return "another process"
+        return None

@@ -29,6 +29,7 @@ except ImportError as error:
 PARAMETERS, INJECTED = "parameters", "injected-parameters"  # papermill's tags of cells
 ERROR_NOTE = "papermill-error-cell-tag"
 PYTHON = ("python", "python3", "ipython")
+NULL = ("null", "Null", "NULL", "~")  # how YAML writes None
 LANGUAGES = (("language_info", "name"), ("kernelspec", "language"))  # where a notebook says which one it is in
 KINDS = {kind: kind.__name__ for kind in (bool, int, float, str)}  # of defaults, as messages name them
 KINDS |= {list: "list, such as [1, 2]", tuple: "list, such as [1, 2]", dict: "mapping, such as {a: 1}"}
@@ -49,7 +50,10 @@ def folder() -> Path:
 
 
 def read(path: Path) -> nbformat.NotebookNode:
-    """A notebook in the current format; one that is damaged, too old or in another language is a `DataError` that names it."""
+    """A notebook in the current format.
+
+    Raises `DataError` for a file that is damaged or too old, `ConfigError` for another language, each naming the file.
+    """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -106,7 +110,7 @@ def parameters(path: Path) -> dict[str, type]:
     if len(held) > 1:
         places = ", ".join(str(k + 1) for k in held)
         raise ConfigError(
-            f"{path}: several cells are tagged {PARAMETERS} ({places}); what is given would not reach the later ones: tag one"
+            f"{path}: several cells are tagged {PARAMETERS} ({places}), and the later would undo what is given; tag one"
         )
     cell = cells[held[0]]
     if cell.cell_type != "code":
@@ -186,9 +190,10 @@ def _typed(text: str, kind: type) -> object:
         value = strict_yaml.parse(text, "")
     except ConfigError:
         return text  # such as *.jpg
-    if text == "" or isinstance(value, (bool, int, float)):
-        return text
-    return value
+    if isinstance(value, str) and text[0] in "'\"":
+        return value
+    meant = isinstance(value, (list, dict)) or text.strip() in NULL
+    return value if meant else text  # as it was typed: YAML would take 3 for a number and cut off what follows a #
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:

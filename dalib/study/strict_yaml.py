@@ -1,4 +1,4 @@
-"""YAML without its traps: no key twice, no text that turns into a date or an octal number, and every slip named with its line."""
+"""YAML without its traps: no key twice, no text that turns into a date, and every slip named with its line."""
 
 import re
 import reprlib
@@ -19,7 +19,7 @@ class _Doubled(yaml.constructor.ConstructorError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with decimal numbers only (`1e-3` is one, `010` and `1:30` are text), and dates left as text."""
+    """PyYAML's safe loader with decimal numbers only: `1e-3` is one, `010`, `1:30` and dates are text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (as in PyYAML's own loaders)
         first: [

@@ -1,4 +1,4 @@
-"""How many processes train, and that no launcher but our own has started them; asked before anything is loaded or waits."""
+"""How many processes train, and that no launcher but our own starts them: asked before anything waits."""
 
 import os
 
@@ -34,7 +34,7 @@ def refuse_other_launcher() -> None:
 
 
 def check_processes(count: int, *configs: RunConfig) -> None:
-    """Raise `ConfigError` for a number of processes that this machine has not, or that cannot share the batches of these runs."""
+    """Raise `ConfigError` for more processes than cores or GPUs, or a number that cannot share these runs' batches."""
     if count < 1:
         raise ConfigError(f"processes: {count} is not at least 1")
     if count == 1:
