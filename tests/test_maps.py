@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from dalib.data.files import to_disparity
 from dalib.data.maps import decode_map, decode_mask, turned
+from dalib.data.metadata import PictureWarning
 from dalib.data.sources import DepthManifest, HubDataset
 from dalib.errors import ConfigError, DataError
 
@@ -36,10 +37,10 @@ def pgm(array, maxval, *, words=False, note=b""):
     return head + array.astype("u1" if maxval < 256 else ">u2").tobytes()
 
 
-def oriented(picture, orientation):
+def oriented(picture, orientation, kind="PNG"):
     exif = picture.getexif()
     exif[0x0112] = orientation
-    return encoded(picture, exif=exif)
+    return encoded(picture, kind, exif=exif)
 
 
 @pytest.fixture
@@ -373,6 +374,34 @@ def test_where_nothing_shows_how_a_map_lies_it_is_refused(pair, orientation):
         pair(encoded(depth), image=image)[0]
     with pytest.raises(DataError, match=r"depth\.png: the map and not its photograph has an EXIF orientation"):
         pair(oriented(Image.fromarray(depth), orientation), image=encoded(np.zeros((size, 6, 3), np.uint8)))[0]
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_tiff_which_pillow_turns_itself_is_turned_once(pair, orientation):
+    """As photograph, as map, and as both; and its tag still counts where the map has none."""
+    files = {kind: oriented(Image.fromarray(COLOURS), orientation, kind) for kind in ("PNG", "TIFF")}
+    maps = {kind: oriented(Image.fromarray(RAMP), orientation, kind) for kind in ("PNG", "TIFF")}
+    for kinds in (("TIFF", "PNG"), ("PNG", "TIFF"), ("TIFF", "TIFF")):
+        sample = pair(maps[kinds[1]], image=files[kinds[0]])[0]
+        assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), turned3(orientation)), kinds
+        assert np.allclose(1000 / sample["disparity"].numpy(), turned(RAMP, orientation)), kinds
+    if orientation < 5:
+        with pytest.raises(DataError, match="the photograph and not its map has an EXIF orientation"):
+            pair(encoded(RAMP), image=files["TIFF"])[0]
+    else:
+        sample = pair(encoded(RAMP), image=files["TIFF"])[0]
+        assert np.allclose(1000 / sample["disparity"].numpy(), turned(RAMP, orientation))
+
+
+def test_damaged_tags_cost_no_pair(pair, tmp_path):
+    """Ignored in photograph and map alike, from files and out of `datasets`."""
+    image, depth = (encoded(array, exif=b"Exif\0\0garbage") for array in (COLOURS, RAMP))
+    columns = hub(tmp_path / "hub", image=image, depth=depth)
+    with pytest.warns(PictureWarning, match="damaged EXIF tags, which were ignored"):
+        samples = [pair(depth, image=image)[0], HubDataset(columns, depth="depth", depth_scale=1000)[0]]
+    for sample in samples:
+        assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), COLOURS)
+        assert np.allclose(1000 / sample["disparity"].numpy(), RAMP)
 
 
 def test_a_map_that_fits_neither_way_is_of_the_wrong_size(pair):

@@ -37,11 +37,19 @@ def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
 
     Damaged metadata beside good pixels are ignored. `tell` hears of that; by default it is a warning, once per file.
     """
-    tell = tell or warn_once(shown(path))
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path or remove its entry")
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise explain(path, error) from error
+    return decode_image(data, name=str(path), tell=tell)
+
+
+def decode_image(data: bytes, *, name: str, tell: Tell | None = None) -> Image.Image:
+    """As `open_image`, from a file's content; errors call it `name`."""
+    tell = tell or warn_once(shown(name))
+    try:
         try:
             picture = open_header(io.BytesIO(data))
             decode(picture, tell=tell)
@@ -54,7 +62,7 @@ def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
             decode(picture, tell=tell)
             tell(DAMAGED_EXTRAS)
     except Exception as error:  # what a damaged file makes Pillow raise is of any kind
-        raise explain(path, error) from error
+        raise explain(name, error) from error
     return picture
 
 

@@ -1,16 +1,14 @@
 """Any `datasets` data set as a source, by the names of its columns."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from dalib.data.files import UNREADABLE, digest, same_size, to_disparity, to_rgb
+from dalib.data.files import decode_image, digest, same_size, to_disparity, to_rgb
 from dalib.data.manifest import invalid_values
-from dalib.data.maps import decode_map, decode_mask, orientation, read_bytes, turn_for, turned
+from dalib.data.maps import decode_map, decode_mask, read_bytes, turn_for, turn_of, turned
 from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError, DataError
 
@@ -89,10 +87,12 @@ class HubDataset(Source):
             row = self.data[index]
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{name}: cannot be decoded ({error}); repair it or leave it out") from error
-        picture = _content(row[self.image], name=f"{name}, column {self.image}")
-        if isinstance(picture, bytes):
-            picture = _decode_photograph(picture, name=name)
-        image = to_rgb(picture, name=name)
+        content, photograph = _content(row[self.image], name=f"{name}, column {self.image}"), 1
+        if isinstance(content, bytes):
+            picture = decode_image(content, name=name)
+            image, photograph = to_rgb(picture, name=name), turn_of(picture, content)
+        else:
+            image = to_rgb(content, name=name)
         sample = {"image": image, "domain": self.domain, "name": str(index)}
         if self.truth is None:
             return sample
@@ -105,7 +105,6 @@ class HubDataset(Source):
                 raise DataError(
                     f"{name}: mask and map have different EXIF orientations ({of_mask}, {own}); remove them"
                 )
-        photograph = orientation(picture) if isinstance(picture, Image.Image) else 1
         size = (image.shape[1], image.shape[2])
         turn = turn_for(values, size=size, photograph=photograph, own=own, name=name)
         disparity, valid = to_disparity(
@@ -156,15 +155,6 @@ def _content(entry: Any, *, name: str) -> bytes | np.ndarray:
         return np.asarray(entry)
     except ValueError as error:
         raise DataError(f"{name}: neither a picture nor an array ({error}); name another column") from error
-
-
-def _decode_photograph(data: bytes, *, name: str) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-    except UNREADABLE as error:
-        raise DataError(f"{name}: cannot be decoded ({error}); repair it or leave it out") from error
-    return picture
 
 
 def _load(name: str, *, split: str, config: str | None, revision: str | None) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dalib.data.files import UNREADABLE
+from dalib.data.files import UNREADABLE, decode_image
+from dalib.data.metadata import open_header, orientation
 from dalib.errors import DataError
 
 _SAVE = "save the depth as a 16-bit grey PNG or with numpy.save"
@@ -64,20 +65,20 @@ def decode_map(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         DataError: a damaged file, another format, one that does not keep values (JPEG), a palette, several channels or
             pictures, values that are no numbers.
     """
-    values, orientation = _decode(data, name=name)
+    values, own = _decode(data, name=name)
     if values.dtype.kind not in "iuf":
         raise DataError(f"{name}: a depth map holds integers or floats, not {values.dtype}; {_SAVE}")
-    return values, orientation
+    return values, own
 
 
 def decode_mask(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
     """A stored mask, True where it is not 0, and its EXIF orientation, as `decode_map`; files may have 1 bit a value."""
-    values, orientation = _decode(data, name=name)
+    values, own = _decode(data, name=name)
     if values.dtype.kind not in "biuf":
         raise DataError(f"{name}: a mask holds whole numbers, not {values.dtype}; save it as an 8-bit grey PNG")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{name}: a mask holds NaN or infinite values; write 0 and 1")
-    return values != 0, orientation
+    return values != 0, own
 
 
 def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
@@ -86,14 +87,14 @@ def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         if data.startswith(start):
             raise DataError(f"{name}: this is {what}")
     if data.startswith(b"\x93NUMPY"):
-        values, orientation = _decode_npy(data, name=name), 1
+        values, own = _decode_npy(data, name=name), 1
     elif re.match(rb"P[25]\s", data):
-        values, orientation = _decode_pgm(data, name=name), 1
+        values, own = _decode_pgm(data, name=name), 1
     else:
-        values, orientation = _decode_picture(data, name=name)
+        values, own = _decode_picture(data, name=name)
     if values.ndim != 2:
         raise DataError(f"{name}: a depth map has one channel, not shape {values.shape}; save it as a 16-bit grey PNG")
-    return values, orientation
+    return values, own
 
 
 def _decode_npy(data: bytes, *, name: str) -> np.ndarray:
@@ -131,21 +132,23 @@ def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:
 
 def _decode_picture(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
     try:
-        picture = Image.open(io.BytesIO(data))
-        step = _step(picture)
-        picture.load()
+        header = open_header(io.BytesIO(data))
+        frames, step = getattr(header, "n_frames", 1), _step(header)
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: truncated, damaged or not an image of a known format; {_SAVE}") from error
-    except UNREADABLE as error:
-        raise DataError(f"{name}: truncated, damaged or not an image ({error}); replace or remove it") from error
+    except Exception:  # of any kind; what can be decoded all the same is shown below
+        frames, step = 1, 1
+    picture = decode_image(data, name=name, tell=_say_nothing)
     if picture.mode in ("P", "PA"):
         raise DataError(f"{name}: its values are places in a palette of colours and no depth; {_SAVE}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise DataError(f"{name}: it holds {picture.n_frames} pictures; save the one that is meant by itself")
-    values = np.asarray(picture)
+    if frames > 1:
+        raise DataError(f"{name}: it holds {frames} pictures; save the one that is meant by itself")
     if picture.format in _LOSSY:
         raise DataError(f"{name}: {picture.format} does not keep a map's values; save it as PNG")
-    return values // step if step > 1 else values, orientation(picture)
+    values, own = np.asarray(picture), turn_of(picture, data)
+    if picture.format == "TIFF" and values.ndim == 2:
+        values = turned(values, {6: 8, 8: 6}.get(own, own))  # back, for Pillow has turned it
+    return values // step if step > 1 else values, own
 
 
 def _step(picture: Image.Image) -> int:
@@ -154,24 +157,30 @@ def _step(picture: Image.Image) -> int:
     return 85 if "L;2" in raw else 17 if "L;4" in raw else 1
 
 
-def orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1..8; 1 (upright) where there is none or it cannot be meant."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # of any kind, where the block is damaged
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+def turn_of(picture: Image.Image, data: bytes) -> int:
+    """The EXIF orientation, 1..8, of a decoded picture and its file's content; 1 (upright) where there is none.
+
+    Pillow turns a TIFF itself as it decodes it and forgets the tag, so there the file is asked once more.
+    """
+    if picture.format == "TIFF":
+        with open_header(io.BytesIO(data)) as header:
+            return orientation(header, tell=_say_nothing)
+    return orientation(picture, tell=_say_nothing)
 
 
-def turned(values: np.ndarray, orientation: int) -> np.ndarray:
-    """A stored array (H, W) as its EXIF orientation says that it is to be seen; the sides change places from 5 on."""
-    if orientation in (5, 7):
+def _say_nothing(_: str) -> None:
+    """For what is told elsewhere."""
+
+
+def turned(values: np.ndarray, turn: int) -> np.ndarray:
+    """A stored array (H, W) as an EXIF orientation says that it is to be seen; the sides change places from 5 on."""
+    if turn in (5, 7):
         values = values.T
-    if orientation in (6, 8):
-        values = np.rot90(values, -1 if orientation == 6 else 1)
-    if orientation in (2, 3, 7):
+    if turn in (6, 8):
+        values = np.rot90(values, -1 if turn == 6 else 1)
+    if turn in (2, 3, 7):
         values = values[:, ::-1]
-    if orientation in (3, 4, 7):
+    if turn in (3, 4, 7):
         values = values[::-1]
     return np.ascontiguousarray(values)
 

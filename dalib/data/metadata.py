@@ -124,7 +124,7 @@ def decode(picture: Image.Image, *, tell: Tell) -> None:
         picture.load()
 
 
-def explain(path: Path, error: Exception) -> DataError:
+def explain(path: Path | str, error: Exception) -> DataError:
     """The one-line error for a picture that could not be read."""
     if isinstance(error, Image.DecompressionBombError):
         return DataError(f"{path}: beyond Pillow's limit of {2 * Image.MAX_IMAGE_PIXELS} pixels; shrink it")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dalib.data.files import digest, open_image, read_rgb, same_size, to_disparity, to_rgb
+from dalib.data.files import decode_image, digest, read_rgb, same_size, to_disparity, to_rgb
 from dalib.data.hub import HubDataset
 from dalib.data.listing import list_folder
 from dalib.data.manifest import COLUMNS, bits, check_rows, invalid_values, number, read_table, yes
-from dalib.data.maps import decode_map, decode_mask, orientation, read_bytes, turn_for, turned
+from dalib.data.maps import decode_map, decode_mask, read_bytes, turn_for, turn_of, turned
 from dalib.data.metadata import PictureWarning, shown
 from dalib.data.schema import Sample, Source, fit
 from dalib.errors import DataError
@@ -161,12 +161,13 @@ class DepthManifest(Source):
         row = self.rows[index]
         image_path, depth_path, *mask_path = self._files(row)
         name = str(depth_path)
-        picture = open_image(image_path)
+        data = read_bytes(image_path)
+        picture = decode_image(data, name=str(image_path))
         image = to_rgb(picture, name=str(image_path))
         values, own = decode_map(read_bytes(depth_path), name=name)
         mask = _read_mask(mask_path[0], like=own) if mask_path else None
         size = (image.shape[1], image.shape[2])
-        turn = turn_for(values, size=size, photograph=orientation(picture), own=own, name=name)
+        turn = turn_for(values, size=size, photograph=turn_of(picture, data), own=own, name=name)
         disparity, valid = to_disparity(
             turned(values, turn),
             kind=row["kind"],
