@@ -13,8 +13,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-lo
 test: ready
 	$(PYTEST)
 
-test-all: ready ## parity of ViT-B and of the float64 reference at every size too: ten minutes more
-	$(PYTEST) -m ''
+test-all: test ## and the long ones: parity at every size, certificates, jobs side by side
+	$(PYTEST) -m exhaustive
 
 study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
 	for name in $$($(BIN)/python -c 'from dalib.study.experiments import experiments; print(*experiments())'); do \

@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY, Interruption, Plain, Smooth, interrupt_at, quiet
 from numpy.testing import assert_allclose
+from safetensors import SafetensorError
 
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.data import perturb
 from dalib.data.mixture import Mixture
-from dalib.errors import DataError, TrainingError
+from dalib.errors import DataError, TrainingError, UserError
 from dalib.models import build, load
 from dalib.training import checkpoint, launch, pseudo
 from dalib.training import train as training
@@ -495,3 +496,45 @@ def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monke
     launch.ensure_weights(tiny, report=seen.append)
     assert "is kept as" in seen[0]
     assert seen[1].startswith("step 1/3")
+
+
+# a disk that refuses
+
+
+FULL = {
+    "checkpoint": ("torch.save", RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")),
+    "shard": ("dalib.training.pseudo.save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+    "weights": ("dalib.models.depth_anything.save_file", SafetensorError("I/O error: No space left on device")),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_is_one_line_that_names_the_file(what, tiny_student, launched, monkeypatch):
+    """In training and in labelling; what was whole before stays, and the run goes on from it once there is space."""
+    config = tiny_student.replace(steps=4, align="none")
+    with monkeypatch.context() as patch:
+        place, error = FULL[what]
+
+        def refuse(*args, **options):
+            raise error
+
+        patch.setattr(place, refuse)
+        with pytest.raises(UserError, match=r"could not be written .*free some space|Free some space") as caught:
+            launch.ensure_weights(config, report=quiet)
+    named = {"checkpoint": "step-000000002.pt", "shard": "000000000.safetensors", "weights": ".safetensors"}[what]
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert launch.ensure_weights(config, report=quiet).is_file()
+    assert not list(paths.runs().rglob("*.partial"))
+
+
+def test_weights_have_the_permissions_of_the_umask(tmp_path, tiny):
+    before = os.umask(0o027)
+    try:
+        run(tiny.replace(steps=2), tmp_path)
+    finally:
+        os.umask(before)
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in tmp_path.glob("*.safetensors")} == {
+        "model.safetensors": "0o640",
+        "at_two_thirds.safetensors": "0o640",
+    }
