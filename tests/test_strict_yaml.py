@@ -2,8 +2,8 @@
 
 import pytest
 
+from dalib import strict_yaml
 from dalib.errors import ConfigError
-from dalib.study import strict_yaml
 
 
 @pytest.mark.parametrize(

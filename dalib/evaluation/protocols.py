@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dalib import strict_yaml
 from dalib.config import check_names
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError
@@ -235,12 +235,7 @@ def _declared(path: Path, known: Iterable[str]) -> dict[str, dict[str, str]]:
     """What `protocols.yaml` says of each data set; nothing where there is no such file."""
     if not path.is_file():
         return {}
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); write DATA SET: {{protocol: NAME}}"
-        ) from error
+    tree = strict_yaml.read(path)
     if not isinstance(tree, dict) or not all(isinstance(entry, dict) for entry in tree.values()):
         raise ConfigError(f"{path}: write one line for each data set, DATA SET: {{protocol: NAME, half: NAME}}")
     said = {str(name): {str(key): str(value) for key, value in entry.items()} for name, entry in tree.items()}

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dalib import paths
+from dalib import paths, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
-from dalib.study import lanes, notebooks, records, strict_yaml, tables
+from dalib.study import lanes, notebooks, records, tables
 from dalib.study.experiments import expand, experiments, profiles
 
 STAMPS = "stamps.json"

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dalib import paths
+from dalib import paths, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError
-from dalib.study import strict_yaml
-from dalib.study.strict_yaml import brief
+from dalib.strict_yaml import brief
 
 FILE = "experiments.yaml"
 RECORDS = ("local", "committed")

@@ -2,9 +2,7 @@
 
 from html import escape
 
-import yaml
-
-from dalib import paths
+from dalib import paths, strict_yaml
 from dalib.errors import ConfigError
 from dalib.study.experiments import check_keys
 from dalib.study.tables import Html, html
@@ -13,10 +11,7 @@ from dalib.study.tables import Html, html
 def touches() -> list[dict[str, str]]:
     """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a `ConfigError` that names it."""
     path = paths.history()
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({error})") from error
+    found = strict_yaml.read(path)
     if not isinstance(found, list):
         raise ConfigError(f"{path.name}: expected a list of changes, got {type(found).__name__}")
     for number, touch in enumerate(found, 1):

@@ -8,11 +8,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from dalib import paths
+from dalib import paths, strict_yaml
 from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
-from dalib.study import strict_yaml
-from dalib.study.strict_yaml import brief
+from dalib.strict_yaml import brief
 
 try:
     import ipykernel  # noqa: F401  (what a kernel is started with)
