@@ -129,3 +129,11 @@ def test_the_effects_tell_the_whole_recipe_first():
         < text.index("Adding strong perturbation")
         < text.index("Adding feature alignment")
     )
+
+
+def test_data_sets_of_a_manifest_of_ones_own_are_shown_too():
+    """In the half that their records name, behind this project's own."""
+    write({"labelled_only": [0.3], "full": [0.2]}, garden={})
+    results = recorded("main_table")
+    assert real.data_sets(results, None)["table"][-1] == "garden"
+    assert "Garden (4)" in real.real_table(results).text

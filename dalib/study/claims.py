@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
-import yaml
-
-from dalib import paths
+from dalib import paths, strict_yaml
 from dalib.config import check_names
 from dalib.data.scenes import TEST_DOMAINS
 from dalib.errors import ConfigError
@@ -86,10 +84,7 @@ class Verdict:
 def load(path: Path | None = None) -> Claims:
     """Read `data/claims.yaml`; whatever is unknown or missing is a `ConfigError` that names the claim."""
     path = path or paths.claims()
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({error})") from error
+    tree = strict_yaml.read(path)
     check_keys(tree, "the file", file=path.name, required=("margin", "topics", "claims"))
     margin, topics = tree["margin"], tree["topics"]
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:

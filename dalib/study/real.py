@@ -43,10 +43,13 @@ def name_of(data_set: str) -> str:
 
 
 def data_sets(results: Results, floors: dict | None) -> dict[str, list[str]]:
-    """Half -> data sets that anything was scored on; Motorcycle stands by itself, it needs no download."""
-    seen = dict.fromkeys(d for e in results.found for d in e.record.get("real", {}))
-    seen |= dict.fromkeys(d for scores in (floors or {"floors": {}})["floors"].values() for d in scores)
+    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by itself, it needs no download."""
+    scored = [e.record.get("real", {}) for e in results.found] + list((floors or {"floors": {}})["floors"].values())
+    seen = {d: scores["half"] for data_sets in scored for d, scores in data_sets.items()}
     known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
+    ours = {"motorcycle", *(d for sets in known.values() for d in sets)}
+    for d, half in seen.items():
+        known[half] += [d] * (d not in ours)  # of a manifest of somebody's own
     return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
 
 
