@@ -178,9 +178,8 @@ def _reach(path: Path, found: Weights, layers: str, said: tuple[str, float | Non
     if not told and layers == "v1":  # V1's own metric networks have other keys
         log.warning("%s: read as relative disparity; a metric network needs max_depth (--max-depth)", path)
         return None
-    says = (
-        "the file and its name say neither" if not told else f"the file and its name say {' and '.join(map(str, told))}"
-    )
+    kinds = sorted("relative" if reach is None else f"{reach:g} m" for reach in told)
+    says = f"the file and its name say {' and '.join(kinds) or 'neither'}"
     raise CheckpointError(
         f"{path}: the keys do not say whether the network predicts disparity or metres, and {says}; pass relative=True (--relative) "
         "for disparity, or max_depth in metres for a metric network (--max-depth 20 as released for indoors, 80 for outdoors)"

@@ -141,15 +141,9 @@ def build(
 def save(model: DepthAnything, path: Path) -> None:
     """Write weights and architecture as safetensors, whole or not at all. A full disk is a `CheckpointError`."""
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
-    write_tensors(
-        {k: v.contiguous() for k, v in tensors.items()}, path, metadata={"dalib": json.dumps(model.architecture)}
-    )
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
-    """A safetensors file, whole or not at all, with the permissions of any new file."""
+    tensors = {k: v.contiguous() for k, v in tensors.items()}
     with whole(path, error=CheckpointError, also=(SafetensorError,)) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        save_file(tensors, partial, metadata={"dalib": json.dumps(model.architecture)})
 
 
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
