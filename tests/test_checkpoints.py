@@ -119,7 +119,7 @@ def test_a_v2_network_of_unknown_name_says_what_it_predicts_or_is_refused(extra,
     assert (model.max_depth, model.kind) == (expected, "disparity" if expected is None else "depth_m")
 
 
-@pytest.mark.parametrize("reach", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("reach", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_max_depth_that_is_none(reach, released):
     with pytest.raises(ConfigError, match=r"max_depth: .* is no depth in metres"):
         load(released, max_depth=reach)

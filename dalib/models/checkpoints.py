@@ -191,7 +191,7 @@ def _from_run(path: Path, found: Weights, *, layers, max_depth, relative, positi
     places = [folder / "config.json" for folder in (path.parent.parent, path.parent)]
     config = next((p for p in places if p.is_file()), None)
     settings = read_config(config) if config else {}
-    settings = settings if {"encoder", "layers"} <= settings.keys() else {}
+    settings = settings if all(isinstance(settings.get(k), str) for k in ("encoder", "layers")) else {}
     name = settings.get("encoder")
     if name is None and "encoder.net.conv_stem.weight" in found.tensors:
         name, layers = "lite0", layers or "v1"
@@ -205,7 +205,7 @@ def _from_run(path: Path, found: Weights, *, layers, max_depth, relative, positi
         max_depth = _reach(path, found, layers, None)
     try:
         model = build(name, pretrained=False, layers=layers, max_depth=max_depth, position=position)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise CheckpointError(f"{config or path}: describes no network ({error})") from error
     if found.step is not None:
         log.info("%s: the state of a run after step %d, which may be unfinished", path, found.step)

@@ -14,7 +14,7 @@ from dalib.errors import CheckpointError, ConfigError
 from dalib.models.dpt import DPT
 from dalib.models.encoder import Encoder
 from dalib.models.files import kind, read_safetensors
-from dalib.models.weights import fit
+from dalib.models.weights import fit, metres
 from dalib.writing import whole
 
 UNUSED = "unused."  # prefix, in our files, of tensors that came with released weights and that nothing reads
@@ -159,8 +159,10 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         )
     try:
         stored = json.loads(metadata["dalib"])
-        architecture = {"encoder": str(stored["encoder"]), "layers": stored["layers"]}
-        architecture |= {k: stored[k] for k in ("position", "max_depth") if k in stored}  # absent in older files
+        architecture = {"encoder": str(stored["encoder"]), "layers": str(stored["layers"])}
+        if "position" in stored:  # absent in older files, as is the next
+            architecture["position"] = str(stored["position"])
+        reach = stored.get("max_depth")
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: its dalib metadata name no encoder and layers; train or copy it again"
@@ -169,9 +171,10 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} was expected"
         )
+    architecture["max_depth"] = None if reach is None else metres(reach, f"{path}: max_depth of its dalib metadata")
     try:
         model = build(**architecture, pretrained=False)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise CheckpointError(
             f"{path}: its dalib metadata describe no network ({error}); train or copy it again"
         ) from error
