@@ -72,23 +72,29 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_files(folder: Path, *, error: type[UserError] = DataError) -> Iterator[Path]:
+def whole_files(
+    folder: Path, *, error: type[UserError] = DataError, also: tuple[type[Exception], ...] = ()
+) -> Iterator[Path]:
     """A new folder beside `folder` to write files to, which move into `folder` together when the block ends well.
 
     Other files that are in `folder` stay; those of the same names are replaced. A folder that is not there yet appears at once.
+    Permissions and errors are those of `whole`.
     """
     partial = partial_of(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         partial.mkdir()
+        mode = partial.stat().st_mode & 0o666
         yield partial
+        for file in partial.iterdir():
+            file.chmod(mode)
         if folder.exists():
             for file in sorted(partial.iterdir()):
                 os.replace(file, folder / file.name)
         else:
             os.replace(partial, folder)
-    except OSError as problem:
+    except (OSError, *also) as problem:
         raise error(f"{folder}: {_refused(problem)}") from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)

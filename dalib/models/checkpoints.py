@@ -178,9 +178,8 @@ def _reach(path: Path, found: Weights, layers: str, said: tuple[str, float | Non
     if not told and layers == "v1":  # V1's own metric networks have other keys
         log.warning("%s: read as relative disparity; a metric network needs max_depth (--max-depth)", path)
         return None
-    says = (
-        "the file and its name say neither" if not told else f"the file and its name say {' and '.join(map(str, told))}"
-    )
+    kinds = sorted("relative" if reach is None else f"{reach:g} m" for reach in told)
+    says = f"the file and its name say {' and '.join(kinds) or 'neither'}"
     raise CheckpointError(
         f"{path}: the keys do not say whether the network predicts disparity or metres, and {says}; pass relative=True (--relative) "
         "for disparity, or max_depth in metres for a metric network (--max-depth 20 as released for indoors, 80 for outdoors)"
@@ -192,7 +191,7 @@ def _from_run(path: Path, found: Weights, *, layers, max_depth, relative, positi
     places = [folder / "config.json" for folder in (path.parent.parent, path.parent)]
     config = next((p for p in places if p.is_file()), None)
     settings = read_config(config) if config else {}
-    settings = settings if {"encoder", "layers"} <= settings.keys() else {}
+    settings = settings if all(isinstance(settings.get(k), str) for k in ("encoder", "layers")) else {}
     name = settings.get("encoder")
     if name is None and "encoder.net.conv_stem.weight" in found.tensors:
         name, layers = "lite0", layers or "v1"
@@ -206,7 +205,7 @@ def _from_run(path: Path, found: Weights, *, layers, max_depth, relative, positi
         max_depth = _reach(path, found, layers, None)
     try:
         model = build(name, pretrained=False, layers=layers, max_depth=max_depth, position=position)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise CheckpointError(f"{config or path}: describes no network ({error})") from error
     if found.step is not None:
         log.info("%s: the state of a run after step %d, which may be unfinished", path, found.step)

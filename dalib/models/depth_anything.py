@@ -13,7 +13,7 @@ from dalib.errors import CheckpointError, ConfigError
 from dalib.models.dpt import DPT
 from dalib.models.encoder import Encoder
 from dalib.models.files import kind, read_safetensors
-from dalib.models.weights import fit
+from dalib.models.weights import fit, metres
 from dalib.writing import whole
 
 UNUSED = "unused."  # prefix, in our files, of tensors that came with released weights and that nothing reads
@@ -140,15 +140,9 @@ def build(
 def save(model: DepthAnything, path: Path) -> None:
     """Write weights and architecture as safetensors, whole or not at all. A full disk is a `CheckpointError`."""
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
-    write_tensors(
-        {k: v.contiguous() for k, v in tensors.items()}, path, metadata={"dalib": json.dumps(model.architecture)}
-    )
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
-    """A safetensors file, whole or not at all, with the permissions of any new file."""
+    tensors = {k: v.contiguous() for k, v in tensors.items()}
     with whole(path, error=CheckpointError) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        save_file(tensors, partial, metadata={"dalib": json.dumps(model.architecture)})
 
 
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
@@ -164,8 +158,10 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         )
     try:
         stored = json.loads(metadata["dalib"])
-        architecture = {"encoder": str(stored["encoder"]), "layers": stored["layers"]}
-        architecture |= {k: stored[k] for k in ("position", "max_depth") if k in stored}  # absent in older files
+        architecture = {"encoder": str(stored["encoder"]), "layers": str(stored["layers"])}
+        if "position" in stored:  # absent in older files, as is the next
+            architecture["position"] = str(stored["position"])
+        reach = stored.get("max_depth")
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: its dalib metadata name no encoder and layers; train or copy it again"
@@ -174,9 +170,10 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} was expected"
         )
+    architecture["max_depth"] = None if reach is None else metres(reach, f"{path}: max_depth of its dalib metadata")
     try:
         model = build(**architecture, pretrained=False)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise CheckpointError(
             f"{path}: its dalib metadata describe no network ({error}); train or copy it again"
         ) from error

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.checkpoints import released
-from dalib.models.depth_anything import DepthAnything, write_tensors
+from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import PRESETS
 from dalib.models.names import to_official, to_transformers
 from dalib.writing import refuse_existing, whole, whole_files
@@ -140,8 +142,8 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
         "do_pad": False,
     }
     tensors = {k: v.contiguous() for k, v in tensors.items()}
-    with whole_files(folder, error=CheckpointError) as partial:
-        write_tensors(tensors, partial / FOLDER[1], metadata={"format": "pt"})
+    with whole_files(folder, error=CheckpointError, also=(SafetensorError,)) as partial:
+        save_file(tensors, partial / FOLDER[1], metadata={"format": "pt"})
         for name, content in ((FOLDER[0], config), (FOLDER[2], processor)):
             (partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

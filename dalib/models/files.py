@@ -137,7 +137,11 @@ def contents(path: Path) -> tuple[object, dict[str, str]]:
         with safe_globals([*known, *closed]):
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
-        needed = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an unknown class"]
+        needed = names or list(dict.fromkeys(re.findall(r"GLOBAL ([\w.]+)", str(error))))
+        if not needed:
+            raise CheckpointError(
+                f"{path}: not a readable file of weights, it is damaged; fetch or copy it again"
+            ) from None
         raise CheckpointError(
             f"{path}: could only be read by running code out of it ({', '.join(needed)}), which is never done; "
             "save plain weights with the code that wrote it: torch.save(model.state_dict(), ...)"
