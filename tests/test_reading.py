@@ -204,4 +204,4 @@ def test_the_heaviest_domain_and_the_mean_without_it():
     assert "there, where the vertical ramp, which looks at no picture, has 0.300. Without" in reading.without(
         recorded("cutmix_regions")
     )
-    assert reading.without(recorded("dropping")) == reading.UNRECORDED
+    assert reading.without(recorded("v2_loss")) == reading.UNRECORDED
