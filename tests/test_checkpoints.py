@@ -254,7 +254,7 @@ def test_the_state_of_a_run(tmp_path):
     model = build("lite0", seed=4)
     keep(tmp_path, model, torch.optim.AdamW(model.parameters()), step=5, stamp="x")
     (tmp_path / "config.json").write_text(json.dumps({"encoder": "lite0", "layers": "v1"}))
-    again = load(tmp_path / "checkpoint" / "state.pt")
+    again = load(tmp_path / "checkpoint" / "step-000000005.pt")
     assert same(again.state_dict(), model.state_dict())
     assert again.kind == "disparity"
 

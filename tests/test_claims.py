@@ -197,7 +197,7 @@ def test_a_damaged_file_is_an_error_that_says_where(tmp_path, change, message):
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / "claims.yaml").write_text("margin: [1")
-    with pytest.raises(ConfigError, match=r"claims\.yaml: not readable"):
+    with pytest.raises(ConfigError, match=r"claims\.yaml, line 1: not valid YAML"):
         claims.load(tmp_path / "claims.yaml")
 
 

@@ -33,7 +33,7 @@ def test_the_table_has_a_line_per_change_in_the_order_of_their_days():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a: [1", r"history\.yaml: not readable"),
+        ("a: [1", r"history\.yaml, line 1: not valid YAML"),
         ("commit: 1", "expected a list of changes, got dict"),
         ("- {commit: abc, date: 2026-01-01}", "change 1: what missing"),
         ("- {commit: abc, date: 2026-01-01, what: x, why: y}", "unknown key of change 1 'why'"),

@@ -316,7 +316,8 @@ DECLARED_WRONGLY = [
     ({}, "rof: {protocol: indoor}", "unknown data set in .* 'rof'. Did you mean 'roof'"),
     ({}, "- roof", r"protocols\.yaml: write one line for each data set"),
     ({}, "roof: indoor", r"protocols\.yaml: write one line for each data set"),
-    ({}, "roof: {", r"protocols\.yaml: cannot be read"),
+    ({}, "roof: {", r"protocols\.yaml, line 1: not valid YAML"),
+    ({}, "roof: {half: tune}\nroof: {half: table}", r"protocols\.yaml, line 2: .roof. stands twice"),
 ]
 
 

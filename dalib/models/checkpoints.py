@@ -38,7 +38,7 @@ def load(
 ) -> DepthAnything:
     """A network, in evaluation mode, from any of these; which one it is shows from the keys. No pickled code is run.
 
-    - A file that `save` wrote, or the `checkpoint/state.pt` of a run of this library that is under way.
+    - A file that `save` wrote, or one in `checkpoint/` of a run of this library that is under way.
     - A `.pth` file of Depth Anything V1 or V2, relative or metric, as a plain state dict or as an entry of what a training script
       kept (`model_state_dict`, `state_dict`, `ema`, ...). The keys say neither which blocks it reads nor whether it is metric, so
       that a file under another name than the released one needs `layers`, and `max_depth` or `relative`.
