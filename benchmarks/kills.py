@@ -194,7 +194,8 @@ def main() -> None:
             for _ in range(min(PER_TRIAL, args.kills - sum(met.values()))):
                 sent, doing, code = once(task, home, runs, rng)
                 if sent is None:
-                    break  # it was done before its signal came
+                    task.seconds *= 0.7  # it was done before its signal came: the machine has become faster
+                    break
                 met[task.name, sent, doing] += 1
                 print(f"kill {sum(met.values())}: {task.name}, {sent} while {doing}, exit code {code}", flush=True)
             once(task, home, runs, None)

@@ -3,11 +3,10 @@
     python notebooks/bugs.py --profile study --bug NAME --seed 0
 
 True runs are read where they lie (`DALIB_RUNS`) and never written to; one that is missing is named with the command that
-trains it. A variant is trained below `bugs` there, scored, recorded, and its network thrown away.
+trains it. A variant is trained below `bugs` there, scored and recorded; its network stays, and is scored again where the record is gone.
 """
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from faulty import VARIANTS, Variant, folder, learn, score, settings
+from faulty import VARIANTS, Variant, learn, score, settings
 
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig, check_names
@@ -120,7 +119,6 @@ def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = prin
     own |= {"against": variant.against or variant.row, "true_run": config.hash(), "weights": weights}
     record |= own
     write_text(path(name, config, committed=committed), records.dump(record))
-    shutil.rmtree(folder(name, config), ignore_errors=True)
     return record
 
 

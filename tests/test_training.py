@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY, Interruption, Plain, Smooth, interrupt_at, quiet
 from numpy.testing import assert_allclose
+from PIL import Image
 from safetensors import SafetensorError
 
 from dalib import certificates, paths, provenance
@@ -394,6 +395,26 @@ def test_other_code_trains_again_and_what_it_finds_is_kept(tiny, launched, monke
     assert lines[0] == f"what {path.parent} held is kept as {kept.name}"
     assert (kept / path.name).read_bytes() == before
     assert {p.name for p in kept.iterdir()} >= {"of the user", "train.json", "config.json", "metrics.jsonl"}
+
+
+def test_a_whole_run_whose_images_changed_says_so(tiny, tmp_path):
+    """Its weights stay, and are handed out; a reader is told that they are of other images."""
+    for k, sample in enumerate(Smooth(count=4)):
+        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(tmp_path / f"{k}.png")
+        np.save(tmp_path / f"{k}.npy", sample["disparity"].numpy())
+    rows = [f"{k}.png,{k}.npy,disparity,1" for k in range(4)]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["image,depth,kind,depth_scale", *rows]))
+    config, lines = tiny.replace(steps=2, labelled=(f"depth:{tmp_path}",)), []
+    path = launch.ensure_weights(config, report=quiet)
+    assert launch.ensure_weights(config, report=lines.append) == path
+    assert lines == []
+    manifest.write_text("\n".join(["image,depth,kind,depth_scale", *rows[:3]]))
+    before = path.stat().st_mtime_ns
+    assert launch.ensure_weights(config, report=lines.append) == path
+    assert path.stat().st_mtime_ns == before
+    assert "labelled: the images changed since this run began (4 then, 3 now" in lines[0]
+    assert "--retrain" in lines[0]
 
 
 def certificate(old, new, *, equal):

@@ -131,6 +131,25 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
+def changed(out: Path, sources: Mapping[str, object]) -> dict[str, str]:
+    """Role -> what differs, for each source that is not as the note of the run's first leg has it."""
+    before = read_json(out / DATA)
+    return {
+        role: f"the images changed since this run began ({before[role]['images']} then, {now['images']} now, or other names,"
+        " sizes or times)"
+        for role, now in _noted(sources).items()
+        if role in before and before[role] != now
+    }
+
+
+def _noted(sources: Mapping[str, object]) -> dict[str, dict]:
+    return {
+        role: {"images": len(source), "fingerprint": source.fingerprint}
+        for role, source in sources.items()
+        if source is not None
+    }
+
+
 def same_data(out: Path, sources: Mapping[str, object], *, begun: bool) -> None:
     """Note what a run reads, or hold it against the note of its first leg.
 
@@ -141,21 +160,12 @@ def same_data(out: Path, sources: Mapping[str, object], *, begun: bool) -> None:
 
     Raises `DataError` for images that changed since then, naming which.
     """
-    now = {
-        role: {"images": len(source), "fingerprint": source.fingerprint}
-        for role, source in sources.items()
-        if source is not None
-    }
-    before = read_json(out / DATA)
-    for role in now.keys() & before.keys() if begun else ():
-        then = before[role]
-        if then != now[role]:
-            raise DataError(
-                f"{role}: the images changed since this run began ({then['images']} then, {now[role]['images']} now, or other"
-                f" names, sizes or times), and it could not go on as it would have; put them back, or move {out} away to start anew"
-            )
-    if not begun or not before:
-        write_text(out / DATA, json.dumps(now, indent=1) + "\n")
+    for role, what in changed(out, sources).items() if begun else ():
+        raise DataError(
+            f"{role}: {what}, and it could not go on as it would have; put them back, or move {out} away to start anew"
+        )
+    if not begun or not (out / DATA).exists():
+        write_text(out / DATA, json.dumps(_noted(sources), indent=1) + "\n")
 
 
 class Clock:

@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,8 +23,20 @@ from dalib.errors import Stopped, TrainingError, UserError
 from dalib.models.depth_anything import restore
 from dalib.stopping import STOP, Stop, listening
 from dalib.training import pseudo, selection
-from dalib.training.checkpoint import CHECKPOINTS
-from dalib.training.folder import DONE, JOB, WEIGHTS, Clock, folder, held, other_code, read_json, set_aside, trained
+from dalib.training.checkpoint import found
+from dalib.training.folder import (
+    DONE,
+    JOB,
+    WEIGHTS,
+    Clock,
+    changed,
+    folder,
+    held,
+    other_code,
+    read_json,
+    set_aside,
+    trained,
+)
 from dalib.training.processes import refuse_other_launcher
 from dalib.training.train import SNAPSHOTS, train
 from dalib.writing import write_text
@@ -68,6 +79,8 @@ def ensure_weights(
     refuse_other_launcher()
     out, stamp = folder(config), provenance.code_hash("training")
     if trained(config) and not afresh:
+        for line in _changed_data(config):
+            report(line)
         return out / WEIGHTS
     for role, needed in before(config).items():
         ensure_weights(needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}"))
@@ -91,6 +104,19 @@ def ensure_weights(
     if not trained(config):
         raise TrainingError(f"{out}: training ended without weights; its output above says why")
     return out / WEIGHTS
+
+
+def _changed_data(config: RunConfig) -> list[str]:
+    """What a reader should know of a whole run: which of its folders and data sets hold other images now. Scenes never change."""
+    out = folder(config)
+    names = (*config.labelled, *(config.unlabelled if config.pseudo_labels else ()))
+    if all(name.startswith("scenes:") for name in names):
+        return []
+    labelled, unlabelled = sources(config)
+    return [
+        f"{role}: {what}; the weights in {out} are of the images as they were, --retrain makes others"
+        for role, what in changed(out, {"labelled": labelled, "unlabelled": unlabelled}).items()
+    ]
 
 
 def before(config: RunConfig) -> dict[str, RunConfig]:
@@ -146,7 +172,8 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
             "peak_memory_mb": round(_peak_memory()),
         }
         write_text(out / DONE, json.dumps(done))
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # only now: the weights and what is said of them are whole
+        for checkpoint in found(out):  # only now: the weights and what is said of them are whole
+            checkpoint.unlink()
     if stop is not None and (reason := stop.reason()):
         raise Stopped(f"{out}: is trained; stopped by {reason} before anything else")
 
