@@ -1,7 +1,7 @@
 """What a run costs in images that pass through the network, and how two rows of a comparison stand in that."""
 
 from dalib.config import RunConfig
-from dalib.study.statistics import Results
+from dalib.study.statistics import Results, recorded
 
 EQUAL_STEPS = "at equal steps"
 
@@ -30,3 +30,8 @@ def passes(results: Results) -> str:
     for row in results.rows.values():
         groups.setdefault(image_passes(row.configs[0]), []).append(f"“{row.label}”")
     return "Image passes in training: " + "; ".join(f"{n} for {', '.join(rows)}" for n, rows in groups.items()) + "."
+
+
+def longer() -> Results:
+    """The page on the pool's rows of three times the steps: the student beside labelled images alone."""
+    return Results(recorded("pool").entries, against={"long_4000": "long_labelled_only"})
