@@ -387,7 +387,7 @@ def test_two_bugs_are_priced_on_scenes_and_only_once(runs):
         assert entry.record["switches"] == list(faulty.VARIANTS[name].switches)
         assert (entry.record["weights"] is None) == (name != "pooled")
         assert len(entry.record["images"]["validation"]["abs_rel"]) == 4
-    kept = [p for p in (runs / "bugs").rglob("model.safetensors")]
+    kept = list((runs / "bugs").rglob("model.safetensors"))
     assert [p.relative_to(runs / "bugs").parts[0] for p in kept] == ["zeros_in_median"]  # the other one only scores
     whole = json.loads((runs / "records" / "main_table" / f"{found['pooled'].config.hash()}.json").read_text())
     assert found["pooled"].record["images"]["floating"] != whole["images"]["floating"]
