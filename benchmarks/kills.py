@@ -36,14 +36,14 @@ from dalib.writing import write_text
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 PER_TRIAL = 5  # kills before a task may end
-PHOTOGRAPHS = 1100  # more than one shard of pseudo labels holds
+PHOTOGRAPHS = 1040  # more than one shard of pseudo labels holds
 PATIENCE = 120  # seconds in which the last child of a killed command must be gone
 SETTINGS = {
     "height": 64,
     "width": 96,
     "labelled_images": 32,
-    "test_images": 4,
-    "steps": 30,
+    "test_images": 2,
+    "steps": 20,
     "batch": 4,
     "log_every": 1,
     "checkpoint_every": 7,
