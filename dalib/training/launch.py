@@ -112,7 +112,10 @@ def _changed_data(config: RunConfig) -> list[str]:
     names = (*config.labelled, *(config.unlabelled if config.pseudo_labels else ()))
     if all(name.startswith("scenes:") for name in names):
         return []
-    labelled, unlabelled = sources(config)
+    try:
+        labelled, unlabelled = sources(config)
+    except UserError as error:  # gone, perhaps; the weights are still what they were
+        return [str(error)]
     return [
         f"{role}: {what}; the weights in {out} are of the images as they were, --retrain makes others"
         for role, what in changed(out, {"labelled": labelled, "unlabelled": unlabelled}).items()
