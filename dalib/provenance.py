@@ -22,6 +22,7 @@ APART = (
     "certificates",
     "writing",
     "stopping",
+    "locking",
 )  # ... save what only says where things lie and who did it
 PACKAGES = (
     "torch",

@@ -2,18 +2,12 @@
 
 import json
 import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dalib import locking
 from dalib.errors import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 LOCK = "predictions.lock"
 
@@ -32,9 +26,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     handle = _lock(path)
     try:
         # Who holds it is written over whoever held it before.
-        who = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.truncate(handle, 0)
-        os.write(handle, json.dumps(who).encode())
+        os.write(handle, json.dumps(locking.me()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -45,15 +38,10 @@ def _lock(path: Path) -> int:
     """An open file, locked."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locking.lock(handle):
             os.close(handle)
             who = _holder(path) or "another process"
-            raise ConfigError(f"{path.parent}: {who} writes there; wait for it, or choose another folder") from None
-        except OSError:  # a file system without locks
-            return handle
+            raise ConfigError(f"{path.parent}: {who}, writes there; wait for it, or choose another folder")
         if _is_still(path, handle):
             if os.fstat(handle).st_size and _holder(path) is None:
                 os.close(handle)
@@ -72,7 +60,6 @@ def _is_still(path: Path, handle: int) -> bool:
 def _holder(path: Path) -> str | None:
     """Who holds a lock, by what stands in it."""
     try:
-        who = json.loads(path.read_text())
-        return f"process {who['pid']} on {who['host']}, started {who['started']},"
+        return locking.named(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return None

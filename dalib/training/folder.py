@@ -4,25 +4,17 @@ Nothing is ever removed from one. What another version of the code left there is
 """
 
 import json
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from dalib import certificates, paths
+from dalib import certificates, locking, paths
 from dalib.config import RunConfig
 from dalib.errors import DataError
 from dalib.training import checkpoint
 from dalib.writing import write_text
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None
 
 WEIGHTS = "model.safetensors"
 DONE = "train.json"
@@ -86,12 +78,14 @@ def held(out: Path, *, report: Callable[[str], None], role: str = "run", shared:
     path = paths.runs() / "locks" / f"{out.name}.{role}"
     with _opened(path) as file:
         told = None
-        while not _locked(file, shared):
+        while not locking.lock(file.fileno(), shared=shared):
             if told is None or time.monotonic() - told > 60:
                 told = time.monotonic()
                 report(f"{out} is held by {_holder(path)}; waiting for it")
             time.sleep(0.2)
-        _sign(file)
+        file.truncate(0)
+        file.write(json.dumps(locking.me()))
+        file.flush()
         yield
 
 
@@ -103,31 +97,10 @@ def _opened(path: Path) -> TextIO:
         raise DataError(f"{path}: could not be written ({error}); set DALIB_RUNS to a folder that can") from error
 
 
-def _locked(file: TextIO, shared: bool) -> bool:
-    """Try to take the lock; a file system that has none grants it."""
-    if fcntl is None:
-        return True
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _sign(file: TextIO) -> None:
-    file.truncate(0)
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
-    file.flush()
-
-
 def _holder(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") or "another process"
-    except OSError:
+        return locking.named(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
         return "another process"
 
 
