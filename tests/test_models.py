@@ -422,7 +422,7 @@ def test_saving_over_a_file_is_atomic(file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dalib.models.depth_anything.save_file", full)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: could not be written \(No space.*free some space"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: could not be written \(No space.*Free some space"):
         save(lite0(), file)
     assert file.read_bytes() == before
     assert [p.name for p in file.parent.iterdir()] == [file.name]
