@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: book test test-all study serve lint clean ready
 
 book: ready
-	$(BIN)/python -m dalib book
+	$(BIN)/python -m dabook book
 
 # files are dealt to the two workers in the order that tests/conftest.py gives them: longest first
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --jaxtyping-packages=dalib,beartype.beartype
@@ -17,8 +17,8 @@ test-all: test ## and the long ones: parity at every size, certificates, jobs si
 	$(PYTEST) -m exhaustive
 
 study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
-	for name in $$($(BIN)/python -c 'from dalib.study.experiments import experiments; print(*experiments())'); do \
-		$(BIN)/python -m dalib run $$name --profile study || exit 1; done
+	for name in $$($(BIN)/python -c 'from dabook.runs.experiments import experiments; print(*experiments())'); do \
+		$(BIN)/python -m dabook run $$name --profile study || exit 1; done
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html --bind 127.0.0.1 8000

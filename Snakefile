@@ -11,7 +11,7 @@ try:
     from dalib.config import check_names
     from dalib.errors import UserError
     from dalib.study import records
-    from dalib.study.experiments import check_number, expand
+    from dabook.runs.experiments import check_number, expand
     from dalib.training.processes import check_processes, refuse_other_launcher
 except ImportError as error:
     raise WorkflowError(
@@ -60,4 +60,4 @@ rule row:
     resources:
         gpu=1,
     shell:
-        "{PYTHON} -m dalib row {EXPERIMENT} {params.row} --profile {PROFILE} --seed {params.seed} --processes {PROCESSES}"
+        "{PYTHON} -m dabook row {EXPERIMENT} {params.row} --profile {PROFILE} --seed {params.seed} --processes {PROCESSES}"

@@ -75,8 +75,8 @@ def prepare(home: Path) -> list[Task]:
         "experiments": {"mine": {"question": "?", "rows": {"student": row}}},
     }
     (home / "experiments.yaml").write_text(yaml.safe_dump(tree))
-    train = ("row", "mine", "student", "--profile", "kills", "--processes")
-    predict = ("predict", str(home / "photos"), "{runs}/maps", "--weights", str(home / "weights.safetensors"))
+    train = ("dabook", "row", "mine", "student", "--profile", "kills", "--processes")
+    predict = ("dalib", "predict", str(home / "photos"), "{runs}/maps", "--weights", str(home / "weights.safetensors"))
     return [
         Task(name="one process", words=(*train, "1")),
         Task(name="two processes", words=(*train, "2")),
@@ -91,7 +91,7 @@ def start(task: Task, home: Path, runs: Path) -> subprocess.Popen:
     env["DALIB_CACHE_OF"] = str(runs)  # only to find what the command leaves running
     words = [word.format(runs=runs) for word in task.words]
     return subprocess.Popen(
-        [sys.executable, "-m", "dalib", *words],
+        [sys.executable, "-m", *words],
         env=env,
         cwd=home,
         stdout=subprocess.PIPE,

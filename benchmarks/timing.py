@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import torch
 
+from dabook.runs.records import write_text
 from dalib import paths, provenance
 from dalib.models.inference import has_bfloat16
-from dalib.study.records import write_text
 
 
 def medians(candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2) -> dict[str, float]:

@@ -10,10 +10,10 @@ from inference import SEED, SIDE, images
 from timing import keep, medians
 from torch.utils.flop_counter import FlopCounterMode
 
+from dabook.pages.costs import ATTENTION
 from dalib.models import DepthAnything, build
 from dalib.models.inference import Inference, has_bfloat16, optimise
 from dalib.models.lively import enliven
-from dalib.study.costs import ATTENTION
 
 ENCODER = "vits"
 ROUNDS = 7

@@ -1,137 +1,11 @@
-"""The command line: `python -m dalib run main_table --profile quick`. Each command is a thin call into the library."""
+"""The command line of the library: `python -m dalib predict photos maps --weights W`. Each command is a thin call into it."""
 
 import argparse
-import logging
 import sys
 
-from dalib.errors import ConfigError, UserError
-from dalib.stopping import Stop, listening
+from dalib.commands import Commands
 
-
-def _run(args: argparse.Namespace) -> None:
-    """Run an experiment's notebook through papermill."""
-    from dalib import paths
-    from dalib.study import notebooks
-    from dalib.study.experiments import expand, experiments, profiles
-    from dalib.training.processes import check_processes, refuse_other_launcher
-
-    refuse_other_launcher()
-    path = notebooks.notebook(args.name)
-    given = notebooks.check(path, _parameters(args))
-    profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
-    configs = []
-    if args.name in experiments():  # what is wrong should fail at once
-        seeds = args.seeds if args.seeds is not None else seeds or None  # to a notebook, 0 is the profile's number
-        plan = expand(args.name, profile=profile or "quick", seeds=seeds)
-        configs = [config for row in plan.rows for config in row.configs[:1]]
-    if processes is not None:
-        check_processes(processes, *configs)
-    out = paths.writable_runs() / "notebooks" / (profile if profile in profiles() else "default") / path.name
-    print(f"{path.name} is at {notebooks.execute(path, out, given)}")
-
-
-def _parameters(args: argparse.Namespace) -> dict[str, object]:
-    """The parameters that `run` was given, each once: as `-p NAME=VALUE`, or as an option of its own."""
-    given: dict[str, object] = {}
-    for pair in args.set:
-        name, mark, value = pair.partition("=")
-        if not name or not mark:
-            raise ConfigError(f"-p {pair}: expected NAME=VALUE")
-        if name in given:
-            raise ConfigError(f"-p {name}: given twice ({given[name]!r} and {value!r}); leave one out")
-        given[name] = value
-    for name in ("profile", "seeds", "processes"):
-        value = getattr(args, name)
-        if value is None:
-            continue
-        if name in given:
-            raise ConfigError(f"--{name}: given twice, as --{name} {value} and -p {name}={given[name]}; leave one out")
-        given[name] = value
-    return given
-
-
-def _row(args: argparse.Namespace) -> None:
-    """Run one seed of one row: what Snakemake and clusters call."""
-    from dalib import paths
-    from dalib.study.experiments import expand
-    from dalib.training.processes import check_processes, refuse_other_launcher
-
-    refuse_other_launcher()
-    experiment = expand(args.name, profile=args.profile, seed=args.seed)
-    row = experiment[args.row]
-    config = row.configs[0]
-    check_processes(args.processes, config)
-    paths.writable_runs()
-    from dalib.study.runner import run_row  # seconds to import, which a mistake above need not wait for
-
-    run_row(
-        row,
-        config,
-        committed=experiment.committed,
-        again=args.again,
-        retrain=args.retrain,
-        processes=args.processes,
-    )
-
-
-def _rows(args: argparse.Namespace) -> None:
-    """List rows, seeds and the state of their records."""
-    from dalib.study.experiments import expand
-    from dalib.study.records import entries, foreign
-
-    experiment = expand(args.name, profile=args.profile, seeds=args.seeds)
-    for e in entries(experiment):
-        print(f"{e.config.hash()}  {e.status:8}{e.row.name} seed {e.config.seed}")
-    others = foreign(experiment)
-    for path, what in others.unknown.items():
-        print(f"{path.stem}  foreign  {what}")
-    for profile, count in others.of_profile.items():
-        print(f"and {count} record{'s' * (count > 1)} of profile {profile}")
-
-
-def _book(args: argparse.Namespace) -> None:
-    """Execute the notebooks whose inputs changed and build the site."""
-    from dalib.study.book import build
-    from dalib.training.processes import refuse_other_launcher
-
-    refuse_other_launcher()
-    print(f"the book is at {build(profile=args.profile)}")
-
-
-def _readme(_: argparse.Namespace) -> None:
-    """Put the recorded main table into README.md."""
-    from dalib.study.book import update_readme
-
-    update_readme()
-
-
-def _robustness(args: argparse.Namespace) -> None:
-    """Score the main table's networks under corruption and record it; trains nothing."""
-    from dalib.study import robustness
-
-    found = robustness.run(profile=args.profile, seeds=args.seeds)
-    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} runs are recorded")
-
-
-def _floors(_: argparse.Namespace) -> None:
-    """Score the floors on the real data sets and record them."""
-    from dalib.study.runner import record_floors
-
-    print(record_floors())
-
-
-def _certify(args: argparse.Namespace) -> None:
-    """Hold today's code against that of the records, bit by bit, and write a certificate of what is equal."""
-    from dalib.errors import TrainingError
-    from dalib.study.certify import certify
-
-    path, verdict = certify(since=args.since, profile=args.profile)
-    for part in verdict.equal:
-        print(f"{part}: all {verdict.counts[part]} numbers and digests are equal")
-    if path is not None:
-        print(f"{path}: commit it, and records stay fresh")
-    if verdict.differences:
-        raise TrainingError("\n".join(f"{part} differs. {what}" for part, what in verdict.differences.items()))
+BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -146,10 +20,14 @@ def _predict(args: argparse.Namespace) -> None:
     from dalib.errors import ConfigError, DataError
     from dalib.models import load
     from dalib.predict.outputs import palette
-    from dalib.study import networks
 
     warnings.filterwarnings("ignore", module="PIL")  # what is ignored of a file is told below
     # What can be known before a network is loaded.
+    if args.weights is None:
+        raise ConfigError(
+            "--weights: name a file, a folder or a hub id, such as depth-anything/Depth-Anything-V2-Small-hf; the book's own student"
+            ' is --weights "$(python -m dabook student)"'
+        )
     for name in ("images", "out", "weights", "device"):
         if getattr(args, name) == "":
             option = name.upper() if name in ("images", "out") else f"--{name}"
@@ -174,11 +52,11 @@ def _predict(args: argparse.Namespace) -> None:
         photographs, found = predict.photographs(images, out) if images.is_dir() else ({images.stem: images}, None)
         predict.check_images(photographs, out, formats=formats)
 
-    weights = networks.student() if args.weights is None else Path(args.weights)
+    weights = Path(args.weights)
     model = load(weights if weights.exists() else args.weights, **_reading(args))
     run = predict.Predictor(
         model=model,
-        short_side=networks.training_size(weights) if args.short_side is None else args.short_side,
+        short_side=predict.training_size(weights) if args.short_side is None else args.short_side,
         batch=args.batch,
         device=device,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype],
@@ -220,47 +98,19 @@ def _reading(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in ("layers", "max_depth", "relative", "position", "entry")}
 
 
-def parser() -> argparse.ArgumentParser:
+def commands() -> Commands:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="python -m dalib", description="Run, list and publish the experiments of experiments.yaml."
+    top = Commands(
+        prog="python -m dalib",
+        description="Predict with a network, and write it for other software.",
+        elsewhere={name: f"the book: python -m dabook {name}" for name in BOOK},
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name, function, *, named=True):
-        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        sub.set_defaults(call=function)
-        if named:
-            sub.add_argument("name", help="an experiment of experiments.yaml, or a notebook")
-        return sub
-
-    run = command("run", _run)
-    run.add_argument("--profile", help="smoke, quick, study, gpu (default: the notebook's own, quick)")
-    run.add_argument("--seeds", type=int, help="how many (default: the profile's)")
-    run.add_argument("--processes", type=int, help="training processes (default: 1)")
-    run.add_argument(
-        "-p", "--set", action="append", default=[], metavar="NAME=VALUE", help="any other parameter of the notebook"
-    )
-    row = command("row", _row)
-    row.add_argument("row")
-    row.add_argument("--profile", default="study")
-    row.add_argument("--seed", type=int, default=0)
-    row.add_argument("--processes", type=int, default=1)
-    row.add_argument("--again", action="store_true", help="keep the record, and write this run beside it (data/reruns)")
-    row.add_argument("--retrain", action="store_true", help="train even where there are weights, which are set aside")
-    rows = command("rows", _rows)
-    rows.add_argument("--profile", default="study")
-    rows.add_argument("--seeds", type=int)
-    book = command("book", _book, named=False)
-    book.add_argument("--profile", default="quick", help="what the ablation notebooks train (default: quick)")
-    predict = command("predict", _predict, named=False)
+    predict = top.add("predict", _predict)
     predict.add_argument("images", help="an image, a folder (searched with its sub-folders) or a video")
     predict.add_argument(
         "out", help="the folder for the results; a map that is there already and still its image's is kept"
     )
-    predict.add_argument(
-        "--weights", help="a file, a folder or a hub id (default: the student that `make book` trained)"
-    )
+    predict.add_argument("--weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it")
     predict.add_argument("--format", nargs="+", default=["png16"], choices=("png16", "npy", "colour"))
     predict.add_argument("--short-side", type=int, help="of the network's input (default: what fits the network)")
     predict.add_argument("--batch", type=int, default=4, help="images of one size at a time (default: 4)")
@@ -268,17 +118,7 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"))
     predict.add_argument("--compile", action="store_true", help="torch.compile: worth it for many images of one size")
     predict.add_argument("--colours", default="Spectral_r", help="a Matplotlib colour map (default: Spectral_r)")
-    robustness = command("robustness", _robustness, named=False)
-    robustness.add_argument("--profile", default="study")
-    robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")
-    certify = command("certify", _certify, named=False)
-    certify.add_argument(
-        "--from", dest="since", help="the older commit (default: the newest certificate's, or the records')"
-    )
-    certify.add_argument("--profile", default="study", help="whose rows are compared (default: study)")
-    command("readme", _readme, named=False)
-    command("floors", _floors, named=False)
-    out = command("export", _export, named=False)
+    out = top.add("export", _export)
     out.add_argument("weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it")
     out.add_argument("out", help="the folder (transformers) or file (official, onnx) to write")
     out.add_argument("--to", choices=("transformers", "official", "onnx"), required=True)
@@ -297,24 +137,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # file names may hold bytes that no encoding knows
-            stream.reconfigure(errors="backslashreplace")
-    args = parser().parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("papermill.translators", "httpx", "blib2to3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        with listening(Stop()):
-            args.call(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command line, and return its exit code."""
+    return commands().main(words)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which versions of the code give the same bits, so that a change of form costs nobody a study.
 
 A certificate is the record of a comparison: every kind of row was run for a few steps and scored under two commits, and all bits
-were equal (`python -m dalib certify` makes it, `data/certificates` keeps it). A hash of old code then counts as today's where a
+were equal (`python -m dabook certify` makes it, `data/certificates` keeps it). A hash of old code then counts as today's where a
 chain of certificates joins the two. A chain may be walked both ways, since equality has no direction.
 """
 

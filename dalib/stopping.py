@@ -7,6 +7,7 @@ processes it is enough that one is asked: they agree at the end of a step.
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from dalib.errors import Stopped
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 STOP = "stop"
 """A file in a run's folder: how the process that was called asks those that it started."""
+GRACE = 60.0
+"""Seconds in which a process whose parent is gone ends by itself; after them it is taken to wait for somebody who will not come."""
 
 
 class Stop:
@@ -47,9 +50,13 @@ class Stop:
             return signal.Signals(self.signal).name
         if self.file is not None and self.file.exists():
             return "a request of the process that started this one"
-        if self.parent is not None and (os.getppid() != self.launcher or not is_alive(self.parent)):
+        if self.is_orphan():
             return "the end of the process that started this one"
         return None
+
+    def is_orphan(self) -> bool:
+        """Whether the process that began this job is gone, or the one between it and this one."""
+        return self.parent is not None and (os.getppid() != self.launcher or not is_alive(self.parent))
 
     @contextmanager
     def defer(self, *, relay: Path | None = None) -> Iterator[None]:
@@ -66,17 +73,30 @@ class Stop:
 def listening(stop: Stop) -> Iterator[Stop]:
     """Let `SIGNALS` reach `stop`; put the handlers back afterwards.
 
-    Only the main thread can; elsewhere signals do what they did before.
+    Only the main thread can; elsewhere signals do what they did before. A process that has a parent to ask for it is watched as
+    well: where it is waiting for others of its job, no step comes at which it would see that they are gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    done = threading.Event()
+    if stop.parent is not None:
+        threading.Thread(target=_watch, args=(stop, done), daemon=True).start()
     try:
         yield stop
     finally:
+        done.set()
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _watch(stop: Stop, done: threading.Event) -> None:
+    """End this process where its parent is gone and it has not ended by itself after `GRACE` seconds."""
+    while not done.wait(1):
+        if stop.is_orphan() and not done.wait(GRACE):
+            print("the process that started this one is gone, and so is whom it waits for", file=sys.stderr, flush=True)
+            os._exit(Stopped.exit_code)
 
 
 def ignore_signals(_: int) -> None:

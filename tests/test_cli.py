@@ -4,18 +4,18 @@ import json
 import subprocess
 import sys
 
-import fabricated
 import nbformat
 import pytest
 import torch
+from helpers import fabricated
+from helpers.commands import main
 from PIL import Image
 
+from dabook.site import notebooks
 from dalib import paths
-from dalib.__main__ import main
 from dalib.errors import ConfigError, UserError
 from dalib.models import build, load, save
 from dalib.models.export import export_official
-from dalib.study import notebooks
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_wrong_word_is_named_with_the_nearest_known_one(words, named, capsys):
 
 def test_a_huge_seed_runs_at_once(monkeypatch):
     """Before: the configs of all seeds up to it were made first."""
-    from dalib.study import runner
+    from dabook.runs import runner
 
     asked = []
     monkeypatch.setattr(runner, "run_row", lambda row, config, **options: asked.append((row.name, config.seed)))
@@ -97,7 +97,7 @@ def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
 
 
 def test_the_module_exits_with_the_code_of_main():
-    result = subprocess.run([sys.executable, "-m", "dalib", "run", "nothing"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-m", "dabook", "run", "nothing"], capture_output=True, text=True)
     assert result.returncode == 1
     assert "unknown notebook 'nothing'" in result.stderr
     assert "Traceback" not in result.stderr

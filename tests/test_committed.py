@@ -3,8 +3,8 @@
 import json
 import subprocess
 
-import fabricated
 import pytest
+from helpers import fabricated
 
 from dalib import paths
 

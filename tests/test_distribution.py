@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TEXT = (".py", ".md", ".toml", ".ipynb", ".yml", ".yaml", ".txt", ".sh", ".cff", ".cfg", "")
 FOREIGN = re.compile(
@@ -44,7 +44,7 @@ def test_no_text_advises_to_install_a_package_that_is_not_ours():
         ("python -m pip install -e '.[video]'", False),
         ("pip install depth-anything-book", False),
         ("pip install av   # for dalib.predict", False),
-        ("python -m dalib run main_table", False),
+        ("python -m dabook run main_table", False),
     ],
 )
 def test_the_search_finds_such_advice(line, found):

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.commands import main
 
 from dalib import paths
-from dalib.__main__ import main
 from dalib.errors import ConfigError
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TREE = """
 profiles: {tiny: {seeds: 1, record: local, set: {}}}
 experiments: {mine: {question: "?", rows: {a: {label: a}}}}
@@ -70,7 +70,7 @@ def test_snakemakes_jobs_run_in_its_own_python(tmp_path):
     pytest.importorskip("snakemake")
     result = snakemake(tmp_path, "experiment=mine", "profile=tiny")
     assert result.returncode == 0, result.stderr
-    assert f"{sys.executable} -m dalib row mine a --profile tiny --seed 0" in result.stdout + result.stderr
+    assert f"{sys.executable} -m dabook row mine a --profile tiny --seed 0" in result.stdout + result.stderr
 
 
 @pytest.mark.slow

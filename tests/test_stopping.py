@@ -3,24 +3,24 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
-from conftest import TINY, Smooth, quiet
+from helpers import ROOT
+from helpers.commands import main
+from helpers.training import TINY, Smooth, quiet
 
 from dalib import paths
-from dalib.__main__ import main
 from dalib.errors import Stopped
 from dalib.stopping import STOP, Stop, is_alive, listening
 from dalib.training import checkpoint, launch
 from dalib.training.folder import held
 from dalib.training.train import train
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_signal_while_labelling_keeps_whole_shards(tiny_student, launched, mon
 
 def test_outside_a_step_a_signal_ends_the_command_at_once(monkeypatch, capsys):
     """With the code that the page of exit codes names."""
-    monkeypatch.setattr("dalib.__main__._readme", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("dabook.__main__._readme", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["readme"]) == Stopped.exit_code == 75
     assert "stopped by SIGTERM" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_a_held_folder_is_waited_for_and_its_holder_named(tmp_path):
 JOB = """
 import json, sys
 sys.path.insert(0, {here!r})
-from conftest import Smooth
+from helpers.training import Smooth
 from dalib.config import RunConfig
 from dalib.data.mixture import Concat
 from dalib.training import launch
@@ -163,7 +163,7 @@ launch.ensure_weights(RunConfig.from_dict(json.loads({config!r})), report=lambda
 
 
 def job(config):
-    text = JOB.format(here=str(HERE), config=json.dumps(config.to_dict()))
+    text = JOB.format(here=str(ROOT / "tests"), config=json.dumps(config.to_dict()))
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", text], env=env, stdout=subprocess.PIPE, text=True)
 
@@ -191,3 +191,50 @@ def test_a_killed_job_leaves_no_lock(tiny):
     begun = time.monotonic()
     with held(launch.folder(config), report=pytest.fail):
         assert time.monotonic() - begun < 5
+
+
+WAITS = """
+import os, subprocess, sys
+if len(sys.argv) == 1:
+    child = subprocess.Popen([sys.executable, __file__, str(os.getpid())])
+    print(child.pid, flush=True)
+    child.wait()
+else:
+    from dalib import stopping
+    from dalib.training.processes import wait_for_launcher
+    stopping.GRACE = {grace}
+    os.environ |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT="{port}", RANK="1")
+    stop = stopping.Stop(parent=int(sys.argv[1]))
+    with stopping.listening(stop):
+        print("waits", flush=True)
+        {wait}
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes of other systems have no such parents")
+@pytest.mark.parametrize(
+    ("wait", "grace"),
+    [("wait_for_launcher(stop)", 600), ("__import__('time').sleep(600)", 0.5)],
+    ids=["meeting", "met"],
+)
+def test_a_process_that_waits_for_others_ends_with_its_parent(tmp_path, wait, grace):
+    """Killed while its two processes were meeting, `accelerate launch` left them there for half an hour."""
+    with socket.socket() as closed:  # a port that nobody listens on
+        closed.bind(("127.0.0.1", 0))
+        script = tmp_path / "waits.py"
+        script.write_text(WAITS.format(port=closed.getsockname()[1], wait=wait, grace=grace))
+        parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+        child = int(parent.stdout.readline())
+        assert parent.stdout.readline() == "waits\n"
+        time.sleep(1.5)
+        assert is_alive(child)
+        parent.kill()
+        parent.wait()
+        try:
+            deadline = time.monotonic() + 20
+            while is_alive(child) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not is_alive(child)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
 from dalib.predict.outputs import COLOURS, read_png16
-from dalib.predict.run import Predictor, check_numbers, default_short_side, predict, usable_device
+from dalib.predict.run import Predictor, check_numbers, default_short_side, predict, training_size, usable_device
 from dalib.predict.video import check_video, is_video, write_video
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "photographs",
     "predict",
     "read_png16",
+    "training_size",
     "usable_device",
     "write_folder",
     "write_images",

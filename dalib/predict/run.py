@@ -1,5 +1,6 @@
 """Disparity for people: one image, a list, a folder or a video in, maps at the size of the images out."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -32,6 +33,15 @@ Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
 def default_short_side(model: nn.Module) -> int:
     """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A guess: say it if you know."""
     return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
+
+
+def training_size(weights: Path) -> int | None:
+    """The short side that a run's network learned at, as written beside its weights; None for weights from elsewhere."""
+    try:
+        config = json.loads(weights.with_name("job.json").read_text())["config"]
+        return min(config["height"], config["width"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:

@@ -37,7 +37,7 @@ from dalib.training.folder import (
     set_aside,
     trained,
 )
-from dalib.training.processes import refuse_other_launcher
+from dalib.training.processes import refuse_other_launcher, wait_for_launcher
 from dalib.training.train import SNAPSHOTS, train
 from dalib.writing import write_text
 
@@ -293,6 +293,7 @@ def worker(path: str) -> None:
             raise TrainingError("the code was edited after this run began; run again")
         stop = Stop(file=out / STOP, parent=job["parent"])
         with listening(stop), held(out, report=_say, role=WORKERS, shared=True):
+            wait_for_launcher(stop)
             execute(job, stop=stop, report=_say)
     except UserError as error:
         print(ENDS.rstrip(), f"{type(error).__name__}:", *str(error).split(), flush=True)  # in one line

@@ -1,9 +1,12 @@
 """How many processes train, and that no launcher but our own starts them: asked before anything waits."""
 
 import os
+import socket
+import time
 
 from dalib.config import RunConfig
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, Stopped
+from dalib.stopping import Stop
 
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # of torchrun and its kin; where one is set, processes wait for the others
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # of MPI, which sets 1 for a single process too
@@ -52,3 +55,24 @@ def check_processes(count: int, *configs: RunConfig) -> None:
             check_shares(config, count)
         except ConfigError as error:
             raise ConfigError(f"processes: {error}; take a number that divides them") from error
+
+
+def wait_for_launcher(stop: Stop) -> None:
+    """Wait until the place where the processes of a job meet can be reached; `Stopped` where their launcher is gone.
+
+    torch would wait there too, but deaf and blind: killed while its processes are importing, a launcher would leave them there for
+    as long as they may wait for one another. Nothing is waited for where there is one process, or where this one is the place.
+    """
+    place = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    launcher_is_place = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if None in place or not (launcher_is_place or os.environ.get("RANK", "0") != "0"):
+        return
+    while True:
+        try:
+            socket.create_connection((place[0], int(place[1])), timeout=5).close()
+        except OSError:
+            if reason := stop.reason():
+                raise Stopped(f"stopped by {reason} before the processes met") from None
+            time.sleep(0.2)
+        else:
+            return

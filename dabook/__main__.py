@@ -1,0 +1,196 @@
+"""The command line of the book: `python -m dabook run main_table --profile quick`. Each command is a thin call."""
+
+import argparse
+import sys
+
+from dalib.commands import Commands
+from dalib.errors import ConfigError
+
+LIBRARY = ("predict", "export")
+NAMED = "an experiment of experiments.yaml, or a notebook"
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Run an experiment's notebook through papermill."""
+    from dabook.runs.experiments import expand, experiments, profiles
+    from dabook.site import notebooks
+    from dalib import paths
+    from dalib.training.processes import check_processes, refuse_other_launcher
+
+    refuse_other_launcher()
+    path = notebooks.notebook(args.name)
+    given = notebooks.check(path, _parameters(args))
+    profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
+    configs = []
+    if args.name in experiments():  # what is wrong should fail at once
+        seeds = args.seeds if args.seeds is not None else seeds or None  # to a notebook, 0 is the profile's number
+        plan = expand(args.name, profile=profile or "quick", seeds=seeds)
+        configs = [config for row in plan.rows for config in row.configs[:1]]
+    if processes is not None:
+        check_processes(processes, *configs)
+    out = paths.writable_runs() / "notebooks" / (profile if profile in profiles() else "default") / path.name
+    print(f"{path.name} is at {notebooks.execute(path, out, given)}")
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, object]:
+    """The parameters that `run` was given, each once: as `-p NAME=VALUE`, or as an option of its own."""
+    given: dict[str, object] = {}
+    for pair in args.set:
+        name, mark, value = pair.partition("=")
+        if not name or not mark:
+            raise ConfigError(f"-p {pair}: expected NAME=VALUE")
+        if name in given:
+            raise ConfigError(f"-p {name}: given twice ({given[name]!r} and {value!r}); leave one out")
+        given[name] = value
+    for name in ("profile", "seeds", "processes"):
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if name in given:
+            raise ConfigError(f"--{name}: given twice, as --{name} {value} and -p {name}={given[name]}; leave one out")
+        given[name] = value
+    return given
+
+
+def _row(args: argparse.Namespace) -> None:
+    """Run one seed of one row: what Snakemake and clusters call."""
+    from dabook.runs.experiments import expand
+    from dalib import paths
+    from dalib.training.processes import check_processes, refuse_other_launcher
+
+    refuse_other_launcher()
+    experiment = expand(args.name, profile=args.profile, seed=args.seed)
+    row = experiment[args.row]
+    config = row.configs[0]
+    check_processes(args.processes, config)
+    paths.writable_runs()
+    from dabook.runs.runner import run_row  # seconds to import, which a mistake above need not wait for
+
+    run_row(
+        row,
+        config,
+        committed=experiment.committed,
+        again=args.again,
+        retrain=args.retrain,
+        processes=args.processes,
+    )
+
+
+def _rows(args: argparse.Namespace) -> None:
+    """List rows, seeds and the state of their records."""
+    from dabook.runs.experiments import expand
+    from dabook.runs.records import entries, foreign
+
+    experiment = expand(args.name, profile=args.profile, seeds=args.seeds)
+    for e in entries(experiment):
+        print(f"{e.config.hash()}  {e.status:8}{e.row.name} seed {e.config.seed}")
+    others = foreign(experiment)
+    for path, what in others.unknown.items():
+        print(f"{path.stem}  foreign  {what}")
+    for profile, count in others.of_profile.items():
+        print(f"and {count} record{'s' * (count > 1)} of profile {profile}")
+
+
+def _book(args: argparse.Namespace) -> None:
+    """Execute the notebooks whose inputs changed and build the site."""
+    from dabook.site.build import build
+    from dalib.training.processes import refuse_other_launcher
+
+    refuse_other_launcher()
+    print(f"the book is at {build(profile=args.profile)}")
+
+
+def _readme(_: argparse.Namespace) -> None:
+    """Put the recorded main table into README.md."""
+    from dabook.site.build import update_readme
+
+    update_readme()
+
+
+def _robustness(args: argparse.Namespace) -> None:
+    """Score the main table's networks under corruption and record it; trains nothing."""
+    from dabook.runs import robustness
+
+    found = robustness.run(profile=args.profile, seeds=args.seeds)
+    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} runs are recorded")
+
+
+def _floors(_: argparse.Namespace) -> None:
+    """Score the floors on the real data sets and record them."""
+    from dabook.runs.runner import record_floors
+
+    print(record_floors())
+
+
+def _certify(args: argparse.Namespace) -> None:
+    """Hold today's code against that of the records, bit by bit, and write a certificate of what is equal."""
+    from dabook.runs.certify import certify
+    from dalib.errors import TrainingError
+
+    path, verdict = certify(since=args.since, profile=args.profile)
+    for part in verdict.equal:
+        print(f"{part}: all {verdict.counts[part]} numbers and digests are equal")
+    if path is not None:
+        print(f"{path}: commit it, and records stay fresh")
+    if verdict.differences:
+        raise TrainingError("\n".join(f"{part} differs. {what}" for part, what in verdict.differences.items()))
+
+
+def _student(args: argparse.Namespace) -> None:
+    """Print where the weights of the book's student are, for --weights of python -m dalib predict."""
+    from dabook.runs import networks
+
+    print(networks.student(args.profile))
+
+
+def commands() -> Commands:
+    """The whole command line."""
+    top = Commands(
+        prog="python -m dabook",
+        description="Run, list and publish the experiments of experiments.yaml.",
+        elsewhere={name: f"the library: python -m dalib {name}" for name in LIBRARY},
+    )
+    run = top.add("run", _run)
+    run.add_argument("name", help=NAMED)
+    run.add_argument("--profile", help="smoke, quick, study, gpu (default: the notebook's own, quick)")
+    run.add_argument("--seeds", type=int, help="how many (default: the profile's)")
+    run.add_argument("--processes", type=int, help="training processes (default: 1)")
+    run.add_argument(
+        "-p", "--set", action="append", default=[], metavar="NAME=VALUE", help="any other parameter of the notebook"
+    )
+    row = top.add("row", _row)
+    row.add_argument("name", help=NAMED)
+    row.add_argument("row")
+    row.add_argument("--profile", default="study")
+    row.add_argument("--seed", type=int, default=0)
+    row.add_argument("--processes", type=int, default=1)
+    row.add_argument("--again", action="store_true", help="keep the record, and write this run beside it (data/reruns)")
+    row.add_argument("--retrain", action="store_true", help="train even where there are weights, which are set aside")
+    rows = top.add("rows", _rows)
+    rows.add_argument("name", help=NAMED)
+    rows.add_argument("--profile", default="study")
+    rows.add_argument("--seeds", type=int)
+    book = top.add("book", _book)
+    book.add_argument("--profile", default="quick", help="what the ablation notebooks train (default: quick)")
+    robustness = top.add("robustness", _robustness)
+    robustness.add_argument("--profile", default="study")
+    robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")
+    certify = top.add("certify", _certify)
+    certify.add_argument(
+        "--from", dest="since", help="the older commit (default: the newest certificate's, or the records')"
+    )
+    certify.add_argument("--profile", default="study", help="whose rows are compared (default: study)")
+    top.add("readme", _readme)
+    top.add("floors", _floors)
+    student = top.add("student", _student)
+    student.add_argument("--profile", default="quick", help="which trained it (default: quick, that of `make book`)")
+    return top
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command line, and return its exit code."""
+    return commands().main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

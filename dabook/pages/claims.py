@@ -1,0 +1,212 @@
+"""The page of claims: its tables and its tally, from verdicts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from math import isnan
+
+from dabook.analysis import multiplicity
+from dabook.analysis.budget import EQUAL_STEPS, budget
+from dabook.analysis.statistics import MEAN, Estimate, Results
+from dabook.pages.corruption import GAP, TITLES
+from dabook.pages.verdicts import (
+    CANNOT,
+    FLOORS,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    SOURCES,
+    UNDECIDED,
+    UNRECORDED,
+    Claim,
+    Claims,
+    Comparison,
+    Verdict,
+)
+from dabook.pages.verdicts import verdicts as verdicts_of
+from dabook.runs.robustness import EXPERIMENT
+from dabook.show.tables import Html, html, number, title
+
+CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no gain"}
+
+
+def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Results]) -> Html:
+    """Every claim that is tested: a table per topic with who makes it, what was measured, and the verdict."""
+    values = adjusted(verdicts)
+
+    def measured(verdict: Verdict) -> str:
+        several = len(verdict.measured) > 1
+        return "".join(
+            _measured(*m, results[m[0].experiment], several=several, p=values.get((verdict.claim.name, m[0])))
+            for m in verdict.measured
+        )
+
+    columns = {
+        "who says so": lambda v: source(v.claim),
+        "what we measured": measured,
+        "verdict": lambda v: chip(v.word) + _condition(v, results),
+    }
+    tested = {topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT] for topic in claims.topics}
+    parts = (
+        _table(shown, columns, caption=escape(claims.topics[topic]), name=f"claims-{topic}")
+        for topic, shown in tested.items()
+        if shown
+    )
+    return Html(f'<div class="claims">{"".join(parts)}</div>')
+
+
+def undecidable(verdicts: Sequence[Verdict]) -> Html:
+    """The claims that are not tested here, and why."""
+    shown = [v for v in verdicts if v.word == CANNOT]
+    columns = {"who says so": lambda v: source(v.claim), "why not here": lambda v: escape(v.claim.cannot)}
+    return Html(f'<div class="claims why">{_table(shown, columns, name="claims-cannot") if shown else ""}</div>')
+
+
+def _table(verdicts: Sequence[Verdict], columns: dict[str, Callable[[Verdict], str]], **options: str) -> str:
+    """A table of claims with a column for each function."""
+    lines = {v.claim.name: {name: cell(v) for name, cell in columns.items()} for v in verdicts}
+    text = html(lines, _headings(verdicts), classes=dict.fromkeys(columns, "text"), **options).text
+    return text.replace(">&nbsp;</th>", ">claim</th>", 1)
+
+
+def _headings(verdicts: Sequence[Verdict]) -> list[str]:
+    return [f'<span id="claim-{v.claim.name.replace("_", "-")}">{escape(v.claim.claim)}</span>' for v in verdicts]
+
+
+def source(claim: Claim) -> str:
+    """Who makes a claim, linked to where, and the place there."""
+    name, url = SOURCES[claim.source]
+    link = claim.url or url
+    return (
+        f'<a href="{escape(link)}">{escape(name)}</a>, {escape(claim.where)}'
+        if link
+        else f"{name}, {escape(claim.where)}"
+    )
+
+
+def chip(word: str) -> str:
+    """A verdict as a word in a frame; colour only repeats what the word says."""
+    return f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
+
+
+def _budget(test: Comparison, results: Results) -> str:
+    """How much training stands behind the two rows of a comparison; nothing where it is the same, or where one is a floor."""
+    return "" if test.versus == FLOORS else budget(results, test.row, test.versus)
+
+
+def _condition(verdict: Verdict, results: dict[str, Results]) -> str:
+    """What a verdict holds under: equal steps, where the rows compared differ in image passes."""
+    found = (_budget(test, results[test.experiment]) for test, _, _ in verdict.measured)
+    if not any(words.startswith(EQUAL_STEPS) for words in found):
+        return ""
+    return f'<br><span class="interval">{EQUAL_STEPS}</span>'
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """The p-value of a comparison, alone and among all comparisons of the page."""
+
+    p: float
+    holm: float
+    benjamini_hochberg: float
+
+
+def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjusted]:
+    """(claim, comparison) -> its p-values, of every comparison that has one."""
+    found = {(v.claim.name, test): change.p for v in verdicts for test, change, _ in v.measured if not isnan(change.p)}
+    values = list(found.values())
+    columns = zip(values, multiplicity.holm(values), multiplicity.benjamini_hochberg(values), strict=True)
+    return {key: Adjusted(*map(float, column)) for key, column in zip(found, columns, strict=True)}
+
+
+def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
+    """How many differences from zero are left when the number of comparisons is counted in: sentences that name them."""
+    found = adjusted(verdicts)
+    if not found:
+        return UNRECORDED.capitalize() + "."
+    alone, holm, share = (
+        [key for key, value in found.items() if getattr(value, kind) < level]
+        for kind in ("p", "holm", "benjamini_hochberg")
+    )
+    names = ", ".join(f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm)
+    return (
+        f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over seeds when each is looked at alone;"
+        f" Holm's adjustment for their number keeps {len(holm)}{f' ({names})' if names else ''}, that of Benjamini and Hochberg"
+        f" {len(share)}."
+    )
+
+
+def _p(value: float) -> str:
+    return f"below {number(0.001)}" if value < 0.001 else number(value)
+
+
+def compared(test: Comparison, results: Results) -> str:
+    """What stands against what, in the labels of the table."""
+    labels = {name: f"“{escape(row.label)}”" for name, row in results.rows.items()}
+    if test.beside:
+        other, base = results.against[test.beside], labels[test.versus]
+        return f"change from {base} to {labels[test.row]}, less that from {labels[other]} to {labels[test.beside]}"
+    columns = [test.column] if isinstance(test.column, str) else test.column
+    place = "" if test.column == MEAN else f", {', '.join(title(c) for c in columns)}"
+    if test.experiment == EXPERIMENT:
+        place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(test.column, f", {TITLES[test.column]}")
+    return f"{labels[test.row]} beside {'the best floor' if test.versus == FLOORS else labels[test.versus]}{place}"
+
+
+def _measured(
+    test: Comparison, change: Estimate, word: str, results: Results, *, several: bool, p: Adjusted | None = None
+) -> str:
+    """One comparison: the change with its intervals, seeds, training and p-values, linked to its table's page, and what was claimed."""
+    page = f'<a href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
+    head = f"{compared(test, results)} ({page}); claimed: {CLAIMED[test.expect]}"
+    if not change.count:
+        return f'<div class="measured">{head}<br>{UNRECORDED}</div>'
+    unit = "points" if test.beside else "%"
+    text = f"<b>{number(change.mean, 1, sign=True)} {unit}</b>"
+    names = ("over seeds", "over seeds and images")
+    for (low, high), name in zip(change.intervals, names, strict=False):
+        ends = f"{number(low, 1, sign=True)} to {number(high, 1, sign=True)}"
+        text += f', <span class="interval">{ends} {name}</span>'
+    planned = len(results.entries) // len(results.rows)
+    text += f"; {change.count} of {planned} seeds" if change.count < planned else f"; {change.count} seeds"
+    if any(e.status == "stale" for e in results.found if e.row.name in involved(test, results)):
+        text += ' <span class="stale">stale</span>'
+    if words := _budget(test, results):
+        text += f"; {words}"
+    if p is not None:
+        text += f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
+    return f'<div class="measured">{head}<br>{text}{f": {word}" if several else ""}</div>'
+
+
+def involved(test: Comparison, results: Results) -> set[str]:
+    """The rows whose runs a comparison reads."""
+    rows = {test.row, test.versus, test.beside, results.against.get(test.beside)} - {None, FLOORS}
+    return rows | {results.base(row) for row in rows}
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How many claims met which verdict: two sentences."""
+    counts = Counter(v.word for v in verdicts)
+    tested = len(verdicts) - counts[CANNOT]
+    words = {REPRODUCED: "reproduced", NOT_REPRODUCED: "not reproduced", UNDECIDED: "undecided"}
+    parts = [f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {said}" for word, said in words.items()]
+    if waiting := counts[UNRECORDED]:
+        parts.append(f"{waiting} {'waits for its' if waiting == 1 else 'wait for their'} runs")
+    last = f"{counts[CANNOT]} more cannot be decided here."
+    return f"Of {tested} claims that can be tested here, {', '.join(parts[:-1])} and {parts[-1]}. {last}"
+
+
+def sensitivity(known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)) -> str:
+    """What the tally would be with other margins: the end of a sentence. The same intervals, the same rule."""
+    parts = []
+    for factor in factors:
+        margin = factor * known.margin
+        counts = Counter(v.word for v in verdicts_of(replace(known, margin=margin), results))
+        numbers = ", ".join(f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED))
+        parts.append(f"with {margin:g} % they would be {numbers}")
+    return "; ".join(parts) + "."
+
+
+def intervals(verdicts: Sequence[Verdict]) -> int:
+    """How many comparisons have been measured: what the level of an interval has to be held against."""
+    return sum(change.count > 1 for v in verdicts for _, change, _ in v.measured)

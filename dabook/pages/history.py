@@ -1,0 +1,30 @@
+"""What was changed after results of it had been seen: dates and commits as data, and their table."""
+
+from html import escape
+
+from dabook.runs.experiments import check_keys
+from dabook.show.tables import Html, html
+from dalib import paths, strict_yaml
+from dalib.errors import ConfigError
+
+
+def touches() -> list[dict[str, str]]:
+    """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a `ConfigError` that names it."""
+    path = paths.history()
+    found = strict_yaml.read(path)
+    if not isinstance(found, list):
+        raise ConfigError(f"{path.name}: expected a list of changes, got {type(found).__name__}")
+    for number, touch in enumerate(found, 1):
+        check_keys(touch, f"change {number}", file=path.name, required=("commit", "date", "what"))
+    return [{key: str(value) for key, value in touch.items()} for touch in found]
+
+
+def table() -> Html:
+    """One line per change, in the order of the history."""
+    found = touches()
+    lines = {
+        str(k): {"commit": f"<code>{escape(t['commit'][:7])}</code>", "what was changed": escape(t["what"])}
+        for k, t in enumerate(found)
+    }
+    columns = {"what was changed": "text"}
+    return html(lines, [t["date"] for t in found], classes=columns, name="history")

@@ -1,0 +1,311 @@
+"""Real images in the book: every row of a table scored per data set, beside the floors and beside the other rows.
+
+Motorcycle came twice, out of scikit-image's wheel and with the collection of real images (as `middlebury`). It is shown twice and
+counted once: scikit-image's copy is left out of every mean and of every count where the other is there.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from dabook.analysis.floors import best, gap, inversions, level, read_floors, real_scores
+from dabook.analysis.statistics import Estimate, Results, estimate, over_images
+from dabook.show.sentences import effect, subject
+from dabook.show.tables import Html, cell, heading, html, number, row_link, scales
+from dabook.show.tables import provenance as provenance_line
+from dalib import certificates
+from dalib.evaluation.protocols import HALVES
+
+NAMES = {
+    "flyingthings3d": "FlyingThings3D",
+    "icl_nuim": "ICL-NUIM",
+    "kitti": "KITTI",
+    "mvs_outdoor": "MVS outdoor",
+    "nuscenes": "nuScenes",
+    "nyuv2": "NYUv2",
+    "sunrgbd": "SUN RGB-D",
+    "tum": "TUM",
+}
+TITLES = {"wheel": "in every install", "tune": "guided the scenes", "table": "kept for this table"}
+HALF = {"tune": "tuning half", "table": "table half"}
+TWICE = {"motorcycle": "middlebury"}
+"""A data set that is a copy of another's image."""
+FEW = 6
+"""With fewer images than this a data set's verdict hangs on them."""
+
+AIMS = {"nyuv2": 0.22, "kitti": 0.20}  # AbsRel; first written down in the commit of the first records
+
+
+def name_of(data_set: str) -> str:
+    """A data set as the book writes it."""
+    return NAMES.get(data_set, data_set.capitalize())
+
+
+def data_sets(results: Results, floors: dict | None) -> dict[str, list[str]]:
+    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by itself, it needs no download."""
+    scored = [e.record.get("real", {}) for e in results.found] + list((floors or {"floors": {}})["floors"].values())
+    seen = {d: scores["half"] for data_sets in scored for d, scores in data_sets.items()}
+    known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
+    ours = {"motorcycle", *(d for sets in known.values() for d in sets)}
+    for d, half in seen.items():
+        known[half] += [d] * (d not in ours)  # of a manifest of somebody's own
+    return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
+
+
+def counted(results: Results) -> list[str]:
+    """The data sets that means and counts are over: each image once."""
+    sets = [d for half in data_sets(results, read_floors()).values() for d in half]
+    return [d for d in sets if TWICE.get(d) not in sets]
+
+
+def images(results: Results, data_set: str) -> int:
+    """How many images a data set has, in the records or else in that of the floors; 0 where neither knows it."""
+    scored = [e.record["real"][data_set]["abs_rel"] for e in results.found if data_set in e.record.get("real", {})]
+    scored += [scores[data_set]["abs_rel"] for scores in real_scores().values() if data_set in scores]
+    return max(map(len, scored), default=0)
+
+
+def few(results: Results) -> str:
+    """Which of the data sets have so few images that a verdict hangs on them: a sentence, or nothing."""
+    counts = {d: images(results, d) for d in counted(results)}
+    small = {d: n for d, n in counts.items() if 0 < n < FEW}
+    if not small:
+        return ""
+    names = ", ".join(f"{name_of(d)} ({n})" for d, n in small.items())
+    return f"{len(small)} of {len(counts)} data sets have fewer than {FEW} images, and what is said of each hangs on them: {names}."
+
+
+def real_table(results: Results, metric: str = "abs_rel") -> Html:
+    """Every row per real data set, with its number of images, beside the floors, and the mean over the data sets of each half.
+
+    Args:
+        results: of the main table; means over images, then over seeds.
+        metric: "abs_rel" or "delta1".
+    """
+    record = read_floors()
+    halves = data_sets(results, record)
+    counts = {d: images(results, d) for half in halves.values() for d in half}
+    lines, headings = {}, []
+    for kind, scores in real_scores().items():
+        means = {d: level(scores, d, (), metric) for d in scores}
+        headings.append(f"<i>floor: {kind}</i>")
+        cells = {k: number(v) for k, v in _columns(means, halves, counts).items()}
+        lines[kind] = cells | _turned(scores, halves, counts, cells)
+    for row in results.rows:
+        wide = results.scores(metric, group="real")
+        known = row in wide.index.get_level_values("row")
+        by_seed = [_columns(dict(v), halves, counts) for _, v in wide.loc[row].iterrows()] if known else []
+        link, columns = row_link(results, row), _columns({}, halves, counts)
+        headings.append(heading(results, row))
+        lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
+    if not any(halves.values()):
+        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+    arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
+    caption = f"{arrow}; in parentheses the number of images"
+    table = html(lines, headings, caption=caption, name=f"real-{metric}")
+    return table + _line(record) + scales(results, "real") + provenance_line(results)
+
+
+def _columns(
+    means: Mapping[str, float], halves: Mapping[str, list[str]], counts: Mapping[str, int]
+) -> dict[tuple[str, str], float]:
+    """(half, data set) -> mean, and the mean over the data sets of each half where there are several."""
+    columns = {}
+    for half, sets in halves.items():
+        columns |= {(TITLES[half], _title(d, counts)): means.get(d, Estimate().mean) for d in sets}
+        if len(sets) > 1:
+            columns[TITLES[half], "mean"] = float(
+                pd.Series([means.get(d) for d in sets], dtype=float).mean(skipna=False)
+            )
+    return columns
+
+
+def _title(data_set: str, counts: Mapping[str, int]) -> str:
+    return f"{name_of(data_set)} ({counts[data_set]})"
+
+
+def _turned(scores: dict, halves: Mapping[str, list[str]], counts: Mapping[str, int], cells: Mapping) -> dict:
+    """The cells of a floor on data sets where it is the wrong way round on some images, with how many."""
+    found = {}
+    for half, sets in halves.items():
+        for d in sets:
+            wrong, _ = (inversions([scores[d]]) if d in scores else None) or (0, 0)
+            if wrong:
+                key = TITLES[half], _title(d, counts)
+                found[key] = f'{cells[key]}<br><span class="interval">{wrong} turned round</span>'
+    return found
+
+
+def _line(floors: dict | None) -> Html:
+    if floors is None:
+        return Html(
+            '<p class="provenance"><span class="stale">The floors are not recorded: python -m dabook floors</span></p>'
+        )
+    state = (
+        "fresh"
+        if certificates.unchanged("evaluation", floors["evaluation_hash"])
+        else '<span class="stale">STALE</span>'
+    )
+    return Html(f'<p class="provenance">Floors: code <code>{floors["evaluation_hash"]}</code> ({state})</p>')
+
+
+def change(results: Results, row: str, other: str, sets: Sequence[str]) -> Estimate:
+    """AbsRel of a row minus that of another on real data sets, paired by seed, in percent of the base row's error there.
+
+    A mean over images, then over the data sets, each with the same weight. Both intervals: over seeds, and over seeds and the images of
+    each data set; the data sets are not drawn anew. An `Estimate()` where something is missing.
+    """
+    tables = results.by_real_image
+    rows = {row, other, results.base(row)}
+    if not sets or any(d not in tables or not rows <= set(tables[d].index.get_level_values("row")) for d in sets):
+        return Estimate()
+    column = pd.concat([tables[d].mean(axis=1) for d in sets], axis=1).mean(axis=1, skipna=False)
+    unit = 100 / float(column[results.base(row)].mean())
+    values = unit * (column[row] - column[other]).dropna()
+    return over_images(values, {row: unit, other: -unit}, [tables[d] for d in sets])
+
+
+def comparisons(results: Results) -> list[tuple[str, str]]:
+    """Each row beside the one that it is compared with, and the last beside the first."""
+    rows = list(results.rows)
+    pairs = list(results.against.items())
+    return pairs + [(rows[-1], rows[0])] * (len(pairs) > 1)
+
+
+def changes_table(results: Results) -> Html:
+    """Paired changes per real data set and over each half, in percent, with both intervals."""
+    halves = data_sets(results, read_floors())
+    counts = {d: images(results, d) for half in halves.values() for d in half}
+    sets = counted(results)
+    lines, headings = {}, []
+    for row, other in comparisons(results):
+        line, link = {}, row_link(results, row)
+        for half, members in halves.items():
+            kept = [d for d in members if d in sets]
+            columns = {_title(d, counts): [d] for d in kept} | ({"mean": kept} if len(kept) > 1 else {})
+            for name, chosen in columns.items():
+                line[TITLES[half], name] = cell(change(results, row, other, chosen), 1, sign=True, link=link)
+        lines[f"{row} {other}"] = line
+        headings.append(f"{heading(results, row)}<br>against {heading(results, other)}")
+    if not sets or not results.found:
+        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+    caption = "change of AbsRel, %; in parentheses the number of images"
+    return html(lines, headings, caption=caption, name="real-changes") + provenance_line(results)
+
+
+def effects(results: Results, *, half: str = "table") -> str:
+    """The paired changes on the mean over the data sets of a half: sentences, the whole recipe first."""
+    sets = [d for d in counted(results) if d in HALVES[half]]
+    found = {pair: change(results, *pair, sets) for pair in comparisons(results)[::-1]}
+    if not any(c.count for c in found.values()):
+        return "Not yet recorded."
+    first, *rest = found.items()
+    labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
+    (row, other), whole = first
+    text = f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside {labels[other]} {effect(whole)}."
+    return " ".join([text, *(f"{subject(results, row)} {effect(c)}." for (row, _), c in rest[::-1])])
+
+
+def below_floors(results: Results, row: str) -> dict[str, Estimate]:
+    """For each data set that counts: AbsRel of a row minus that of the best floor there, in percent of the floor's.
+
+    Intervals over seeds, and over seeds and images where a data set has several.
+    """
+    return {d: change for d in counted(results) if (change := against_floors(results, row, sets=[d])).count}
+
+
+def against_floors(results: Results, row: str, *, half: str = "table", sets: Sequence[str] | None = None) -> Estimate:
+    """AbsRel of a row minus that of the best floor of each data set, in percent of the floors': over the data sets, each with the
+    same weight, then over seeds.
+
+    Resampled are seeds and the images of each data set; the data sets are not.
+
+    Args:
+        results: of the main table.
+        row: of it.
+        half: whose data sets.
+        sets: these instead, whatever half they are of.
+    """
+    floors, found = real_scores(), results.of(row)
+    sets = [d for d in (HALVES[half] if sets is None else sets) if all(d in e.record.get("real", {}) for e in found)]
+    sets = [d for d in sets if all(d in scores for scores in floors.values())]
+    return gap(found, floors, sets, group="real")
+
+
+def standing(results: Results, row: str) -> Html:
+    """A row beside the best floor of each data set: how many images, which floor, both errors, the change, and a verdict."""
+    floors, lines = real_scores(), {}
+    for d, change in below_floors(results, row).items():
+        name, lowest = best(floors, d)
+        lines[d] = {
+            "images": str(images(results, d)),
+            "best floor": name,
+            "its AbsRel": number(lowest),
+            results.rows[row].label: cell(results.value(row, d, group="real").point, link=row_link(results, row)),
+            "change, %": cell(change, 1, sign=True),
+            "the row is": VERDICTS[_side(change)],
+        }
+    if not lines:
+        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+    return html(lines, [name_of(d) for d in lines], name=f"standing-{row}")
+
+
+VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
+
+
+def _side(change: Estimate) -> int:
+    """-1 where a row is surely below the best floor, 1 where it is surely above, 0 where both intervals do not say."""
+    return int(np.sign(change.mean)) if change.decided else 0
+
+
+def reading(results: Results, row: str) -> str:
+    """On how many data sets a row beats every floor, and the others by name."""
+    gaps = below_floors(results, row)
+    if not gaps:
+        return "Not yet recorded."
+    sides = {side: [name_of(d) for d, c in gaps.items() if _side(c) == side] for side in VERDICTS}
+    text = f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on {len(sides[-1])} of {len(gaps)} data sets"
+    if sides[0]:
+        text += f"; it cannot be told from it on {', '.join(sides[0])}"
+    if sides[1]:
+        text += f"; it lies above it on {', '.join(sides[1])}"
+    return text + "."
+
+
+def unbeaten(results: Results) -> str:
+    """On which data sets no row at all is surely below the best floor: a sentence that names them."""
+    gaps = {row: below_floors(results, row) for row in results.rows}
+    known = dict.fromkeys(d for by_set in gaps.values() for d in by_set)
+    if not known:
+        return "Not yet recorded."
+    lost = [d for d in known if not any(d in by_set and _side(by_set[d]) < 0 for by_set in gaps.values())]
+    if not lost:
+        return f"On each of {len(known)} data sets some row is surely below every floor."
+    floors = real_scores()
+    names = ", ".join(f"{name_of(d)} ({best(floors, d)[0]})" for d in lost)
+    return f"No row is surely below the best floor, which looks at no picture, on {len(lost)} of {len(known)} data sets: {names}."
+
+
+def floors_reading(results: Results) -> str:
+    """On how many data sets each floor is the best of them: a sentence."""
+    floors, sets = real_scores(), counted(results)
+    if not floors:
+        return "Not yet recorded."
+    winners = [best(floors, d)[0] for d in sets]
+    parts = ", ".join(f"the {name} on {winners.count(name)}" for name in floors)
+    return f"Of the floors the lowest is {parts} of {len(sets)} data sets."
+
+
+def aims(results: Results, row: str) -> str:
+    """The errors that were aimed at, beside what came out."""
+    values = {name: results.value(row, name, group="real").mean for name in AIMS}
+    if not any(value == value for value in values.values()):
+        return "Not yet recorded."
+    floors = real_scores()
+    parts = []
+    for name, aim in AIMS.items():
+        text = f"{NAMES[name]} under {aim:.2f} ({'reached' if values[name] < aim else 'missed'}: {number(values[name])}"
+        floor, lowest = best(floors, name)
+        parts.append(text + (f"; the {floor} has {number(lowest)})" if floor else ")"))
+    return "Aimed at: " + ", ".join(parts) + "."

@@ -1,0 +1,215 @@
+"""The claims of the paper and of its review as data, and a verdict on each from the intervals of the recorded study."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
+from dabook.pages import corruption, real_images
+from dabook.runs import robustness
+from dabook.runs.experiments import check_keys, expand, experiments
+from dalib import paths, strict_yaml
+from dalib.config import check_names
+from dalib.data.scenes import TEST_DOMAINS
+from dalib.errors import ConfigError
+
+REAL, FLOORS = "real_images", "floors"
+"""The page of the real images, where a row of the main table stands against the floors."""
+EXPECT = ("lower", "higher", "no_gain")
+SOURCES = {
+    "paper": ("the paper", "https://arxiv.org/abs/2401.10891"),
+    "author": ("the author", None),
+    "v2": ("Depth Anything V2", "https://arxiv.org/abs/2406.09414"),
+    "stpp": ("ST++", "https://arxiv.org/abs/2106.05095"),
+    "review": ("our review", "../book/whole_pipeline.html"),
+}
+REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+UNRECORDED, CANNOT = "not yet recorded", "cannot be decided here"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, UNRECORDED, CANNOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is measured for a claim, and what the claim says will come out.
+
+    Attributes:
+        experiment: of experiments.yaml, `robustness` or `real_images`.
+        row: whose change counts.
+        expect: "lower" or "higher" error, or "no_gain": no error lower by more than the margin.
+        versus: the row it is compared with; what the experiment says by default, the floors for `real_images`.
+        beside: a row whose own change is subtracted; `versus` is then the experiment's for both.
+        column: a test domain, several of them, the mean over all, or validation; of `robustness` a corruption, `clean` or `gap` as well.
+    """
+
+    experiment: str
+    row: str
+    expect: str
+    versus: str
+    beside: str | None = None
+    column: Domain = MEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim: who makes it and where, and either how it is tested or why it cannot be."""
+
+    name: str
+    topic: str
+    claim: str
+    source: str
+    where: str
+    url: str | None = None
+    tests: tuple[Comparison, ...] = ()
+    cannot: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """All of them, by name, with the titles of their topics and the margin below which a gain is not worth the name, in percent."""
+
+    margin: float
+    topics: dict[str, str]
+    claims: dict[str, Claim]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came out for a claim: a word of `VERDICTS`, and for each of its comparisons the change and its own outcome."""
+
+    claim: Claim
+    word: str
+    measured: tuple[tuple[Comparison, Estimate, str], ...] = ()
+
+
+def load(path: Path | None = None) -> Claims:
+    """Read `data/claims.yaml`; whatever is unknown or missing is a `ConfigError` that names the claim."""
+    path = path or paths.claims()
+    tree = strict_yaml.read(path)
+    check_keys(tree, "the file", file=path.name, required=("margin", "topics", "claims"))
+    margin, topics = tree["margin"], tree["topics"]
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:
+        raise ConfigError(f"{path.name}, margin: {margin!r} is not a number of percent above zero")
+    for key in ("topics", "claims"):
+        if not isinstance(tree[key], dict) or not tree[key]:
+            raise ConfigError(f"{path.name}, {key}: expected a mapping, got {tree[key]!r}")
+    found = {name: _claim(name, value, topics, path.name) for name, value in tree["claims"].items()}
+    return Claims(margin=float(margin), topics=topics, claims=found)
+
+
+def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
+    where = f"claim {name}"
+    required, optional = ("topic", "claim", "source", "where"), ("url", "tests", "cannot")
+    check_keys(value, where, file=file, required=required, optional=optional)
+    for key in {*required, "url", "cannot"} & set(value):
+        if not isinstance(value[key], str) or not value[key].strip():
+            raise ConfigError(f"{file}, {where}: {key} is {value[key]!r}, not a text")
+    check_names([value["topic"]], topics, what=f"topic of {where}")
+    check_names([value["source"]], SOURCES, what=f"source of {where}")
+    if ("tests" in value) == ("cannot" in value):
+        raise ConfigError(f"{file}, {where}: either tests or cannot, one of the two")
+    tests = value.get("tests", [])
+    if not isinstance(tests, list) or ("tests" in value and not tests):
+        raise ConfigError(f"{file}, {where}: tests is {tests!r}, not a list of comparisons")
+    made = tuple(_comparison(test, f"test {k} of {where}", file) for k, test in enumerate(tests, 1))
+    return Claim(name=name, **{**value, "tests": made})
+
+
+def _comparison(value: object, where: str, file: str) -> Comparison:
+    required, optional = ("experiment", "row", "expect"), ("versus", "beside", "column")
+    check_keys(value, where, file=file, required=required, optional=optional)
+    name = value["experiment"]
+    check_names([name], [*experiments(), robustness.EXPERIMENT, REAL], what=f"experiment in {where}")
+    check_names([value["expect"]], EXPECT, what=f"expectation in {where}")
+    results = blank(name)
+    columns = [MEAN, VALIDATION, *TEST_DOMAINS]
+    if name in (robustness.EXPERIMENT, REAL):
+        columns = list(corruption.TITLES) if name == robustness.EXPERIMENT else [MEAN]
+    column = value.get("column", MEAN)
+    if isinstance(column, list):
+        if name in (robustness.EXPERIMENT, REAL) or not column:
+            raise ConfigError(f"{file}, {where}: column is {column!r}; a list names test domains, at least one")
+        check_names(column, TEST_DOMAINS, what=f"column in {where}")
+        value = value | {"column": tuple(column)}
+    else:
+        check_names([column], columns, what=f"column in {where}")
+    check_names([value[k] for k in ("row", "beside") if k in value], results.rows, what=f"row of {name} in {where}")
+    given = value.get("versus")
+    if given is not None:
+        check_names([given], [FLOORS] if name == REAL else results.rows, what=f"row of {name} in {where}")
+    if "beside" in value and (given is not None or name == REAL or value["beside"] not in results.against):
+        raise ConfigError(f"{file}, {where}: beside takes a row that {name} compares with another, and no versus")
+    versus = FLOORS if name == REAL else given or results.against.get(value["row"])
+    if versus in (None, value["row"]):
+        raise ConfigError(
+            f"{file}, {where}: row {value['row']} of {name} is compared with no other row; name one as versus"
+        )
+    return Comparison(**{**value, "versus": versus})
+
+
+def blank(name: str) -> Results:
+    """An experiment's rows and comparisons without any record."""
+    plan = expand("main_table" if name in (robustness.EXPERIMENT, REAL) else name, profile="study", seeds=1)
+    entries = [robustness.Entry(row=row, config=row.configs[0], record=None) for row in plan.rows]
+    return Results(entries, against=corruption.AGAINST if name == robustness.EXPERIMENT else plan.against)
+
+
+def results_of(claims: Claims) -> dict[str, Results]:
+    """What is recorded of every experiment that a claim asks."""
+    special = {
+        robustness.EXPERIMENT: lambda: corruption.Robustness(robustness.entries()),
+        REAL: lambda: recorded("main_table"),
+    }
+    names = dict.fromkeys(test.experiment for claim in claims.claims.values() for test in claim.tests)
+    return {name: special[name]() if name in special else recorded(name) for name in names}
+
+
+def measure(test: Comparison, results: Mapping[str, Results]) -> Estimate:
+    """The paired change that a comparison asks for, in percent, or the difference of two changes, in percentage points."""
+    found = results[test.experiment]
+    if test.versus == FLOORS:
+        return real_images.against_floors(found, test.row)
+    if test.beside:
+        return found.contrast(test.row, test.beside, test.column)
+    return found.change(test.row, test.column, versus=test.versus)
+
+
+def outcome(change: Estimate, expect: str, *, margin: float) -> str:
+    """What an interval says of an expectation; every statement must hold for the interval over seeds and for the resampled one.
+
+    Args:
+        change: in percent; negative is a smaller error. One seed decides nothing.
+        expect: "lower" is reproduced by an interval below zero, and refuted by one that leaves no room for a gain above the margin
+            (it lies above minus the margin); "higher" is the same with the sign turned; "no_gain" is reproduced by an interval
+            above minus the margin, and refuted by one below it.
+        margin: in percent.
+    """
+    if change.count == 0:
+        return UNRECORDED
+    if isnan(change.half):
+        return UNDECIDED
+    sign = -1 if expect == "higher" else 1
+    intervals = [sorted((sign * low, sign * high)) for low, high in change.intervals]
+    no_room = all(low > -margin for low, _ in intervals)
+    if expect == "no_gain":
+        held, refuted = no_room, all(high < -margin for _, high in intervals)
+    else:
+        held, refuted = change.decided and sign * change.mean < 0, no_room
+    return REPRODUCED if held else NOT_REPRODUCED if refuted else UNDECIDED
+
+
+def verdict(claim: Claim, results: Mapping[str, Results], *, margin: float) -> Verdict:
+    """A claim's verdict: it holds where each of its comparisons holds, and falls with any."""
+    if claim.cannot:
+        return Verdict(claim=claim, word=CANNOT)
+    changes = [(test, measure(test, results)) for test in claim.tests]
+    measured = tuple((test, change, outcome(change, test.expect, margin=margin)) for test, change in changes)
+    words = [word for _, _, word in measured]
+    weakest = next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in words), REPRODUCED)
+    return Verdict(claim=claim, word=weakest, measured=measured)
+
+
+def verdicts(claims: Claims, results: Mapping[str, Results]) -> list[Verdict]:
+    """Every claim's verdict, in the order of the topics."""
+    ordered = [c for topic in claims.topics for c in claims.claims.values() if c.topic == topic]
+    return [verdict(claim, results, margin=claims.margin) for claim in ordered]

@@ -1,0 +1,206 @@
+"""experiments.yaml to rows to configs."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dalib import paths, strict_yaml
+from dalib.config import RunConfig, check_names
+from dalib.errors import ConfigError
+from dalib.strict_yaml import brief
+
+FILE = "experiments.yaml"
+RECORDS = ("local", "committed")
+AGAINST = ("above", "first")
+MOST_SEEDS = 1000  # of one row in one command
+LARGEST_SEED = 2**63 - 1  # the last that the shuffling takes, whose 64-bit keys are 2 seed and 2 seed + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: a name, a label, and the config of each seed."""
+
+    experiment: str
+    name: str
+    label: str
+    profile: str
+    configs: tuple[RunConfig, ...]  # one per seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question and the rows that answer it, under one profile."""
+
+    name: str
+    question: str
+    profile: str
+    committed: bool  # whether its records belong into git
+    trained_in_book: bool = True  # or whether the book shows only what is recorded
+    against: str | dict[str, str] = "above"  # what each row is compared with, see `dabook.analysis.statistics.Results`
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, row: str) -> Row:
+        check_names([row], [r.name for r in self.rows], what=f"row of {self.name}")
+        return next(r for r in self.rows if r.name == row)
+
+
+@lru_cache
+def _read(path: Path, _changed: float) -> dict:
+    tree = strict_yaml.read(path)
+    _check(tree, "top level", required=("profiles", "experiments"))
+    for name, profile in _named(tree["profiles"], "profiles", "profile"):
+        _check_profile(name, profile)
+    for name, experiment in _named(tree["experiments"], "experiments", "experiment"):
+        _check_experiment(name, experiment, tree["profiles"])
+    return tree
+
+
+def _check_profile(name: str, profile) -> None:
+    where = f"profile {name}"
+    _check(profile, where, required=("seeds", "record", "set"), optional=("divide",))
+    check_names([profile["record"]], RECORDS, what=f"kind of record in {where}")
+    check_number(profile["seeds"], f"{FILE}, {where}: seeds", most=MOST_SEEDS)
+    _expect(profile["set"], dict, f"{where}: set", "settings")
+    _expect(profile.get("divide", {}), dict, f"{where}: divide", "numbers by setting")
+    for setting, divisor in profile.get("divide", {}).items():
+        check_number(divisor, f"{FILE}, {where}, divide: {setting}")
+
+
+def _check_experiment(name: str, experiment, profiles: dict) -> None:
+    where = f"experiment {name}"
+    _check(experiment, where, required=("question", "rows"), optional=("against", "seeds", "trained_in_book"))
+    _expect(experiment["question"], str, f"{where}: question", "text in quotes")
+    trained = experiment.get("trained_in_book", True)
+    if not isinstance(trained, bool):
+        raise ConfigError(f"{FILE}, {where}: trained_in_book is {brief(trained)}, not true or false")
+    seeds = experiment.get("seeds", {})
+    _expect(seeds, dict, f"{where}: seeds", "numbers by profile, such as {study: 3}")
+    check_names(seeds, profiles, what=f"profile in seeds of {where}")
+    for profile, count in seeds.items():
+        check_number(count, f"{FILE}, {where}, seeds: {profile}", most=MOST_SEEDS)
+    for row, value in _named(experiment["rows"], f"{where}: rows", "row"):
+        place = f"row {name}.{row}"
+        _check(value, place, required=("label",), optional=("set", "paper"))
+        _expect(value["label"], str, f"{place}: label", "text in quotes")
+        _expect(value.get("set", {}), dict, f"{place}: set", "settings")
+        paper = value.get("paper", [0, ""])
+        if not (isinstance(paper, list) and len(paper) == 2 and isinstance(paper[1], str)):
+            raise ConfigError(f"{FILE}, {place}: paper: expected [table, row], got {brief(paper)}")
+    _check_against(experiment.get("against", "above"), where, rows=list(experiment["rows"]))
+
+
+def _check_against(against, where: str, *, rows: list[str]) -> None:
+    if isinstance(against, str):
+        check_names([against], AGAINST, what=f"word for against in {where}")
+        return
+    _expect(against, dict, f"{where}: against", f"{', '.join(AGAINST)} or a row for each row")
+    check_names([*against, *against.values()], rows, what=f"row in against of {where}")
+
+
+def _named(section, where: str, what: str) -> list[tuple[str, object]]:
+    """The names and values of a section, which must have some; the names become names of files."""
+    if not isinstance(section, dict) or not section:
+        raise ConfigError(f"{FILE}, {where}: expected one {what} or more by name, got {brief(section)}")
+    for name in section:
+        if not isinstance(name, str):
+            raise ConfigError(f"{FILE}, {where}: the name {brief(name)} is not text; write it in quotes")
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ConfigError(f"{FILE}, {where}: {name!r} cannot name a file; use letters, digits, _ and -")
+    return list(section.items())
+
+
+def _expect(value, kind: type, where: str, what: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{FILE}, {where}: expected {what}, got {brief(value)}")
+
+
+def check_number(value, where: str, *, least: int = 1, most: int | None = None) -> None:
+    """Raise `ConfigError` for what is no whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{where}: expected a whole number, got {brief(value)}")
+    if value < least:
+        raise ConfigError(f"{where}: {brief(value)} is not at least {least}")
+    if most is not None and value > most:
+        raise ConfigError(f"{where}: {brief(value)} is more than {most}")
+
+
+def _check(value, where: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    check_keys(value, where, file=FILE, required=required, optional=optional)
+
+
+def check_keys(value, where: str, *, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    """Raise `ConfigError`, naming file and place, where a value is no mapping, a key is unknown, or one is missing."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file}, {where}: expected {', '.join(required)}, got {brief(value)}")
+    check_names(value, required + optional, what=f"key of {where}")
+    if missing := [k for k in required if k not in value]:
+        raise ConfigError(f"{file}, {where}: {', '.join(missing)} missing")
+
+
+def tree() -> dict:
+    """The whole file as plain data, checked."""
+    path = paths.root() / FILE
+    if not path.is_file():
+        raise ConfigError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
+    return _read(path, path.stat().st_mtime)
+
+
+def experiments() -> list[str]:
+    """Names of all experiments."""
+    return list(tree()["experiments"])
+
+
+def profiles() -> list[str]:
+    """Names of all profiles."""
+    return list(tree()["profiles"])
+
+
+def expand(name: str, *, profile: str, seeds: int | None = None, seed: int | None = None) -> Experiment:
+    """An experiment with the config of every row and seed.
+
+    Args:
+        name: of the experiment.
+        profile: smoke, quick, study, gpu or one of your own.
+        seeds: how many, counted from 0; the experiment's or else the profile's own number by default.
+        seed: this one alone, whatever `seeds` says.
+
+    Raises `ConfigError` for an unknown name or setting, with the known ones, and for seeds out of range. A row's settings
+    win over the profile's; the numbers among them are divided by the profile's `divide`, so that a row keeps its size
+    beside the others.
+    """
+    data = tree()
+    check_names([name], data["experiments"], what="experiment")
+    check_names([profile], data["profiles"], what="profile")
+    entry, base = data["experiments"][name], data["profiles"][profile]
+    if seed is None:
+        count = seeds if seeds is not None else entry.get("seeds", {}).get(profile, base["seeds"])
+        check_number(count, "seeds", most=MOST_SEEDS)
+        wanted = range(count)
+    else:
+        check_number(seed, "seed", least=0, most=LARGEST_SEED)
+        wanted = (seed,)
+    rows = []
+    for row, value in entry["rows"].items():
+        merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}
+        if "seed" in merged:
+            raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: seeds are counted, not set; drop seed")
+        try:
+            config = RunConfig.from_dict(merged)
+        except ConfigError as error:
+            raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: {error}") from error
+        configs = tuple(config.replace(seed=s) for s in wanted)
+        rows.append(Row(experiment=name, name=row, label=value["label"], profile=profile, configs=configs))
+    return Experiment(
+        name=name,
+        against=entry.get("against", "above"),
+        question=entry["question"],
+        profile=profile,
+        committed=base["record"] == "committed",
+        trained_in_book=entry.get("trained_in_book", True),
+        rows=tuple(rows),
+    )
+
+
+def _scaled(settings: dict, divide: dict) -> dict:
+    return {k: max(1, v // divide[k]) if k in divide and isinstance(v, int) else v for k, v in settings.items()}

@@ -1,0 +1,207 @@
+"""From sources, records and executed notebooks to the site.
+
+Everything is staged in `_build/stage` and built from there, so that the checkout stays free of outputs. A notebook is
+executed again only when something that it can see has changed; two are executed side by side, each in a kernel of its own.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dabook.runs import records
+from dabook.runs.experiments import expand, experiments, profiles
+from dabook.show import tables
+from dabook.site import lanes, notebooks
+from dalib import paths, strict_yaml
+from dalib.config import RunConfig, check_names
+from dalib.errors import ConfigError, UserError
+
+STAMPS = "stamps.json"
+_stamping = threading.Lock()
+
+
+def build(*, profile: str = "quick") -> Path:
+    """Execute what is out of date, stage, build with warnings as errors, and return the site's first page."""
+    check_names([profile], profiles(), what="profile")
+    if importlib.util.find_spec("jupyter_book") is None:
+        raise ConfigError("the book needs Jupyter Book, which is not installed: pip install -e '.[book]'")
+    root = paths.root()
+    out = root / "_build"
+    try:
+        (out / "notebooks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}); the book is built there") from error
+    paths.writable_runs()
+    execute(out / "notebooks", profile)
+    fingerprint = _digest(_site_inputs(out / "notebooks"))
+    index = out / "html" / "index.html"
+    if index.exists() and _stamps(out).get("site") == fingerprint:
+        return index
+    stage = out / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(root / name, stage / name)
+    shutil.copytree(root / "book", stage / "book")
+    shutil.copytree(
+        out / "notebooks", stage / "notebooks", ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb")
+    )
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage)]
+    command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
+    result = subprocess.run(
+        command,
+        cwd=stage,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    (out / "build.log").write_text(result.stdout, encoding="utf-8")
+    if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
+        raise UserError(f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}")
+    shutil.rmtree(out / "html", ignore_errors=True)
+    shutil.move(stage / "_build" / "html", out / "html")
+    _stamp(out, "site", fingerprint)
+    return index
+
+
+def table_of_contents() -> list[str]:
+    """The notebooks of the book, main_table first: the others read what it trained."""
+    tree = strict_yaml.read(paths.root() / "_toc.yml")
+    found: list[str] = []
+
+    def walk(node):
+        if isinstance(node, dict):
+            if str(node.get("file", "")).startswith("notebooks/"):
+                found.append(Path(node["file"]).stem)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(tree)
+    return sorted(found, key=lambda name: name != "main_table")
+
+
+def update_readme() -> None:
+    """Replace what stands between the markers in README.md by the recorded main table."""
+    path = paths.root() / "README.md"
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
+    before, _, rest = path.read_text(encoding="utf-8").partition("<!-- main-table -->")
+    _, mark, after = rest.partition("<!-- /main-table -->")
+    if not mark:
+        raise UserError(f"{path}: the markers <!-- main-table --> and <!-- /main-table --> are gone; put them back")
+    table = tables.readme_table(records.entries(expand("main_table", profile="study")))
+    records.write_text(path, f"{before}<!-- main-table -->\n{table}\n<!-- /main-table -->{after}")
+
+
+def execute(out: Path, profile: str) -> None:
+    """Execute the notebooks that are out of date, two at a time, into the folder `out`; raises what the first that fails raises."""
+    prints = {name: _digest([notebooks.notebook(name), *_inputs()], profile) for name in table_of_contents()}
+    stamps = _stamps(out.parent)
+    stale = [n for n, mark in prints.items() if stamps.get(n) != mark or not (out / f"{n}.ipynb").exists()]
+
+    def work(name: str) -> None:
+        print(f"executing {name}", flush=True)
+        notebooks.execute(notebooks.notebook(name), out / f"{name}.ipynb", given(name, profile))
+        _stamp(out.parent, name, prints[name])
+
+    with _threads(min(lanes.LANES, len(stale))), lanes.named_lines("papermill"):
+        lanes.run(stale, work, lambda name: claims(name, profile))
+
+
+def claims(name: str, profile: str) -> set[str]:
+    """Hashes of the runs that a notebook may train, or whose pseudo labels it may make: two that share one must not run at once.
+
+    A notebook with the parameter `profile` trains the rows of its own experiment, and those of `main_table` that it shows;
+    what is trained and recorded already it leaves alone.
+    """
+    values = given(name, profile)
+    if "profile" not in values or not values.get("train", True):
+        return set()
+    from dalib.training import launch, pseudo  # seconds to import, which a build that executes nothing can do without
+
+    def labelled(student: RunConfig) -> bool:
+        """Whether its teacher is trained and its pseudo labels are there."""
+        labels = launch.folder(student.teacher()).glob(f"pseudo-*/{pseudo.MANIFEST}")
+        return launch.trained(student.teacher()) and (student.labelling == "online" or any(labels))
+
+    found = set()
+    for experiment in {"main_table", name} & set(experiments()):
+        for entry in records.entries(expand(experiment, profile=profile)):
+            if entry.status != "fresh" or not launch.trained(entry.config):
+                found.add(entry.config.hash())
+                if entry.config.pseudo_labels and not labelled(entry.config):
+                    found.add(entry.config.teacher().hash())
+    return found
+
+
+@contextmanager
+def _threads(kernels: int) -> Iterator[None]:
+    """Share the cores among kernels that run side by side, unless OMP_NUM_THREADS is set: more threads than cores are slower."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // max(1, kernels)))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def given(name: str, profile: str) -> dict[str, object]:
+    """The parameters that the book passes to a notebook: the profile, and `train=False` where its experiment is not trained here."""
+    known, values = notebooks.parameters(notebooks.notebook(name)), {}
+    if "profile" in known:
+        values["profile"] = profile
+    if name in experiments() and not expand(name, profile=profile).trained_in_book:
+        values["train"] = False
+    return values
+
+
+def _inputs() -> list[Path]:
+    """What every notebook may read: the library, code beside the notebooks, the experiments, the paper's tables, committed records."""
+    root = paths.root()
+    code = [*sorted((root / "dalib").rglob("*.py")), *sorted((root / "dabook").rglob("*.py"))]
+    return [*code, root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
+
+
+def _site_inputs(executed: Path) -> list[Path]:
+    root = paths.root()
+    book = [p for p in sorted((root / "book").rglob("*")) if p.is_file()]
+    local = sorted(paths.local_records().rglob("*.json"))
+    return [*_inputs(), root / "_config.yml", root / "_toc.yml", *book, *local, *sorted(executed.glob("*.ipynb"))]
+
+
+def _digest(files: list[Path], *words: str) -> str:
+    digest = hashlib.sha256(repr(words).encode())
+    for file in files:
+        digest.update(str(file).encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _stamps(out: Path) -> dict[str, str]:
+    try:
+        stamps = json.loads((out / STAMPS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _stamp(out: Path, name: str, fingerprint: str) -> None:
+    with _stamping:
+        stamps = _stamps(out) | {name: fingerprint}
+        partial = out / (STAMPS + ".partial")
+        partial.write_text(json.dumps(stamps, indent=1))
+        os.replace(partial, out / STAMPS)

@@ -1,0 +1,61 @@
+"""What every command line of this project does alike: logging, exit codes, and one line for what a user can mend."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from dalib.errors import UserError
+from dalib.stopping import Stop, listening
+
+Call = Callable[[argparse.Namespace], None]
+
+
+class Commands:
+    """A command line of several commands, each a function whose docstring is its help.
+
+    Args:
+        prog: how it is called, such as "python -m dalib".
+        description: what it is for.
+        elsewhere: commands that another program has, each with how it is called there.
+    """
+
+    def __init__(self, *, prog: str, description: str, elsewhere: dict[str, str] | None = None):
+        self.parser = argparse.ArgumentParser(prog=prog, description=description)
+        self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND")
+        self.elsewhere = elsewhere or {}
+
+    def add(self, name: str, function: Call) -> argparse.ArgumentParser:
+        """A command; what it takes is added to the parser that comes back."""
+        sub = self._commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(call=function)
+        return sub
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The commands that there are."""
+        return tuple(self._commands.choices)
+
+    def main(self, words: list[str] | None = None) -> int:
+        """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code 130."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # file names may hold bytes that no encoding knows
+                stream.reconfigure(errors="backslashreplace")
+        words = sys.argv[1:] if words is None else words
+        if words and words[0] in self.elsewhere:
+            print(f"error: {words[0]} is a command of {self.elsewhere[words[0]]}", file=sys.stderr)
+            return 2
+        args = self.parser.parse_args(words)
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        for noisy in ("papermill.translators", "httpx", "blib2to3"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        try:
+            with listening(Stop()):
+                args.call(args)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+            return 130
+        return 0

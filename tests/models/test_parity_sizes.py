@@ -1,0 +1,82 @@
+"""Parity at the paper's sizes: ViT-S and ViT-B, both choices of layers, against `transformers` and the float64 reference.
+
+`make test` runs what one or two minutes allow: against `transformers` all of S, and B once at each size and twice with each
+choice; against the reference S at the smallest size, since the others cost 20 to 75 s each. `make test-all` runs the rest as well.
+"""
+
+import itertools
+
+import pytest
+import torch
+from helpers.peers import BLOCKS, HEADS, distance, images, peer
+from helpers.reference import depth_anything
+
+from dalib.models import build, load
+from dalib.models.lively import enliven
+from dalib.models.names import to_official
+
+SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
+SMALLEST = SIZES[2]
+NETWORKS = tuple(itertools.product(("vits", "vitb"), BLOCKS))
+ONCE = dict(zip(SIZES, ("v2", "v1", "v1", "v2"), strict=True))  # the layers that B runs at this size in make test
+
+
+def case(network, size, *, always):
+    """The same object `network` for all of its sizes: so pytest makes it once."""
+    words = *([network] if isinstance(network, str) else network), "x".join(map(str, size))
+    return pytest.param(network, size, marks=pytest.mark.slow if always else pytest.mark.exhaustive, id="-".join(words))
+
+
+@pytest.fixture(scope="module")
+def pair(request, tmp_path_factory):
+    """The network of `transformers`, and ours that reads the folder which it wrote."""
+    encoder, layers = request.param
+    folder = tmp_path_factory.mktemp("peer")
+    reference = peer(encoder, layers)
+    reference.save_pretrained(folder)
+    model = load(folder)
+    assert model.architecture == {"encoder": encoder, "layers": layers, "position": "transformers", "max_depth": None}
+    return reference, model
+
+
+@pytest.mark.parametrize(
+    ("pair", "size"),
+    [
+        case(network, size, always=network[0] == "vits" or ONCE[size] == network[1])
+        for network, size in itertools.product(NETWORKS, SIZES)
+    ],
+    indirect=["pair"],
+)
+@torch.inference_mode()
+def test_transformers(pair, size):
+    reference, model = pair
+    x = images(*size)
+    assert distance(model(x)[0], reference(x).predicted_depth) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def ours(request):
+    """Networks of both layers with one set of weights, and these under the released names."""
+    encoder = request.param
+    models = {layers: build(encoder, pretrained=False, layers=layers).eval() for layers in BLOCKS}
+    weights = enliven(models["v1"]).state_dict()
+    models["v2"].load_state_dict(weights)
+    return models, to_official(weights, models["v1"].encoder.net.embed_dim), HEADS[encoder]
+
+
+@pytest.mark.parametrize(
+    ("ours", "size"),
+    [
+        case(encoder, size, always=(encoder, size) == ("vits", SMALLEST))
+        for encoder, size in itertools.product(("vits", "vitb"), SIZES)
+    ],
+    indirect=["ours"],
+)
+@torch.inference_mode()
+def test_official(ours, size):
+    """One pass of the reference through the encoder serves both choices of layers."""
+    models, tensors, heads = ours
+    x = images(*size)
+    expected = depth_anything(tensors, x, blocks=tuple(BLOCKS.values()), heads=heads, position="official")
+    for layers, reference in zip(BLOCKS, expected, strict=True):
+        assert distance(models[layers](x)[0], reference) < 1e-4

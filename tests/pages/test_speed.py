@@ -1,0 +1,96 @@
+"""The recorded timings, and how the book shows them."""
+
+import pytest
+
+from dabook.pages import speed
+from dalib import paths
+from dalib.errors import DataError
+
+ROW = {"largest difference": 1e-6, "AbsRel": 0.00123, "peak MB": 250.4}
+
+
+def record():
+    seconds = {("dalib", 1): 0.5, ("transformers", 1): 0.6, ("dalib", 4): 2.0, ("transformers", 4): 3.0}
+    rows = [
+        {"contender": n, "batch": b, "seconds": s, "speed against transformers": seconds["transformers", b] / s} | ROW
+        for (n, b), s in seconds.items()
+    ]
+    head = {
+        "encoder": "vits",
+        "side": 518,
+        "seed": 0,
+        "rounds": 7,
+        "threads": 2,
+        "device": "A <chip>",
+        "bfloat16": False,
+    }
+    versions = {"torch": "2", "timm": "1", "transformers": "5"}
+    return head | {"versions": versions, "commit": "abc", "dirty": True, "created": "today", "rows": rows}
+
+
+def test_speed_by_hand():
+    assert speed.speed(record(), "dalib", batch=1) == pytest.approx(1.2)
+    assert speed.speed(record(), "transformers", batch=4, against="dalib") == pytest.approx(2 / 3)
+
+
+def test_table_says_what_was_measured_and_where():
+    text = speed.inference_table(record()).text
+    for part in (
+        "0.50",
+        "1.20 ×",
+        "0.75",
+        "1.50 ×",
+        "250",
+        "0.123",
+        "A &lt;chip&gt;",
+        "does not compute",
+        "with changes",
+    ):
+        assert part in text, part
+
+
+def test_work_is_shown_in_milliseconds_percent_and_ratio():
+    ms = {
+        "float32": {"linear layers": 300.0, "the rest": 100.0},
+        "bfloat16": {"linear layers": 100.0, "the rest": 61.0},
+    }
+    text = speed.work_table(record() | {"ms": ms}).text
+    for part in ("300", "75", "400", "62", "3.0 ×", "1.6 ×", "2.5 ×"):
+        assert f">{part}<" in text, part
+    assert "faster" not in speed.work_table(record() | {"ms": {"float32": ms["float32"]}}).text
+
+
+def test_training_is_shown_beside_the_first_of_its_kind():
+    of = {"a step": {"bare": 0.5, "whole": 0.55, "planar": 0.88}, "labels <all>": {"forward": 2.0, "stored": 2.1}}
+    found = record() | {"seconds": of, "height": 96, "width": 128, "weights": "ImageNet"}
+    text = speed.training_table(found).text
+    for part in ("500.0", "1.10", "1.76", "2100.0", "1.05", "labels &lt;all&gt;"):
+        assert text.count(f">{part}<") == 1, part
+    assert "96 × 128 pixels, ImageNet weights" in text
+    assert speed.ratio(found, "planar", "whole") == pytest.approx(1.6)
+    assert speed.ratio(found, "stored", "forward") == pytest.approx(1.05)
+
+
+def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "benchmarks", lambda: tmp_path)
+    with pytest.raises(DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"):
+        speed.read("inference")
+
+
+def test_the_committed_records_are_whole():
+    """Equal outputs, both batch sizes, every contender; what the page quotes is there."""
+    found = speed.read("inference")
+    names = {r["contender"] for r in found["rows"]}
+    assert {"dalib", "transformers", "official code"} <= names
+    assert {(r["contender"], r["batch"]) for r in found["rows"]} == {(n, b) for n in names for b in (1, 4)}
+    assert all(r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"])
+    where = speed.read("where")
+    assert set(where["ms"]) == {"float32", "bfloat16"}
+    assert where["ms"]["float32"].keys() == where["ms"]["bfloat16"].keys() > {"linear layers", "attention"}
+    assert set(where["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}
+    steps = speed.read("training")
+    assert {"encoder", "height", "width", "seed", "rounds"} <= steps.keys()
+    assert speed.ratio(steps, "pseudo labels, stored", "the teacher's forward alone") > 0
+    for name in ("a student's step", "with planar networks", "in bfloat16"):
+        assert speed.ratio(steps, name, "bare forward and backward") > 0
+    assert speed.ratio(steps, "image by image", "perturbing a batch") > 0

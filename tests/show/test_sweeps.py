@@ -1,0 +1,96 @@
+"""Figures of comparisons: the numbers that are drawn are the numbers of the records."""
+
+import numpy as np
+import pytest
+from helpers import fabricated
+from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.container import ErrorbarContainer
+
+from dabook.analysis.statistics import recorded
+from dabook.show import sweeps
+
+
+@pytest.fixture(autouse=True)
+def study(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
+
+
+@pytest.fixture
+def pools():
+    levels = {
+        "n50_labelled_only": [0.40, 0.42, 0.44],
+        "n500_labelled_only": [0.30, 0.32, 0.34],
+        "n50_naive": [0.36, 0.39, 0.39],
+        "n500_naive": [0.31],
+    }
+    fabricated.write("pseudo_labels", levels)
+    return recorded("pseudo_labels")
+
+
+def series():
+    return {kind: [f"n{n}_{kind}" for n in (50, 500, 5000)] for kind in ("labelled_only", "naive")}
+
+
+def draw(results):
+    return sweeps.sweep(results, series(), field="labelled_images", x_label="labelled images").axes
+
+
+def bands(ax):
+    """(x, low, high) of each band at its first x."""
+    found = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
+    points = [c.get_paths()[0].vertices for c in found if len(c.get_paths()) and len(c.get_paths()[0].vertices)]
+    return [(p[0, 0], p[p[:, 0] == p[0, 0], 1].min(), p[p[:, 0] == p[0, 0], 1].max()) for p in points]
+
+
+def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
+    levels, changes = draw(pools)
+    first, second = levels.get_lines()
+    assert first.get_xydata() == pytest.approx(np.array([[50, 0.42], [500, 0.32]]))  # nothing is drawn at 5000
+    assert second.get_xydata() == pytest.approx(np.array([[50, 0.36], [500, 0.31]]))  # 500 has seed 0 alone
+    half = pools.value("n50_labelled_only").half
+    assert half == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-5)  # t(0.975, 2) by a printed table
+    assert bands(levels)[0] == pytest.approx((50, 0.42 - half, 0.42 + half))
+    assert len(bands(levels)) == 1  # the single seed that both points of naive have makes no band
+    drawn = [
+        line for line in changes.get_lines() if line.get_marker() not in (None, "None", "") and len(line.get_xdata())
+    ]
+    assert len(drawn) == 1  # labels alone are compared with nothing
+    assert drawn[0].get_xydata() == pytest.approx(np.array([[50, -100 * 0.04 / 0.42], [500, 100 * 0.01 / 0.32]]))
+
+
+def test_a_sweep_is_logarithmic_and_ticked_where_it_was_measured(pools):
+    for ax in draw(pools):
+        assert ax.get_xscale() == "log"
+        assert list(ax.get_xticks()) == [50, 500, 5000]
+    assert [t.get_text() for t in draw(pools)[0].figure.legends[0].get_texts()] == ["labelled_only", "naive"]
+
+
+def test_groups_draw_each_change_with_both_intervals():
+    levels = {"none": [0.40, 0.42, 0.44], "colour": [0.38, 0.42, 0.43], "all": [0.35, 0.36, 0.40]}
+    fabricated.write("perturbation", levels)
+    results = recorded("perturbation")
+    groups = {"alone": ["colour", "blur"], "together": ["all", "strength_050"]}
+    ax = sweeps.grouped(results, groups).axes[0]
+    labels = {t.get_text(): place for t, place in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    assert list(labels) == ["colour only", "blur only", "all three", "all three, half as strong"]
+    bars = {c.lines[0].get_ydata()[0]: c for c in ax.containers if isinstance(c, ErrorbarContainer)}
+    assert sorted(bars) == [labels["colour only"], labels["all three"]]  # the others are not recorded
+    for row, label in (("colour", "colour only"), ("all", "all three")):
+        change = results.change(row)
+        assert bars[labels[label]].lines[0].get_xdata()[0] == pytest.approx(change.mean)
+        ends = bars[labels[label]].lines[2][0].get_segments()[0][:, 0]
+        assert sorted(ends) == pytest.approx([change.low, change.high])
+        thin = [line for line in ax.get_lines() if line.get_marker() == "|" and line.get_ydata()[0] == labels[label]]
+        assert list(thin[0].get_xdata()) == pytest.approx(list(change.resampled))
+    assert results.change("all").mean == pytest.approx(-100 * (0.05 + 0.06 + 0.04) / 3 / 0.42)
+    assert [t.get_text() for t in ax.texts] == ["alone", "not yet recorded", "together", "not yet recorded"]
+    assert ax.yaxis_inverted()  # the first group stands at the top
+
+
+def test_without_records_they_say_so():
+    nothing = recorded("perturbation")
+    for figure in (
+        sweeps.grouped(nothing, {"a": ["colour"]}),
+        sweeps.sweep(nothing, {"a": ["colour"]}, field="strength", x_label="x"),
+    ):
+        assert figure.axes[0].texts[0].get_text() == "not yet recorded"

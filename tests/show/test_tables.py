@@ -1,0 +1,307 @@
+"""Tables, intervals and sentences: from made-up records to what a reader sees."""
+
+import re
+from math import isnan, sqrt
+
+import numpy as np
+import pytest
+from helpers import fabricated
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dabook.analysis import floors, paper
+from dabook.analysis.statistics import Estimate, Results, estimate, recorded
+from dabook.pages import real_images
+from dabook.runs import records
+from dabook.runs.experiments import expand, experiments
+from dabook.runs.records import entries
+from dabook.show import sentences, tables
+from dalib.errors import ConfigError
+
+LEVELS = {
+    "labelled_only": [0.29, 0.31, 0.33, 0.30, 0.32],
+    "naive": [0.29, 0.32, 0.32, 0.31, 0.31],  # up and down: nothing to see
+    "perturbed": [0.27, 0.30, 0.30, 0.29, 0.29],  # 0.02 lower, every time
+    "full": [0.269, 0.302, 0.299, 0.291, 0.289],
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """An empty checkout whose records a test may write."""
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
+    return tmp_path / "root"
+
+
+def test_the_interval_is_students_t():
+    mine = estimate([1.0, 2.0, 4.0])
+    sd = sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)
+    assert mine.mean == pytest.approx(7 / 3)
+    assert mine.half == pytest.approx(4.302653 * sd / sqrt(3), rel=1e-6)  # t(0.975, 2), from a printed table
+    assert mine.count == 3
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
+def test_the_interval_agrees_with_scipy(values):
+    mine = estimate(values)
+    with np.errstate(all="ignore"):
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    if np.ptp(values) > 1e-6:
+        assert (mine.low, mine.high) == pytest.approx((low, high), rel=1e-6, abs=1e-9)
+
+
+def test_one_seed_or_none_has_no_interval():
+    assert isnan(estimate([0.3]).half)
+    assert estimate([]).count == 0
+    assert not estimate([0.3]).decided
+
+
+def test_a_change_is_paired_by_seed(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert results.value("labelled_only").mean == pytest.approx(0.31)
+    change = results.change("perturbed")
+    assert change.mean == pytest.approx(100 * -0.02 / 0.31)
+    assert change.half == pytest.approx(0, abs=1e-6)  # every seed moved alike, though the seeds differ by 0.03
+    assert results.value("perturbed").half > 0.01
+    assert results.change("labelled_only").count == 0
+
+
+def test_a_change_uses_only_seeds_that_both_rows_have(study):
+    results = Results(fabricated.write("main_table", LEVELS | {"naive": [0.28, 0.30]}))
+    assert results.change("naive").count == 2
+    assert results.change("naive").mean == pytest.approx(100 * -0.01 / 0.31)
+    assert results.seeds == 2
+
+
+def test_the_mean_gives_every_domain_the_same_weight(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    wide = results.scores()
+    assert list(wide.columns) == ["mean", *fabricated.DOMAINS]
+    assert wide["mean"].to_numpy() == pytest.approx(wide[results.domains].mean(axis=1).to_numpy())
+    assert "validation" not in results.domains
+
+
+def test_unknown_rows_cannot_be_compared(study):
+    found = entries(expand("main_table", profile="study"))
+    with pytest.raises(ConfigError, match="naif"):
+        Results(found, against={"naif": "labelled_only"})
+
+
+def test_every_number_leads_to_a_record(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    table, listed = tables.main_table(results)._repr_html_(), tables.record_list(results)._repr_html_()
+    for entry in results.found:
+        link = f"../records/main_table/{entry.config.hash()}.html"
+        assert link in table
+        assert listed.count(link) == 8  # the mean and seven domains
+    for row in results.rows:
+        assert f'href="../notebooks/main_table.html#{tables.anchor(results, row)}"' in table
+        assert f'id="{tables.anchor(results, row)}"' in listed
+    assert "0.310" in table
+    assert "−6.5" in table  # a true minus
+    assert "0.180" in table  # the paper's first row: the mean of its six columns
+
+
+def test_a_single_run_is_linked_directly(study):
+    results = Results(fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()}))
+    only = results.of("naive")[0]
+    assert tables.row_link(results, "naive") == tables.record_link(only.record)
+
+
+def test_a_row_shared_by_two_experiments_is_linked_where_it_lies(study):
+    fabricated.write("main_table", LEVELS)
+    results = Results(entries(expand("perturbation", profile="study")), against="first")
+    assert "../records/main_table/" in tables.record_link(results.of("none")[0].record)
+
+
+def test_provenance_tells_fresh_from_stale(study):
+    fresh = Results(fabricated.write("main_table", LEVELS))
+    assert "fresh" in tables.provenance(fresh)._repr_html_()
+    assert 'class="stale"' not in tables.main_table(fresh)._repr_html_()
+    stale = Results(fabricated.write("main_table", LEVELS, code="0" * 12))
+    line = tables.provenance(stale)._repr_html_()
+    assert "STALE: 20 of 20" in line
+    assert "5 seed(s)" in line
+    assert "0123456789ab" in line
+    assert tables.main_table(stale)._repr_html_().count(">stale<") == len(LEVELS)
+    assert "older code" in sentences.reading(stale)
+
+
+def test_without_records_everything_still_renders(study):
+    results = Results(entries(expand("main_table", profile="study")))
+    table = tables.main_table(results)._repr_html_()
+    assert "–" in table
+    assert "python -m dabook run main_table --profile study" in table
+    assert tables.provenance(results)._repr_html_() == ""
+    assert sentences.reading(results) == sentences.UNRECORDED
+    assert sentences.precision(results, aim=3) == sentences.UNRECORDED
+    assert isnan(sentences.quotes(results, "mt")["mt_full_mean"])
+    assert "not recorded" in tables.record_list(results)._repr_html_()
+    assert "| –" in tables.readme_table(results.entries)
+    assert tables.side_by_side(results, results)._repr_html_()
+    assert real_images.real_table(results)._repr_html_()
+
+
+def test_a_run_that_you_did_not_make_says_how_to(study):
+    recorded = Results(fabricated.write("main_table", LEVELS))
+    yours = Results(entries(expand("main_table", profile="quick")))
+    text = tables.side_by_side(yours, recorded)._repr_html_()
+    assert "python -m dabook run main_table --profile quick" in text
+    assert "profile quick, 0 seed(s)" in text
+    assert "not recorded" not in tables.side_by_side(recorded, recorded)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Estimate(-3.1, 1.9, 5), "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"),
+        (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0)"),
+        (Estimate(-0.5, 1.6, 5), "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1)"),
+        (Estimate(-9.0, float("nan"), 1), "moves the error by −9.0 % in a single seed, which shows nothing"),
+        (Estimate(), "is not yet recorded"),
+    ],
+)
+def test_words_follow_the_interval(change, words):
+    assert sentences.effect(change) == words
+
+
+@given(st.floats(-50, 50), st.floats(0, 50))
+def test_an_interval_that_holds_zero_is_never_worded_as_an_effect(mean, half):
+    words = sentences.effect(Estimate(mean, half, 5))
+    assert ("lowers" in words or "raises" in words) == (not mean - half <= 0 <= mean + half)
+
+
+def test_the_reading_of_a_study(study):
+    text = sentences.reading(Results(fabricated.write("main_table", LEVELS)))
+    assert "Adding pseudo labels has an effect that cannot be told from zero" in text
+    assert "Adding strong perturbation lowers the error by 6.5 %" in text
+    assert "Adding feature alignment has an effect that cannot be told from zero" in text
+    assert "the recipe as a whole lowers the error by" in text
+
+
+def test_precision_is_compared_with_the_aim(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert "missed by naive" in sentences.precision(results, aim=0.5)
+    assert "all within the aim of 30 %" in sentences.precision(results, aim=30)
+
+
+def test_a_contrast_of_changes(study):
+    few = {"n50_labelled_only": [0.5, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.39]}
+    fabricated.write("pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3})
+    results = recorded("pseudo_labels")
+    assert "−20.0 percentage points" in sentences.contrast(results, "n50_naive", "n1500_naive")
+    assert results.change("n50_naive").mean == pytest.approx(-20)  # in percent of its own pool's error
+    assert results.contrast("n50_naive", "n500_naive").count == 0  # one of them is not recorded
+
+
+def test_quotes_are_plain_values(study):
+    values = sentences.quotes(Results(fabricated.write("main_table", LEVELS)), "mt")
+    assert values["mt_seeds"] == 5
+    assert values["mt_labelled_only_mean"] == pytest.approx(0.31)
+    assert values["mt_perturbed_diff"] == pytest.approx(-100 * 0.02 / 0.31)
+    assert {type(v) for v in values.values()} == {int, float, str}
+
+
+def test_the_readme_table_is_markdown_with_links(study):
+    lines = tables.readme_table(fabricated.write("main_table", LEVELS)).splitlines()
+    assert len(lines) == 2 + len(LEVELS)
+    assert len({line.count("|") for line in lines}) == 1
+    hashed = expand("main_table", profile="study")["full"].configs[4].hash()
+    assert f"[4](data/records/main_table/{hashed}.json)" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1725, "0.173"), (-0.0004, "−0.000"), (1e-12, "0.000"), (float("nan"), "–")]
+)
+def test_numbers_are_rounded_as_in_the_paper(value, text):
+    assert tables.number(value) == text
+
+
+def test_the_papers_rows_are_means_of_its_columns():
+    assert paper.paper("main_table")["labelled_only"] == pytest.approx(sum([85, 53, 492, 245, 134, 70]) / 6000)
+    assert paper.paper("semantic_alignment")["margin_085"] == pytest.approx(sum([80, 53, 464, 247, 127, 76]) / 6000)
+    for name in experiments():
+        assert paper.counterparts(name).keys() == paper.paper(name).keys(), name
+
+
+def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert "floor" not in tables.main_table(results).text
+    fabricated.write_floors({"constant": 0.4, "mean map": 0.25})
+    lines = [line for line in tables.main_table(results).text.split("<tr>") if "<i>floor: " in line]
+    cells = [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)] for line in lines]
+    assert [cells[0][k] for k in (0, 1, 4, 5, -1)] == ["0.400", "–", "0.600", "0.400", "–"]
+    assert cells[1].count("0.250") == 2 + len(
+        fabricated.DOMAINS
+    )  # the mean, the mean without one domain, and each of them
+
+
+def test_floors_of_another_size_or_number_of_images_stand_under_no_row(study):
+    fabricated.write_floors()
+    assert (
+        floors.drawn_scores(Results(entries(expand("main_table", profile="study")))).keys() == fabricated.FLOORS.keys()
+    )
+    assert floors.drawn_scores(Results(entries(expand("main_table", profile="quick")))) == {}
+    assert floors.drawn_scores(Results(entries(expand("vit", profile="study")))) == {}
+
+
+def test_an_older_record_of_the_floors_is_read_as_it_is(study):
+    results = Results(fabricated.write("main_table", LEVELS))
+    fabricated.write_floors(drawn=False)
+    assert "floor" not in tables.main_table(results).text
+    assert "<i>floor: vertical ramp</i>" in real_images.real_table(results).text
+    assert "not recorded: floor: constant, floor: vertical ramp, floor: mean map" in repr(
+        tables.scales(results, "real")
+    )
+
+
+def test_the_heaviest_domain_stands_apart(study):
+    """The made-up domains rise by 0.03 each: floating, the sixth, lies 0.075 above the mean, and the other five 0.015 below."""
+    results = Results(fabricated.write("main_table", LEVELS))
+    assert results.heaviest == "floating"
+    assert results.value("labelled_only", results.others).mean == pytest.approx(0.31 - 0.015)
+    assert "without floating" in tables.main_table(results).text
+    assert "0.295" in tables.main_table(results).text
+
+
+def test_scales_below_zero_are_counted_where_they_are_recorded(study):
+    """Two records that have scales, one image in four below zero on every domain; the others are of an older form."""
+    fabricated.write("main_table", LEVELS)
+    for entry in entries(expand("main_table", profile="study")):
+        if entry.row.name == "naive":
+            for scores in (entry.record["images"] | entry.record["real"]).values():
+                scores["scale"] = [0.2, -0.2, 0.0, float("nan")]
+            records.write(entry.record, committed=True)
+    fabricated.write_floors(inverted={"vertical ramp": 3})
+    results = recorded("main_table")
+    text = repr(tables.scales(results))
+    assert "35 of 140: “+ pseudo labels”" in text  # five seeds, seven domains
+    assert "21 of 700: floor: vertical ramp" in text
+    assert "0 of 700: floor: constant, floor: mean map" in text
+    assert "not recorded: “Labelled images only”, “+ strong perturbation”, “+ feature alignment”" in text
+    assert "30 of 120: “+ pseudo labels”" in repr(tables.scales(results, "real"))  # five seeds, six data sets
+    assert "35 of 140" in repr(tables.main_table(results))
+    assert "3 turned round" in repr(real_images.real_table(results))
+
+
+def test_p_values_are_those_of_a_t_test():
+    values = [0.1, -0.3, -0.2, -0.4, -0.1]
+    assert estimate(values).p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert isnan(estimate([0.1]).p)
+    assert (estimate([0.0, 0.0]).p, estimate([0.1, 0.1]).p) == (1.0, 0.0)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
+def test_an_interval_leaves_out_zero_where_p_is_below_its_level(values):
+    mine = estimate(values)
+    if np.ptp(values) > 1e-6 and abs(mine.p - 0.05) > 1e-9:
+        assert (mine.p < 0.05) == mine.decided
+
+
+def test_a_row_says_how_many_of_its_seeds_are_there(study):
+    results = Results(
+        fabricated.write("main_table", LEVELS | {"naive": LEVELS["naive"][:2], "full": []}, profile="study")
+    )
+    assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
+    assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')
