@@ -1,4 +1,5 @@
-"""Batched alignment against a loop of `torch.linalg.lstsq` over images: the ratio of medians, interleaved in one run.
+"""Batched alignment against a loop of `torch.linalg.lstsq` over images: the ratio of medians,
+interleaved in one run.
 
 python benchmarks/bench_align.py
 """
@@ -39,7 +40,10 @@ def main(repeats: int = 15) -> None:
                 taken.append(time.perf_counter() - start)
         ours, theirs = (statistics.median(taken) for taken in seconds.values())
         size = f"{images} x {height} x {width}"
-        print(f"{size}: batched {1e3 * ours:.1f} ms, loop {1e3 * theirs:.1f} ms, ratio {ours / theirs:.2f}")
+        print(
+            f"{size}: batched {1e3 * ours:.1f} ms, loop {1e3 * theirs:.1f} ms, ratio "
+            f"{ours / theirs:.2f}"
+        )
 
 
 if __name__ == "__main__":

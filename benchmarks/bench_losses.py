@@ -1,4 +1,5 @@
-"""The affine-invariant loss, batched, against the same loss image by image. Run by hand: python benchmarks/bench_losses.py"""
+"""The affine-invariant loss, batched, against the same loss image by image. Run by hand: python
+benchmarks/bench_losses.py"""
 
 import torch
 from timing import medians, report
@@ -24,4 +25,8 @@ for images, height, width in ((24, 96, 128), (8, 518, 518)):
         torch.stack(losses).mean().backward()
 
     found = medians({"batched": batched, "per-image loop": loop})
-    report(f"affine-invariant loss and gradient, {images} x {height} x {width}", found, against="batched")
+    report(
+        f"affine-invariant loss and gradient, {images} x {height} x {width}",
+        found,
+        against="batched",
+    )

@@ -1,4 +1,5 @@
-"""Scenes per second: one process, two processes, styles alone, the cache. Medians over interleaved rounds.
+"""Scenes per second: one process, two processes, styles alone, the cache. Medians over interleaved
+rounds.
 
 python benchmarks/bench_scenes.py [--rounds 7] [--count 48]
 """
@@ -48,7 +49,10 @@ def main() -> None:
     numbers = [str(options.count), str(options.rounds)]
     crew = [
         subprocess.Popen(
-            [*command, str(k * options.count), *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, str(k * options.count), *numbers],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for k in range(2)
     ]
@@ -67,9 +71,15 @@ def main() -> None:
         cases: dict[str, tuple[Callable[[], object], int]] = {
             "one process": (lambda: render("unlabelled", range(options.count)), options.count),
             "two processes": (both, 2 * options.count),
-            "descriptions alone": (lambda: [describe("unlabelled", i) for i in range(options.count)], options.count),
+            "descriptions alone": (
+                lambda: [describe("unlabelled", i) for i in range(options.count)],
+                options.count,
+            ),
             "from the cache": (lambda: cached.get_batch(picks), 24),
-            "480x640, 2x2 rays": (lambda: render("labelled", [1], height=480, width=640, supersample=2), 1),
+            "480x640, 2x2 rays": (
+                lambda: render("labelled", [1], height=480, width=640, supersample=2),
+                1,
+            ),
         }
         for kind in KINDS:
             split = Split("bench", 7, {kind: 1.0}, {"plain": 1.0})
@@ -82,7 +92,8 @@ def main() -> None:
     for name, (_, images) in cases.items():
         rate = images / statistics.median(times[name])
         print(
-            f"{name:22s} {rate:10.1f} images/s   {rate / base:8.2f} x one process   best {images / min(times[name]):.1f}"
+            f"{name:22s} {rate:10.1f} images/s   {rate / base:8.2f} x one process   best "
+            f"{images / min(times[name]):.1f}"
         )
 
 

@@ -1,4 +1,5 @@
-"""Inference: ours against `transformers` and, with --official PATH, the official code. Same weights, input and threads.
+"""Inference: ours against `transformers` and, with --official PATH, the official code. Same
+weights, input and threads.
 
 python benchmarks/inference.py                       ViT-S, 518x518, float32; bfloat16 too where the processor has it
 python benchmarks/inference.py --official PATH --rounds 9
@@ -29,12 +30,17 @@ SIDE, SEED = 518, 0
 
 
 def contenders(encoder: str, checkout: Path | None) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Name -> function of RGB in 0..1, all with the same weights. At 518 x 518 both ways of resampling positions agree."""
-    model = enliven(build(encoder, pretrained=False, layers="v2", position="transformers"), seed=SEED).eval()
+    """Name -> function of RGB in 0..1, all with the same weights. At 518 x 518 both ways of
+    resampling positions agree."""
+    model = enliven(
+        build(encoder, pretrained=False, layers="v2", position="transformers"), seed=SEED
+    ).eval()
     theirs = parity.peer(model)
     found = {
         "dalib": optimise(model),
-        "dalib, as it trains": lambda x: model(model.normalise(x).contiguous(memory_format=torch.channels_last))[0],
+        "dalib, as it trains": lambda x: model(
+            model.normalise(x).contiguous(memory_format=torch.channels_last)
+        )[0],
         "transformers": lambda x: theirs(model.normalise(x)),
     }
     model.to(memory_format=torch.channels_last)
@@ -66,13 +72,25 @@ def deviation(found: Tensor, reference: Tensor) -> float:
 
 def peak(options: argparse.Namespace, name: str, batch: int) -> float:
     """Memory in MB that one contender takes for a run, in a process of its own."""
-    words = [sys.executable, __file__, "--encoder", options.encoder, "--alone", name, "--batch", str(batch)]
+    words = [
+        sys.executable,
+        __file__,
+        "--encoder",
+        options.encoder,
+        "--alone",
+        name,
+        "--batch",
+        str(batch),
+    ]
     words += ["--official", str(options.official)] if options.official else []
-    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return float(
+        subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1]
+    )
 
 
 def alone(options: argparse.Namespace) -> None:
-    """Run one contender by itself, and print the memory that the run took on top of what was there before (Linux)."""
+    """Run one contender by itself, and print the memory that the run took on top of what was there
+    before (Linux)."""
     call = contenders(options.encoder, options.official)[options.alone]
     x = images(options.batch)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
@@ -90,8 +108,12 @@ def _memory(kind: str) -> float:
 
 def main() -> None:
     """Measure, print, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=Path, help="checkout of the official V1 or V2 repository")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--official", type=Path, help="checkout of the official V1 or V2 repository"
+    )
     parser.add_argument("--encoder", default="vits")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
@@ -107,7 +129,9 @@ def main() -> None:
         with torch.inference_mode():
             reference = calls["transformers"](x)
             found = {name: call(x) for name, call in calls.items()}
-            seconds = medians({n: partial(call, x) for n, call in calls.items()}, rounds=options.rounds, warmup=1)
+            seconds = medians(
+                {n: partial(call, x) for n, call in calls.items()}, rounds=options.rounds, warmup=1
+            )
         for name, value in seconds.items():
             rows.append(
                 {
@@ -121,7 +145,13 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    facts = {"encoder": options.encoder, "side": SIDE, "seed": SEED, "rounds": options.rounds, "rows": rows}
+    facts = {
+        "encoder": options.encoder,
+        "side": SIDE,
+        "seed": SEED,
+        "rounds": options.rounds,
+        "rows": rows,
+    }
     keep("inference", facts, peers={"transformers": transformers.__version__})
 
 

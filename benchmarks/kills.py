@@ -1,11 +1,14 @@
-"""Random kills over training, labelling, scoring and prediction, in one process and in two: the same final bits as without?
+"""Random kills over training, labelling, scoring and prediction, in one process and in two: the
+same final bits as without?
 
     python benchmarks/kills.py --seed 0 --kills 50
 
-Two tasks are done once undisturbed, and then again and again under fire: a row (its teacher, its pseudo labels, its student, its
-scores) and the prediction of a folder. Each time a signal (SIGKILL, SIGTERM or SIGUSR1, to the command or to its whole process
-group) comes at a random moment, the command is called again as it was, and what it leaves in the end is compared bit by bit. After
-each kill no process of the command may be left. What was found is written to `data/benchmarks/kills.json`.
+Two tasks are done once undisturbed, and then again and again under fire: a row (its teacher, its
+pseudo labels, its student, its scores) and the prediction of a folder. Each time a signal (SIGKILL,
+SIGTERM or SIGUSR1, to the command or to its whole process group) comes at a random moment, the
+command is called again as it was, and what it leaves in the end is compared bit by bit. After each
+kill no process of the command may be left. What was found is written to
+`data/benchmarks/kills.json`.
 """
 
 import argparse
@@ -68,7 +71,10 @@ def prepare(home: Path) -> list[Task]:
         coarse = Image.fromarray(rng.integers(0, 255, (5, 7, 3), dtype=np.uint8))
         coarse.resize((96, 64), Image.Resampling.BICUBIC).save(home / "photos" / f"{k:04d}.png")
     save(build("lite0", seed=0), home / "weights.safetensors")
-    row = {"label": "Student", "set": {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"]}}
+    row = {
+        "label": "Student",
+        "set": {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"]},
+    }
     settings = SETTINGS | {"unlabelled": [f"photos:{home / 'photos'}"]}
     tree = {
         "profiles": {"kills": {"seeds": 1, "record": "local", "set": settings}},
@@ -76,7 +82,14 @@ def prepare(home: Path) -> list[Task]:
     }
     (home / "experiments.yaml").write_text(yaml.safe_dump(tree))
     train = ("dabook", "row", "mine", "student", "--profile", "kills", "--processes")
-    predict = ("dalib", "predict", str(home / "photos"), "{runs}/maps", "--weights", str(home / "weights.safetensors"))
+    predict = (
+        "dalib",
+        "predict",
+        str(home / "photos"),
+        "{runs}/maps",
+        "--weights",
+        str(home / "weights.safetensors"),
+    )
     return [
         Task(name="one process", words=(*train, "1")),
         Task(name="two processes", words=(*train, "2")),
@@ -87,7 +100,12 @@ def prepare(home: Path) -> list[Task]:
 def start(task: Task, home: Path, runs: Path) -> subprocess.Popen:
     """The command in a process group of its own."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("DALIB_")}
-    env |= {"DALIB_ROOT": str(home), "DALIB_RUNS": str(runs), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    env |= {
+        "DALIB_ROOT": str(home),
+        "DALIB_RUNS": str(runs),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     env["DALIB_CACHE_OF"] = str(runs)  # only to find what the command leaves running
     words = [word.format(runs=runs) for word in task.words]
     return subprocess.Popen(
@@ -102,7 +120,8 @@ def start(task: Task, home: Path, runs: Path) -> subprocess.Popen:
 
 
 def bits(runs: Path) -> dict[str, str]:
-    """File -> digest of everything that counts: tensors, losses, scores and maps; times and places left out."""
+    """File -> digest of everything that counts: tensors, losses, scores and maps; times and places
+    left out."""
     found = {}
     for file in sorted(p for p in runs.rglob("*") if p.is_file()):
         name = file.relative_to(runs).as_posix()
@@ -116,7 +135,9 @@ def bits(runs: Path) -> dict[str, str]:
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
         elif name.startswith("records/"):
             record = json.loads(file.read_text())
-            found[name] = hashlib.sha256(json.dumps([record["images"], record["real"]]).encode()).hexdigest()
+            found[name] = hashlib.sha256(
+                json.dumps([record["images"], record["real"]]).encode()
+            ).hexdigest()
     return found
 
 
@@ -136,7 +157,11 @@ def left_running(runs: Path) -> list[int]:
 def stage(lines: list[str]) -> str:
     """What the command was doing, by its last line."""
     last = lines[-1] if lines else ""
-    for mark, name in (("teacher: step", "teacher"), ("labelling", "labelling"), ("images, ", "prediction")):
+    for mark, name in (
+        ("teacher: step", "teacher"),
+        ("labelling", "labelling"),
+        ("images, ", "prediction"),
+    ):
         if mark in last:
             return name
     if "step " in last:
@@ -144,10 +169,15 @@ def stage(lines: list[str]) -> str:
     return "start"
 
 
-def once(task: Task, home: Path, runs: Path, rng: random.Random | None) -> tuple[str | None, str | None, int]:
-    """Call the command; with `rng`, send a signal at a random moment. Returns the signal, the stage it met, the exit code."""
+def once(
+    task: Task, home: Path, runs: Path, rng: random.Random | None
+) -> tuple[str | None, str | None, int]:
+    """Call the command; with `rng`, send a signal at a random moment. Returns the signal, the stage
+    it met, the exit code."""
     process, lines = start(task, home, runs), []
-    reader = threading.Thread(target=lambda: lines.extend(map(str.rstrip, iter(process.stdout.readline, ""))))
+    reader = threading.Thread(
+        target=lambda: lines.extend(map(str.rstrip, iter(process.stdout.readline, "")))
+    )
     reader.start()
     sent = met = None
     if rng is not None:
@@ -166,9 +196,13 @@ def once(task: Task, home: Path, runs: Path, rng: random.Random | None) -> tuple
     reader.join()
     code = process.returncode
     if sent is None and code != 0:
-        raise SystemExit("\n".join([f"{task.name} ended with {code} though nobody killed it:", *lines[-30:]]))
+        raise SystemExit(
+            "\n".join([f"{task.name} ended with {code} though nobody killed it:", *lines[-30:]])
+        )
     if sent and not sent.startswith("SIGKILL") and code not in (0, Stopped.exit_code):
-        raise SystemExit("\n".join([f"{task.name}, {sent} while {met}: exit code {code}, not 75:", *lines[-30:]]))
+        raise SystemExit(
+            "\n".join([f"{task.name}, {sent} while {met}: exit code {code}, not 75:", *lines[-30:]])
+        )
     return sent, met, code
 
 
@@ -179,7 +213,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--out", type=Path, default=paths.benchmarks() / "kills.json")
     args = parser.parse_args()
-    rng, met, begun, trials, unequal = random.Random(args.seed), Counter(), time.perf_counter(), 0, []
+    rng, met, begun, trials, unequal = (
+        random.Random(args.seed),
+        Counter(),
+        time.perf_counter(),
+        0,
+        [],
+    )
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         tasks = prepare(home)
@@ -187,30 +227,45 @@ def main() -> None:
             clock = time.perf_counter()
             once(task, home, home / f"whole-{k}", None)
             task.seconds, task.bits = time.perf_counter() - clock, bits(home / f"whole-{k}")
-            print(f"{task.name}: {task.seconds:.0f} s undisturbed, {len(task.bits)} files", flush=True)
+            print(
+                f"{task.name}: {task.seconds:.0f} s undisturbed, {len(task.bits)} files", flush=True
+            )
         while sum(met.values()) < args.kills:
             task, runs = tasks[trials % len(tasks)], home / f"trial-{trials}"
             trials += 1
             for _ in range(min(PER_TRIAL, args.kills - sum(met.values()))):
                 sent, doing, code = once(task, home, runs, rng)
                 if sent is None:
-                    task.seconds *= 0.7  # it was done before its signal came: the machine has become faster
+                    # it was done before its signal came: the machine has become faster
+                    task.seconds *= 0.7
                     break
                 met[task.name, sent, doing] += 1
-                print(f"kill {sum(met.values())}: {task.name}, {sent} while {doing}, exit code {code}", flush=True)
+                print(
+                    f"kill {sum(met.values())}: {task.name}, {sent} while {doing}, exit code "
+                    f"{code}",
+                    flush=True,
+                )
             once(task, home, runs, None)
             found = bits(runs)
             unequal += [
-                f"trial {trials}: {n}" for n in task.bits.keys() | found.keys() if found.get(n) != task.bits.get(n)
+                f"trial {trials}: {n}"
+                for n in task.bits.keys() | found.keys()
+                if found.get(n) != task.bits.get(n)
             ]
-            print(f"trial {trials}: {'other bits: ' + ', '.join(unequal) if unequal else 'the same bits'}", flush=True)
+            print(
+                f"trial {trials}: "
+                f"{'other bits: ' + ', '.join(unequal) if unequal else 'the same bits'}",
+                flush=True,
+            )
     commit, dirty = provenance.commit()
     record = {
         "seed": args.seed,
         "kills": sum(met.values()),
         "trials": trials,
         "unequal": unequal,
-        "met": [{"task": t, "signal": s, "stage": d, "count": n} for (t, s, d), n in sorted(met.items())],
+        "met": [
+            {"task": t, "signal": s, "stage": d, "count": n} for (t, s, d), n in sorted(met.items())
+        ],
         "files": {task.name: len(task.bits) for task in tasks},
         "commit": commit,
         "dirty": dirty,
@@ -219,7 +274,10 @@ def main() -> None:
         "seconds": round(time.perf_counter() - begun),
     }
     write_text(args.out, json.dumps(record, indent=1) + "\n")
-    print(f"{record['kills']} kills in {trials} trials, {len(unequal)} files with other bits: {args.out}")
+    print(
+        f"{record['kills']} kills in {trials} trials, {len(unequal)} files with other bits: "
+        f"{args.out}"
+    )
     raise SystemExit(bool(unequal))
 
 

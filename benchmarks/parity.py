@@ -1,11 +1,14 @@
-"""How far our networks are from `transformers` and from the official code: same random lively weights, same input, float32.
+"""How far our networks are from `transformers` and from the official code: same random lively
+weights, same input, float32.
 
 python benchmarks/parity.py                                     against transformers (pip install -e '.[peers]')
 python benchmarks/parity.py --official PATH                     and against a checkout of the official V1 or V2 code
 python benchmarks/parity.py --encoders vits vitb --sizes 518x518 350x476
 
-Differences are the largest of any pixel, in per cent of the range of the reference's output. The last column is the
-difference between the two ways of resampling position embeddings: what `position` changes, and no error of anyone.
+Differences are the largest of any pixel, in per cent of the range of the reference's output. The
+last column is the
+difference between the two ways of resampling position embeddings: what `position` changes, and no
+error of anyone.
 """
 
 import argparse
@@ -33,7 +36,11 @@ SIZES = ("518x518", "518x686", "350x476", "1036x518")
 def official(path: Path, model: DepthAnything) -> Callable[[Tensor], Tensor]:
     """The official code's network of our network's shape and weights."""
     spec, encoder = model.encoder.spec, model.architecture["encoder"]
-    options = {"encoder": encoder, "features": spec.features, "out_channels": list(spec.out_channels)}
+    options = {
+        "encoder": encoder,
+        "features": spec.features,
+        "out_channels": list(spec.out_channels),
+    }
     sys.modules.setdefault("cv2", MagicMock())  # it reads pictures, which nobody does here
     sys.path.insert(0, str(path))
     with contextlib.chdir(path):  # V1 looks for its DINOv2 in the working directory
@@ -52,7 +59,10 @@ def version(path: Path) -> str:
     for name, folder in (("v1", "depth_anything"), ("v2", "depth_anything_v2")):
         if (path / folder / "dpt.py").exists():
             return name
-    raise SystemExit(f"{path}: neither a checkout of LiheYoung/Depth-Anything nor of DepthAnything/Depth-Anything-V2")
+    raise SystemExit(
+        f"{path}: neither a checkout of LiheYoung/Depth-Anything nor of "
+        "DepthAnything/Depth-Anything-V2"
+    )
 
 
 def peer(model: DepthAnything) -> Callable[[Tensor], Tensor]:
@@ -82,19 +92,30 @@ def compare(encoder: str, layers: str, sizes: list[str], checkout: Path | None) 
     reference = official(checkout, ours) if checkout and version(checkout) == layers else None
     fine = True
     for size in sizes:
-        images = torch.randn(1, 3, *map(int, size.split("x")), generator=torch.Generator().manual_seed(1))
+        images = torch.randn(
+            1, 3, *map(int, size.split("x")), generator=torch.Generator().manual_seed(1)
+        )
         mine, second = ours(images)[0], other(images)[0]
-        found = [distance(second, theirs(images))] + ([distance(mine, reference(images))] if reference else [])
+        found = [distance(second, theirs(images))] + (
+            [distance(mine, reference(images))] if reference else []
+        )
         fine &= max(found) < TOLERANCE
         cells = [f"{100 * d:12.5f}" for d in found] + ["           -"] * (reference is None)
-        print(f"{encoder:6}{layers:8}{size:10}{''.join(cells)}{100 * distance(second, mine):12.3f}", flush=True)
+        print(
+            f"{encoder:6}{layers:8}{size:10}{''.join(cells)}{100 * distance(second, mine):12.3f}",
+            flush=True,
+        )
     return fine
 
 
 def main() -> int:
     """Compare what is asked for; 1 where anything is out of tolerance."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=Path, help="checkout of the official V1 or V2 repository")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--official", type=Path, help="checkout of the official V1 or V2 repository"
+    )
     parser.add_argument("--encoders", nargs="+", default=["vits", "vitb"])
     parser.add_argument("--layers", nargs="+", default=["v1", "v2"], choices=("v1", "v2"))
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="HEIGHTxWIDTH, multiples of 14")

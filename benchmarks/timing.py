@@ -1,5 +1,5 @@
-"""Interleaved medians: every candidate runs once per round, so that whatever else the machine does hits all of them alike.
-And what was measured as a record, with the circumstances."""
+"""Interleaved medians: every candidate runs once per round, so that whatever else the machine does
+hits all of them alike. And what was measured as a record, with the circumstances."""
 
 import datetime
 import json
@@ -14,7 +14,9 @@ from dalib import paths, provenance
 from dalib.models.inference import has_bfloat16
 
 
-def medians(candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2) -> dict[str, float]:
+def medians(
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2
+) -> dict[str, float]:
     """Median seconds of each candidate over `rounds` interleaved rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warmup + rounds):
@@ -34,7 +36,8 @@ def report(title: str, found: dict[str, float], *, against: str) -> None:
 
 
 def keep(name: str, facts: dict, *, peers: dict[str, str] | None = None) -> None:
-    """Write `data/benchmarks/NAME.json`: the facts, and the threads, device, versions (of `peers` too) and commit they come from."""
+    """Write `data/benchmarks/NAME.json`: the facts, and the threads, device, versions (of `peers`
+    too) and commit they come from."""
     commit, dirty = provenance.commit()
     record = facts | {
         "threads": torch.get_num_threads(),

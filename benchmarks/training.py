@@ -1,9 +1,12 @@
-"""A student's training step and its parts, each against what it stands beside or what it replaced, in one thread.
+"""A student's training step and its parts, each against what it stands beside or what it replaced,
+in one thread.
 
 python benchmarks/training.py         writes data/benchmarks/training.json, which the book shows
 
-The step against the bare forward and backward of the same networks on the same batch; pseudo-labelling against the bare forward;
-and what was taken because it pays, or left because it does not: channels-last networks, bfloat16, perturbing a batch at once.
+The step against the bare forward and backward of the same networks on the same batch;
+pseudo-labelling against the bare forward;
+and what was taken because it pays, or left because it does not: channels-last networks, bfloat16,
+perturbing a batch at once.
 """
 
 import copy
@@ -52,11 +55,14 @@ def half(network: nn.Module) -> nn.Module:
 
 
 def labelling(unlabelled: Concat, folder: Path) -> dict[str, float]:
-    """Seconds for the pool's pseudo labels, written and with a manifest, and for the teacher's forward alone."""
+    """Seconds for the pool's pseudo labels, written and with a manifest, and for the teacher's
+    forward alone."""
     teacher = build(CONFIG.encoder, seed=1).to(memory_format=torch.channels_last).eval()
     batches = [np.arange(i, i + 32) for i in range(0, len(unlabelled), 32)]
     ready = [
-        teacher.normalise(unlabelled.get_batch(b)["image"]).contiguous(memory_format=torch.channels_last)
+        teacher.normalise(unlabelled.get_batch(b)["image"]).contiguous(
+            memory_format=torch.channels_last
+        )
         for b in batches
     ]
     number = iter(range(10**6))
@@ -71,7 +77,9 @@ def labelling(unlabelled: Concat, folder: Path) -> dict[str, float]:
         pseudo.label(teacher, unlabelled, out=out, teacher="t", **SIZE)
         pseudo.finish(out, teacher="t", source=unlabelled, **SIZE)
 
-    return medians({"the teacher's forward alone": bare, "pseudo labels, stored": label}, rounds=5, warmup=1)
+    return medians(
+        {"the teacher's forward alone": bare, "pseudo labels, stored": label}, rounds=5, warmup=1
+    )
 
 
 def steps(mixture: Mixture) -> dict[str, float]:
@@ -118,9 +126,14 @@ def perturbation(mixture: Mixture) -> dict[str, float]:
         return perturb.distort(images, perturb.draw(keys, CONFIG.perturb, **SIZE, strength=1.0))
 
     def one_by_one():
-        return torch.cat([distort(image[None], [key]) for image, key in zip(images, keys, strict=True)])
+        return torch.cat(
+            [distort(image[None], [key]) for image, key in zip(images, keys, strict=True)]
+        )
 
-    return medians({"perturbing a batch": partial(distort, images, keys), "image by image": one_by_one}, rounds=ROUNDS)
+    return medians(
+        {"perturbing a batch": partial(distort, images, keys), "image by image": one_by_one},
+        rounds=ROUNDS,
+    )
 
 
 def main() -> None:
@@ -132,15 +145,28 @@ def main() -> None:
         found = {f"pseudo labels of {len(unlabelled)} images": labelling(unlabelled, Path(folder))}
         stored = pseudo.PseudoLabels(Path(folder) / "0", teacher="t", source=unlabelled)
         mixture = Mixture(config=CONFIG, labelled=labelled, unlabelled=unlabelled, pseudo=stored)
-        batch = f"{CONFIG.batch} labelled and {CONFIG.batch * CONFIG.unlabelled_ratio} unlabelled images"
+        batch = (
+            f"{CONFIG.batch} labelled and {CONFIG.batch * CONFIG.unlabelled_ratio} unlabelled "
+            "images"
+        )
         found[f"one step, {batch}"] = steps(mixture)
         found[f"perturbing {CONFIG.batch * CONFIG.unlabelled_ratio} images"] = perturbation(mixture)
     for title, seconds in found.items():
         report(title, seconds, against=next(iter(seconds)))
-    rounded = {title: {name: round(s, 5) for name, s in seconds.items()} for title, seconds in found.items()}
+    rounded = {
+        title: {name: round(s, 5) for name, s in seconds.items()}
+        for title, seconds in found.items()
+    }
     keep(
         "training",
-        {"encoder": CONFIG.encoder, "weights": "ImageNet", **SIZE, "seed": SEED, "rounds": ROUNDS, "seconds": rounded},
+        {
+            "encoder": CONFIG.encoder,
+            "weights": "ImageNet",
+            **SIZE,
+            "seed": SEED,
+            "rounds": ROUNDS,
+            "seconds": rounded,
+        },
     )
 
 

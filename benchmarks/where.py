@@ -21,28 +21,41 @@ KINDS = {  # of work, and the names of PyTorch's operations that do it on a CPU
     "linear layers": ("aten::addmm", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"),
     "attention": (
         "aten::_scaled_dot_product_flash_attention_for_cpu",
-        *("aten::mm", "aten::exp2", "aten::sum", "aten::div_"),  # dalib.models.packed.attention, in bfloat16
+        # dalib.models.packed.attention, in bfloat16
+        *("aten::mm", "aten::exp2", "aten::sum", "aten::div_"),
     ),
     "convolutions": (
         *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d"),
         "aten::_convolution",  # its own time is that of transposed ones
     ),
-    "interpolation": ("aten::upsample_bilinear2d", "aten::upsample_bicubic2d", "aten::lerp", "aten::index"),
-    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),  # packed linear layers have their GELU inside
+    "interpolation": (
+        "aten::upsample_bilinear2d",
+        "aten::upsample_bicubic2d",
+        "aten::lerp",
+        "aten::index",
+    ),
+    # packed linear layers have their GELU inside
+    "GELU and norms": ("aten::gelu", "aten::native_layer_norm"),
 }
 
 
 def times(network: Inference) -> dict[str, float]:
-    """Milliseconds of one image that each kind of work takes: its share of a profile, after a run to warm up, times the median
-    of unprofiled runs."""
+    """Milliseconds of one image that each kind of work takes: its share of a profile, after a run
+    to warm up, times the median of unprofiled runs."""
     x = images(1)
     network(x)
     with torch.profiler.profile() as profile:
         network(x)
     spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-    found = {kind: sum(spent.get(name, 0) for name in names) / sum(spent.values()) for kind, names in KINDS.items()}
+    found = {
+        kind: sum(spent.get(name, 0) for name in names) / sum(spent.values())
+        for kind, names in KINDS.items()
+    }
     whole = 1e3 * medians({"whole": partial(network, x)}, rounds=ROUNDS)["whole"]
-    return {kind: round(whole * share, 1) for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()}
+    return {
+        kind: round(whole * share, 1)
+        for kind, share in (found | {"the rest": 1 - sum(found.values())}).items()
+    }
 
 
 @torch.no_grad()
@@ -61,13 +74,15 @@ def products(model: DepthAnything) -> dict[str, float]:
 
 @torch.inference_mode()
 def linear_speed() -> dict[str, float]:
-    """GFLOP/s of the widest linear layer of ViT-S (384 to 1536, the 1,370 tokens of one image) in each precision."""
+    """GFLOP/s of the widest linear layer of ViT-S (384 to 1536, the 1,370 tokens of one image) in
+    each precision."""
     calls = {}
     for dtype in (torch.float32, torch.bfloat16):
         layer, tokens = torch.nn.Linear(384, 1536, dtype=dtype), torch.rand(1370, 384, dtype=dtype)
         calls[str(dtype).removeprefix("torch.")] = partial(layer, tokens)
     return {
-        name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1) for name, s in medians(calls, rounds=2 * ROUNDS + 1).items()
+        name: round(2 * 1370 * 384 * 1536 / s / 1e9, 1)
+        for name, s in medians(calls, rounds=2 * ROUNDS + 1).items()
     }
 
 

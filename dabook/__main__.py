@@ -1,4 +1,5 @@
-"""The command line of the book: `python -m dabook run main_table --profile quick`. Each command is a thin call."""
+"""The command line of the book: `python -m dabook run main_table --profile quick`. Each command is
+a thin call."""
 
 import argparse
 import sys
@@ -23,31 +24,43 @@ def _run(args: argparse.Namespace) -> None:
     profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
     configs = []
     if args.name in experiments():  # what is wrong should fail at once
-        seeds = args.seeds if args.seeds is not None else seeds or None  # to a notebook, 0 is the profile's number
+        # to a notebook, 0 is the profile's number
+        seeds = args.seeds if args.seeds is not None else seeds or None
         plan = expand(args.name, profile=profile or "quick", seeds=seeds)
         configs = [config for row in plan.rows for config in row.configs[:1]]
     if processes is not None:
         check_processes(processes, *configs)
-    out = paths.writable_runs() / "notebooks" / (profile if profile in profiles() else "default") / path.name
+    out = (
+        paths.writable_runs()
+        / "notebooks"
+        / (profile if profile in profiles() else "default")
+        / path.name
+    )
     print(f"{path.name} is at {notebooks.execute(path, out, given)}")
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, object]:
-    """The parameters that `run` was given, each once: as `-p NAME=VALUE`, or as an option of its own."""
+    """The parameters that `run` was given, each once: as `-p NAME=VALUE`, or as an option of its
+    own."""
     given: dict[str, object] = {}
     for pair in args.set:
         name, mark, value = pair.partition("=")
         if not name or not mark:
             raise ConfigError(f"-p {pair}: expected NAME=VALUE")
         if name in given:
-            raise ConfigError(f"-p {name}: given twice ({given[name]!r} and {value!r}); leave one out")
+            raise ConfigError(
+                f"-p {name}: given twice ({given[name]!r} and {value!r}); leave one out"
+            )
         given[name] = value
     for name in ("profile", "seeds", "processes"):
         value = getattr(args, name)
         if value is None:
             continue
         if name in given:
-            raise ConfigError(f"--{name}: given twice, as --{name} {value} and -p {name}={given[name]}; leave one out")
+            raise ConfigError(
+                f"--{name}: given twice, as --{name} {value} and -p "
+                f"{name}={given[name]}; leave one out"
+            )
         given[name] = value
     return given
 
@@ -64,7 +77,8 @@ def _row(args: argparse.Namespace) -> None:
     config = row.configs[0]
     check_processes(args.processes, config)
     paths.writable_runs()
-    from dabook.runs.runner import run_row  # seconds to import, which a mistake above need not wait for
+    # seconds to import, which a mistake above need not wait for
+    from dabook.runs.runner import run_row
 
     run_row(
         row,
@@ -123,7 +137,8 @@ def _floors(_: argparse.Namespace) -> None:
 
 
 def _certify(args: argparse.Namespace) -> None:
-    """Hold today's code against that of the records, bit by bit, and write a certificate of what is equal."""
+    """Hold today's code against that of the records, bit by bit, and write a certificate of what is
+    equal."""
     from dabook.runs.certify import certify
     from dalib.errors import TrainingError
 
@@ -133,11 +148,14 @@ def _certify(args: argparse.Namespace) -> None:
     if path is not None:
         print(f"{path}: commit it, and records stay fresh")
     if verdict.differences:
-        raise TrainingError("\n".join(f"{part} differs. {what}" for part, what in verdict.differences.items()))
+        raise TrainingError(
+            "\n".join(f"{part} differs. {what}" for part, what in verdict.differences.items())
+        )
 
 
 def _student(args: argparse.Namespace) -> None:
-    """Print where the weights of the book's student are, for --weights of python -m dalib predict."""
+    """Print where the weights of the book's student are, for --weights of python -m dalib
+    predict."""
     from dabook.runs import networks
 
     print(networks.student(args.profile))
@@ -152,11 +170,18 @@ def commands() -> Commands:
     )
     run = top.add("run", _run)
     run.add_argument("name", help=NAMED)
-    run.add_argument("--profile", help="smoke, quick, study, gpu (default: the notebook's own, quick)")
+    run.add_argument(
+        "--profile", help="smoke, quick, study, gpu (default: the notebook's own, quick)"
+    )
     run.add_argument("--seeds", type=int, help="how many (default: the profile's)")
     run.add_argument("--processes", type=int, help="training processes (default: 1)")
     run.add_argument(
-        "-p", "--set", action="append", default=[], metavar="NAME=VALUE", help="any other parameter of the notebook"
+        "-p",
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other parameter of the notebook",
     )
     row = top.add("row", _row)
     row.add_argument("name", help=NAMED)
@@ -164,26 +189,42 @@ def commands() -> Commands:
     row.add_argument("--profile", default="study")
     row.add_argument("--seed", type=int, default=0)
     row.add_argument("--processes", type=int, default=1)
-    row.add_argument("--again", action="store_true", help="keep the record, and write this run beside it (data/reruns)")
-    row.add_argument("--retrain", action="store_true", help="train even where there are weights, which are set aside")
+    row.add_argument(
+        "--again",
+        action="store_true",
+        help="keep the record, and write this run beside it (data/reruns)",
+    )
+    row.add_argument(
+        "--retrain",
+        action="store_true",
+        help="train even where there are weights, which are set aside",
+    )
     rows = top.add("rows", _rows)
     rows.add_argument("name", help=NAMED)
     rows.add_argument("--profile", default="study")
     rows.add_argument("--seeds", type=int)
     book = top.add("book", _book)
-    book.add_argument("--profile", default="quick", help="what the ablation notebooks train (default: quick)")
+    book.add_argument(
+        "--profile", default="quick", help="what the ablation notebooks train (default: quick)"
+    )
     robustness = top.add("robustness", _robustness)
     robustness.add_argument("--profile", default="study")
     robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")
     certify = top.add("certify", _certify)
     certify.add_argument(
-        "--from", dest="since", help="the older commit (default: the newest certificate's, or the records')"
+        "--from",
+        dest="since",
+        help="the older commit (default: the newest certificate's, or the records')",
     )
-    certify.add_argument("--profile", default="study", help="whose rows are compared (default: study)")
+    certify.add_argument(
+        "--profile", default="study", help="whose rows are compared (default: study)"
+    )
     top.add("readme", _readme)
     top.add("floors", _floors)
     student = top.add("student", _student)
-    student.add_argument("--profile", default="quick", help="which trained it (default: quick, that of `make book`)")
+    student.add_argument(
+        "--profile", default="quick", help="which trained it (default: quick, that of `make book`)"
+    )
     return top
 
 

@@ -1,6 +1,8 @@
-"""Losses that the paper does not have, for the ablations: CutMix regions normalised together, dropping the worst error, V2's gradients.
+"""Losses that the paper does not have, for the ablations: CutMix regions normalised together,
+dropping the worst error, V2's gradients.
 
-All are built on one map, the residual r = normalise(pred) - normalise(target), whose absolute value eq. 1 averages.
+All are built on one map, the residual r = normalise(pred) - normalise(target), whose absolute value
+eq. 1 averages.
 """
 
 import torch
@@ -31,9 +33,11 @@ def cutmix_residual(
     *,
     together: bool,
 ) -> Float[Tensor, "b h w"]:
-    """The signed error of mixed images: each region by itself (eq. 6-7), or one median and scale for the mixed maps.
+    """The signed error of mixed images: each region by itself (eq. 6-7), or one median and scale
+    for the mixed maps.
 
-    The mean absolute value over the valid pixels of the former is `losses.cutmix_unlabelled` (eq. 8 weights by area).
+    The mean absolute value over the valid pixels of the former is `losses.cutmix_unlabelled` (eq. 8
+    weights by area).
     """
     if together:
         return residual(pred, torch.where(inside, target_a, target_b), valid)
@@ -41,25 +45,36 @@ def cutmix_residual(
 
 
 def spared(
-    error: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"], *, share: float, unit: str = "pixel"
+    error: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+    *,
+    share: float,
+    unit: str = "pixel",
 ) -> Bool[Tensor, "b h w"]:
-    """The valid pixels that are left when the worst `share` of each image is dropped (arXiv:2406.09414 drops 10 %).
+    """The valid pixels that are left when the worst `share` of each image is dropped
+    (arXiv:2406.09414 drops 10 %).
 
     Args:
         error: absolute error; what stands in invalid pixels does not matter.
         valid: pixels that count.
         share: in 0..1; of n valid pixels (or cells that hold one), floor(share * n) are dropped.
-        unit: "pixel", or "region": cells of `CELL` x `CELL` pixels by their mean error, dropped whole.
+        unit: "pixel", or "region": cells of `CELL` x `CELL` pixels by their mean error, dropped
+            whole.
     """
     if unit not in ("pixel", "region"):
         raise ConfigError(f"unit: {unit!r} is neither pixel nor region")
     if unit == "region":
         count = _cells(valid.float())
-        mean = _cells(error.detach().masked_fill(~valid, 0)) / count.clamp_min(torch.finfo(count.dtype).tiny)
+        mean = _cells(error.detach().masked_fill(~valid, 0)) / count.clamp_min(
+            torch.finfo(count.dtype).tiny
+        )
         kept = spared(mean, count > 0, share=share)
         kept = kept.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return valid & kept[:, : valid.shape[1], : valid.shape[2]]
-    flat, counts = error.detach().masked_fill(~valid, -1).flatten(1), valid.flatten(1).sum(1, keepdim=True)
+    flat, counts = (
+        error.detach().masked_fill(~valid, -1).flatten(1),
+        valid.flatten(1).sum(1, keepdim=True),
+    )
     rank = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # 0: the worst
     return valid & (rank >= (share * counts).floor()).view_as(valid)
 
@@ -71,17 +86,20 @@ def _cells(x: Float[Tensor, "b h w"]) -> Float[Tensor, "b h2 w2"]:
 
 
 def gradient_matching(
-    error: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"], inside: Bool[Tensor, "b h w"] | None = None
+    error: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+    inside: Bool[Tensor, "b h w"] | None = None,
 ) -> Float[Tensor, " b"]:
     """Multi-scale gradient matching of each image (MiDaS, arXiv:1907.01341, eq. 11; V2's L_gm).
 
-    The sum over `SCALES` of the mean over valid pixels of |dx r| + |dy r|, where scale k reads every 2^k-th pixel. Images
-    too small for a scale end there.
+    The sum over `SCALES` of the mean over valid pixels of |dx r| + |dy r|, where scale k reads
+    every 2^k-th pixel. Images too small for a scale end there.
 
     Args:
         error: the signed residual r.
         valid: a difference counts where both its pixels do.
-        inside: regions that were normalised apart: a difference across their border says nothing and is left out.
+        inside: regions that were normalised apart: a difference across their border says nothing
+            and is left out.
     """
     region = torch.zeros_like(valid) if inside is None else inside
     result = torch.zeros(len(error), device=error.device)
@@ -90,7 +108,9 @@ def gradient_matching(
         count = v.flatten(1).sum(1).clamp_min(1)
         for axis in (1, 2):
             n = r.shape[axis] - 1
-            (r0, r1), (v0, v1), (g0, g1) = ((x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (r, v, g))
+            (r0, r1), (v0, v1), (g0, g1) = (
+                (x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (r, v, g)
+            )
             step = torch.where(v0 & v1 & (g0 == g1), (r1 - r0).abs(), 0)
             result = result + step.flatten(1).sum(1) / count
     return result
@@ -105,7 +125,8 @@ def map_loss(
     drop_unit: str = "pixel",
     gradient_weight: float = 0.0,
 ) -> Float[Tensor, " b"]:
-    """Loss of each image from its residual: mean absolute value over what is spared, plus weighted gradient matching.
+    """Loss of each image from its residual: mean absolute value over what is spared, plus weighted
+    gradient matching.
 
     Args:
         error, valid: the signed residual and its pixels.

@@ -1,8 +1,9 @@
 """Which versions of the code give the same bits, so that a change of form costs nobody a study.
 
-A certificate is the record of a comparison: every kind of row was run for a few steps and scored under two commits, and all bits
-were equal (`python -m dabook certify` makes it, `data/certificates` keeps it). A hash of old code then counts as today's where a
-chain of certificates joins the two. A chain may be walked both ways, since equality has no direction.
+A certificate is the record of a comparison: every kind of row was run for a few steps and scored
+under two commits, and all bits were equal (`python -m dabook certify` makes it, `data/certificates`
+keeps it). A hash of old code then counts as today's where a chain of certificates joins the two. A
+chain may be walked both ways, since equality has no direction.
 """
 
 import json
@@ -15,16 +16,19 @@ from dalib.errors import DataError
 
 SCHEMA = 1
 PARTS = ("training", "evaluation", "robustness", "bugs")
-"""What is certified apart from each other: weights, their scores, their scores under corruption, and the faulty twins."""
+"""What is certified apart from each other: weights, their scores, their scores under corruption,
+and the faulty twins."""
 
 
 def unchanged(part: str, code: str, today: str | None = None) -> bool:
-    """Whether code with this hash does what today's does: it is the same, or certificates join the two.
+    """Whether code with this hash does what today's does: it is the same, or certificates join the
+    two.
 
     Args:
         part: one of `PARTS`.
         code: the hash that a record or a run carries.
-        today: the hash of today's code; that of the library by default, which knows "training" and "evaluation".
+        today: the hash of today's code; that of the library by default, which knows "training" and
+            "evaluation".
     """
     today = provenance.code_hash(part) if today is None else today
     return code == today or code in joined(part, today)
@@ -57,8 +61,12 @@ def _load(path: Path, _changed: int) -> dict:
     try:
         certificate = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable certificate ({error}); restore it, or certify again") from error
+        raise DataError(
+            f"{path}: not a readable certificate ({error}); restore it, or certify again"
+        ) from error
     known = isinstance(certificate, dict) and certificate.get("schema") == SCHEMA
     if not known or {"created", "from", "to", "equal"} - certificate.keys():
-        raise DataError(f"{path}: not a certificate of schema {SCHEMA}; restore it, or certify again")
+        raise DataError(
+            f"{path}: not a certificate of schema {SCHEMA}; restore it, or certify again"
+        )
     return certificate

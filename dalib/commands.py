@@ -1,4 +1,5 @@
-"""What every command line of this project does alike: logging, exit codes, and one line for what a user can mend."""
+"""What every command line of this project does alike: logging, exit codes, and one line for what a
+user can mend."""
 
 import argparse
 import logging
@@ -37,7 +38,8 @@ class Commands:
         return tuple(self._commands.choices)
 
     def main(self, words: list[str] | None = None) -> int:
-        """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code 130."""
+        """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code
+        130."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # file names may hold bytes that no encoding knows
                 stream.reconfigure(errors="backslashreplace")
@@ -56,6 +58,9 @@ class Commands:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
-            print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+            print(
+                "interrupted: what was finished is kept; the same command goes on from there",
+                file=sys.stderr,
+            )
             return 130
         return 0

@@ -1,4 +1,5 @@
-"""What a run is: a frozen, strict, hashed set of values. Nothing outside it may change a run's result, save the code itself."""
+"""What a run is: a frozen, strict, hashed set of values. Nothing outside it may change a run's
+result, save the code itself."""
 
 import dataclasses
 import difflib
@@ -55,7 +56,8 @@ class RunConfig:
     """
 
     seed: int = 0
-    # data: one or several sources, concatenated without re-sampling (see `dalib.data.sources.open_source`)
+    # data: one or several sources, concatenated without re-sampling (see
+    # `dalib.data.sources.open_source`)
     labelled: tuple[str, ...] = ("scenes:labelled",)
     unlabelled: tuple[str, ...] = _pool(("scenes:unlabelled",))
     labelled_images: int = 1500  # of each procedural split; real sources are taken whole
@@ -67,30 +69,41 @@ class RunConfig:
     encoder: str = "lite0"
     pretrained: bool = True
     encoder_weights: str = (
-        ""  # ViT only: a file of DINOv2 weights to start from (and to align with) instead of the hub's
+        # ViT only: a file of DINOv2 weights to start from (and to align with) instead of the hub's
+        ""
     )
     layers: str = "v1"  # ViT only: the last four blocks (v1) or spread ones (v2)
     # method
     pseudo_labels: bool = False  # False: labelled images only, which is also what a teacher is
-    labelling: str = _pool("stored")  # once, before training and for all students of a teacher; online, in each step;
+    # once, before training and for all students of a teacher; online, in each step;
+    labelling: str = _pool("stored")
     # oracle: the true disparity of the unlabelled images, where their source has it
-    rounds: int = _pool(1)  # 2: the student of round 1, trained in the same way, is the teacher of round 2
-    selection: str = _pool("none")  # ST++ (arXiv:2106.05095): the stabler half of the pool alone, or that half first
-    start: str = _pool("encoder")  # the student's first weights: the pre-trained encoder's, or the teacher's
-    perturb: tuple[str, ...] = _pool(())  # what distorts the student's unlabelled images: colour, blur, cutmix
+    # 2: the student of round 1, trained in the same way, is the teacher of round 2
+    rounds: int = _pool(1)
+    # ST++ (arXiv:2106.05095): the stabler half of the pool alone, or that half first
+    selection: str = _pool("none")
+    # the student's first weights: the pre-trained encoder's, or the teacher's
+    start: str = _pool("encoder")
+    # what distorts the student's unlabelled images: colour, blur, cutmix
+    perturb: tuple[str, ...] = _pool(())
     strength: float = _pool(1.0)  # of colour and blur, as a multiple
-    perturb_labelled: tuple[str, ...] = _pool(())  # what distorts the student's labelled images: colour, blur
-    cutmix_regions: str = _pool("apart")  # eq. 6 and 7: each region has its own median and scale; or one for both
-    drop: float = _pool(0.0)  # share of each unlabelled image's error, the worst, that is left out ...
+    # what distorts the student's labelled images: colour, blur
+    perturb_labelled: tuple[str, ...] = _pool(())
+    # eq. 6 and 7: each region has its own median and scale; or one for both
+    cutmix_regions: str = _pool("apart")
+    # share of each unlabelled image's error, the worst, that is left out ...
+    drop: float = _pool(0.0)
     drop_unit: str = _pool("pixel")  # ... pixel by pixel, or by regions of 8 x 8 pixels
-    gradient_weight: float = 0.0  # of V2's gradient matching beside the affine-invariant loss (2 in arXiv:2406.09414)
+    # of V2's gradient matching beside the affine-invariant loss (2 in arXiv:2406.09414)
+    gradient_weight: float = 0.0
     align: str = _pool("none")  # which images feature alignment sees
     margin: float = _pool(0.85)  # tolerance margin alpha of feature alignment
     align_weight: float = _pool(1.0)  # relative weight of L_feat in the average of the losses
     frozen_sees: str = _pool(
         "perturbed"
     )  # the image as the student sees it, or mixed but neither distorted nor blurred
-    segmentation_weight: float = _pool(0.0)  # of semantic segmentation as an auxiliary task on unlabelled images
+    # of semantic segmentation as an auxiliary task on unlabelled images
+    segmentation_weight: float = _pool(0.0)
     # optimisation
     steps: int = 250
     batch: int = 8  # labelled images per step, over all processes
@@ -110,7 +123,9 @@ class RunConfig:
     def __post_init__(self):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+                raise ConfigError(
+                    f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
         for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", PERTURBATIONS[:2])):
             check_names(getattr(self, name), allowed, what=f"perturbation in {name}")
             object.__setattr__(self, name, tuple(p for p in allowed if p in getattr(self, name)))
@@ -120,19 +135,26 @@ class RunConfig:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.type is float and type(value) is int:
-                object.__setattr__(self, f.name, float(value))  # 1 and 1.0 are one setting, and one hash
+                # 1 and 1.0 are one setting, and one hash
+                object.__setattr__(self, f.name, float(value))
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             zero = f.name in MAY_BE_ZERO
             if not (value >= 0 if zero else value > 0) or value == float("inf"):
-                raise ConfigError(f"{f.name}: {value} is not {'at least' if zero else 'above'} 0 and finite")
+                raise ConfigError(
+                    f"{f.name}: {value} is not {'at least' if zero else 'above'} 0 and finite"
+                )
         if self.drop >= 1:
             raise ConfigError(f"drop: {self.drop} would leave nothing; it is a share below 1")
         if not self.pseudo_labels and (self.perturb or self.align in ("unlabelled", "both")):
-            raise ConfigError("perturb and align act on unlabelled images: set pseudo_labels: true, or leave them out")
+            raise ConfigError(
+                "perturb and align act on unlabelled images: set pseudo_labels: "
+                "true, or leave them out"
+            )
         if "cutmix" in self.perturb and self.batch * self.unlabelled_ratio % 2:
             raise ConfigError(
-                f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be paired for CutMix; use an even number"
+                f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be "
+                "paired for CutMix; use an even number"
             )
         self._check_size()
         self._check_effect()
@@ -142,37 +164,58 @@ class RunConfig:
         patch = PATCHES.get(self.encoder) or _patch(self.encoder)
         if self.height % patch == 0 and self.width % patch == 0:
             return
-        near = " and ".join(f"{name} {_nearest(getattr(self, name), patch)}" for name in ("height", "width"))
+        near = " and ".join(
+            f"{name} {_nearest(getattr(self, name), patch)}" for name in ("height", "width")
+        )
         raise ConfigError(
-            f"height, width: encoder {self.encoder} takes multiples of {patch} pixels, and these are {self.height} x {self.width}; "
+            f"height, width: encoder {self.encoder} takes multiples of {patch} pixels, and these "
+            f"are {self.height} x {self.width}; "
             f"the nearest are {near}"
         )
 
     def _check_effect(self) -> None:
-        """Refuse a setting that nothing would read, for its row would repeat another under a name of its own."""
+        """Refuse a setting that nothing would read, for its row would repeat another under a name
+        of its own."""
         distorted = bool({*self.perturb, *self.perturb_labelled} & {"colour", "blur"})
-        students = ("rounds", "selection", "start", "perturb_labelled", "drop", "segmentation_weight")
+        students = (
+            "rounds",
+            "selection",
+            "start",
+            "perturb_labelled",
+            "drop",
+            "segmentation_weight",
+        )
         read = dict.fromkeys(students, (self.pseudo_labels, "pseudo_labels: true"))
         read |= {
             "strength": (distorted, "colour or blur in perturb"),
             "cutmix_regions": ("cutmix" in self.perturb, "cutmix in perturb"),
             "drop_unit": (self.drop > 0, "drop"),
-            "frozen_sees": (distorted and self.align != "none", "align, and colour or blur in perturb"),
+            "frozen_sees": (
+                distorted and self.align != "none",
+                "align, and colour or blur in perturb",
+            ),
         }
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, (is_read, need) in read.items():
             if not is_read and getattr(self, name) != defaults[name]:
-                raise ConfigError(f"{name}: nothing would read {getattr(self, name)!r}; it needs {need}")
+                raise ConfigError(
+                    f"{name}: nothing would read {getattr(self, name)!r}; it needs {need}"
+                )
         if self.selection != "none" and (self.labelling != "stored" or self.rounds > 1):
-            raise ConfigError(f"selection: {self.selection!r} needs labelling: stored and rounds: 1")
+            raise ConfigError(
+                f"selection: {self.selection!r} needs labelling: stored and rounds: 1"
+            )
         if self.selection != "none" and self.steps < 3:
-            raise ConfigError(f"steps: {self.steps} leave no earlier teachers for selection; take 3 or more")
+            raise ConfigError(
+                f"steps: {self.steps} leave no earlier teachers for selection; take 3 or more"
+            )
         if self.labelling == "oracle" and self.rounds > 1:
             raise ConfigError("rounds: an oracle labels in every round alike; use one")
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "RunConfig":
-        """Build from plain data such as YAML or JSON; an unknown key or a value of the wrong type is a `ConfigError`."""
+        """Build from plain data such as YAML or JSON; an unknown key or a value of the wrong type
+        is a `ConfigError`."""
         known = {f.name: f for f in dataclasses.fields(cls)}
         check_names(values, known, what="setting")
         hints = typing.get_type_hints(cls)
@@ -183,14 +226,16 @@ class RunConfig:
         return dataclasses.replace(self, **changes)
 
     def teacher(self) -> "RunConfig":
-        """The run whose weights make this run's pseudo labels: the same seed, labelled images only, or the round before."""
+        """The run whose weights make this run's pseudo labels: the same seed, labelled images only,
+        or the round before."""
         if self.rounds > 1:
             return self.replace(rounds=self.rounds - 1)
         return self._labelled_only()
 
     def _labelled_only(self) -> "RunConfig":
         return self.replace(
-            pseudo_labels=False, **{f.name: f.default for f in dataclasses.fields(self) if f.metadata.get("pool")}
+            pseudo_labels=False,
+            **{f.name: f.default for f in dataclasses.fields(self) if f.metadata.get("pool")},
         )
 
     def to_dict(self) -> dict:
@@ -200,7 +245,8 @@ class RunConfig:
     def hash(self) -> str:
         """Twelve hex digits over every field that can change the result and is not at its default.
 
-        Leaving defaults out keeps old records valid when a field is added; a changed default shows in the code hash.
+        Leaving defaults out keeps old records valid when a field is added; a changed default shows
+        in the code hash.
         """
         source = self if self.pseudo_labels or self.align != "none" else self._labelled_only()
         values = {
@@ -225,7 +271,8 @@ def _nearest(side: int, multiple: int) -> int:
 
 
 def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> None:
-    """Raise `ConfigError` for names that are not known, with the nearest known one and the whole list."""
+    """Raise `ConfigError` for names that are not known, with the nearest known one and the whole
+    list."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -236,12 +283,18 @@ def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> Non
 
 def _coerce(name, value, hint):
     if typing.get_origin(hint) is tuple:
-        if isinstance(value, str) or not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+        if (
+            isinstance(value, str)
+            or not isinstance(value, (list, tuple))
+            or not all(isinstance(v, str) for v in value)
+        ):
             raise ConfigError(f"{name}: expected a list of names, got {value!r}")
         return tuple(value)
     kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ConfigError(f"{name}: expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}")
+        raise ConfigError(
+            f"{name}: expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}"
+        )
     return value

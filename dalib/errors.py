@@ -1,8 +1,10 @@
-"""What a user can do wrong, or a disk can spoil. Each message names the file or parameter and says what to do."""
+"""What a user can do wrong, or a disk can spoil. Each message names the file or parameter and says
+what to do."""
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the command line prints the message without a traceback, and ends with `exit_code`."""
+    """Something outside the code is wrong; the command line prints the message without a traceback,
+    and ends with `exit_code`."""
 
     exit_code = 1
 
@@ -28,6 +30,7 @@ class TrainingError(UserError, RuntimeError):
 
 
 class Stopped(UserError):  # noqa: N818  (nothing is wrong)
-    """A signal asked the work to stop, and what was done is saved: run again to go on. Exit code 75 (EX_TEMPFAIL, "try again")."""
+    """A signal asked the work to stop, and what was done is saved: run again to go on. Exit code 75
+    (EX_TEMPFAIL, "try again")."""
 
     exit_code = 75

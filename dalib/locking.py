@@ -1,4 +1,5 @@
-"""Advisory locks of the operating system, which a process that has died cannot leave behind, and who holds them."""
+"""Advisory locks of the operating system, which a process that has died cannot leave behind, and
+who holds them."""
 
 import os
 import socket

@@ -1,7 +1,9 @@
-"""The paper's losses, one function per equation. All are computed in float32, whatever precision comes in.
+"""The paper's losses, one function per equation. All are computed in float32, whatever precision
+comes in.
 
-Maps are disparity (b, h, w). Nothing loops over images. An image (or region) without a valid pixel costs 0 and has zero
-gradient; a constant map is divided by `EPS` instead of 0. What stands in invalid pixels never matters, NaN included.
+Maps are disparity (b, h, w). Nothing loops over images. An image (or region) without a valid pixel
+costs 0 and has zero gradient; a constant map is divided by `EPS` instead of 0. What stands in
+invalid pixels never matters, NaN included.
 """
 
 import torch
@@ -17,12 +19,15 @@ EPS = 1e-5  # the smallest scale a map is divided by; gradients of constant maps
 def median_scale(
     d: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]
 ) -> tuple[Float[Tensor, "b 1 1"], Float[Tensor, "b 1 1"]]:
-    """Shift t(d) and scale s(d) of each map over its valid pixels (eq. 3): the median and the mean absolute deviation from it.
+    """Shift t(d) and scale s(d) of each map over its valid pixels (eq. 3): the median and the mean
+    absolute deviation from it.
 
-    For an even count this is the lower of the two middle values, as `torch.median` has it. Empty maps give (0, EPS).
-    Invalid pixels may hold anything, NaN included.
+    For an even count this is the lower of the two middle values, as `torch.median` has it. Empty
+    maps give (0, EPS). Invalid pixels may hold anything, NaN included.
     """
-    t = torch.nan_to_num(d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values)[:, None, None]
+    t = torch.nan_to_num(d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values)[
+        :, None, None
+    ]
     return t, _scale((d - t).masked_fill(~valid, 0), valid)
 
 
@@ -42,7 +47,8 @@ def normalise(d: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]) -> Float[
 def affine_invariant(
     pred: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]
 ) -> Float[Tensor, " b"]:
-    """The affine-invariant loss L_l of each image (eq. 1): mean over valid pixels of |normalise(pred) - normalise(target)|.
+    """The affine-invariant loss L_l of each image (eq. 1): mean over valid pixels of
+    |normalise(pred) - normalise(target)|.
 
     Args:
         pred: predicted disparity, up to any scale > 0 and shift.
@@ -54,7 +60,8 @@ def affine_invariant(
     """
     if not pred.shape == target.shape == valid.shape:
         raise ConfigError(
-            f"pred {tuple(pred.shape)}, target {tuple(target.shape)} and valid {tuple(valid.shape)} must have one shape"
+            f"pred {tuple(pred.shape)}, target {tuple(target.shape)} and valid "
+            f"{tuple(valid.shape)} must have one shape"
         )
     valid = valid & torch.isfinite(target)
     error = (normalise(pred, valid) - normalise(target, valid)).abs()
@@ -75,9 +82,11 @@ def cutmix_unlabelled(
         target_a: pseudo label of the image that fills the rectangle.
         target_b: pseudo label of the image around it.
         inside: the rectangle M; all False where an image was not mixed.
-        valid: pixels to compare, all by default; pixels where the label is not finite are left out as well.
+        valid: pixels to compare, all by default; pixels where the label is not finite are left out
+            as well.
 
-    Inside and outside are each normalised by themselves and weighted by their share of the valid pixels.
+    Inside and outside are each normalised by themselves and weighted by their share of the valid
+    pixels.
     """
     finite = torch.isfinite(torch.where(inside, target_a, target_b))
     valid = finite if valid is None else valid & finite
@@ -89,31 +98,42 @@ def cutmix_unlabelled(
     return weight * loss_a + (1 - weight) * loss_b
 
 
-def region_weights(inside: Bool[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-    """Share of each image's valid pixels that lie inside the rectangle (eq. 8); the outside has the rest."""
+def region_weights(
+    inside: Bool[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]
+) -> Float[Tensor, " b"]:
+    """Share of each image's valid pixels that lie inside the rectangle (eq. 8); the outside has the
+    rest."""
     return (inside & valid).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp_min(1)
 
 
 def feature_alignment(
     student: Float[Tensor, "b c h w"], frozen: Float[Tensor, "b c h w"], *, margin: float = 0.85
 ) -> Float[Tensor, " b"]:
-    """The feature alignment loss L_feat of each image (eq. 9): mean over tokens of 1 - cosine, where the cosine is below the margin.
+    """The feature alignment loss L_feat of each image (eq. 9): mean over tokens of 1 - cosine,
+    where the cosine is below the margin.
 
     Args:
         student: the student encoder's deepest features.
-        frozen: those of the frozen pre-trained encoder for the same input; no gradient flows into them.
-        margin: tolerance margin alpha. A token whose cosine has passed it adds nothing to the sum and gets no gradient;
-            the mean stays over all tokens, so that the loss fades as tokens get there. 1 keeps every token.
+        frozen: those of the frozen pre-trained encoder for the same input; no gradient flows into
+            them.
+        margin: tolerance margin alpha. A token whose cosine has passed it adds nothing to the sum
+            and gets no gradient; the mean stays over all tokens, so that the loss fades as tokens
+            get there. 1 keeps every token.
     """
     if student.shape != frozen.shape:
         raise ConfigError(
-            f"features of the student {tuple(student.shape)} and of the frozen encoder {tuple(frozen.shape)} must have one shape"
+            f"features of the student {tuple(student.shape)} and of the frozen encoder "
+            f"{tuple(frozen.shape)} must have one shape"
         )
-    cosine = F.cosine_similarity(student.float(), frozen.detach().float(), dim=1, eps=EPS)  # (b, h, w)
+    # (b, h, w)
+    cosine = F.cosine_similarity(student.float(), frozen.detach().float(), dim=1, eps=EPS)
     return torch.where(cosine < margin, 1 - cosine, 0).flatten(1).mean(1)
 
 
-def total(parts: dict[str, Float[Tensor, ""]], weights: dict[str, float] | None = None) -> Float[Tensor, ""]:
-    """The average of the losses that a run has (section 3.3: L_l, L_u and L_feat), weighted where weights are given."""
+def total(
+    parts: dict[str, Float[Tensor, ""]], weights: dict[str, float] | None = None
+) -> Float[Tensor, ""]:
+    """The average of the losses that a run has (section 3.3: L_l, L_u and L_feat), weighted where
+    weights are given."""
     weights = {name: (weights or {}).get(name, 1.0) for name in parts}
     return sum(weights[name] * value for name, value in parts.items()) / sum(weights.values())

@@ -1,4 +1,5 @@
-"""The one place that knows where things lie. Functions, not constants, so that the environment can move each of them."""
+"""The one place that knows where things lie. Functions, not constants, so that the environment can
+move each of them."""
 
 import os
 import tempfile
@@ -8,27 +9,35 @@ from dalib.errors import ConfigError
 
 
 def root() -> Path:
-    """The checkout: `DALIB_ROOT`, else the nearest folder upwards that holds `experiments.yaml`, else the package's parent.
+    """The checkout: `DALIB_ROOT`, else the nearest folder upwards that holds `experiments.yaml`,
+    else the package's parent.
 
     Raises `ConfigError` where `DALIB_ROOT` names no folder.
     """
     named = _named("DALIB_ROOT")
     if named is not None:
         if not os.path.isdir(named):
-            raise ConfigError(f"DALIB_ROOT: {named} is not a folder; set it to the checkout, or unset it")
+            raise ConfigError(
+                f"DALIB_ROOT: {named} is not a folder; set it to the checkout, or unset it"
+            )
         return named
     here = _here()
     package = Path(__file__).resolve().parent.parent
     return next(
-        (p for p in (here, *here.parents) if (p / "experiments.yaml").is_file() and (p / "dalib").is_dir()), package
+        (
+            p
+            for p in (here, *here.parents)
+            if (p / "experiments.yaml").is_file() and (p / "dalib").is_dir()
+        ),
+        package,
     )
 
 
 def runs() -> Path:
     """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/`.
 
-    Absolute, so that a kernel that starts in another folder can be told the same place. Raises `ConfigError` where
-    `DALIB_RUNS` is empty or no folder.
+    Absolute, so that a kernel that starts in another folder can be told the same place. Raises
+    `ConfigError` where `DALIB_RUNS` is empty or no folder.
     """
     named = _named("DALIB_RUNS")
     if named is None:
@@ -39,7 +48,8 @@ def runs() -> Path:
 
 
 def writable_runs() -> Path:
-    """`runs()`, made where it is missing; a `ConfigError` that says what to change where nothing can be written there."""
+    """`runs()`, made where it is missing; a `ConfigError` that says what to change where nothing
+    can be written there."""
     folder = runs()
     what = "DALIB_RUNS" if "DALIB_RUNS" in os.environ else "the folder for runs"
     try:
@@ -55,8 +65,13 @@ def writable_runs() -> Path:
 
 
 def places() -> dict[str, str]:
-    """The variables that say where things lie, made absolute, for a process that starts in another folder."""
-    found = {name: str(place()) for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs)) if name in os.environ}
+    """The variables that say where things lie, made absolute, for a process that starts in another
+    folder."""
+    found = {
+        name: str(place())
+        for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs))
+        if name in os.environ
+    }
     real = os.environ.get("DALIB_REALDEPTH")
     if real and os.path.exists(real):
         found["DALIB_REALDEPTH"] = str(_named("DALIB_REALDEPTH"))
@@ -81,7 +96,9 @@ def _here() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError as error:
-        raise ConfigError("the current folder was deleted; change into one that exists and try again") from error
+        raise ConfigError(
+            "the current folder was deleted; change into one that exists and try again"
+        ) from error
 
 
 def cache() -> Path:
@@ -105,7 +122,8 @@ def local_records() -> Path:
 
 
 def robustness() -> Path:
-    """Committed scores of the recorded study's networks under corruption; apart from `records`, whose files are training runs."""
+    """Committed scores of the recorded study's networks under corruption; apart from `records`,
+    whose files are training runs."""
     return root() / "data" / "robustness"
 
 
@@ -115,7 +133,8 @@ def local_robustness() -> Path:
 
 
 def reruns() -> Path:
-    """Runs of the recorded study that were made once more, elsewhere; apart from `records`, which every table reads."""
+    """Runs of the recorded study that were made once more, elsewhere; apart from `records`, which
+    every table reads."""
     return root() / "data" / "reruns"
 
 
@@ -145,10 +164,12 @@ def history() -> Path:
 
 
 def realdepth() -> Path:
-    """Real image and depth pairs for evaluation: `DALIB_REALDEPTH`, else `../shared/realdepth`, which may be absent.
+    """Real image and depth pairs for evaluation: `DALIB_REALDEPTH`, else `../shared/realdepth`,
+    which may be absent.
 
-    `DALIB_REALDEPTH=none` stands for no such folder. Anything else there must be a folder with a `manifest.csv`; if not,
-    that is a `ConfigError`, for a wrong word should not leave out what was meant to be scored.
+    `DALIB_REALDEPTH=none` stands for no such folder. Anything else there must be a folder with a
+    `manifest.csv`; if not, that is a `ConfigError`, for a wrong word should not leave out what was
+    meant to be scored.
     """
     given = os.environ.get("DALIB_REALDEPTH")
     if given is None:
@@ -157,6 +178,7 @@ def realdepth() -> Path:
         return Path(os.devnull)
     if not (given and (Path(given) / "manifest.csv").is_file()):
         raise ConfigError(
-            f"DALIB_REALDEPTH: {given!r} is no folder with a manifest.csv; correct it, unset it, or set it to none"
+            f"DALIB_REALDEPTH: {given!r} is no folder with a manifest.csv; correct it, unset it, "
+            "or set it to none"
         )
     return Path(given)

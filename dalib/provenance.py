@@ -1,4 +1,5 @@
-"""Where a result comes from: code, commit, versions, machine. Every record carries what stands here."""
+"""Where a result comes from: code, commit, versions, machine. Every record carries what stands
+here."""
 
 import ast
 import hashlib
@@ -14,7 +15,8 @@ import torch
 from dalib import paths
 
 ROOTS = {"training": "training.launch", "evaluation": "evaluation.suite"}
-"""What makes a network, and what makes its scores: each by this module and by whatever it imports ..."""
+"""What makes a network, and what makes its scores: each by this module and by whatever it imports
+..."""
 APART = (
     "paths",
     "errors",
@@ -40,14 +42,16 @@ PACKAGES = (
 def code_hash(part: str) -> str:
     """Twelve hex digits over the code behind one of `ROOTS`, as it was at the first call.
 
-    "training" changes with whatever can change a network's weights, "evaluation" with whatever can change the scores of given
-    weights. An edit changes nothing in a process that has the code loaded.
+    "training" changes with whatever can change a network's weights, "evaluation" with whatever can
+    change the scores of given weights. An edit changes nothing in a process that has the code
+    loaded.
     """
     return files_hash(science(part))
 
 
 def files_hash(files: Iterable[Path]) -> str:
-    """Twelve hex digits over the names and syntax trees of files, docstrings and formatting left out."""
+    """Twelve hex digits over the names and syntax trees of files, docstrings and formatting left
+    out."""
     digest = hashlib.sha256()
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -56,10 +60,12 @@ def files_hash(files: Iterable[Path]) -> str:
 
 
 def science(part: str) -> tuple[Path, ...]:
-    """The library's files behind one of `ROOTS`: that module and the modules it imports, directly or not.
+    """The library's files behind one of `ROOTS`: that module and the modules it imports, directly
+    or not.
 
-    A module that only reads, exports or shows finished networks is in neither part, and may change without making a record
-    stale. A package counts (its `__init__.py`) where a name that it passes on is imported from it.
+    A module that only reads, exports or shows finished networks is in neither part, and may change
+    without making a record stale. A package counts (its `__init__.py`) where a name that it passes
+    on is imported from it.
     """
     package, todo, found = Path(__file__).parent, [ROOTS[part]], set()
     while todo:
@@ -72,7 +78,8 @@ def science(part: str) -> tuple[Path, ...]:
 
 
 def _imports(tree: ast.Module, package: Path) -> set[str]:
-    """Modules of the library that a module imports anywhere in it, without the leading `dalib.`; `APART` left out."""
+    """Modules of the library that a module imports anywhere in it, without the leading `dalib.`;
+    `APART` left out."""
     found = set()
     for node in ast.walk(tree):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -90,7 +97,8 @@ def _is_module(package: Path, name: str) -> bool:
 
 
 def _shape(node):
-    """A syntax tree as nested tuples: no positions, no docstrings, no empty fields (which differ between Python versions)."""
+    """A syntax tree as nested tuples: no positions, no docstrings, no empty fields (which differ
+    between Python versions)."""
     if isinstance(node, list):
         return tuple(_shape(n) for n in node if not _is_docstring(n))
     if not isinstance(node, ast.AST):
@@ -101,12 +109,17 @@ def _shape(node):
 
 def _is_docstring(node) -> bool:
     """A string that stands alone: of a module, class, function, or of the constant above it."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 @lru_cache
 def commit() -> tuple[str, bool]:
-    """The commit of the checkout and whether tracked files differ from it; ("unknown", False) outside git.
+    """The commit of the checkout and whether tracked files differ from it; ("unknown", False)
+    outside git.
 
     What lies in `data/` does not count: a study rewrites its records as it goes.
     """
@@ -141,13 +154,16 @@ def device() -> str:
         return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def instructions() -> str:
-    """The vector instructions that PyTorch uses on the processor, such as "AVX2": other ones round otherwise."""
+    """The vector instructions that PyTorch uses on the processor, such as "AVX2": other ones round
+    otherwise."""
     return torch.backends.cpu.get_cpu_capability()
 
 

@@ -1,7 +1,8 @@
 """Ending work early without losing it: signals, and processes whose parent is gone.
 
-SIGTERM and SIGUSR1 (what clusters send before the time is up) end the work with `dalib.errors.Stopped` and its exit code, 75: at
-once where nothing would be lost, and after the current step, with the state saved, where something would. Of several training
+SIGTERM and SIGUSR1 (what clusters send before the time is up) end the work with
+`dalib.errors.Stopped` and its exit code, 75: at once where nothing would be lost, and after the
+current step, with the state saved, where something would. Of several training
 processes it is enough that one is asked: they agree at the end of a step.
 """
 
@@ -19,7 +20,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 STOP = "stop"
 """A file in a run's folder: how the process that was called asks those that it started."""
 GRACE = 60.0
-"""Seconds in which a process whose parent is gone ends by itself; after them it is taken to wait for somebody who will not come."""
+"""Seconds in which a process whose parent is gone ends by itself; after them it is taken to wait
+for somebody who will not come."""
 
 
 class Stop:
@@ -27,7 +29,8 @@ class Stop:
 
     Args:
         file: asks, as soon as it exists.
-        parent: pid of the process that began this job; its end asks, and so does the end of this process's own parent.
+        parent: pid of the process that began this job; its end asks, and so does the end of this
+            process's own parent.
     """
 
     def __init__(self, *, file: Path | None = None, parent: int | None = None):
@@ -37,12 +40,16 @@ class Stop:
         self.relay: Path | None = None
 
     def note(self, number: int, _frame=None) -> None:
-        """What a signal does: ask those behind `relay`, and raise `Stopped` here unless somebody will look at `reason`."""
+        """What a signal does: ask those behind `relay`, and raise `Stopped` here unless somebody
+        will look at `reason`."""
         self.signal = number
         if self.relay is not None:
             self.relay.touch()
         if not self.deferred:
-            raise Stopped(f"stopped by {signal.Signals(number).name}; what was finished is kept, run again to go on")
+            raise Stopped(
+                f"stopped by {signal.Signals(number).name}; what was finished is kept, "
+                "run again to go on"
+            )
 
     def reason(self) -> str | None:
         """What asked for it, in words; None where nothing did."""
@@ -56,11 +63,14 @@ class Stop:
 
     def is_orphan(self) -> bool:
         """Whether the process that began this job is gone, or the one between it and this one."""
-        return self.parent is not None and (os.getppid() != self.launcher or not is_alive(self.parent))
+        return self.parent is not None and (
+            os.getppid() != self.launcher or not is_alive(self.parent)
+        )
 
     @contextmanager
     def defer(self, *, relay: Path | None = None) -> Iterator[None]:
-        """While a block runs signals are only noted, and `relay`, a file of other processes, is made."""
+        """While a block runs signals are only noted, and `relay`, a file of other processes, is
+        made."""
         before = self.deferred, self.relay
         self.deferred, self.relay = True, relay
         try:
@@ -73,8 +83,10 @@ class Stop:
 def listening(stop: Stop) -> Iterator[Stop]:
     """Let `SIGNALS` reach `stop`; put the handlers back afterwards.
 
-    Only the main thread can; elsewhere signals do what they did before. A process that has a parent to ask for it is watched as
-    well: where it is waiting for others of its job, no step comes at which it would see that they are gone.
+    Only the main thread can; elsewhere signals do what they did before. A process that has a parent
+    to ask for it is watched as
+    well: where it is waiting for others of its job, no step comes at which it would see that they
+    are gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -92,15 +104,21 @@ def listening(stop: Stop) -> Iterator[Stop]:
 
 
 def _watch(stop: Stop, done: threading.Event) -> None:
-    """End this process where its parent is gone and it has not ended by itself after `GRACE` seconds."""
+    """End this process where its parent is gone and it has not ended by itself after `GRACE`
+    seconds."""
     while not done.wait(1):
         if stop.is_orphan() and not done.wait(GRACE):
-            print("the process that started this one is gone, and so is whom it waits for", file=sys.stderr, flush=True)
+            print(
+                "the process that started this one is gone, and so is whom it waits for",
+                file=sys.stderr,
+                flush=True,
+            )
             os._exit(Stopped.exit_code)
 
 
 def ignore_signals(_: int) -> None:
-    """For a loader's processes: they end with the process that they load for, and not before it has saved its state."""
+    """For a loader's processes: they end with the process that they load for, and not before it has
+    saved its state."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,5 @@
-"""YAML without its traps: no key twice, no text that turns into a date, and every slip named with its line."""
+"""YAML without its traps: no key twice, no text that turns into a date, and every slip named with
+its line."""
 
 import re
 import reprlib
@@ -19,11 +20,14 @@ class _Doubled(yaml.constructor.ConstructorError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with decimal numbers only: `1e-3` is one, `010`, `1:30` and dates are text."""
+    """PyYAML's safe loader with decimal numbers only: `1e-3` is one, `010`, `1:30` and dates are
+    text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (as in PyYAML's own loaders)
         first: [
-            (tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("int", "float", "timestamp")
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag.rpartition(":")[2] not in ("int", "float", "timestamp")
         ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -34,7 +38,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
     def _refuse_doubled(self, node: yaml.MappingNode) -> None:
-        """Of two equal keys YAML would keep the last; what `<<` merges in may be overridden, as is its purpose."""
+        """Of two equal keys YAML would keep the last; what `<<` merges in may be overridden, as is
+        its purpose."""
         if node in self.checked:  # by now a merge may have put other mappings' keys beside its own
             return
         self.checked.add(node)
@@ -47,7 +52,9 @@ class _Loader(yaml.SafeLoader):
                 continue  # refused by PyYAML itself
             line = key_node.start_mark.line + 1
             if key in lines:
-                problem = f"{key!r} stands twice, here and in line {lines[key]}; rename or delete one"
+                problem = (
+                    f"{key!r} stands twice, here and in line {lines[key]}; rename or delete one"
+                )
                 raise _Doubled(None, None, problem, key_node.start_mark)
             lines[key] = line
 
@@ -60,7 +67,9 @@ class _Loader(yaml.SafeLoader):
         self.checked: set[yaml.Node] = set()
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -72,19 +81,24 @@ _Loader.add_implicit_resolver(
 
 
 def parse(text: str | bytes, where: str) -> object:
-    """Plain data from YAML text; whatever is wrong is a `ConfigError` in one line that begins with `where` and the line.
+    """Plain data from YAML text; whatever is wrong is a `ConfigError` in one line that begins with
+    `where` and the line.
 
     Bytes may be UTF-8 or, with their mark at the front, UTF-16.
     """
     try:
         return yaml.load(text, Loader=_Loader)
     except _Doubled as error:
-        raise ConfigError(f"{where}, line {error.problem_mark.line + 1}: {error.problem}") from error
+        raise ConfigError(
+            f"{where}, line {error.problem_mark.line + 1}: {error.problem}"
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
-        raise ConfigError(f"{where}{line}: not valid YAML ({error.problem or error.context}{hint})") from error
+        raise ConfigError(
+            f"{where}{line}: not valid YAML ({error.problem or error.context}{hint})"
+        ) from error
     except (yaml.YAMLError, UnicodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{where}: not valid YAML ({reason}); save it as UTF-8 text") from error
@@ -95,7 +109,8 @@ def parse(text: str | bytes, where: str) -> object:
 
 
 def read(path: Path) -> object:
-    """A YAML file as plain data; a missing, unreadable or damaged one is a `ConfigError` that names it, and the line."""
+    """A YAML file as plain data; a missing, unreadable or damaged one is a `ConfigError` that names
+    it, and the line."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,5 @@
-"""Files and folders that are written whole or not at all: to a neighbour first, which takes the name once it is complete."""
+"""Files and folders that are written whole or not at all: to a neighbour first, which takes the
+name once it is complete."""
 
 import contextlib
 import errno
@@ -19,23 +20,32 @@ ABOUT_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 def partial_of(path: Path) -> Path:
-    """The hidden neighbour in which a file is written: short, since a name may be as long as the disk allows."""
+    """The hidden neighbour in which a file is written: short, since a name may be as long as the
+    disk allows."""
     return path.with_name(f".{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.partial")
 
 
 @contextmanager
 def whole(
-    path: Path, *, error: type[UserError] = DiskError, also: tuple[type[Exception], ...] = (), durable: bool = True
+    path: Path,
+    *,
+    error: type[UserError] = DiskError,
+    also: tuple[type[Exception], ...] = (),
+    durable: bool = True,
 ) -> Iterator[Path]:
-    """A new file beside `path` to write to, which takes the name `path` when the block ends well, and goes otherwise.
+    """A new file beside `path` to write to, which takes the name `path` when the block ends well,
+    and goes otherwise.
 
-    It gets the permissions of any new file (by the umask), whatever the writer inside gave it. Missing folders are made.
+    It gets the permissions of any new file (by the umask), whatever the writer inside gave it.
+    Missing folders are made.
 
     Args:
         path: the file. What has its name is replaced: ask before (see `refuse_existing`).
         error: raised where the disk refuses; the message names the file.
-        also: what the writer inside raises for a full disk, besides `REFUSALS` (`torch.save`: RuntimeError).
-        durable: wait until the disk has it, so that it outlives a power cut too, and not only a killed process.
+        also: what the writer inside raises for a full disk, besides `REFUSALS` (`torch.save`:
+            RuntimeError).
+        durable: wait until the disk has it, so that it outlives a power cut too, and not only a
+            killed process.
 
     Raises:
         DataError: no file can have this name.
@@ -57,7 +67,8 @@ def whole(
     except (*REFUSALS, *also) as problem:
         if getattr(problem, "errno", None) in ABOUT_NAMES:
             raise DataError(
-                f"{path}: no file can have this name ({problem.strerror}); rename what it is made of"
+                f"{path}: no file can have this name ({problem.strerror}); rename what it is made "
+                "of"
             ) from problem
         raise error(f"{path}: {_refused(problem)}") from problem
     finally:
@@ -75,10 +86,11 @@ def write_text(path: Path, text: str) -> None:
 def whole_files(
     folder: Path, *, error: type[UserError] = DataError, also: tuple[type[Exception], ...] = ()
 ) -> Iterator[Path]:
-    """A new folder beside `folder` to write files to, which move into `folder` together when the block ends well.
+    """A new folder beside `folder` to write files to, which move into `folder` together when the
+    block ends well.
 
-    Other files that are in `folder` stay; those of the same names are replaced. A folder that is not there yet appears at once.
-    Permissions and errors are those of `whole`.
+    Other files that are in `folder` stay; those of the same names are replaced. A folder that is
+    not there yet appears at once. Permissions and errors are those of `whole`.
     """
     partial = partial_of(folder)
     try:
@@ -100,8 +112,11 @@ def whole_files(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_existing(targets: Iterable[Path], *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
-    """Raise `ConfigError` for the first target that is there already, or that is one of the sources by any name.
+def refuse_existing(
+    targets: Iterable[Path], *, sources: Iterable[Path] = (), overwrite: bool = False
+) -> None:
+    """Raise `ConfigError` for the first target that is there already, or that is one of the sources
+    by any name.
 
     Args:
         targets: the files that are about to be written.
@@ -112,11 +127,13 @@ def refuse_existing(targets: Iterable[Path], *, sources: Iterable[Path] = (), ov
     for target in targets:
         if any(_same(target, source) for source in sources):
             raise ConfigError(
-                f"{target}: these are the weights that are being exported; give another place for the copy"
+                f"{target}: these are the weights that are being exported; give another place for "
+                "the copy"
             )
         if os.path.lexists(target) and not overwrite:
             raise ConfigError(
-                f"{target}: is there already; give another name, or allow it with --overwrite (overwrite=True)"
+                f"{target}: is there already; give another name, or allow it with --overwrite "
+                "(overwrite=True)"
             )
 
 
@@ -129,4 +146,7 @@ def _same(one: Path, other: Path) -> bool:
 
 def _refused(problem: Exception) -> str:
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
-    return f"could not be written ({reason}); what stood there before is untouched. Free some space, or choose another place"
+    return (
+        f"could not be written ({reason}); what stood there before is untouched. Free some "
+        "space, or choose another place"
+    )

@@ -1,4 +1,5 @@
-"""What every test has: a folder of its own for runs; and what is measured to take long comes first."""
+"""What every test has: a folder of its own for runs; and what is measured to take long comes
+first."""
 
 import pytest
 from helpers.training import TINY, Smooth, Trained
@@ -50,16 +51,23 @@ def tiny() -> RunConfig:
 @pytest.fixture
 def tiny_student(tiny) -> RunConfig:
     """Its student, with everything switched on."""
-    return tiny.replace(pseudo_labels=True, perturb=("colour", "blur", "cutmix"), align="unlabelled")
+    return tiny.replace(
+        pseudo_labels=True, perturb=("colour", "blur", "cutmix"), align="unlabelled"
+    )
 
 
 @pytest.fixture
 def launched(monkeypatch):
-    """`launch` on `Smooth` sources; the list of what it trained, as hashes, and `given`: hash -> what `train` was given."""
+    """`launch` on `Smooth` sources; the list of what it trained, as hashes, and `given`: hash ->
+    what `train` was given."""
     trained = Trained()
 
     def sources(config):
-        pool = Concat(Smooth(count=8, seed=1, labelled=config.labelling == "oracle")) if config.pseudo_labels else None
+        pool = (
+            Concat(Smooth(count=8, seed=1, labelled=config.labelling == "oracle"))
+            if config.pseudo_labels
+            else None
+        )
         return Concat(Smooth()), pool
 
     def spy(config, **options):

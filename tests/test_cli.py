@@ -1,4 +1,5 @@
-"""The command line: what a user types wrong is answered with what is known, and a failed notebook leaves nothing that looks whole."""
+"""The command line: what a user types wrong is answered with what is known, and a failed notebook
+leaves nothing that looks whole."""
 
 import json
 import subprocess
@@ -46,7 +47,9 @@ def test_a_huge_seed_runs_at_once(monkeypatch):
     from dabook.runs import runner
 
     asked = []
-    monkeypatch.setattr(runner, "run_row", lambda row, config, **options: asked.append((row.name, config.seed)))
+    monkeypatch.setattr(
+        runner, "run_row", lambda row, config, **options: asked.append((row.name, config.seed))
+    )
     assert main(["row", "main_table", "naive", "--profile", "smoke", "--seed", str(10**9)]) == 0
     assert asked == [("naive", 10**9)]
 
@@ -68,7 +71,16 @@ def test_export_writes_what_load_reads(tmp_path, capsys):
     model = build("vitt", pretrained=False, position="transformers", seed=0)
     save(model, tmp_path / "weights.safetensors")
     assert (
-        main(["export", str(tmp_path / "weights.safetensors"), str(tmp_path / "folder"), "--to", "transformers"]) == 0
+        main(
+            [
+                "export",
+                str(tmp_path / "weights.safetensors"),
+                str(tmp_path / "folder"),
+                "--to",
+                "transformers",
+            ]
+        )
+        == 0
     )
     again = load(tmp_path / "folder")
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
@@ -77,11 +89,18 @@ def test_export_writes_what_load_reads(tmp_path, capsys):
 
 
 def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
-    """Released weights under a name of one's own; and maps of one reading of them are not kept for another."""
+    """Released weights under a name of one's own; and maps of one reading of them are not kept for
+    another."""
     model = build("vitt", pretrained=False, layers="v2", max_depth=20.0, seed=0)
     export_official(model, tmp_path / "mine.pth")
     Image.new("RGB", (40, 30), (90, 120, 60)).save(tmp_path / "photo.png")
-    words = ["predict", str(tmp_path / "photo.png"), str(tmp_path / "out"), "--weights", str(tmp_path / "mine.pth")]
+    words = [
+        "predict",
+        str(tmp_path / "photo.png"),
+        str(tmp_path / "out"),
+        "--weights",
+        str(tmp_path / "mine.pth"),
+    ]
     words += ["--short-side", "28", "--device", "cpu"]
     assert main(words) == 1
     assert "layers" in capsys.readouterr().err
@@ -97,7 +116,9 @@ def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
 
 
 def test_the_module_exits_with_the_code_of_main():
-    result = subprocess.run([sys.executable, "-m", "dabook", "run", "nothing"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "dabook", "run", "nothing"], capture_output=True, text=True
+    )
     assert result.returncode == 1
     assert "unknown notebook 'nothing'" in result.stderr
     assert "Traceback" not in result.stderr
@@ -126,15 +147,26 @@ def test_a_failed_notebook_leaves_the_old_result_and_is_kept_for_reading(tmp_pat
 
 
 def test_parameters_keep_the_type_of_their_default(tmp_path):
-    path = write_notebook(tmp_path / "n.ipynb", "count = 1  # how many\nname = 'a'  # who\nrate = 0.5  # how fast")
-    assert notebooks.check(path, {"count": "3", "name": "b", "rate": "2"}) == {"count": 3, "name": "b", "rate": 2.0}
-    with pytest.raises(ConfigError, match=r"unknown parameter of n.ipynb 'cuont'. Did you mean 'count'"):
+    path = write_notebook(
+        tmp_path / "n.ipynb", "count = 1  # how many\nname = 'a'  # who\nrate = 0.5  # how fast"
+    )
+    assert notebooks.check(path, {"count": "3", "name": "b", "rate": "2"}) == {
+        "count": 3,
+        "name": "b",
+        "rate": 2.0,
+    }
+    with pytest.raises(
+        ConfigError, match=r"unknown parameter of n.ipynb 'cuont'. Did you mean 'count'"
+    ):
         notebooks.check(path, {"cuont": 3})
 
 
 def test_a_truth_value_is_read_as_what_it_says(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", "score = False  # whether")
-    assert [notebooks.check(path, {"score": word})["score"] for word in ("True", "false", "1", "0", True)] == [
+    assert [
+        notebooks.check(path, {"score": word})["score"]
+        for word in ("True", "false", "1", "0", True)
+    ] == [
         True,
         False,
         True,

@@ -1,4 +1,5 @@
-"""Configs: strictness, and what the hash sees and does not see. With it, what the hash of the code sees."""
+"""Configs: strictness, and what the hash sees and does not see. With it, what the hash of the code
+sees."""
 
 import dataclasses
 import json
@@ -65,7 +66,12 @@ OTHER = {  # another possible value of every field, on top of a student that has
 
 
 def student(**changes):
-    base = {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"], "drop": 0.1, "align": "unlabelled"}
+    base = {
+        "pseudo_labels": True,
+        "perturb": ["colour", "blur", "cutmix"],
+        "drop": 0.1,
+        "align": "unlabelled",
+    }
     return RunConfig.from_dict(base).replace(**changes)
 
 
@@ -79,7 +85,10 @@ def test_the_list_of_other_values_is_complete():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stepz": 3}, r"unknown setting 'stepz'\. Did you mean 'steps'\? Known: seed, labelled, .*log_every"),
+        (
+            {"stepz": 3},
+            r"unknown setting 'stepz'\. Did you mean 'steps'\? Known: seed, labelled, .*log_every",
+        ),
         ({"steps": "many"}, "steps: expected int, got 'many'"),
         ({"steps": 1.5}, r"steps: expected int, got 1\.5"),
         ({"steps": True}, "steps: expected int, got True"),
@@ -97,8 +106,14 @@ def test_the_list_of_other_values_is_complete():
             "the nearest are height 98 and width 126",
         ),
         ({"encoder": "vitl", "height": 5, "width": 518}, "the nearest are height 14 and width 518"),
-        ({"encoder": "test_vit", "height": 70, "width": 98}, "multiples of 16.*height 64 and width 96"),
-        ({"encoder": "swin_tiny_patch4_window7_224", "height": 98, "width": 126}, "multiples of 32.* 96 and width 128"),
+        (
+            {"encoder": "test_vit", "height": 70, "width": 98},
+            "multiples of 16.*height 64 and width 96",
+        ),
+        (
+            {"encoder": "swin_tiny_patch4_window7_224", "height": 98, "width": 126},
+            "multiples of 32.* 96 and width 128",
+        ),
         ({"encoder": "levit_128s"}, "encoder: levit_128s has maps at strides of 16, 32, 64 pixels"),
         ({"steps": 0}, "steps: 0 is not above 0"),
         ({"batch": -2}, "batch: -2 is not above 0"),
@@ -112,15 +127,30 @@ def test_the_list_of_other_values_is_complete():
             {"pseudo_labels": True, "perturb": ["noise"]},
             "unknown perturbation in perturb 'noise'. Known: colour, blur, cutmix",
         ),
-        ({"pseudo_labels": True, "perturb_labelled": ["cutmix"]}, "in perturb_labelled 'cutmix'. Known: colour, blur"),
+        (
+            {"pseudo_labels": True, "perturb_labelled": ["cutmix"]},
+            "in perturb_labelled 'cutmix'. Known: colour, blur",
+        ),
         ({"pseudo_labels": True, "drop": 1}, "drop: 1.0 would leave nothing"),
-        ({"pseudo_labels": True, "selection": "stable", "labelling": "online"}, "needs labelling: stored"),
-        ({"pseudo_labels": True, "selection": "stable", "rounds": 2}, "needs labelling: stored and rounds: 1"),
-        ({"pseudo_labels": True, "selection": "stable", "steps": 2}, "steps: 2 leave no earlier teachers"),
+        (
+            {"pseudo_labels": True, "selection": "stable", "labelling": "online"},
+            "needs labelling: stored",
+        ),
+        (
+            {"pseudo_labels": True, "selection": "stable", "rounds": 2},
+            "needs labelling: stored and rounds: 1",
+        ),
+        (
+            {"pseudo_labels": True, "selection": "stable", "steps": 2},
+            "steps: 2 leave no earlier teachers",
+        ),
         ({"pseudo_labels": True, "rounds": 2, "labelling": "oracle"}, "rounds: an oracle"),
         ({"perturb": ["colour"]}, "set pseudo_labels: true"),
         ({"align": "both"}, "set pseudo_labels: true"),
-        ({"pseudo_labels": True, "perturb": ["cutmix"], "batch": 3, "unlabelled_ratio": 1}, "cannot be paired"),
+        (
+            {"pseudo_labels": True, "perturb": ["cutmix"], "batch": 3, "unlabelled_ratio": 1},
+            "cannot be paired",
+        ),
     ],
 )
 def test_impossible_values_are_named(values, message):
@@ -130,7 +160,8 @@ def test_impossible_values_are_named(values, message):
 
 
 def test_a_cnn_takes_any_size_and_the_usual_encoders_need_no_look(monkeypatch):
-    """A config is made often: asking timm takes seconds, and the short names have their multiples beside them."""
+    """A config is made often: asking timm takes seconds, and the short names have their multiples
+    beside them."""
     monkeypatch.setattr("dalib.models.encoder.layout", None)
     for name, patch in PATCHES.items():
         RunConfig(encoder=name, height=3 * patch, width=5 * patch)
@@ -139,7 +170,9 @@ def test_a_cnn_takes_any_size_and_the_usual_encoders_need_no_look(monkeypatch):
 
 def test_the_multiples_of_the_presets_are_the_networks_own():
     assert set(PATCHES) == set(PRESETS)
-    assert {n: layout(n).stride for n in PATCHES if layout(n).plain} == {n: p for n, p in PATCHES.items() if p > 1}
+    assert {n: layout(n).stride for n in PATCHES if layout(n).plain} == {
+        n: p for n, p in PATCHES.items() if p > 1
+    }
     assert RunConfig(encoder="resnet18", height=97, width=131).width == 131
 
 
@@ -153,7 +186,10 @@ def test_the_multiples_of_the_presets_are_the_networks_own():
         ({"segmentation_weight": 1.0}, "pseudo_labels"),
         ({"perturb_labelled": ["blur"]}, "pseudo_labels"),
         ({"pseudo_labels": True, "perturb": ["cutmix"], "strength": 2.0}, "colour or blur"),
-        ({"pseudo_labels": True, "perturb": ["blur"], "cutmix_regions": "together"}, "cutmix in perturb"),
+        (
+            {"pseudo_labels": True, "perturb": ["blur"], "cutmix_regions": "together"},
+            "cutmix in perturb",
+        ),
         ({"pseudo_labels": True, "drop_unit": "region"}, "drop"),
         ({"pseudo_labels": True, "perturb": ["blur"], "frozen_sees": "clean"}, "align"),
         ({"pseudo_labels": True, "align": "both", "frozen_sees": "clean"}, "colour or blur"),
@@ -167,10 +203,14 @@ def test_a_setting_that_nothing_reads_is_refused(values, need):
 
 def test_possible_values():
     """Zero where zero means something, whole numbers for real ones, and lists for tuples."""
-    config = RunConfig.from_dict({"warmup": 0, "weight_decay": 0, "margin": 1, "labelled": ["a", "b"], "workers": 0})
+    config = RunConfig.from_dict(
+        {"warmup": 0, "weight_decay": 0, "margin": 1, "labelled": ["a", "b"], "workers": 0}
+    )
     assert (config.weight_decay, config.margin, config.labelled) == (0.0, 1.0, ("a", "b"))
     assert type(config.margin) is float
-    assert config.hash() == RunConfig.from_dict({"weight_decay": 0.0, "labelled": ["a", "b"]}).hash()
+    assert (
+        config.hash() == RunConfig.from_dict({"weight_decay": 0.0, "labelled": ["a", "b"]}).hash()
+    )
 
 
 def test_frozen():
@@ -179,7 +219,9 @@ def test_frozen():
 
 
 def test_names_are_checked_with_a_hint():
-    with pytest.raises(ConfigError, match=r"unknown fruit 'aple'\. Did you mean 'apple'\? Known: apple, pear"):
+    with pytest.raises(
+        ConfigError, match=r"unknown fruit 'aple'\. Did you mean 'apple'\? Known: apple, pear"
+    ):
         check_names(["pear", "aple"], ["apple", "pear"], what="fruit")
     with pytest.raises(ConfigError, match=r"unknown fruit 'zzz'\. Known: apple, pear"):
         check_names(["zzz"], ["apple", "pear"], what="fruit")
@@ -187,7 +229,8 @@ def test_names_are_checked_with_a_hint():
 
 
 def test_round_trip_through_json():
-    config = student(**{k: v for k, v in OTHER.items() if k not in ("layers", "selection")})  # which forbids others
+    # which forbids others
+    config = student(**{k: v for k, v in OTHER.items() if k not in ("layers", "selection")})
     again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert again.hash() == config.hash()
@@ -206,7 +249,8 @@ def test_pseudo_labels_are_in_the_hash():
 
 
 def test_defaults_are_left_out():
-    """So that a record stays valid when a field is added: spelling a default out changes nothing."""
+    """So that a record stays valid when a field is added: spelling a default out changes
+    nothing."""
     assert RunConfig().hash() == "44136fa355b3"  # sha256 of {}
     spelt_out = RunConfig().to_dict() | {"pseudo_labels": True}
     assert RunConfig.from_dict(spelt_out).hash() == RunConfig(pseudo_labels=True).hash()
@@ -221,7 +265,10 @@ def test_the_order_of_perturbations_does_not_matter(names, count):
 
 
 def test_the_hash_is_the_same_in_another_process():
-    text = "from dalib.config import RunConfig; print(RunConfig(seed=3, perturb=('blur',), pseudo_labels=True).hash())"
+    text = (
+        "from dalib.config import RunConfig; print(RunConfig(seed=3, perturb=('blur',), "
+        "pseudo_labels=True).hash())"
+    )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == RunConfig(seed=3, perturb=("blur",), pseudo_labels=True).hash()
 
@@ -274,7 +321,8 @@ def test_the_labelled_only_row_is_its_students_teacher():
     for changes in ({}, {"seed": 2}, {"labelled_images": 150}):
         row = RunConfig(**changes)
         assert row.hash() == row.teacher().hash() == student(**changes).teacher().hash()
-        assert row.hash() == row.replace(unlabelled_images=77, margin=0.7).hash()  # which it does not read
+        # which it does not read
+        assert row.hash() == row.replace(unlabelled_images=77, margin=0.7).hash()
 
 
 def test_alignment_on_labelled_images_is_a_run_of_its_own():
@@ -346,7 +394,9 @@ def test_the_code_hash_sees_what_can_change_a_result(old, new, tmp_path):
 def package(tmp_path, monkeypatch):
     """A copy of the library whose code is hashed in place of the library's."""
     copy = tmp_path / "dalib"
-    shutil.copytree(Path(provenance.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(provenance.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
     monkeypatch.setattr(provenance, "__file__", str(copy / "provenance.py"))
     return copy
 
@@ -378,7 +428,8 @@ def test_the_code_hash_covers_the_science_and_not_the_book(package):
 @pytest.mark.parametrize(
     ("file", "parts"),
     [
-        ("losses.py", {"training", "evaluation"}),  # the mean map is scaled as the loss scales a label
+        # the mean map is scaled as the loss scales a label
+        ("losses.py", {"training", "evaluation"}),
         ("training/step.py", {"training"}),
         ("evaluation/protocols.py", {"evaluation"}),
         ("evaluation/align.py", {"evaluation"}),
@@ -393,10 +444,12 @@ def test_training_and_evaluation_are_hashed_apart(file, parts):
 
 
 def test_the_science_is_what_training_and_scores_import(tmp_path, monkeypatch):
-    """Through functions and packages too; `import a.b` and `from a import b` alike; each file once, circles and all."""
+    """Through functions and packages too; `import a.b` and `from a import b` alike; each file once,
+    circles and all."""
     package = tmp_path / "dalib"
     files = {
-        "training/launch.py": "from dalib import paths, losses\ndef f():\n    from dalib.models import load\n",
+        "training/launch.py": "from dalib import paths, losses\ndef f():\n    from dalib.models "
+        "import load\n",
         "training/apart.py": "",
         "evaluation/suite.py": "import dalib.config\nimport json\nfrom dalib.models.deep import x\n",
         "losses.py": "from dalib.config import y\n",
@@ -412,14 +465,22 @@ def test_the_science_is_what_training_and_scores_import(tmp_path, monkeypatch):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text)
     monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
-    found = {part: {f.relative_to(package).as_posix() for f in provenance.science(part)} for part in provenance.ROOTS}
+    found = {
+        part: {f.relative_to(package).as_posix() for f in provenance.science(part)}
+        for part in provenance.ROOTS
+    }
     both = {"losses.py", "config.py"}
-    assert found["training"] == both | {"training/launch.py", "models/__init__.py", "models/read.py"}
+    assert found["training"] == both | {
+        "training/launch.py",
+        "models/__init__.py",
+        "models/read.py",
+    }
     assert found["evaluation"] == both | {"evaluation/suite.py", "models/deep.py"}
 
 
 def test_an_edit_changes_nothing_in_a_running_process(monkeypatch, tmp_path):
-    """The record of a run names the code that was loaded, not the one that stands on the disk by the time it ends."""
+    """The record of a run names the code that was loaded, not the one that stands on the disk by
+    the time it ends."""
     before = provenance.code_hash("training")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     assert provenance.code_hash("training") == before

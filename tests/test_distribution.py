@@ -1,4 +1,5 @@
-"""The package's own name: on PyPI `dalib` belongs to somebody else, so nothing may tell people to install that."""
+"""The package's own name: on PyPI `dalib` belongs to somebody else, so nothing may tell people to
+install that."""
 
 import re
 import subprocess
@@ -18,11 +19,17 @@ EXTRA = re.compile(r"(?<![\w-])dalib\[[a-z,]+\]")
 
 def files() -> list[Path]:
     """Everything that is committed and holds text, this file left out."""
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True
+    )
     if listed.returncode:
         pytest.skip("no git here")
     found = [ROOT / name for name in listed.stdout.split("\0") if name]
-    return [p for p in found if p.suffix in TEXT and p.is_file() and p != Path(__file__) and "_static" not in p.parts]
+    return [
+        p
+        for p in found
+        if p.suffix in TEXT and p.is_file() and p != Path(__file__) and "_static" not in p.parts
+    ]
 
 
 def test_no_text_advises_to_install_a_package_that_is_not_ours():
@@ -54,8 +61,14 @@ def test_the_search_finds_such_advice(line, found):
 def test_extras_that_hold_others_name_this_distribution():
     """Under another name, pip would fetch that package from the index."""
     assert PROJECT["name"] != "dalib"
-    names = [re.split(r"[\[<>=; ]", need)[0] for needs in PROJECT["optional-dependencies"].values() for need in needs]
-    selves = [need for needs in PROJECT["optional-dependencies"].values() for need in needs if "[" in need]
+    names = [
+        re.split(r"[\[<>=; ]", need)[0]
+        for needs in PROJECT["optional-dependencies"].values()
+        for need in needs
+    ]
+    selves = [
+        need for needs in PROJECT["optional-dependencies"].values() for need in needs if "[" in need
+    ]
     assert "dalib" not in [*names, *PROJECT["dependencies"]]
     assert {need.split("[")[0] for need in selves} == {PROJECT["name"]}
     extras = {extra for need in selves for extra in need.split("[")[1].rstrip("]").split(",")}

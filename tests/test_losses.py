@@ -1,4 +1,5 @@
-"""Losses: hand-worked values, float64 NumPy references, properties, extreme input, and one test per peer bug in paper.md."""
+"""Losses: hand-worked values, float64 NumPy references, properties, extreme input, and one test per
+peer bug in paper.md."""
 
 import inspect
 
@@ -39,7 +40,8 @@ def rectangles(images=3, height=7, width=9):
 
 
 def reference_normalised(values):
-    """Eq. 2 and 3 on a vector, float64: the lower of the two middle values where their number is even."""
+    """Eq. 2 and 3 on a vector, float64: the lower of the two middle values where their number is
+    even."""
     values = values.astype(np.float64)
     shift = np.sort(values)[(len(values) - 1) // 2]
     return (values - shift) / max(np.abs(values - shift).mean(), 1e-5)
@@ -60,7 +62,8 @@ def per_image(function, *maps):
 
 
 def test_median_scale_by_hand():
-    """Valid 1, 2, 4, 10, 100: median 4, deviations 3, 2, 0, 6, 96, mean 21.4. The junk in the invalid pixel is not seen."""
+    """Valid 1, 2, 4, 10, 100: median 4, deviations 3, 2, 0, 6, 96, mean 21.4. The junk in the
+    invalid pixel is not seen."""
     d = torch.tensor([[[4.0, 100, 1], [10, 2, -1e9]]])
     valid = torch.tensor([[[True, True, True], [True, True, False]]])
     t, s = median_scale(d, valid)
@@ -81,7 +84,8 @@ def test_even_count_takes_the_lower_middle():
 
 
 def test_affine_invariant_by_hand():
-    """pred 0, 1, 5 -> shift 1, scale 5/3 -> -0.6, 0, 2.4; target 0, 1, 2 -> shift 1, scale 2/3 -> -1.5, 0, 1.5.
+    """pred 0, 1, 5 -> shift 1, scale 5/3 -> -0.6, 0, 2.4; target 0, 1, 2 -> shift 1, scale 2/3 ->
+    -1.5, 0, 1.5.
 
     Errors 0.9, 0, 0.9: loss 0.6.
     """
@@ -104,7 +108,10 @@ def test_affine_invariant_gradient_reference():
     pred, target, valid = draw(seed=5, images=1)
     pred.requires_grad_()
     affine_invariant(pred, target, valid).sum().backward()
-    p, t, v = (x.detach().numpy()[0].astype(dtype) for x, dtype in ((pred, float), (target, float), (valid, bool)))
+    p, t, v = (
+        x.detach().numpy()[0].astype(dtype)
+        for x, dtype in ((pred, float), (target, float), (valid, bool))
+    )
     numeric = np.zeros_like(p)
     for index in np.ndindex(p.shape):
         up, down = p.copy(), p.copy()
@@ -137,7 +144,10 @@ def test_invalid_pixels_never_matter(seed, junk, other):
     pred, target, valid = draw(seed=seed)
     valid[0] = False
     results = []
-    for p, t in ((pred, target), (torch.where(valid, pred, junk), torch.where(valid, target, other))):
+    for p, t in (
+        (pred, target),
+        (torch.where(valid, pred, junk), torch.where(valid, target, other)),
+    ):
         p = p.clone().requires_grad_()
         loss = affine_invariant(p, t, valid)
         loss.sum().backward()
@@ -182,11 +192,14 @@ def test_region_weights_by_hand():
 
 
 def test_cutmix_by_hand():
-    """Inside 0, 1, 5 against 0, 1, 2: 0.6, as above. Outside 1, 2, 3, 4, 5 against 5, 4, 3, 2, 1: scale 1.2, errors
-    4, 2, 0, 2, 4 over 1.2, mean 2. So 3/8 of 0.6 and 5/8 of 2.
+    """Inside 0, 1, 5 against 0, 1, 2: 0.6, as above. Outside 1, 2, 3, 4, 5 against 5, 4, 3, 2, 1:
+    scale 1.2, errors 4, 2, 0, 2, 4 over 1.2, mean 2. So 3/8 of 0.6 and 5/8 of 2.
     """
     pred = torch.tensor([[[0.0, 1, 5, 1], [2, 3, 4, 5]]])
-    a, b = torch.tensor([[[0.0, 1, 2, 9], [9, 9, 9, 9]]]), torch.tensor([[[9.0, 9, 9, 5], [4, 3, 2, 1]]])
+    a, b = (
+        torch.tensor([[[0.0, 1, 2, 9], [9, 9, 9, 9]]]),
+        torch.tensor([[[9.0, 9, 9, 5], [4, 3, 2, 1]]]),
+    )
     inside = torch.tensor([[[True, True, True, False], [False] * 4]])
     assert cutmix_unlabelled(pred, a, b, inside).item() == pytest.approx(3 / 8 * 0.6 + 5 / 8 * 2)
 
@@ -194,7 +207,9 @@ def test_cutmix_by_hand():
 def reference_cutmix(pred, a, b, inside, valid):
     parts = [(a, inside & valid), (b, ~inside & valid)]
     shares = [region.sum() / max(valid.sum(), 1) for _, region in parts]
-    return sum(w * reference_loss(pred, t, region) for w, (t, region) in zip(shares, parts, strict=True))
+    return sum(
+        w * reference_loss(pred, t, region) for w, (t, region) in zip(shares, parts, strict=True)
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -209,8 +224,12 @@ def test_cutmix_reference(seed, share):
 def test_cutmix_without_rectangle_is_the_affine_invariant_loss():
     pred, a, valid = draw(seed=0)
     b, nowhere = draw(seed=1)[0], torch.zeros_like(valid)
-    assert torch.equal(cutmix_unlabelled(pred, a, b, nowhere, valid), affine_invariant(pred, b, valid))
-    assert torch.equal(cutmix_unlabelled(pred, a, b, ~nowhere, valid), affine_invariant(pred, a, valid))
+    assert torch.equal(
+        cutmix_unlabelled(pred, a, b, nowhere, valid), affine_invariant(pred, b, valid)
+    )
+    assert torch.equal(
+        cutmix_unlabelled(pred, a, b, ~nowhere, valid), affine_invariant(pred, a, valid)
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -232,8 +251,11 @@ def test_region_weights_sum_to_one(seed, share, inside_share):
     valid = draw(seed=seed, valid=share)[2]
     inside = draw(seed=seed + 1, valid=inside_share)[2]
     both = region_weights(inside, valid) + region_weights(~inside, valid)
-    assert_allclose(both, valid.flatten(1).any(1).float(), atol=1e-6)  # an image without valid pixels has no regions
-    expected = [(i & v).sum() / max(v.sum(), 1) for i, v in zip(inside.numpy(), valid.numpy(), strict=True)]
+    # an image without valid pixels has no regions
+    assert_allclose(both, valid.flatten(1).any(1).float(), atol=1e-6)
+    expected = [
+        (i & v).sum() / max(v.sum(), 1) for i, v in zip(inside.numpy(), valid.numpy(), strict=True)
+    ]
     assert_allclose(region_weights(inside, valid), expected, rtol=1e-6)
 
 
@@ -245,7 +267,9 @@ def test_cutmix_ignores_what_does_not_show(seed, junk):
     b, inside = draw(seed=seed + 1)[0], rectangles()
     expected = cutmix_unlabelled(pred, a, b, inside, valid)
     a, b = torch.where(inside & valid, a, junk), torch.where(~inside & valid, b, junk)
-    assert torch.equal(cutmix_unlabelled(torch.where(valid, pred, junk), a, b, inside, valid), expected)
+    assert torch.equal(
+        cutmix_unlabelled(torch.where(valid, pred, junk), a, b, inside, valid), expected
+    )
 
 
 def test_cutmix_leaves_out_labels_that_are_not_finite():
@@ -253,7 +277,9 @@ def test_cutmix_leaves_out_labels_that_are_not_finite():
     pred, a, valid = draw(seed=0)
     b, inside, hole = draw(seed=1)[0], rectangles(), draw(seed=2, valid=0.3)[2]
     expected = cutmix_unlabelled(pred, a, b, inside, valid & ~(inside & hole))
-    assert torch.equal(cutmix_unlabelled(pred, torch.where(hole, torch.nan, a), b, inside, valid), expected)
+    assert torch.equal(
+        cutmix_unlabelled(pred, torch.where(hole, torch.nan, a), b, inside, valid), expected
+    )
 
 
 # feature alignment, eq. 9
@@ -283,7 +309,9 @@ def test_feature_alignment_reference(seed, closeness, margin):
     if np.abs(cosine - margin).min() < 1e-5:
         return  # float32 may fall on the other side
     expected = np.where(cosine < margin, 1 - cosine, 0).mean((1, 2))
-    assert_allclose(feature_alignment(student, frozen, margin=margin), expected, rtol=1e-4, atol=1e-6)
+    assert_allclose(
+        feature_alignment(student, frozen, margin=margin), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -305,15 +333,22 @@ def test_no_gradient_above_the_margin(seed, closeness, margin):
 def test_feature_alignment_ignores_length(seed, one, other):
     student, frozen = features(seed, 0.5)
     expected = feature_alignment(student, frozen, margin=1.0)
-    assert_allclose(feature_alignment(one * student, other * frozen, margin=1.0), expected, rtol=1e-4, atol=1e-5)
+    assert_allclose(
+        feature_alignment(one * student, other * frozen, margin=1.0), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 # the average
 
 
 def test_total_by_hand():
-    """The average, not the sum; with weight 2 on one of three, a weighted average: (1 + 2 + 2 * 6) / 4."""
-    parts = {"labelled": torch.tensor(1.0), "unlabelled": torch.tensor(2.0), "feat": torch.tensor(6.0)}
+    """The average, not the sum; with weight 2 on one of three, a weighted average: (1 + 2 + 2 * 6)
+    / 4."""
+    parts = {
+        "labelled": torch.tensor(1.0),
+        "unlabelled": torch.tensor(2.0),
+        "feat": torch.tensor(6.0),
+    }
     assert total(parts).item() == pytest.approx(3)
     assert total(parts, {"feat": 2.0}).item() == pytest.approx(15 / 4)
     assert total(parts, {"feat": 0.0}).item() == pytest.approx(1.5)
@@ -358,7 +393,8 @@ def test_maps_stay_finite(pred, target, mask, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
-    """Equal to the float64 reference of the rounded maps; a sum of 6,000 values of 40,000 overflows float16."""
+    """Equal to the float64 reference of the rounded maps; a sum of 6,000 values of 40,000 overflows
+    float16."""
     pred, target, valid = draw(seed=4, images=2, height=60, width=100)
     pred, target = (2e4 * pred.clamp(max=3)).to(dtype), target.to(dtype)
     expected = per_image(reference_loss, pred.float(), target.float(), valid)
@@ -386,7 +422,8 @@ def test_a_constant_prediction_costs_the_targets_own_spread():
 
 
 def test_a_prediction_that_is_not_finite_shows():
-    """NaN in a valid pixel of the prediction must not be taken for a missing label: training has to stop."""
+    """NaN in a valid pixel of the prediction must not be taken for a missing label: training has to
+    stop."""
     pred, target, valid = draw(seed=0)
     for junk in (float("nan"), float("inf")):
         broken = pred.clone()
@@ -407,13 +444,15 @@ def test_shapes_that_would_broadcast_are_refused():
 
 
 def test_peer_bug_median_over_mask_times_target():
-    """MiDaS#33: zeros of the invalid pixels entered the median. Valid 5, 6, 7; their median is 6, with zeros it is 0."""
+    """MiDaS#33: zeros of the invalid pixels entered the median. Valid 5, 6, 7; their median is 6,
+    with zeros it is 0."""
     d, valid = torch.tensor([[[5.0, 6, 7, 0, 0, 0, 0]]]), torch.tensor([[[True] * 3 + [False] * 4]])
     assert median_scale(d, valid)[0].item() == 6
 
 
 def test_peer_bug_median_is_a_mean():
-    """0, 0, 0, 0, 10 has median 0 and mean 2; its scale is 2 about the median, 3.2 about the mean."""
+    """0, 0, 0, 0, 10 has median 0 and mean 2; its scale is 2 about the median, 3.2 about the
+    mean."""
     t, s = median_scale(torch.tensor([[[0.0, 0, 0, 0, 10]]]), torch.ones(1, 1, 5, dtype=torch.bool))
     assert (t.item(), s.item()) == pytest.approx((0, 2))
 
@@ -423,13 +462,16 @@ def test_peer_bug_mean_divided_by_all_pixels():
     pred, target = torch.tensor([[[0.0, 1, 5]]]), torch.tensor([[[0.0, 1, 2]]])
     valid = torch.ones(1, 1, 3, dtype=torch.bool)
     alone = affine_invariant(pred, target, valid)
-    padded = affine_invariant(*(torch.nn.functional.pad(x, (0, 100)) for x in (pred, target, valid)))
+    padded = affine_invariant(
+        *(torch.nn.functional.pad(x, (0, 100)) for x in (pred, target, valid))
+    )
     assert alone.item() == pytest.approx(0.6)
     assert padded.item() == pytest.approx(0.6)
 
 
 def test_peer_bug_int_zero_when_all_masks_are_empty():
-    """The loss of empty masks is a tensor with a gradient, of the usual type and one entry per image."""
+    """The loss of empty masks is a tensor with a gradient, of the usual type and one entry per
+    image."""
     pred, target, valid = draw(seed=0)
     pred.requires_grad_()
     for loss in (
@@ -444,8 +486,10 @@ def test_peer_bug_int_zero_when_all_masks_are_empty():
 
 
 def test_peer_bug_trimmed_loss_trims_a_tuple():
-    """Several copies slice the (values, indices) pair of a sort, so that nothing is trimmed and one outlier is lost in the
-    noise. Our loss does not trim at all: every valid pixel counts, and each error enters with the same weight.
+    """Several copies slice the (values, indices) pair of a sort, so that nothing is trimmed and one
+    outlier is lost in the
+    noise. Our loss does not trim at all: every valid pixel counts, and each error enters with the
+    same weight.
     """
     pred, target, valid = (
         torch.zeros(1, 1, 5),
@@ -453,7 +497,9 @@ def test_peer_bug_trimmed_loss_trims_a_tuple():
         torch.ones(1, 1, 5, dtype=torch.bool),
     )
     pred = target + torch.tensor([[[0.0, 0, 0, 0, 30]]])  # shift 0, scale 7.2 against 1.2
-    errors = [abs(p / 7.2 - t / 1.2) for p, t in zip([-2, -1, 0, 1, 32], [-2, -1, 0, 1, 2], strict=True)]
+    errors = [
+        abs(p / 7.2 - t / 1.2) for p, t in zip([-2, -1, 0, 1, 32], [-2, -1, 0, 1, 2], strict=True)
+    ]
     assert affine_invariant(pred, target, valid).item() == pytest.approx(sum(errors) / 5)
 
 
@@ -465,7 +511,8 @@ def test_peer_bug_half_precision_sums_overflow():
 
 
 def test_peer_bug_margin_on_the_batch_mean():
-    """One token at cosine 1 and one at 0 have the mean 0.5; with margin 0.4 a test of the mean would drop both or keep both."""
+    """One token at cosine 1 and one at 0 have the mean 0.5; with margin 0.4 a test of the mean
+    would drop both or keep both."""
     student = torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])
     frozen = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
     student.requires_grad_()
@@ -477,8 +524,11 @@ def test_peer_bug_margin_on_the_batch_mean():
 
 
 def test_peer_bug_pixels_pooled_over_images():
-    """Two images of unlike scale: each is normalised by its own, so the large one does not drown the small one."""
+    """Two images of unlike scale: each is normalised by its own, so the large one does not drown
+    the small one."""
     small, large = torch.tensor([[[0.0, 1, 5]]]), torch.tensor([[[0.0, 1000, 5000]]])
     target, valid = torch.tensor([[[0.0, 1, 2]]]), torch.ones(1, 1, 3, dtype=torch.bool)
-    both = affine_invariant(torch.cat([small, large]), torch.cat([target, target]), torch.cat([valid, valid]))
+    both = affine_invariant(
+        torch.cat([small, large]), torch.cat([target, target]), torch.cat([valid, valid])
+    )
     assert both.tolist() == pytest.approx([0.6, 0.6])

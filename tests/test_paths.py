@@ -1,4 +1,5 @@
-"""Where things lie: absolute places whatever the current folder, and a variable that names no usable one is named itself."""
+"""Where things lie: absolute places whatever the current folder, and a variable that names no
+usable one is named itself."""
 
 import os
 from pathlib import Path
@@ -20,11 +21,15 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["folder", ".", "folder/../folder"])
-def test_a_relative_place_is_that_of_the_current_folder_for_other_processes_too(value, here, monkeypatch):
+def test_a_relative_place_is_that_of_the_current_folder_for_other_processes_too(
+    value, here, monkeypatch
+):
     for variable in ("DALIB_ROOT", "DALIB_RUNS", "DALIB_REALDEPTH"):
         monkeypatch.setenv(variable, value)
     assert paths.root() == paths.runs() == here / value
-    assert paths.places() == dict.fromkeys(("DALIB_ROOT", "DALIB_RUNS", "DALIB_REALDEPTH"), str(here / value))
+    assert paths.places() == dict.fromkeys(
+        ("DALIB_ROOT", "DALIB_RUNS", "DALIB_REALDEPTH"), str(here / value)
+    )
 
 
 def test_the_home_folder_is_filled_in(here, monkeypatch):
@@ -79,9 +84,12 @@ def test_the_folder_for_runs_is_made_and_left_empty(here, monkeypatch):
     assert list((here / "deep" / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["row", "main_table", "naive"], ["run", "main_table"], ["rows", "main_table"]])
 @pytest.mark.parametrize(
-    ("variable", "value"), [("DALIB_RUNS", "a_file"), ("DALIB_ROOT", "a_file"), ("DALIB_ROOT", "folder")]
+    "words", [["row", "main_table", "naive"], ["run", "main_table"], ["rows", "main_table"]]
+)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("DALIB_RUNS", "a_file"), ("DALIB_ROOT", "a_file"), ("DALIB_ROOT", "folder")],
 )
 def test_each_command_names_the_variable(words, variable, value, here, monkeypatch, capsys):
     monkeypatch.setenv(variable, str(here / value))

@@ -18,7 +18,9 @@ experiments: {mine: {question: "?", rows: {a: {label: a}}}}
 def changed_python(folder: Path, change: str) -> str:
     """A Python in which `change` has happened first: make calls it as `PYTHON -c CODE`."""
     script = folder / "python"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; {change}; exec(sys.argv[1])' \"$2\"\n")
+    script.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; {change}; exec(sys.argv[1])' \"$2\"\n"
+    )
     script.chmod(0o755)
     return str(script)
 
@@ -36,7 +38,9 @@ def test_make_says_what_python_is_needed(change, message, tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     python = changed_python(tmp_path, change) if change else "/no/such/python"
-    result = subprocess.run(["make", f"PYTHON={python}", "test"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        ["make", f"PYTHON={python}", "test"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
     assert not (tmp_path / ".venv").exists()
@@ -59,7 +63,9 @@ def snakemake(folder: Path, *words: str, **env: str) -> subprocess.CompletedProc
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "experiments.yaml").write_text(TREE)
     paths = os.pathsep.join([env.pop("PYTHONPATH", ""), str(ROOT)])
-    env = os.environ | {"DALIB_ROOT": str(folder), "PATH": "/usr/bin:/bin", "PYTHONPATH": paths} | env
+    env = (
+        os.environ | {"DALIB_ROOT": str(folder), "PATH": "/usr/bin:/bin", "PYTHONPATH": paths} | env
+    )
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "-p", "--config", *words]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
@@ -70,15 +76,26 @@ def test_snakemakes_jobs_run_in_its_own_python(tmp_path):
     pytest.importorskip("snakemake")
     result = snakemake(tmp_path, "experiment=mine", "profile=tiny")
     assert result.returncode == 0, result.stderr
-    assert f"{sys.executable} -m dabook row mine a --profile tiny --seed 0" in result.stdout + result.stderr
+    assert (
+        f"{sys.executable} -m dabook row mine a --profile tiny --seed 0"
+        in result.stdout + result.stderr
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "env", "message"),
     [
-        (["experimnt=mine"], {}, "unknown name under --config 'experimnt'. Did you mean 'experiment'?"),
-        (["experiment=mine", "profile=tiny"], {"PYTHONPATH": "stub"}, "has no dalib; call .venv/bin/snakemake"),
+        (
+            ["experimnt=mine"],
+            {},
+            "unknown name under --config 'experimnt'. Did you mean 'experiment'?",
+        ),
+        (
+            ["experiment=mine", "profile=tiny"],
+            {"PYTHONPATH": "stub"},
+            "has no dalib; call .venv/bin/snakemake",
+        ),
     ],
 )
 def test_snakemake_says_what_is_wrong(words, env, message, tmp_path):

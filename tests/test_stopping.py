@@ -1,4 +1,5 @@
-"""Requests to stop: signals in one process and in several, children whose parent is gone, and folders that another job holds."""
+"""Requests to stop: signals in one process and in several, children whose parent is gone, and
+folders that another job holds."""
 
 import json
 import os
@@ -26,7 +27,9 @@ from dalib.training.train import train
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The weights of a tiny run that nothing stopped."""
-    return train(TINY, out=tmp_path_factory.mktemp("whole"), labelled=Smooth(), report=quiet).read_bytes()
+    return train(
+        TINY, out=tmp_path_factory.mktemp("whole"), labelled=Smooth(), report=quiet
+    ).read_bytes()
 
 
 def send_at(step, number):
@@ -44,7 +47,9 @@ def test_a_signal_lets_the_step_end_and_saves_the_state(number, tiny, launched, 
     """Asked after step 3, noticed by step 4, which is no step of a checkpoint's own here."""
     config, out = tiny.replace(checkpoint_every=100), launch.folder(tiny)
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match=r"asked to stop; the state after step 4 of 6 is saved, run again to go on"):
+    with pytest.raises(
+        Stopped, match=r"asked to stop; the state after step 4 of 6 is saved, run again to go on"
+    ):
         launch.ensure_weights(config, report=send_at(3, number))
     assert signal.getsignal(number) is before
     assert [p.name for p in checkpoint.found(out)] == ["step-000000004.pt"]
@@ -61,7 +66,8 @@ def test_a_signal_in_the_last_step_keeps_what_is_whole(tiny, launched, whole):
 
 
 def test_a_signal_while_labelling_keeps_whole_shards(tiny_student, launched, monkeypatch):
-    """It comes while the second of two is written: the first stays, and only the second is written again."""
+    """It comes while the second of two is written: the first stays, and only the second is written
+    again."""
     config = tiny_student.replace(steps=2)
     monkeypatch.setattr(launch.pseudo, "SHARD", 4)
     write, written = launch.pseudo.save_file, []
@@ -106,7 +112,8 @@ def test_what_asks(tmp_path):
     stop = Stop(file=tmp_path / STOP, parent=child.pid)
     assert stop.reason() is None
     child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # until it has ended, without burying it
+    # until it has ended, without burying it
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not is_alive(child.pid)  # before anybody has waited for it, too
     assert "end of the process" in stop.reason()
     child.wait()
@@ -157,7 +164,8 @@ from dalib.config import RunConfig
 from dalib.data.mixture import Concat
 from dalib.training import launch
 
-launch.sources = lambda config: (Concat(Smooth()), Concat(Smooth(count=8, seed=1, labelled=False)) if config.pseudo_labels else None)
+pool = Concat(Smooth(count=8, seed=1, labelled=False))
+launch.sources = lambda config: (Concat(Smooth()), pool if config.pseudo_labels else None)
 launch.ensure_weights(RunConfig.from_dict(json.loads({config!r})), report=lambda line: print(line, flush=True))
 """
 
@@ -165,12 +173,15 @@ launch.ensure_weights(RunConfig.from_dict(json.loads({config!r})), report=lambda
 def job(config):
     text = JOB.format(here=str(ROOT / "tests"), config=json.dumps(config.to_dict()))
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", text], env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", text], env=env, stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.exhaustive
 def test_two_jobs_of_one_teacher_train_and_label_once(tiny_student):
-    """Side by side: one trains the teacher and labels, the other waits for it; every folder has the lines of one run."""
+    """Side by side: one trains the teacher and labels, the other waits for it; every folder has the
+    lines of one run."""
     one, two = (tiny_student.replace(steps=4, align=align) for align in ("none", "unlabelled"))
     told = [process.communicate()[0] for process in [job(one), job(two)]]
     assert sum(text.count("labelling 8 images") for text in told) == 1
@@ -218,7 +229,8 @@ else:
     ids=["meeting", "met"],
 )
 def test_a_process_that_waits_for_others_ends_with_its_parent(tmp_path, wait, grace):
-    """Killed while its two processes were meeting, `accelerate launch` left them there for half an hour."""
+    """Killed while its two processes were meeting, `accelerate launch` left them there for half an
+    hour."""
     with socket.socket() as closed:  # a port that nobody listens on
         closed.bind(("127.0.0.1", 0))
         script = tmp_path / "waits.py"

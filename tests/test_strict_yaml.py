@@ -50,7 +50,9 @@ def test_what_is_merged_in_may_be_overridden_again_and_again():
     ],
 )
 def test_a_key_that_stands_twice_is_refused_with_both_lines(text, line, first):
-    with pytest.raises(ConfigError, match=rf"^f\.yaml, line {line}: .* stands twice, here and in line {first};"):
+    with pytest.raises(
+        ConfigError, match=rf"^f\.yaml, line {line}: .* stands twice, here and in line {first};"
+    ):
         strict_yaml.parse(text, "f.yaml")
 
 

@@ -1,8 +1,10 @@
-"""Intervals over seeds and images: what would the mean be, had other seeds been run and other images been scored?
+"""Intervals over seeds and images: what would the mean be, had other seeds been run and other
+images been scored?
 
-Seeds and images are crossed: every seed and every row is scored on the same images. A draw therefore takes seeds with
-replacement, and within each domain images with replacement, the same for all of them (A. B. Owen, "The pigeonhole bootstrap",
-2007). With few seeds such an interval is too narrow, so the book believes it only together with Student's t over seeds.
+Seeds and images are crossed: every seed and every row is scored on the same images. A draw
+therefore takes seeds with replacement, and within each domain images with replacement, the same for
+all of them (A. B. Owen, "The pigeonhole bootstrap", 2007). With few seeds such an interval is too
+narrow, so the book believes it only together with Student's t over seeds.
 """
 
 from collections.abc import Sequence
@@ -16,18 +18,24 @@ DRAWS = 2000
 
 @lru_cache
 def counts(size: int, stream: int, draws: int = DRAWS) -> Int[np.ndarray, "draws size"]:
-    """How often each of `size` items is taken in each draw. A stream is always the same: 0 for seeds, then one per domain."""
+    """How often each of `size` items is taken in each draw. A stream is always the same: 0 for
+    seeds, then one per domain."""
     generator = np.random.default_rng((20240119, stream))
     return generator.multinomial(size, np.full(size, 1 / size), size=draws)
 
 
 def draw_means(
-    scores: Sequence[Float[np.ndarray, "rows seeds _"]], weights: Float[np.ndarray, " rows"], *, draws: int = DRAWS
+    scores: Sequence[Float[np.ndarray, "rows seeds _"]],
+    weights: Float[np.ndarray, " rows"],
+    *,
+    draws: int = DRAWS,
 ) -> Float[np.ndarray, " draws"]:
-    """A weighted sum of rows in each draw: the mean over seeds of the mean over domains of the mean over images.
+    """A weighted sum of rows in each draw: the mean over seeds of the mean over domains of the mean
+    over images.
 
     Args:
-        scores: one array per domain, NaN where nothing could be scored; such an image is left out of its mean.
+        scores: one array per domain, NaN where nothing could be scored; such an image is left out
+            of its mean.
         weights: of the rows, such as (1, -1) for a difference.
         draws: how many.
     """
@@ -44,7 +52,10 @@ def draw_means(
 
 
 def interval(
-    scores: Sequence[Float[np.ndarray, "rows seeds _"]], weights: Float[np.ndarray, " rows"], *, level: float = 0.95
+    scores: Sequence[Float[np.ndarray, "rows seeds _"]],
+    weights: Float[np.ndarray, " rows"],
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """The percentile interval of `draw_means`."""
     low, high = np.nanquantile(draw_means(scores, weights), [(1 - level) / 2, (1 + level) / 2])

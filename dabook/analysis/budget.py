@@ -1,4 +1,5 @@
-"""What a run costs in images that pass through the network, and how two rows of a comparison stand in that."""
+"""What a run costs in images that pass through the network, and how two rows of a comparison stand
+in that."""
 
 from dabook.analysis.statistics import Results, recorded
 from dalib.config import RunConfig
@@ -7,7 +8,8 @@ EQUAL_STEPS = "at equal steps"
 
 
 def image_passes(config: RunConfig) -> int:
-    """Images that pass through the network in training, each as often as it does: labelled ones, and those of the pool.
+    """Images that pass through the network in training, each as often as it does: labelled ones,
+    and those of the pool.
 
     What came before is not counted: the teacher, an earlier round, the labelling.
     """
@@ -15,7 +17,8 @@ def image_passes(config: RunConfig) -> int:
 
 
 def budget(results: Results, row: str, other: str) -> str:
-    """How the training of a row compares in size with that of another: words, or nothing where steps and passes are the same."""
+    """How the training of a row compares in size with that of another: words, or nothing where
+    steps and passes are the same."""
     first, second = (results.rows[name].configs[0] for name in (row, other))
     ours, theirs = image_passes(first), image_passes(second)
     if ours == theirs:
@@ -29,9 +32,14 @@ def passes(results: Results) -> str:
     groups: dict[int, list[str]] = {}
     for row in results.rows.values():
         groups.setdefault(image_passes(row.configs[0]), []).append(f"“{row.label}”")
-    return "Image passes in training: " + "; ".join(f"{n} for {', '.join(rows)}" for n, rows in groups.items()) + "."
+    return (
+        "Image passes in training: "
+        + "; ".join(f"{n} for {', '.join(rows)}" for n, rows in groups.items())
+        + "."
+    )
 
 
 def longer() -> Results:
-    """The page on the pool's rows of three times the steps: the student beside labelled images alone."""
+    """The page on the pool's rows of three times the steps: the student beside labelled images
+    alone."""
     return Results(recorded("pool").entries, against={"long_4000": "long_labelled_only"})

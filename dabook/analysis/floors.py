@@ -1,4 +1,5 @@
-"""The record of the floors, predictions that look at no picture: what a row of a table has to be held against."""
+"""The record of the floors, predictions that look at no picture: what a row of a table has to be
+held against."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -45,7 +46,8 @@ def real_scores() -> Scores:
 def drawn_scores(results: Results) -> Scores:
     """The floors on the drawn domains that the rows of a table were scored on.
 
-    Nothing where none is recorded at the size and number of images of the rows, or where these differ from row to row.
+    Nothing where none is recorded at the size and number of images of the rows, or where these
+    differ from row to row.
     """
     sizes = {(size_of(e.config), e.config.test_images) for e in results.entries}
     if len(sizes) != 1:
@@ -56,7 +58,9 @@ def drawn_scores(results: Results) -> Scores:
     return found if lengths == {images} else {}
 
 
-def level(scores: dict[str, dict], domain: Domain, domains: Iterable[str], metric: str = "abs_rel") -> float:
+def level(
+    scores: dict[str, dict], domain: Domain, domains: Iterable[str], metric: str = "abs_rel"
+) -> float:
     """A floor's mean over images, then over domains; NaN where one of them is not recorded.
 
     Args:
@@ -65,23 +69,33 @@ def level(scores: dict[str, dict], domain: Domain, domains: Iterable[str], metri
         domains: the test domains.
         metric: one of `dalib.evaluation.metrics.METRICS`.
     """
-    chosen = list(domains) if domain == MEAN else [domain] if isinstance(domain, str) else list(domain)
-    means = [float(np.nanmean(scores[d][metric])) if metric in scores.get(d, {}) else np.nan for d in chosen]
+    chosen = (
+        list(domains) if domain == MEAN else [domain] if isinstance(domain, str) else list(domain)
+    )
+    means = [
+        float(np.nanmean(scores[d][metric])) if metric in scores.get(d, {}) else np.nan
+        for d in chosen
+    ]
     return float(np.mean(means)) if means else float("nan")
 
 
 def best(floors: Scores, domain: Domain, domains: Iterable[str] = ()) -> tuple[str, float]:
-    """The floor with the least AbsRel on a domain, or on the mean of several, and that error; ("", NaN) without floors."""
+    """The floor with the least AbsRel on a domain, or on the mean of several, and that error; ("",
+    NaN) without floors."""
     levels = {name: level(scores, domain, domains) for name, scores in floors.items()}
     known = {name: value for name, value in levels.items() if value == value}
     name = min(known, key=known.__getitem__, default="")
     return name, known.get(name, float("nan"))
 
 
-def gap(found: Sequence[Entry], floors: Scores, domains: Sequence[str], *, group: str = "images") -> Estimate:
-    """AbsRel of a row minus that of the best floor of each domain, in percent of the floors': a mean over images, then domains, then seeds.
+def gap(
+    found: Sequence[Entry], floors: Scores, domains: Sequence[str], *, group: str = "images"
+) -> Estimate:
+    """AbsRel of a row minus that of the best floor of each domain, in percent of the floors': a
+    mean over images, then domains, then seeds.
 
-    Both intervals: over seeds, and over seeds and the images of each domain. Which floor is the best is taken as it is.
+    Both intervals: over seeds, and over seeds and the images of each domain. Which floor is the
+    best is taken as it is.
 
     Args:
         found: the recorded seeds of the row.
@@ -97,16 +111,21 @@ def gap(found: Sequence[Entry], floors: Scores, domains: Sequence[str], *, group
     lowest = {d: np.array(floors[best(floors, d)[0]][d]["abs_rel"], float) for d in domains}
     ours = {d: np.array([e.record[group][d]["abs_rel"] for e in found], float) for d in domains}
     unit = 100 / np.mean([np.nanmean(lowest[d]) for d in domains])
-    by_seed = np.mean([np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains], axis=0)
+    by_seed = np.mean(
+        [np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains], axis=0
+    )
     change = estimate(unit * by_seed)
     if change.count < 2:
         return change
     blocks = [np.stack([ours[d], np.broadcast_to(lowest[d], ours[d].shape)]) for d in domains]
-    return replace(change, resampled=bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL))
+    return replace(
+        change, resampled=bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL)
+    )
 
 
 def inversions(scores: Iterable[dict]) -> tuple[int, int] | None:
-    """(images with a fitted scale below zero, images) over several domains' scores; None where the scales are not recorded."""
+    """(images with a fitted scale below zero, images) over several domains' scores; None where the
+    scales are not recorded."""
     scores = list(scores)
     if not scores or any(SCALE not in s for s in scores):
         return None

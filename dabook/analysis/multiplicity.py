@@ -1,4 +1,5 @@
-"""Many comparisons at once: p-values adjusted for their number, beside the verdicts of the claims page."""
+"""Many comparisons at once: p-values adjusted for their number, beside the verdicts of the claims
+page."""
 
 from collections.abc import Sequence
 
@@ -8,9 +9,11 @@ from scipy.stats import false_discovery_control
 
 
 def holm(p: Sequence[float]) -> Float[np.ndarray, " n"]:
-    """Holm's step-down adjustment (1979): what is below a level here keeps the chance of any false finding below that level.
+    """Holm's step-down adjustment (1979): what is below a level here keeps the chance of any false
+    finding below that level.
 
-    The smallest of n p-values is multiplied by n, the next by n - 1, and so on; none may fall below the one before it, nor rise above 1.
+    The smallest of n p-values is multiplied by n, the next by n - 1, and so on; none may fall below
+    the one before it, nor rise above 1.
 
     Args:
         p: one per comparison, each in 0..1, in any order.
@@ -27,7 +30,8 @@ def holm(p: Sequence[float]) -> Float[np.ndarray, " n"]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> Float[np.ndarray, " n"]:
-    """Benjamini and Hochberg's adjustment (1995): of those below a level, that share at most is expected to be false.
+    """Benjamini and Hochberg's adjustment (1995): of those below a level, that share at most is
+    expected to be false.
 
     Args, Returns: as `holm`.
     """

@@ -1,4 +1,5 @@
-"""The paper's own numbers beside our rows: a row of experiments.yaml names its counterpart there, `paper: [table, row]`."""
+"""The paper's own numbers beside our rows: a row of experiments.yaml names its counterpart there,
+`paper: [table, row]`."""
 
 import pandas as pd
 
@@ -8,11 +9,16 @@ from dalib import paths
 
 
 def paper(experiment: str) -> dict[str, float]:
-    """The paper's mean AbsRel over its six test sets, row by row; empty for a question it did not ask."""
+    """The paper's mean AbsRel over its six test sets, row by row; empty for a question it did not
+    ask."""
     published = pd.read_csv(paths.published_tables(), dtype={"table": str})
     published = published[(published.metric == "abs_rel") & (published.dataset != MEAN)]
     means = published.groupby(["table", "row"])["value"].mean()
-    return {row: float(means[key]) for row, key in counterparts(experiment).items() if key in means.index}
+    return {
+        row: float(means[key])
+        for row, key in counterparts(experiment).items()
+        if key in means.index
+    }
 
 
 def counterparts(experiment: str) -> dict[str, tuple[str, str]]:
@@ -22,7 +28,8 @@ def counterparts(experiment: str) -> dict[str, tuple[str, str]]:
 
 
 def paper_change(results: Results, row: str) -> float:
-    """The paper's change from the row that this one is compared with, in percent of the base row."""
+    """The paper's change from the row that this one is compared with, in percent of the base
+    row."""
     theirs, other = paper(results.experiment), results.against.get(row)
     if not {row, other, results.base(row)} <= theirs.keys():
         return Estimate().mean

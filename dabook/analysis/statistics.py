@@ -1,4 +1,5 @@
-"""Means over seeds with their intervals, and differences paired by seed: the numbers behind every table and figure."""
+"""Means over seeds with their intervals, and differences paired by seed: the numbers behind every
+table and figure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ Domain = str | tuple[str, ...]  # a column, or several test domains, of which th
 class Estimate:
     """A mean over seeds, and half the width of its interval (NaN for fewer than two seeds).
 
-    `resampled` is the interval over seeds and images (`dabook.analysis.bootstrap`), where one was asked for.
+    `resampled` is the interval over seeds and images (`dabook.analysis.bootstrap`), where one was
+    asked for.
     """
 
     mean: float = nan
@@ -48,14 +50,19 @@ class Estimate:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval, and the resampled one where there is one, lie on one side of zero."""
-        return abs(self.mean) > self.half and all(low > 0 or high < 0 for low, high in self.intervals)
+        """Whether the interval, and the resampled one where there is one, lie on one side of
+        zero."""
+        return abs(self.mean) > self.half and all(
+            low > 0 or high < 0 for low, high in self.intervals
+        )
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of Student's t against a mean of zero, over seeds; NaN for fewer than two seeds.
+        """Two-sided p-value of Student's t against a mean of zero, over seeds; NaN for fewer than
+        two seeds.
 
-        What `half` is of: it holds exactly where the 95 % interval leaves out zero that p is below 0.05.
+        What `half` is of: it holds exactly where the 95 % interval leaves out zero that p is below
+        0.05.
         """
         if self.count < 2 or isnan(self.half):
             return nan
@@ -72,7 +79,8 @@ class Estimate:
 
 
 def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
-    """Mean and Student's t interval of a few independent values; an `Estimate()` of NaN for none."""
+    """Mean and Student's t interval of a few independent values; an `Estimate()` of NaN for
+    none."""
     values = np.asarray(list(values), dtype=np.float64)
     count = len(values)
     if count < 2:
@@ -81,7 +89,9 @@ def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
     return Estimate(float(values.mean()), float(half), count)
 
 
-def over_images(values: pd.Series, weights: Mapping[str, float], images: Sequence[pd.DataFrame]) -> Estimate:
+def over_images(
+    values: pd.Series, weights: Mapping[str, float], images: Sequence[pd.DataFrame]
+) -> Estimate:
     """An estimate with both intervals: over seeds, and over seeds and images.
 
     Args:
@@ -92,23 +102,33 @@ def over_images(values: pd.Series, weights: Mapping[str, float], images: Sequenc
     found = estimate(values)
     if found.count < 2:
         return found
-    blocks = [np.stack([table.loc[row].loc[values.index].to_numpy() for row in weights]) for table in images]
-    return replace(found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL))
+    blocks = [
+        np.stack([table.loc[row].loc[values.index].to_numpy() for row in weights])
+        for table in images
+    ]
+    return replace(
+        found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL)
+    )
 
 
 def _pivots(lines: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """AbsRel as one table per domain, (row, seed) by image."""
     parts = lines.groupby("domain")
-    return {str(d): part.pivot(index=["row", "seed"], columns="image", values="abs_rel") for d, part in parts}
+    return {
+        str(d): part.pivot(index=["row", "seed"], columns="image", values="abs_rel")
+        for d, part in parts
+    }
 
 
 class Results:
     """Every record of an experiment, ready to be averaged, compared and linked.
 
     Args:
-        entries: rows and seeds with their records, as `records.entries` or `runner.run` return them.
-        against: what each row is compared with: "above", the row before it; "first", the first row; or row -> row. The
-            first row of such a chain is its base, and a change is given in percent of the base's error.
+        entries: rows and seeds with their records, as `records.entries` or `runner.run` return
+            them.
+        against: what each row is compared with: "above", the row before it; "first", the first row;
+            or row -> row. The first row of such a chain is its base, and a change is given in
+            percent of the base's error.
     """
 
     def __init__(self, entries: Sequence[Entry], *, against: str | Mapping[str, str] = "above"):
@@ -118,7 +138,9 @@ class Results:
         if isinstance(against, str):
             check_names([against], ("above", "first"), what="comparison")
             others = names[1:]
-            against = dict(zip(others, names if against == "above" else [names[0]] * len(others), strict=False))
+            against = dict(
+                zip(others, names if against == "above" else [names[0]] * len(others), strict=False)
+            )
         check_names([*against, *against.values()], names, what="row to compare")
         self.against = dict(against)
         self._scores: dict[tuple[str, str], pd.DataFrame] = {}
@@ -157,13 +179,15 @@ class Results:
         return [e for e in self.found if e.row.name == row]
 
     def scores(self, metric: str = "abs_rel", *, group: str = "test") -> pd.DataFrame:
-        """Mean over images: one line per (row, seed), one column per domain, and for the test domains their `MEAN` first.
+        """Mean over images: one line per (row, seed), one column per domain, and for the test
+        domains their `MEAN` first.
 
         Args:
             metric: one of `dalib.evaluation.metrics.METRICS`.
             group: "test" (with validation as the last column) or "real".
 
-        Empty where nothing is recorded. An image that nothing could be scored on is left out of its mean.
+        Empty where nothing is recorded. An image that nothing could be scored on is left out of its
+        mean.
         """
         if (metric, group) not in self._scores:
             self._scores[metric, group] = self._average(metric, group)
@@ -188,7 +212,8 @@ class Results:
 
     @cached_property
     def heaviest(self) -> str:
-        """The test domain with the largest error, mean over all recorded rows: the one that rules the mean. Empty without records."""
+        """The test domain with the largest error, mean over all recorded rows: the one that rules
+        the mean. Empty without records."""
         return str(self.scores()[self.domains].mean().idxmax()) if self.found else ""
 
     @property
@@ -196,11 +221,17 @@ class Results:
         """The test domains without the heaviest."""
         return tuple(d for d in self.domains if d != self.heaviest)
 
-    def value(self, row: str, domain: Domain = MEAN, metric: str = "abs_rel", *, group: str = "test") -> Estimate:
+    def value(
+        self, row: str, domain: Domain = MEAN, metric: str = "abs_rel", *, group: str = "test"
+    ) -> Estimate:
         """One cell of a table; of several domains, their mean."""
         wide = self.scores(metric, group=group)
         columns = [domain] if isinstance(domain, str) else list(domain)
-        if not columns or not set(columns) <= set(wide) or row not in wide.index.get_level_values("row"):
+        if (
+            not columns
+            or not set(columns) <= set(wide)
+            or row not in wide.index.get_level_values("row")
+        ):
             return Estimate()
         return estimate(wide.loc[row, columns].mean(axis=1, skipna=False).dropna())
 
@@ -213,14 +244,20 @@ class Results:
     def column(self, domain: Domain = MEAN) -> pd.Series:
         """AbsRel of each (row, seed) on a domain, or its mean over several."""
         wide = self.scores()
-        return wide[domain] if isinstance(domain, str) else wide[list(domain)].mean(axis=1, skipna=False)
+        return (
+            wide[domain]
+            if isinstance(domain, str)
+            else wide[list(domain)].mean(axis=1, skipna=False)
+        )
 
     def unit(self, row: str, domain: Domain = MEAN) -> float:
-        """What a change is given in percent of: the base row's mean error, which the intervals take as it is."""
+        """What a change is given in percent of: the base row's mean error, which the intervals take
+        as it is."""
         return float(self.column(domain)[self.base(row)].mean())
 
     def change(self, row: str, domain: Domain = MEAN, *, versus: str | None = None) -> Estimate:
-        """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of the base row's mean error.
+        """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of
+        the base row's mean error.
 
         Args:
             row: the row.
@@ -239,7 +276,9 @@ class Results:
     def _change(self, row: str, domain: Domain, versus: str | None = None) -> dict[str, float]:
         """A change as weights of rows; none where something is missing."""
         other, wide = versus or self.against.get(row), self.scores()
-        if other is None or not {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
+        if other is None or not {row, other, self.base(row)} <= set(
+            wide.index.get_level_values("row")
+        ):
             return {}
         unit = 100 / self.unit(row, domain)
         return {row: unit, other: -unit}
@@ -255,7 +294,8 @@ class Results:
         return self._sums[key]
 
     def _images(self, domain: Domain) -> list[pd.DataFrame]:
-        """AbsRel of each image, (row, seed) by image: one table per domain that the column averages over."""
+        """AbsRel of each image, (row, seed) by image: one table per domain that the column averages
+        over."""
         if isinstance(domain, str):
             domain = self.domains if domain == MEAN else [domain]
         return [self._by_image[d] for d in domain]
@@ -266,7 +306,8 @@ class Results:
 
     @cached_property
     def by_real_image(self) -> dict[str, pd.DataFrame]:
-        """AbsRel of each image of the real data sets, (row, seed) by image: one table per data set."""
+        """AbsRel of each image of the real data sets, (row, seed) by image: one table per data
+        set."""
         return _pivots(self.frame[self.frame.group == "real"]) if self.found else {}
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
@@ -276,7 +317,9 @@ class Results:
             if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
                 column = wide[domain]
                 change = 100 * (column[row] - column[other]).dropna() / self.unit(row, domain)
-                lines += [{"row": row, "seed": seed, "change": value} for seed, value in change.items()]
+                lines += [
+                    {"row": row, "seed": seed, "change": value} for seed, value in change.items()
+                ]
         return pd.DataFrame(lines, columns=["row", "seed", "change"])
 
 

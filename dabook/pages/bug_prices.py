@@ -1,4 +1,5 @@
-"""What the page of the bugs shows: prices from the records, and what has none because it ends in a crash."""
+"""What the page of the bugs shows: prices from the records, and what has none because it ends in a
+crash."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -36,12 +37,18 @@ MEDIAN, PIXELS = (
 )
 WORDS = {
     "mean_for_median": Words(label="a mean for the median", wrong="the shift of eq. 3 is a mean"),
-    "one_rate_encoder": Words(label="one learning rate, the encoder’s", wrong="the new decoder learns as slowly"),
-    "one_rate_decoder": Words(label="one learning rate, the decoder’s", wrong="the trained encoder learns as fast"),
+    "one_rate_encoder": Words(
+        label="one learning rate, the encoder’s", wrong="the new decoder learns as slowly"
+    ),
+    "one_rate_decoder": Words(
+        label="one learning rate, the decoder’s", wrong="the trained encoder learns as fast"
+    ),
     "zeros_in_median_regions": Words(
         label="zeros in the median, CutMix regions", wrong=MEDIAN, seen="isl-org/MiDaS#33"
     ),
-    "zeros_in_median": Words(label="zeros in the median, labels with holes", wrong=MEDIAN, seen="isl-org/MiDaS#33"),
+    "zeros_in_median": Words(
+        label="zeros in the median, labels with holes", wrong=MEDIAN, seen="isl-org/MiDaS#33"
+    ),
     "all_pixels": Words(label="divided by all pixels, labels with holes", wrong=PIXELS),
     "all_pixels_regions": Words(label="divided by all pixels, CutMix regions", wrong=PIXELS),
     "untrimmed": Words(
@@ -49,11 +56,19 @@ WORDS = {
         wrong="the slice meets the pair (values, indices) of a sort",
         seen="at least four public copies",
     ),
-    "fixed_box": Words(label="CutMix with a fixed box", wrong="the same rectangle for every image and step"),
-    "batch_margin": Words(label="margin on the batch mean", wrong="all tokens are aligned, or none is"),
+    "fixed_box": Words(
+        label="CutMix with a fixed box", wrong="the same rectangle for every image and step"
+    ),
+    "batch_margin": Words(
+        label="margin on the batch mean", wrong="all tokens are aligned, or none is"
+    ),
     "wrong_space": Words(label="aligned in the wrong space", wrong="disparity is fitted to depth"),
-    "pooled": Words(label="pixels pooled over images", wrong="an image counts by its number of scored pixels"),
-    "unguarded": Words(label="a solve without a guard", wrong="textbook determinant in single precision"),
+    "pooled": Words(
+        label="pixels pooled over images", wrong="an image counts by its number of scored pixels"
+    ),
+    "unguarded": Words(
+        label="a solve without a guard", wrong="textbook determinant in single precision"
+    ),
     "crop_unused": Words(label="a crop that is never used", wrong="computed, and not passed on"),
     "holes": Words(label="labels with holes", seen=""),
     "trimmed": Words(label="a loss that trims", seen=""),
@@ -71,7 +86,8 @@ GROUPS = {
 
 
 class Bugs(Results):
-    """Every variant beside the true run, or the correct variant, of the same seed; a price is in percent of the latter's error."""
+    """Every variant beside the true run, or the correct variant, of the same seed; a price is in
+    percent of the latter's error."""
 
     def __init__(self, *, profile: str = "study", seeds: int | None = None):
         found = [
@@ -79,10 +95,13 @@ class Bugs(Results):
             for e in bugs.entries(profile=profile, seeds=seeds)
         ]
         against = {name: v.against or v.row for name, v in VARIANTS.items() if v.bug}
-        super().__init__([*bugs.true_entries(profile=profile, seeds=seeds), *found], against=against)
+        super().__init__(
+            [*bugs.true_entries(profile=profile, seeds=seeds), *found], against=against
+        )
 
     def base(self, row: str) -> str:
-        """What a price is given in percent of: that with which the row is compared, and no chain."""
+        """What a price is given in percent of: that with which the row is compared, and no
+        chain."""
         return self.against.get(row) or (VARIANTS[row].row if row in VARIANTS else row)
 
     @property
@@ -98,11 +117,16 @@ def price(change: Estimate) -> str:
         return "not yet recorded"
     if isnan(change.half):
         return "one seed shows nothing"
-    return ("lowers", "raises")[change.mean > 0] + " the error" if change.decided else "not to be told from zero"
+    return (
+        ("lowers", "raises")[change.mean > 0] + " the error"
+        if change.decided
+        else ("not to be told from zero")
+    )
 
 
 def table(results: Bugs, names: Iterable[str]) -> Html:
-    """One line per bug: what it is, where it is switched on, the error without and with it, the price."""
+    """One line per bug: what it is, where it is switched on, the error without and with it, the
+    price."""
     lines, names = {}, list(names)
     for name in names:
         words, other, link = WORDS[name], results.against[name], row_link(results, name)
@@ -116,8 +140,15 @@ def table(results: Bugs, names: Iterable[str]) -> Html:
             "compared with": results.rows[other].label if other in VARIANTS else "the library",
             "seen in": words.seen,
         }
-    marks = dict.fromkeys(("what goes wrong", "seen in", "switched on in", "compared with", "verdict"), "text")
-    shown = html(lines, [WORDS[n].label for n in names], classes=marks, name=f"bugs-{names[0]}-{results.profile}")
+    marks = dict.fromkeys(
+        ("what goes wrong", "seen in", "switched on in", "compared with", "verdict"), "text"
+    )
+    shown = html(
+        lines,
+        [WORDS[n].label for n in names],
+        classes=marks,
+        name=f"bugs-{names[0]}-{results.profile}",
+    )
     return shown + provenance(results) + missing(results)
 
 
@@ -127,17 +158,30 @@ def _place(results: Bugs, name: str) -> str:
 
 
 def answer(results: Bugs) -> str:
-    """How many bugs in training have a price that can be told, which is the dearest, and what faulty scores report."""
+    """How many bugs in training have a price that can be told, which is the dearest, and what
+    faulty scores report."""
     changes = {name: results.change(name) for name in (*TRAINED, *SCORED)}
-    found = {k: {n: c for n, c in changes.items() if n in g and c.count} for k, g in enumerate((TRAINED, SCORED))}
+    found = {
+        k: {n: c for n, c in changes.items() if n in g and c.count}
+        for k, g in enumerate((TRAINED, SCORED))
+    }
     sentences = []
     if found[0]:
         worse = sorted(
-            (n for n, c in found[0].items() if price(c).startswith("raises")), key=lambda n: -changes[n].mean
+            (n for n, c in found[0].items() if price(c).startswith("raises")),
+            key=lambda n: -changes[n].mean,
         )
-        first = f"Of {len(found[0])} bugs in training, {len(worse) or 'none'} can be seen to raise the error"
+        first = (
+            f"Of {len(found[0])} bugs in training, {len(worse) or 'none'} can be seen to "
+            "raise the error"
+        )
         sentences.append(
-            first + (f": the dearest, “{WORDS[worse[0]].label}”, {effect(changes[worse[0]])}." if worse else ".")
+            first
+            + (
+                f": the dearest, “{WORDS[worse[0]].label}”, {effect(changes[worse[0]])}."
+                if worse
+                else "."
+            )
         )
         sentences += _rest(found[0], worse[:1])
     if found[1]:
@@ -151,7 +195,10 @@ def _rest(found: dict[str, Estimate], told: list[str]) -> list[str]:
     for name, change in found.items():
         if name not in told:
             groups.setdefault(price(change), []).append(_brief(name, change))
-    return [f"{verdict[0].upper()}{verdict[1:]}: {'; '.join(members)}." for verdict, members in groups.items()]
+    return [
+        f"{verdict[0].upper()}{verdict[1:]}: {'; '.join(members)}."
+        for verdict, members in groups.items()
+    ]
 
 
 def _brief(name: str, change: Estimate) -> str:
@@ -166,16 +213,22 @@ def _brief(name: str, change: Estimate) -> str:
 
 def holes(results: Bugs) -> str:
     """What the holes cost by themselves, with correct code: a sentence."""
-    return f"Holes by themselves, under the true loss: hiding these labels {effect(results.change('holes', versus='labelled_only'))}."
+    return (
+        "Holes by themselves, under the true loss: hiding these labels "
+        f"{effect(results.change('holes', versus='labelled_only'))}."
+    )
 
 
 def invalid_share(count: int = 200) -> float:
     """Share of pixels without a label in the first scenes of the labelled split."""
-    return float((~scenes.render("labelled", range(count), height=48, width=64)["valid"]).float().mean())
+    return float(
+        (~scenes.render("labelled", range(count), height=48, width=64)["valid"]).float().mean()
+    )
 
 
 def real(results: Bugs) -> Html:
-    """What the faulty scores report on the real data sets that have a crop, in percent of the true score there."""
+    """What the faulty scores report on the real data sets that have a crop, in percent of the true
+    score there."""
     kept = []
     for entry in results.found:
         scores = entry.record.get("real", {})
@@ -194,11 +247,14 @@ def real(results: Bugs) -> Html:
         for n in rows
     }
     caption = "change of the reported AbsRel, %"
-    return html(lines, [WORDS[n].label for n in rows], caption=caption, name=f"bugs-real-{results.profile}")
+    return html(
+        lines, [WORDS[n].label for n in rows], caption=caption, name=f"bugs-real-{results.profile}"
+    )
 
 
 def demonstrations() -> Html:
-    """What has no price in AbsRel, on a batch each: what the faulty code does, and what the library does."""
+    """What has no price in AbsRel, on a batch each: what the faulty code does, and what the library
+    does."""
     blank, none = torch.zeros(2, 4, 4, requires_grad=True), torch.zeros(2, 4, 4, dtype=torch.bool)
     with switched_on("int_zero"):
         try:
@@ -215,7 +271,9 @@ def demonstrations() -> Html:
         "a constant prediction": (flat, unguarded(flat, ramp, whole)),
         "sums in half precision": (ramp, unguarded(ramp, ramp, whole, dtype=torch.half)),
     }
-    lines = {"the integer 0 for empty masks": {"the bug": crash, "the library": _true_loss(blank, none)}}
+    lines = {
+        "the integer 0 for empty masks": {"the bug": crash, "the library": _true_loss(blank, none)}
+    }
     for name, (pred, fit) in fits.items():
         true = protocols.least_squares(pred, ramp, whole)
         lines[name] = {"the bug": _fit(fit), "the library": _fit(true)}

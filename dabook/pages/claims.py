@@ -31,13 +31,19 @@ CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no 
 
 
 def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Results]) -> Html:
-    """Every claim that is tested: a table per topic with who makes it, what was measured, and the verdict."""
+    """Every claim that is tested: a table per topic with who makes it, what was measured, and the
+    verdict."""
     values = adjusted(verdicts)
 
     def measured(verdict: Verdict) -> str:
         several = len(verdict.measured) > 1
         return "".join(
-            _measured(*m, results[m[0].experiment], several=several, p=values.get((verdict.claim.name, m[0])))
+            _measured(
+                *m,
+                results[m[0].experiment],
+                several=several,
+                p=values.get((verdict.claim.name, m[0])),
+            )
             for m in verdict.measured
         )
 
@@ -46,7 +52,10 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Resul
         "what we measured": measured,
         "verdict": lambda v: chip(v.word) + _condition(v, results),
     }
-    tested = {topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT] for topic in claims.topics}
+    tested = {
+        topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT]
+        for topic in claims.topics
+    }
     parts = (
         _table(shown, columns, caption=escape(claims.topics[topic]), name=f"claims-{topic}")
         for topic, shown in tested.items()
@@ -58,11 +67,19 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Resul
 def undecidable(verdicts: Sequence[Verdict]) -> Html:
     """The claims that are not tested here, and why."""
     shown = [v for v in verdicts if v.word == CANNOT]
-    columns = {"who says so": lambda v: source(v.claim), "why not here": lambda v: escape(v.claim.cannot)}
-    return Html(f'<div class="claims why">{_table(shown, columns, name="claims-cannot") if shown else ""}</div>')
+    columns = {
+        "who says so": lambda v: source(v.claim),
+        "why not here": lambda v: escape(v.claim.cannot),
+    }
+    return Html(
+        '<div class="claims '
+        f'why">{_table(shown, columns, name="claims-cannot") if shown else ""}</div>'
+    )
 
 
-def _table(verdicts: Sequence[Verdict], columns: dict[str, Callable[[Verdict], str]], **options: str) -> str:
+def _table(
+    verdicts: Sequence[Verdict], columns: dict[str, Callable[[Verdict], str]], **options: str
+) -> str:
     """A table of claims with a column for each function."""
     lines = {v.claim.name: {name: cell(v) for name, cell in columns.items()} for v in verdicts}
     text = html(lines, _headings(verdicts), classes=dict.fromkeys(columns, "text"), **options).text
@@ -70,7 +87,10 @@ def _table(verdicts: Sequence[Verdict], columns: dict[str, Callable[[Verdict], s
 
 
 def _headings(verdicts: Sequence[Verdict]) -> list[str]:
-    return [f'<span id="claim-{v.claim.name.replace("_", "-")}">{escape(v.claim.claim)}</span>' for v in verdicts]
+    return [
+        f'<span id="claim-{v.claim.name.replace("_", "-")}">{escape(v.claim.claim)}</span>'
+        for v in verdicts
+    ]
 
 
 def source(claim: Claim) -> str:
@@ -90,7 +110,8 @@ def chip(word: str) -> str:
 
 
 def _budget(test: Comparison, results: Results) -> str:
-    """How much training stands behind the two rows of a comparison; nothing where it is the same, or where one is a floor."""
+    """How much training stands behind the two rows of a comparison; nothing where it is the same,
+    or where one is a floor."""
     return "" if test.versus == FLOORS else budget(results, test.row, test.versus)
 
 
@@ -113,14 +134,22 @@ class Adjusted:
 
 def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjusted]:
     """(claim, comparison) -> its p-values, of every comparison that has one."""
-    found = {(v.claim.name, test): change.p for v in verdicts for test, change, _ in v.measured if not isnan(change.p)}
+    found = {
+        (v.claim.name, test): change.p
+        for v in verdicts
+        for test, change, _ in v.measured
+        if not isnan(change.p)
+    }
     values = list(found.values())
-    columns = zip(values, multiplicity.holm(values), multiplicity.benjamini_hochberg(values), strict=True)
+    columns = zip(
+        values, multiplicity.holm(values), multiplicity.benjamini_hochberg(values), strict=True
+    )
     return {key: Adjusted(*map(float, column)) for key, column in zip(found, columns, strict=True)}
 
 
 def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
-    """How many differences from zero are left when the number of comparisons is counted in: sentences that name them."""
+    """How many differences from zero are left when the number of comparisons is counted in:
+    sentences that name them."""
     found = adjusted(verdicts)
     if not found:
         return UNRECORDED.capitalize() + "."
@@ -128,10 +157,14 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
         [key for key, value in found.items() if getattr(value, kind) < level]
         for kind in ("p", "holm", "benjamini_hochberg")
     )
-    names = ", ".join(f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm)
+    names = ", ".join(
+        f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm
+    )
     return (
-        f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over seeds when each is looked at alone;"
-        f" Holm's adjustment for their number keeps {len(holm)}{f' ({names})' if names else ''}, that of Benjamini and Hochberg"
+        f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over "
+        "seeds when each is looked at alone;"
+        f" Holm's adjustment for their number keeps {len(holm)}{f' ({names})' if names else ''}, "
+        "that of Benjamini and Hochberg"
         f" {len(share)}."
     )
 
@@ -145,19 +178,37 @@ def compared(test: Comparison, results: Results) -> str:
     labels = {name: f"“{escape(row.label)}”" for name, row in results.rows.items()}
     if test.beside:
         other, base = results.against[test.beside], labels[test.versus]
-        return f"change from {base} to {labels[test.row]}, less that from {labels[other]} to {labels[test.beside]}"
+        return (
+            f"change from {base} to {labels[test.row]}, less that from {labels[other]} to "
+            f"{labels[test.beside]}"
+        )
     columns = [test.column] if isinstance(test.column, str) else test.column
     place = "" if test.column == MEAN else f", {', '.join(title(c) for c in columns)}"
     if test.experiment == EXPERIMENT:
-        place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(test.column, f", {TITLES[test.column]}")
-    return f"{labels[test.row]} beside {'the best floor' if test.versus == FLOORS else labels[test.versus]}{place}"
+        place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(
+            test.column, f", {TITLES[test.column]}"
+        )
+    return (
+        f"{labels[test.row]} beside "
+        f"{'the best floor' if test.versus == FLOORS else labels[test.versus]}{place}"
+    )
 
 
 def _measured(
-    test: Comparison, change: Estimate, word: str, results: Results, *, several: bool, p: Adjusted | None = None
+    test: Comparison,
+    change: Estimate,
+    word: str,
+    results: Results,
+    *,
+    several: bool,
+    p: Adjusted | None = None,
 ) -> str:
-    """One comparison: the change with its intervals, seeds, training and p-values, linked to its table's page, and what was claimed."""
-    page = f'<a href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
+    """One comparison: the change with its intervals, seeds, training and p-values, linked to its
+    table's page, and what was claimed."""
+    page = (
+        "<a "
+        f'href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
+    )
     head = f"{compared(test, results)} ({page}); claimed: {CLAIMED[test.expect]}"
     if not change.count:
         return f'<div class="measured">{head}<br>{UNRECORDED}</div>'
@@ -168,13 +219,19 @@ def _measured(
         ends = f"{number(low, 1, sign=True)} to {number(high, 1, sign=True)}"
         text += f', <span class="interval">{ends} {name}</span>'
     planned = len(results.entries) // len(results.rows)
-    text += f"; {change.count} of {planned} seeds" if change.count < planned else f"; {change.count} seeds"
+    text += (
+        f"; {change.count} of {planned} seeds"
+        if change.count < planned
+        else (f"; {change.count} seeds")
+    )
     if any(e.status == "stale" for e in results.found if e.row.name in involved(test, results)):
         text += ' <span class="stale">stale</span>'
     if words := _budget(test, results):
         text += f"; {words}"
     if p is not None:
-        text += f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
+        text += (
+            f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
+        )
     return f'<div class="measured">{head}<br>{text}{f": {word}" if several else ""}</div>'
 
 
@@ -189,24 +246,36 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(v.word for v in verdicts)
     tested = len(verdicts) - counts[CANNOT]
     words = {REPRODUCED: "reproduced", NOT_REPRODUCED: "not reproduced", UNDECIDED: "undecided"}
-    parts = [f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {said}" for word, said in words.items()]
+    parts = [
+        f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {said}"
+        for word, said in words.items()
+    ]
     if waiting := counts[UNRECORDED]:
         parts.append(f"{waiting} {'waits for its' if waiting == 1 else 'wait for their'} runs")
     last = f"{counts[CANNOT]} more cannot be decided here."
-    return f"Of {tested} claims that can be tested here, {', '.join(parts[:-1])} and {parts[-1]}. {last}"
+    return (
+        f"Of {tested} claims that can be tested here, {', '.join(parts[:-1])} and {parts[-1]}. "
+        f"{last}"
+    )
 
 
-def sensitivity(known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)) -> str:
-    """What the tally would be with other margins: the end of a sentence. The same intervals, the same rule."""
+def sensitivity(
+    known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)
+) -> str:
+    """What the tally would be with other margins: the end of a sentence. The same intervals, the
+    same rule."""
     parts = []
     for factor in factors:
         margin = factor * known.margin
         counts = Counter(v.word for v in verdicts_of(replace(known, margin=margin), results))
-        numbers = ", ".join(f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED))
+        numbers = ", ".join(
+            f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+        )
         parts.append(f"with {margin:g} % they would be {numbers}")
     return "; ".join(parts) + "."
 
 
 def intervals(verdicts: Sequence[Verdict]) -> int:
-    """How many comparisons have been measured: what the level of an interval has to be held against."""
+    """How many comparisons have been measured: what the level of an interval has to be held
+    against."""
     return sum(change.count > 1 for v in verdicts for _, change, _ in v.measured)

@@ -1,4 +1,5 @@
-"""What the book shows of robustness: means, paired changes and gaps, as a table, a figure and sentences chosen by the data."""
+"""What the book shows of robustness: means, paired changes and gaps, as a table, a figure and
+sentences chosen by the data."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,15 +22,21 @@ from dalib.evaluation.run import mean_over_images
 
 CLEAN, GAP = "clean", "gap"
 AGAINST = {"perturbed": "naive", "full": "perturbed"}
-TITLES = {CLEAN: "clean", **{k: {"jpeg": "JPEG"}.get(k, k) for k in STRENGTHS}, MEAN: "all five", GAP: "gap"}
+TITLES = {
+    CLEAN: "clean",
+    **{k: {"jpeg": "JPEG"}.get(k, k) for k in STRENGTHS},
+    MEAN: "all five",
+    GAP: "gap",
+}
 
 
 class Robustness(Results):
     """The rows of the main table under corruption, by the means and methods of every other table.
 
-    In the place of a domain stands what was done to the images: `clean`, a corruption (mean over its five strengths), `mean`
-    (over all five corruptions), and `gap`: `mean` minus `clean`. A score is a mean over images, then over the six test domains.
-    Changes are in percent of the base row's error in the same column; those of the gap in percent of its clean error.
+    In the place of a domain stands what was done to the images: `clean`, a corruption (mean over
+    its five strengths), `mean` (over all five corruptions), and `gap`: `mean` minus `clean`. A
+    score is a mean over images, then over the six test domains. Changes are in percent of the base
+    row's error in the same column; those of the gap in percent of its clean error.
     """
 
     experiment = robustness.EXPERIMENT
@@ -43,21 +50,33 @@ class Robustness(Results):
 
     @cached_property
     def levels(self) -> pd.DataFrame:
-        """One line per row, seed, corruption ("clean" too) and strength, with each of `METRICS` averaged over the test domains."""
+        """One line per row, seed, corruption ("clean" too) and strength, with each of `METRICS`
+        averaged over the test domains."""
         records.one_device(self.found)
         lines = []
         for entry in self.found:
             for kind, strength in CONDITIONS:
                 domains = entry.record["scores"][condition_name(kind, strength)].values()
-                means = {m: sum(mean_over_images(d[m]) for d in domains) / len(domains) for m in METRICS}
-                head = {"row": entry.row.name, "seed": entry.config.seed, "kind": kind, "strength": strength}
+                means = {
+                    m: sum(mean_over_images(d[m]) for d in domains) / len(domains) for m in METRICS
+                }
+                head = {
+                    "row": entry.row.name,
+                    "seed": entry.config.seed,
+                    "kind": kind,
+                    "strength": strength,
+                }
                 lines.append(head | means)
         return pd.DataFrame(lines)
 
     def _average(self, metric: str, group: str) -> pd.DataFrame:
         if not self.found:
             return super()._average(metric, group)  # empty
-        wide = self.levels.groupby(["row", "seed", "kind"])[metric].mean().unstack("kind")[[CLEAN, *STRENGTHS]]
+        wide = (
+            self.levels.groupby(["row", "seed", "kind"])[metric]
+            .mean()
+            .unstack("kind")[[CLEAN, *STRENGTHS]]
+        )
         wide[MEAN] = wide[list(STRENGTHS)].mean(axis=1)
         wide[GAP] = wide[MEAN] - wide[CLEAN]
         return wide
@@ -78,11 +97,17 @@ class Robustness(Results):
         return over_images(values, weights, self._images(column, metric))
 
 
-def _condition_means(found: Sequence[robustness.Entry], domain: str, column: str, metric: str) -> pd.DataFrame:
-    """The score of each image of a domain, (row, seed) by image, averaged over the conditions of a column."""
+def _condition_means(
+    found: Sequence[robustness.Entry], domain: str, column: str, metric: str
+) -> pd.DataFrame:
+    """The score of each image of a domain, (row, seed) by image, averaged over the conditions of a
+    column."""
     lines = {}
     for entry in found:
-        scores = {c: np.array(entry.record["scores"][condition_name(*c)][domain][metric], float) for c in CONDITIONS}
+        scores = {
+            c: np.array(entry.record["scores"][condition_name(*c)][domain][metric], float)
+            for c in CONDITIONS
+        }
         clean = scores.pop(CONDITIONS[0])
         chosen = [v for (kind, _), v in scores.items() if column in (kind, MEAN, GAP)]
         mean = np.mean(chosen, axis=0) if chosen else clean
@@ -93,14 +118,22 @@ def _condition_means(found: Sequence[robustness.Entry], domain: str, column: str
 
 
 def table(results: Robustness, metric: str = "abs_rel") -> Html:
-    """Every row, clean and under each corruption, with what all five add to its clean score; below it the provenance."""
+    """Every row, clean and under each corruption, with what all five add to its clean score; below
+    it the provenance."""
     arrow = {"abs_rel": "AbsRel ↓", "ordinal": "ordinal accuracy ↑"}[metric]
     lines = {}
     for row in results.rows:
         link = row_link(results, row)
         cells = {name: results.value(row, name, metric) for name in TITLES}
-        lines[row] = {(arrow, title): cell(cells[name], link=link, sign=name == GAP) for name, title in TITLES.items()}
-    shown = html(lines, [heading(results, row) for row in lines], name=f"robustness-{metric}-{results.profile}")
+        lines[row] = {
+            (arrow, title): cell(cells[name], link=link, sign=name == GAP)
+            for name, title in TITLES.items()
+        }
+    shown = html(
+        lines,
+        [heading(results, row) for row in lines],
+        name=f"robustness-{metric}-{results.profile}",
+    )
     return shown + provenance(results) + missing(results)
 
 
@@ -119,7 +152,8 @@ def changes(results: Robustness) -> Html:
 
 @charts.figure
 def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
-    """The score against strength, 0 being clean: a panel per corruption and one for their mean, a line per row, 95 % bands over seeds."""
+    """The score against strength, 0 being clean: a panel per corruption and one for their mean, a
+    line per row, 95 % bands over seeds."""
     if not results.found:
         return charts.empty()
     levels = results.levels
@@ -153,7 +187,13 @@ def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel({"abs_rel": "AbsRel", "ordinal": "ordinal accuracy"}[metric])
     handles = [
-        plt.Line2D([], [], color=style["palette"][r], marker=style["markers"][r], label=results.rows[r].label)
+        plt.Line2D(
+            [],
+            [],
+            color=style["palette"][r],
+            marker=style["markers"][r],
+            label=results.rows[r].label,
+        )
         for r in rows
     ]
     fig.legend(handles=handles, loc="outside upper left", ncols=4)
@@ -166,14 +206,16 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 
 def reading(results: Robustness) -> str:
-    """What perturbation and alignment buy under corruption: the error there, the gap to clean images, which corruptions, and the order."""
+    """What perturbation and alignment buy under corruption: the error there, the gap to clean
+    images, which corruptions, and the order."""
     if not results.found:
         return UNRECORDED
     sentences = []
     for row in results.against:
         who = subject(results, row)
         sentences += [
-            f"{who} {effect(results.change(row))} under corruption, and {effect(results.change(row, CLEAN))} on the same images clean.",
+            f"{who} {effect(results.change(row))} under corruption, and "
+            f"{effect(results.change(row, CLEAN))} on the same images clean.",
             gap(results.change(row, GAP)),
             kinds(results, row),
             order(results.points(row, MEAN)),
@@ -184,13 +226,16 @@ def reading(results: Robustness) -> str:
 
 
 def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> str:
-    """A sentence on a paired change, worded as an effect only if its interval lies on one side of zero; empty without records."""
+    """A sentence on a paired change, worded as an effect only if its interval lies on one side of
+    zero; empty without records."""
     if change.count == 0:
         return ""
     value = f"{number(change.mean, 1, sign=True)} {unit}"
     if isnan(change.half):
         return f"{what} moves by {value} in a single seed, which shows nothing."
-    interval = f"95 % interval {number(change.low, 1, sign=True)} to {number(change.high, 1, sign=True)}"
+    interval = (
+        f"95 % interval {number(change.low, 1, sign=True)} to {number(change.high, 1, sign=True)}"
+    )
     if not change.decided:
         return f"{what} cannot be told from unchanged ({value}, {interval})."
     return f"{what} {verbs[change.mean > 0]} ({value}, {interval})."
@@ -198,16 +243,21 @@ def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> 
 
 def gap(change: Estimate) -> str:
     """Whether corruption costs less than before, beyond what is gained on clean images."""
-    return _verdict("What corruption adds to the error", change, ("shrinks", "grows"), "% of the clean error")
+    return _verdict(
+        "What corruption adds to the error", change, ("shrinks", "grows"), "% of the clean error"
+    )
 
 
 def order(change: Estimate) -> str:
     """Whether more pairs of pixels are in the true order."""
-    return _verdict("Ordinal accuracy under corruption", change, ("falls", "rises"), "percentage points")
+    return _verdict(
+        "Ordinal accuracy under corruption", change, ("falls", "rises"), "percentage points"
+    )
 
 
 def kinds(results: Robustness, row: str) -> str:
-    """Under which corruptions the error falls, rises, or cannot be told from unchanged; empty without records."""
+    """Under which corruptions the error falls, rises, or cannot be told from unchanged; empty
+    without records."""
     found = {TITLES[k]: results.change(row, k) for k in STRENGTHS}
     if not any(c.count > 1 for c in found.values()):
         return ""
@@ -216,4 +266,8 @@ def kinds(results: Robustness, row: str) -> str:
         "rises": [k for k, c in found.items() if c.decided and c.mean > 0],
         "cannot be told from unchanged": [k for k, c in found.items() if not c.decided],
     }
-    return "By corruption: " + "; ".join(f"it {verb} under {', '.join(n)}" for verb, n in groups.items() if n) + "."
+    return (
+        "By corruption: "
+        + "; ".join(f"it {verb} under {', '.join(n)}" for verb, n in groups.items() if n)
+        + "."
+    )

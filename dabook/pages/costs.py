@@ -1,8 +1,11 @@
-"""What networks and runs cost: parameters, floating-point operations, memory, disk. Counted, not estimated.
+"""What networks and runs cost: parameters, floating-point operations, memory, disk. Counted, not
+estimated.
 
-A training step is carried out on tensors that have shapes and no data (`FakeTensorMode`), with PyTorch's own counter of
-operations and a count of the bytes alive, so that ViT-G needs no more than a laptop. A FLOP is an addition or a
-multiplication: a product of an (m, k) and a (k, n) matrix has 2 m k n. Element-wise operations, normalisation, resizing and
+A training step is carried out on tensors that have shapes and no data (`FakeTensorMode`), with
+PyTorch's own counter of operations and a count of the bytes alive, so that ViT-G needs no more than
+a laptop. A FLOP is an addition or a
+multiplication: a product of an (m, k) and a (k, n) matrix has 2 m k n. Element-wise operations,
+normalisation, resizing and
 the losses are not counted as FLOPs; their memory is.
 """
 
@@ -25,20 +28,23 @@ from dalib.models.encoder import spec
 
 PRESETS = ("lite0", "vits", "vitb", "vitl", "vitg")
 SIDE = 518  # pixels; a network takes the largest multiple of its own stride below
-LABELLED, EPOCHS, UNLABELLED, RATIO = 1_500_000, 20, 62_000_000, 2  # the paper's data, the teacher's epochs, 1 : 2
+# the paper's data, the teacher's epochs, 1 : 2
+LABELLED, EPOCHS, UNLABELLED, RATIO = 1_500_000, 20, 62_000_000, 2
 BATCH = 4  # labelled images of the step that is counted
 PEAK = 312e12  # FLOP/s in bfloat16, NVIDIA's figure for an A100
 GIB = 2**30
 
 
 def _attention(query, key, value, *_, **__) -> int:
-    """Scores and their product with the values: two products of (n, d) x (d, n) for each of b x h heads."""
+    """Scores and their product with the values: two products of (n, d) x (d, n) for each of b x h
+    heads."""
     b, h, n, d = query
     return 2 * (2 * b * h * n * key[2] * d)
 
 
 def _attention_backward(grad, query, *rest, **__) -> int:
-    """Fused attention keeps no scores: five products of that size, one of which makes the scores again."""
+    """Fused attention keeps no scores: five products of that size, one of which makes the scores
+    again."""
     return 5 * _attention(query, *rest) // 2
 
 
@@ -50,7 +56,8 @@ ATTENTION = {
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive, from those given at the start to those that operations make.
+    """Counts the bytes of all storages that are alive, from those given at the start to those that
+    operations make.
 
     Args:
         tensors: what is there already.
@@ -85,16 +92,22 @@ class Live(TorchDispatchMode):
 
 
 def measure(work: Callable[[], object], *present: torch.Tensor) -> tuple[int, int]:
-    """FLOPs of a piece of work, and the greatest number of bytes alive during it, `present` tensors included."""
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, Live(*present) as live:
+    """FLOPs of a piece of work, and the greatest number of bytes alive during it, `present` tensors
+    included."""
+    with (
+        FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter,
+        Live(*present) as live,
+    ):
         work()
     return counter.get_total_flops(), live.peak
 
 
 def network(name: str, mode: FakeTensorMode | None = None) -> DepthAnything:
-    """A preset on the processor, its tensors without data: they belong to `mode`, or to a new one, `model.mean.fake_mode`.
+    """A preset on the processor, its tensors without data: they belong to `mode`, or to a new one,
+    `model.mean.fake_mode`.
 
-    A CNN is built for real first, because the folding of its batch normalisation is checked on values.
+    A CNN is built for real first, because the folding of its batch normalisation is checked on
+    values.
     """
     with torch.device("meta") if spec(name).out_channels else nullcontext():
         model = build(name, pretrained=False, seed=0)
@@ -145,19 +158,23 @@ def step(
     teacher: DepthAnything | None = None,
     frozen: DepthAnything | None = None,
 ) -> Step:
-    """A step as `dalib.training.train` takes it: the teacher labels, the student passes forward, the frozen encoder looks,
-    the losses, the backward pass, AdamW.
+    """A step as `dalib.training.train` takes it: the teacher labels, the student passes forward,
+    the frozen encoder looks, the losses, the backward pass, AdamW.
 
     Args:
         student: tensors with or without data, on the processor; its gradients are set.
-        labelled, unlabelled: images on this accelerator. CutMix's second region is left out of the loss.
+        labelled, unlabelled: images on this accelerator. CutMix's second region is left out of the
+            loss.
         height, width: of the images, pixels.
         checkpointing: of the encoder's blocks, where it is a ViT.
         precision: as in `RunConfig`.
-        teacher, frozen: networks that label, and whose encoder is aligned with; counted where given.
+        teacher, frozen: networks that label, and whose encoder is aligned with; counted where
+            given.
 
-    Bytes are weights, gradients and AdamW's two moments in float32 (16 per weight), 4 per weight of the two other
-    networks, and all that the passes keep or make on the way. Not in it: the accelerator's own libraries (about 1 GiB), and
+    Bytes are weights, gradients and AdamW's two moments in float32 (16 per weight), 4 per weight of
+    the two other
+    networks, and all that the passes keep or make on the way. Not in it: the accelerator's own
+    libraries (about 1 GiB), and
     the allocator's fragments.
     """
     if student.encoder.is_vit:
@@ -165,7 +182,9 @@ def step(
     student.train()
     weights = [p for n in (student, teacher) if n is not None for p in n.parameters()]
     weights += list(frozen.encoder.parameters()) if frozen is not None else []
-    images = torch.empty(labelled + unlabelled, 3, height, width).contiguous(memory_format=torch.channels_last)
+    images = torch.empty(labelled + unlabelled, 3, height, width).contiguous(
+        memory_format=torch.channels_last
+    )
     target = torch.empty(labelled + unlabelled, height, width)
     valid = torch.ones(target.shape, dtype=torch.bool)
 
@@ -191,7 +210,8 @@ def step(
 
 @cache
 def training(name: str, *, labelled: int = 1, ratio: int = 0, checkpointing: bool = True) -> Step:
-    """A step of a preset at full size in bfloat16: of a teacher, or with a `ratio` of a student with a teacher of its own kind."""
+    """A step of a preset at full size in bfloat16: of a teacher, or with a `ratio` of a student
+    with a teacher of its own kind."""
     student = network(name)
     mode, size = student.mean.fake_mode, {"height": side(name), "width": side(name)}
     others = [network(name, mode) for _ in range(2)] if ratio else [None, None]
@@ -209,21 +229,25 @@ def training(name: str, *, labelled: int = 1, ratio: int = 0, checkpointing: boo
 
 @dataclass(frozen=True, kw_only=True)
 class PaperRun:
-    """What the paper's own training asks for, in FLOPs and bytes; checkpointing's second forward passes are in it."""
+    """What the paper's own training asks for, in FLOPs and bytes; checkpointing's second forward
+    passes are in it."""
 
     teacher: int
     student: int
     stored_labels: int
 
     def gpu_days(self, *, utilisation: float) -> float:
-        """Days of one accelerator that reaches this share of `PEAK`, teacher and student together."""
+        """Days of one accelerator that reaches this share of `PEAK`, teacher and student
+        together."""
         return (self.teacher + self.student) / (PEAK * utilisation) / 86400
 
 
 def paper_run(name: str = "vitl") -> PaperRun:
-    """20 epochs of 1.5 million labelled images for the teacher; then 62 million unlabelled ones once, and half as many labelled.
+    """20 epochs of 1.5 million labelled images for the teacher; then 62 million unlabelled ones
+    once, and half as many labelled.
 
-    The teacher labels in the step (`labelling: online`). Stored labels would be float16 at 518 x 518, one map an image.
+    The teacher labels in the step (`labelling: online`). Stored labels would be float16 at 518 x
+    518, one map an image.
     """
     return PaperRun(
         teacher=EPOCHS * LABELLED * training(name).flops,
@@ -247,10 +271,14 @@ def network_table(names: tuple[str, ...] = PRESETS) -> Html:
 
 
 def step_table(names: tuple[str, ...] = ("vits", "vitb", "vitl")) -> Html:
-    """A student's step on one accelerator, with and without checkpointing: operations and memory of `BATCH` labelled images."""
+    """A student's step on one accelerator, with and without checkpointing: operations and memory of
+    `BATCH` labelled images."""
     lines = {}
     for name in names:
         for checkpointing, how in ((True, "checkpointing"), (False, "without")):
             found = training(name, labelled=BATCH, ratio=RATIO, checkpointing=checkpointing)
-            lines[f"{name}, {how}"] = {"TFLOP": number(found.flops / 1e12, 1), "GiB": number(found.bytes / GIB, 1)}
+            lines[f"{name}, {how}"] = {
+                "TFLOP": number(found.flops / 1e12, 1),
+                "GiB": number(found.bytes / GIB, 1),
+            }
     return html(lines, list(lines), caption=f"{BATCH} + {RATIO * BATCH} images", name="costs-steps")

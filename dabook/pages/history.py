@@ -1,4 +1,5 @@
-"""What was changed after results of it had been seen: dates and commits as data, and their table."""
+"""What was changed after results of it had been seen: dates and commits as data, and their
+table."""
 
 from html import escape
 
@@ -9,7 +10,8 @@ from dalib.errors import ConfigError
 
 
 def touches() -> list[dict[str, str]]:
-    """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a `ConfigError` that names it."""
+    """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a
+    `ConfigError` that names it."""
     path = paths.history()
     found = strict_yaml.read(path)
     if not isinstance(found, list):
@@ -23,7 +25,10 @@ def table() -> Html:
     """One line per change, in the order of the history."""
     found = touches()
     lines = {
-        str(k): {"commit": f"<code>{escape(t['commit'][:7])}</code>", "what was changed": escape(t["what"])}
+        str(k): {
+            "commit": f"<code>{escape(t['commit'][:7])}</code>",
+            "what was changed": escape(t["what"]),
+        }
         for k, t in enumerate(found)
     }
     columns = {"what was changed": "text"}

@@ -1,7 +1,10 @@
-"""Real images in the book: every row of a table scored per data set, beside the floors and beside the other rows.
+"""Real images in the book: every row of a table scored per data set, beside the floors and beside
+the other rows.
 
-Motorcycle came twice, out of scikit-image's wheel and with the collection of real images (as `middlebury`). It is shown twice and
-counted once: scikit-image's copy is left out of every mean and of every count where the other is there.
+Motorcycle came twice, out of scikit-image's wheel and with the collection of real images (as
+`middlebury`). It is shown twice and
+counted once: scikit-image's copy is left out of every mean and of every count where the other is
+there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +37,8 @@ TWICE = {"motorcycle": "middlebury"}
 FEW = 6
 """With fewer images than this a data set's verdict hangs on them."""
 
-AIMS = {"nyuv2": 0.22, "kitti": 0.20}  # AbsRel; first written down in the commit of the first records
+# AbsRel; first written down in the commit of the first records
+AIMS = {"nyuv2": 0.22, "kitti": 0.20}
 
 
 def name_of(data_set: str) -> str:
@@ -43,8 +47,11 @@ def name_of(data_set: str) -> str:
 
 
 def data_sets(results: Results, floors: dict | None) -> dict[str, list[str]]:
-    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by itself, it needs no download."""
-    scored = [e.record.get("real", {}) for e in results.found] + list((floors or {"floors": {}})["floors"].values())
+    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by
+    itself, it needs no download."""
+    scored = [e.record.get("real", {}) for e in results.found] + list(
+        (floors or {"floors": {}})["floors"].values()
+    )
     seen = {d: scores["half"] for data_sets in scored for d, scores in data_sets.items()}
     known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
     ours = {"motorcycle", *(d for sets in known.values() for d in sets)}
@@ -60,24 +67,36 @@ def counted(results: Results) -> list[str]:
 
 
 def images(results: Results, data_set: str) -> int:
-    """How many images a data set has, in the records or else in that of the floors; 0 where neither knows it."""
-    scored = [e.record["real"][data_set]["abs_rel"] for e in results.found if data_set in e.record.get("real", {})]
-    scored += [scores[data_set]["abs_rel"] for scores in real_scores().values() if data_set in scores]
+    """How many images a data set has, in the records or else in that of the floors; 0 where neither
+    knows it."""
+    scored = [
+        e.record["real"][data_set]["abs_rel"]
+        for e in results.found
+        if data_set in e.record.get("real", {})
+    ]
+    scored += [
+        scores[data_set]["abs_rel"] for scores in real_scores().values() if data_set in scores
+    ]
     return max(map(len, scored), default=0)
 
 
 def few(results: Results) -> str:
-    """Which of the data sets have so few images that a verdict hangs on them: a sentence, or nothing."""
+    """Which of the data sets have so few images that a verdict hangs on them: a sentence, or
+    nothing."""
     counts = {d: images(results, d) for d in counted(results)}
     small = {d: n for d, n in counts.items() if 0 < n < FEW}
     if not small:
         return ""
     names = ", ".join(f"{name_of(d)} ({n})" for d, n in small.items())
-    return f"{len(small)} of {len(counts)} data sets have fewer than {FEW} images, and what is said of each hangs on them: {names}."
+    return (
+        f"{len(small)} of {len(counts)} data sets have fewer than {FEW} images, and what is "
+        f"said of each hangs on them: {names}."
+    )
 
 
 def real_table(results: Results, metric: str = "abs_rel") -> Html:
-    """Every row per real data set, with its number of images, beside the floors, and the mean over the data sets of each half.
+    """Every row per real data set, with its number of images, beside the floors, and the mean over
+    the data sets of each half.
 
     Args:
         results: of the main table; means over images, then over seeds.
@@ -95,12 +114,19 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     for row in results.rows:
         wide = results.scores(metric, group="real")
         known = row in wide.index.get_level_values("row")
-        by_seed = [_columns(dict(v), halves, counts) for _, v in wide.loc[row].iterrows()] if known else []
+        by_seed = (
+            [_columns(dict(v), halves, counts) for _, v in wide.loc[row].iterrows()]
+            if known
+            else []
+        )
         link, columns = row_link(results, row), _columns({}, halves, counts)
         headings.append(heading(results, row))
         lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
     if not any(halves.values()):
-        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+        return Html(
+            '<p class="provenance"><span class="stale">Nothing is recorded on real images '
+            "yet.</span></p>"
+        )
     arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
     caption = f"{arrow}; in parentheses the number of images"
     table = html(lines, headings, caption=caption, name=f"real-{metric}")
@@ -110,7 +136,8 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
 def _columns(
     means: Mapping[str, float], halves: Mapping[str, list[str]], counts: Mapping[str, int]
 ) -> dict[tuple[str, str], float]:
-    """(half, data set) -> mean, and the mean over the data sets of each half where there are several."""
+    """(half, data set) -> mean, and the mean over the data sets of each half where there are
+    several."""
     columns = {}
     for half, sets in halves.items():
         columns |= {(TITLES[half], _title(d, counts)): means.get(d, Estimate().mean) for d in sets}
@@ -125,8 +152,11 @@ def _title(data_set: str, counts: Mapping[str, int]) -> str:
     return f"{name_of(data_set)} ({counts[data_set]})"
 
 
-def _turned(scores: dict, halves: Mapping[str, list[str]], counts: Mapping[str, int], cells: Mapping) -> dict:
-    """The cells of a floor on data sets where it is the wrong way round on some images, with how many."""
+def _turned(
+    scores: dict, halves: Mapping[str, list[str]], counts: Mapping[str, int], cells: Mapping
+) -> dict:
+    """The cells of a floor on data sets where it is the wrong way round on some images, with how
+    many."""
     found = {}
     for half, sets in halves.items():
         for d in sets:
@@ -140,25 +170,32 @@ def _turned(scores: dict, halves: Mapping[str, list[str]], counts: Mapping[str, 
 def _line(floors: dict | None) -> Html:
     if floors is None:
         return Html(
-            '<p class="provenance"><span class="stale">The floors are not recorded: python -m dabook floors</span></p>'
+            '<p class="provenance"><span class="stale">The floors are not recorded: python -m '
+            "dabook floors</span></p>"
         )
     state = (
         "fresh"
         if certificates.unchanged("evaluation", floors["evaluation_hash"])
         else '<span class="stale">STALE</span>'
     )
-    return Html(f'<p class="provenance">Floors: code <code>{floors["evaluation_hash"]}</code> ({state})</p>')
+    return Html(
+        f'<p class="provenance">Floors: code <code>{floors["evaluation_hash"]}</code> ({state})</p>'
+    )
 
 
 def change(results: Results, row: str, other: str, sets: Sequence[str]) -> Estimate:
-    """AbsRel of a row minus that of another on real data sets, paired by seed, in percent of the base row's error there.
+    """AbsRel of a row minus that of another on real data sets, paired by seed, in percent of the
+    base row's error there.
 
-    A mean over images, then over the data sets, each with the same weight. Both intervals: over seeds, and over seeds and the images of
-    each data set; the data sets are not drawn anew. An `Estimate()` where something is missing.
+    A mean over images, then over the data sets, each with the same weight. Both intervals: over
+    seeds, and over seeds and the images of each data set; the data sets are not drawn anew. An
+    `Estimate()` where something is missing.
     """
     tables = results.by_real_image
     rows = {row, other, results.base(row)}
-    if not sets or any(d not in tables or not rows <= set(tables[d].index.get_level_values("row")) for d in sets):
+    if not sets or any(
+        d not in tables or not rows <= set(tables[d].index.get_level_values("row")) for d in sets
+    ):
         return Estimate()
     column = pd.concat([tables[d].mean(axis=1) for d in sets], axis=1).mean(axis=1, skipna=False)
     unit = 100 / float(column[results.base(row)].mean())
@@ -183,19 +220,27 @@ def changes_table(results: Results) -> Html:
         line, link = {}, row_link(results, row)
         for half, members in halves.items():
             kept = [d for d in members if d in sets]
-            columns = {_title(d, counts): [d] for d in kept} | ({"mean": kept} if len(kept) > 1 else {})
+            columns = {_title(d, counts): [d] for d in kept} | (
+                {"mean": kept} if len(kept) > 1 else {}
+            )
             for name, chosen in columns.items():
-                line[TITLES[half], name] = cell(change(results, row, other, chosen), 1, sign=True, link=link)
+                line[TITLES[half], name] = cell(
+                    change(results, row, other, chosen), 1, sign=True, link=link
+                )
         lines[f"{row} {other}"] = line
         headings.append(f"{heading(results, row)}<br>against {heading(results, other)}")
     if not sets or not results.found:
-        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+        return Html(
+            '<p class="provenance"><span class="stale">Nothing is recorded on real images '
+            "yet.</span></p>"
+        )
     caption = "change of AbsRel, %; in parentheses the number of images"
     return html(lines, headings, caption=caption, name="real-changes") + provenance_line(results)
 
 
 def effects(results: Results, *, half: str = "table") -> str:
-    """The paired changes on the mean over the data sets of a half: sentences, the whole recipe first."""
+    """The paired changes on the mean over the data sets of a half: sentences, the whole recipe
+    first."""
     sets = [d for d in counted(results) if d in HALVES[half]]
     found = {pair: change(results, *pair, sets) for pair in comparisons(results)[::-1]}
     if not any(c.count for c in found.values()):
@@ -203,21 +248,33 @@ def effects(results: Results, *, half: str = "table") -> str:
     first, *rest = found.items()
     labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
     (row, other), whole = first
-    text = f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside {labels[other]} {effect(whole)}."
-    return " ".join([text, *(f"{subject(results, row)} {effect(c)}." for (row, _), c in rest[::-1])])
+    text = (
+        f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside "
+        f"{labels[other]} {effect(whole)}."
+    )
+    return " ".join(
+        [text, *(f"{subject(results, row)} {effect(c)}." for (row, _), c in rest[::-1])]
+    )
 
 
 def below_floors(results: Results, row: str) -> dict[str, Estimate]:
-    """For each data set that counts: AbsRel of a row minus that of the best floor there, in percent of the floor's.
+    """For each data set that counts: AbsRel of a row minus that of the best floor there, in percent
+    of the floor's.
 
     Intervals over seeds, and over seeds and images where a data set has several.
     """
-    return {d: change for d in counted(results) if (change := against_floors(results, row, sets=[d])).count}
+    return {
+        d: change
+        for d in counted(results)
+        if (change := against_floors(results, row, sets=[d])).count
+    }
 
 
-def against_floors(results: Results, row: str, *, half: str = "table", sets: Sequence[str] | None = None) -> Estimate:
-    """AbsRel of a row minus that of the best floor of each data set, in percent of the floors': over the data sets, each with the
-    same weight, then over seeds.
+def against_floors(
+    results: Results, row: str, *, half: str = "table", sets: Sequence[str] | None = None
+) -> Estimate:
+    """AbsRel of a row minus that of the best floor of each data set, in percent of the floors':
+    over the data sets, each with the same weight, then over seeds.
 
     Resampled are seeds and the images of each data set; the data sets are not.
 
@@ -228,13 +285,18 @@ def against_floors(results: Results, row: str, *, half: str = "table", sets: Seq
         sets: these instead, whatever half they are of.
     """
     floors, found = real_scores(), results.of(row)
-    sets = [d for d in (HALVES[half] if sets is None else sets) if all(d in e.record.get("real", {}) for e in found)]
+    sets = [
+        d
+        for d in (HALVES[half] if sets is None else sets)
+        if all(d in e.record.get("real", {}) for e in found)
+    ]
     sets = [d for d in sets if all(d in scores for scores in floors.values())]
     return gap(found, floors, sets, group="real")
 
 
 def standing(results: Results, row: str) -> Html:
-    """A row beside the best floor of each data set: how many images, which floor, both errors, the change, and a verdict."""
+    """A row beside the best floor of each data set: how many images, which floor, both errors, the
+    change, and a verdict."""
     floors, lines = real_scores(), {}
     for d, change in below_floors(results, row).items():
         name, lowest = best(floors, d)
@@ -242,12 +304,17 @@ def standing(results: Results, row: str) -> Html:
             "images": str(images(results, d)),
             "best floor": name,
             "its AbsRel": number(lowest),
-            results.rows[row].label: cell(results.value(row, d, group="real").point, link=row_link(results, row)),
+            results.rows[row].label: cell(
+                results.value(row, d, group="real").point, link=row_link(results, row)
+            ),
             "change, %": cell(change, 1, sign=True),
             "the row is": VERDICTS[_side(change)],
         }
     if not lines:
-        return Html('<p class="provenance"><span class="stale">Nothing is recorded on real images yet.</span></p>')
+        return Html(
+            '<p class="provenance"><span class="stale">Nothing is recorded on real images '
+            "yet.</span></p>"
+        )
     return html(lines, [name_of(d) for d in lines], name=f"standing-{row}")
 
 
@@ -255,7 +322,8 @@ VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
 
 
 def _side(change: Estimate) -> int:
-    """-1 where a row is surely below the best floor, 1 where it is surely above, 0 where both intervals do not say."""
+    """-1 where a row is surely below the best floor, 1 where it is surely above, 0 where both
+    intervals do not say."""
     return int(np.sign(change.mean)) if change.decided else 0
 
 
@@ -265,7 +333,10 @@ def reading(results: Results, row: str) -> str:
     if not gaps:
         return "Not yet recorded."
     sides = {side: [name_of(d) for d, c in gaps.items() if _side(c) == side] for side in VERDICTS}
-    text = f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on {len(sides[-1])} of {len(gaps)} data sets"
+    text = (
+        f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on "
+        f"{len(sides[-1])} of {len(gaps)} data sets"
+    )
     if sides[0]:
         text += f"; it cannot be told from it on {', '.join(sides[0])}"
     if sides[1]:
@@ -274,17 +345,25 @@ def reading(results: Results, row: str) -> str:
 
 
 def unbeaten(results: Results) -> str:
-    """On which data sets no row at all is surely below the best floor: a sentence that names them."""
+    """On which data sets no row at all is surely below the best floor: a sentence that names
+    them."""
     gaps = {row: below_floors(results, row) for row in results.rows}
     known = dict.fromkeys(d for by_set in gaps.values() for d in by_set)
     if not known:
         return "Not yet recorded."
-    lost = [d for d in known if not any(d in by_set and _side(by_set[d]) < 0 for by_set in gaps.values())]
+    lost = [
+        d
+        for d in known
+        if not any(d in by_set and _side(by_set[d]) < 0 for by_set in gaps.values())
+    ]
     if not lost:
         return f"On each of {len(known)} data sets some row is surely below every floor."
     floors = real_scores()
     names = ", ".join(f"{name_of(d)} ({best(floors, d)[0]})" for d in lost)
-    return f"No row is surely below the best floor, which looks at no picture, on {len(lost)} of {len(known)} data sets: {names}."
+    return (
+        f"No row is surely below the best floor, which looks at no picture, on {len(lost)} of "
+        f"{len(known)} data sets: {names}."
+    )
 
 
 def floors_reading(results: Results) -> str:
@@ -305,7 +384,10 @@ def aims(results: Results, row: str) -> str:
     floors = real_scores()
     parts = []
     for name, aim in AIMS.items():
-        text = f"{NAMES[name]} under {aim:.2f} ({'reached' if values[name] < aim else 'missed'}: {number(values[name])}"
+        text = (
+            f"{NAMES[name]} under {aim:.2f} ({'reached' if values[name] < aim else 'missed'}: "
+            f"{number(values[name])}"
+        )
         floor, lowest = best(floors, name)
         parts.append(text + (f"; the {floor} has {number(lowest)})" if floor else ")"))
     return "Aimed at: " + ", ".join(parts) + "."

@@ -1,4 +1,5 @@
-"""Runs of the recorded study that were made once more on another machine: how much of a record comes back."""
+"""Runs of the recorded study that were made once more on another machine: how much of a record
+comes back."""
 
 from dataclasses import dataclass
 from math import nan, sqrt
@@ -33,7 +34,10 @@ class Pair:
     @property
     def largest(self) -> float:
         """The largest difference of any test image's AbsRel."""
-        return max(float(np.abs(_images(self.record, d) - _images(self.again, d)).max()) for d in TEST_DOMAINS)
+        return max(
+            float(np.abs(_images(self.record, d) - _images(self.again, d)).max())
+            for d in TEST_DOMAINS
+        )
 
 
 def _images(record: dict, domain: str) -> np.ndarray:
@@ -45,21 +49,27 @@ def _mean(record: dict) -> float:
 
 
 def pairs() -> list[Pair]:
-    """Every rerun whose record is there and was made by the same code, in the order of rows and seeds."""
+    """Every rerun whose record is there and was made by the same code, in the order of rows and
+    seeds."""
     known = {path.stem: path for path in sorted(paths.records().glob("*/*.json"))}
     again = [records.read(path) for path in sorted(paths.reruns().glob("*.json"))]
-    found = [Pair(record=records.read(known[r["hash"]]), again=r) for r in again if r["hash"] in known]
+    found = [
+        Pair(record=records.read(known[r["hash"]]), again=r) for r in again if r["hash"] in known
+    ]
     same = [p for p in found if _of_one_code(p)]
     return sorted(same, key=lambda p: (p.again["row"], p.again["seed"], p.again["instructions"]))
 
 
 def _of_one_code(pair: Pair) -> bool:
     """Whether both runs were trained by the same code, or by code that a certificate joins."""
-    return pair.again["training_hash"] in certificates.joined("training", pair.record["training_hash"])
+    return pair.again["training_hash"] in certificates.joined(
+        "training", pair.record["training_hash"]
+    )
 
 
 def table(found: list[Pair]) -> Html:
-    """One line per rerun: both errors, and how far they lie apart, in the mean and in a single image."""
+    """One line per rerun: both errors, and how far they lie apart, in the mean and in a single
+    image."""
     lines, headings = {}, []
     for k, pair in enumerate(found):
         first, second = pair.levels
@@ -71,11 +81,16 @@ def table(found: list[Pair]) -> Html:
             "again with": pair.again["instructions"],
         }
         headings.append(f"{pair.record['label']}, seed {pair.record['seed']}")
-    return html(lines, headings, name="reruns") if found else Html(f'<p class="provenance">{UNRECORDED}</p>')
+    return (
+        html(lines, headings, name="reruns")
+        if found
+        else Html(f'<p class="provenance">{UNRECORDED}</p>')
+    )
 
 
 def reading(found: list[Pair], results: Results) -> str:
-    """How far a mean moves when a run is made again elsewhere, and how far two seeds of one row of `results` lie apart: sentences."""
+    """How far a mean moves when a run is made again elsewhere, and how far two seeds of one row of
+    `results` lie apart: sentences."""
     if not found:
         return UNRECORDED
     changes = [pair.change for pair in found]
@@ -83,8 +98,13 @@ def reading(found: list[Pair], results: Results) -> str:
     ends = " to ".join(f"{number(x, 1, sign=True)} %" for x in (min(changes), max(changes)))
     kinds = ", ".join(dict.fromkeys(pair.again["instructions"] for pair in found))
     by_row = results.scores()[MEAN].groupby("row") if results.seeds > 1 else None
-    seeds = 100 * sqrt(2 * (by_row.var() / by_row.mean() ** 2).mean()) if by_row is not None else nan  # of a difference
+    # of a difference
+    seeds = (
+        100 * sqrt(2 * (by_row.var() / by_row.mean() ** 2).mean()) if by_row is not None else nan
+    )
     return (
-        f"{len(found)} recorded runs, made again on a processor of another kind ({kinds}), came out {ends} away in mean AbsRel,"
-        f" {typical} % by the root of the mean square; by the same measure two seeds of one row lie {number(seeds, 1)} % apart."
+        f"{len(found)} recorded runs, made again on a processor of another kind ({kinds}), came "
+        f"out {ends} away in mean AbsRel,"
+        f" {typical} % by the root of the mean square; by the same measure two seeds of one row "
+        f"lie {number(seeds, 1)} % apart."
     )

@@ -1,4 +1,5 @@
-"""What was timed by hand, as the book shows it: `data/benchmarks/NAME.json`, written by `benchmarks/NAME.py`."""
+"""What was timed by hand, as the book shows it: `data/benchmarks/NAME.json`, written by
+`benchmarks/NAME.py`."""
 
 import json
 from html import escape
@@ -9,16 +10,20 @@ from dalib.errors import DataError
 
 
 def read(name: str) -> dict:
-    """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is missing or damaged."""
+    """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is
+    missing or damaged."""
     path = paths.benchmarks() / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no readable record ({error}); run python benchmarks/{name}.py") from error
+        raise DataError(
+            f"{path}: no readable record ({error}); run python benchmarks/{name}.py"
+        ) from error
 
 
 def inference_table(record: dict) -> Html:
-    """Seconds an image, speed against `transformers` in float32, memory and deviation of each contender, with provenance."""
+    """Seconds an image, speed against `transformers` in float32, memory and deviation of each
+    contender, with provenance."""
     lines: dict[str, dict] = {}
     for row in record["rows"]:
         batch, name = f"batch of {row['batch']}", row["contender"]
@@ -36,25 +41,35 @@ def inference_table(record: dict) -> Html:
 
 
 def work_table(record: dict) -> Html:
-    """Milliseconds that our network spends on each kind of work for one image, in each precision recorded, with provenance."""
-    each = {precision: times | {"all of it": sum(times.values())} for precision, times in record["ms"].items()}
+    """Milliseconds that our network spends on each kind of work for one image, in each precision
+    recorded, with provenance."""
+    each = {
+        precision: times | {"all of it": sum(times.values())}
+        for precision, times in record["ms"].items()
+    }
     lines: dict[str, dict] = {kind: {} for kind in each["float32"]}
     for kind, cells in lines.items():
         for precision, times in each.items():
             cells[precision, "ms"] = number(times[kind], 0)
             cells[precision, "%"] = number(100 * times[kind] / times["all of it"], 0)
         if "bfloat16" in each:
-            cells["bfloat16", "faster"] = f"{number(each['float32'][kind] / each['bfloat16'][kind], 1)} ×"
+            cells["bfloat16", "faster"] = (
+                f"{number(each['float32'][kind] / each['bfloat16'][kind], 1)} ×"
+            )
     return html(lines, [escape(kind) for kind in lines], name="work") + _provenance(record)
 
 
 def training_table(record: dict) -> Html:
-    """Milliseconds of a student's step and of its parts, each beside the first of its kind, with provenance."""
+    """Milliseconds of a student's step and of its parts, each beside the first of its kind, with
+    provenance."""
     lines, headings = {}, []
     for kind, times in record["seconds"].items():
         first = next(iter(times.values()))
         for name, value in times.items():
-            lines[name] = {"ms": number(1e3 * value, 1), "times the first": number(value / first, 2)}
+            lines[name] = {
+                "ms": number(1e3 * value, 1),
+                "times the first": number(value / first, 2),
+            }
             above = f'<span class="interval">{escape(kind)}</span><br>' if value is first else ""
             headings.append(above + escape(name))
     return html(lines, headings, name="training") + _provenance(record)
@@ -68,7 +83,9 @@ def ratio(record: dict, name: str, other: str) -> float:
 
 def seconds(record: dict, name: str, *, batch: int) -> float:
     """Seconds that one contender takes for a batch."""
-    return next(r["seconds"] for r in record["rows"] if (r["contender"], r["batch"]) == (name, batch))
+    return next(
+        r["seconds"] for r in record["rows"] if (r["contender"], r["batch"]) == (name, batch)
+    )
 
 
 def speed(record: dict, name: str, *, batch: int, against: str = "transformers") -> float:
@@ -78,15 +95,24 @@ def speed(record: dict, name: str, *, batch: int, against: str = "transformers")
 
 def _provenance(record: dict) -> Html:
     versions = ", ".join(
-        f"{k} {record['versions'][k]}" for k in ("torch", "timm", "transformers") if k in record["versions"]
+        f"{k} {record['versions'][k]}"
+        for k in ("torch", "timm", "transformers")
+        if k in record["versions"]
     )
-    height, width = (record["height"], record["width"]) if "height" in record else (record["side"], record["side"])
+    height, width = (
+        (record["height"], record["width"])
+        if "height" in record
+        else (record["side"], record["side"])
+    )
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
-        f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} weights, seed {record['seed']}",
+        f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} "
+        f"weights, seed {record['seed']}",
         *([f"medians of {record['rounds']} interleaved rounds"] if "rounds" in record else []),
-        f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in bfloat16",
+        f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in "
+        "bfloat16",
         versions,
-        f"commit <code>{record['commit']}</code>{' with changes' if record['dirty'] else ''}, {record['created']}",
+        f"commit <code>{record['commit']}</code>{' with changes' if record['dirty'] else ''}, "
+        f"{record['created']}",
     ]
     return Html(f'<p class="provenance">{" · ".join(parts)}</p>')

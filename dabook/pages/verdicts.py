@@ -1,4 +1,5 @@
-"""The claims of the paper and of its review as data, and a verdict on each from the intervals of the recorded study."""
+"""The claims of the paper and of its review as data, and a verdict on each from the intervals of
+the recorded study."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,9 +38,11 @@ class Comparison:
         experiment: of experiments.yaml, `robustness` or `real_images`.
         row: whose change counts.
         expect: "lower" or "higher" error, or "no_gain": no error lower by more than the margin.
-        versus: the row it is compared with; what the experiment says by default, the floors for `real_images`.
+        versus: the row it is compared with; what the experiment says by default, the floors for
+            `real_images`.
         beside: a row whose own change is subtracted; `versus` is then the experiment's for both.
-        column: a test domain, several of them, the mean over all, or validation; of `robustness` a corruption, `clean` or `gap` as well.
+        column: a test domain, several of them, the mean over all, or validation; of `robustness` a
+            corruption, `clean` or `gap` as well.
     """
 
     experiment: str
@@ -66,7 +69,8 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """All of them, by name, with the titles of their topics and the margin below which a gain is not worth the name, in percent."""
+    """All of them, by name, with the titles of their topics and the margin below which a gain is
+    not worth the name, in percent."""
 
     margin: float
     topics: dict[str, str]
@@ -75,7 +79,8 @@ class Claims:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came out for a claim: a word of `VERDICTS`, and for each of its comparisons the change and its own outcome."""
+    """What came out for a claim: a word of `VERDICTS`, and for each of its comparisons the change
+    and its own outcome."""
 
     claim: Claim
     word: str
@@ -83,7 +88,8 @@ class Verdict:
 
 
 def load(path: Path | None = None) -> Claims:
-    """Read `data/claims.yaml`; whatever is unknown or missing is a `ConfigError` that names the claim."""
+    """Read `data/claims.yaml`; whatever is unknown or missing is a `ConfigError` that names the
+    claim."""
     path = path or paths.claims()
     tree = strict_yaml.read(path)
     check_keys(tree, "the file", file=path.name, required=("margin", "topics", "claims"))
@@ -119,7 +125,9 @@ def _comparison(value: object, where: str, file: str) -> Comparison:
     required, optional = ("experiment", "row", "expect"), ("versus", "beside", "column")
     check_keys(value, where, file=file, required=required, optional=optional)
     name = value["experiment"]
-    check_names([name], [*experiments(), robustness.EXPERIMENT, REAL], what=f"experiment in {where}")
+    check_names(
+        [name], [*experiments(), robustness.EXPERIMENT, REAL], what=f"experiment in {where}"
+    )
     check_names([value["expect"]], EXPECT, what=f"expectation in {where}")
     results = blank(name)
     columns = [MEAN, VALIDATION, *TEST_DOMAINS]
@@ -128,30 +136,47 @@ def _comparison(value: object, where: str, file: str) -> Comparison:
     column = value.get("column", MEAN)
     if isinstance(column, list):
         if name in (robustness.EXPERIMENT, REAL) or not column:
-            raise ConfigError(f"{file}, {where}: column is {column!r}; a list names test domains, at least one")
+            raise ConfigError(
+                f"{file}, {where}: column is {column!r}; a list names test domains, at least one"
+            )
         check_names(column, TEST_DOMAINS, what=f"column in {where}")
         value = value | {"column": tuple(column)}
     else:
         check_names([column], columns, what=f"column in {where}")
-    check_names([value[k] for k in ("row", "beside") if k in value], results.rows, what=f"row of {name} in {where}")
+    check_names(
+        [value[k] for k in ("row", "beside") if k in value],
+        results.rows,
+        what=f"row of {name} in {where}",
+    )
     given = value.get("versus")
     if given is not None:
-        check_names([given], [FLOORS] if name == REAL else results.rows, what=f"row of {name} in {where}")
-    if "beside" in value and (given is not None or name == REAL or value["beside"] not in results.against):
-        raise ConfigError(f"{file}, {where}: beside takes a row that {name} compares with another, and no versus")
+        check_names(
+            [given], [FLOORS] if name == REAL else results.rows, what=f"row of {name} in {where}"
+        )
+    if "beside" in value and (
+        given is not None or name == REAL or value["beside"] not in results.against
+    ):
+        raise ConfigError(
+            f"{file}, {where}: beside takes a row that {name} compares with another, and no versus"
+        )
     versus = FLOORS if name == REAL else given or results.against.get(value["row"])
     if versus in (None, value["row"]):
         raise ConfigError(
-            f"{file}, {where}: row {value['row']} of {name} is compared with no other row; name one as versus"
+            f"{file}, {where}: row {value['row']} of {name} is compared with no other row; name "
+            "one as versus"
         )
     return Comparison(**{**value, "versus": versus})
 
 
 def blank(name: str) -> Results:
     """An experiment's rows and comparisons without any record."""
-    plan = expand("main_table" if name in (robustness.EXPERIMENT, REAL) else name, profile="study", seeds=1)
+    plan = expand(
+        "main_table" if name in (robustness.EXPERIMENT, REAL) else name, profile="study", seeds=1
+    )
     entries = [robustness.Entry(row=row, config=row.configs[0], record=None) for row in plan.rows]
-    return Results(entries, against=corruption.AGAINST if name == robustness.EXPERIMENT else plan.against)
+    return Results(
+        entries, against=corruption.AGAINST if name == robustness.EXPERIMENT else plan.against
+    )
 
 
 def results_of(claims: Claims) -> dict[str, Results]:
@@ -160,12 +185,15 @@ def results_of(claims: Claims) -> dict[str, Results]:
         robustness.EXPERIMENT: lambda: corruption.Robustness(robustness.entries()),
         REAL: lambda: recorded("main_table"),
     }
-    names = dict.fromkeys(test.experiment for claim in claims.claims.values() for test in claim.tests)
+    names = dict.fromkeys(
+        test.experiment for claim in claims.claims.values() for test in claim.tests
+    )
     return {name: special[name]() if name in special else recorded(name) for name in names}
 
 
 def measure(test: Comparison, results: Mapping[str, Results]) -> Estimate:
-    """The paired change that a comparison asks for, in percent, or the difference of two changes, in percentage points."""
+    """The paired change that a comparison asks for, in percent, or the difference of two changes,
+    in percentage points."""
     found = results[test.experiment]
     if test.versus == FLOORS:
         return real_images.against_floors(found, test.row)
@@ -175,13 +203,15 @@ def measure(test: Comparison, results: Mapping[str, Results]) -> Estimate:
 
 
 def outcome(change: Estimate, expect: str, *, margin: float) -> str:
-    """What an interval says of an expectation; every statement must hold for the interval over seeds and for the resampled one.
+    """What an interval says of an expectation; every statement must hold for the interval over
+    seeds and for the resampled one.
 
     Args:
         change: in percent; negative is a smaller error. One seed decides nothing.
-        expect: "lower" is reproduced by an interval below zero, and refuted by one that leaves no room for a gain above the margin
-            (it lies above minus the margin); "higher" is the same with the sign turned; "no_gain" is reproduced by an interval
-            above minus the margin, and refuted by one below it.
+        expect: "lower" is reproduced by an interval below zero, and refuted by one that leaves no
+            room for a gain above the margin (it lies above minus the margin); "higher" is the same
+            with the sign turned; "no_gain" is reproduced by an interval above minus the margin, and
+            refuted by one below it.
         margin: in percent.
     """
     if change.count == 0:
@@ -203,7 +233,9 @@ def verdict(claim: Claim, results: Mapping[str, Results], *, margin: float) -> V
     if claim.cannot:
         return Verdict(claim=claim, word=CANNOT)
     changes = [(test, measure(test, results)) for test in claim.tests]
-    measured = tuple((test, change, outcome(change, test.expect, margin=margin)) for test, change in changes)
+    measured = tuple(
+        (test, change, outcome(change, test.expect, margin=margin)) for test, change in changes
+    )
     words = [word for _, _, word in measured]
     weakest = next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in words), REPRODUCED)
     return Verdict(claim=claim, word=weakest, measured=measured)

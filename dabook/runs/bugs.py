@@ -1,9 +1,11 @@
-"""What each bug of `faulty` costs: one record per variant and seed, and the command that makes them.
+"""What each bug of `faulty` costs: one record per variant and seed, and the command that makes
+them.
 
     python -m dabook.runs.bugs --profile study --bug NAME --seed 0
 
-True runs are read where they lie (`DALIB_RUNS`) and never written to; one that is missing is named with the command that
-trains it. A variant is trained below `bugs` there, scored and recorded; its network stays, and is scored again where the record is gone.
+True runs are read where they lie (`DALIB_RUNS`) and never written to; one that is missing is named
+with the command that trains it. A variant is trained below `bugs` there, scored and recorded; its
+network stays, and is scored again where the record is gone.
 """
 
 import argparse
@@ -14,19 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from dabook.runs.faulty import VARIANTS, Variant, learn, score, settings
 
+from dabook.runs import records
+from dabook.runs.experiments import Row, expand
+from dabook.runs.faulty import VARIANTS, Variant, learn, score, settings
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, DataError, TrainingError, UserError
-from dabook.runs import records
-from dabook.runs.experiments import Row, expand
 from dalib.training import launch
 from dalib.training.pseudo import MANIFEST, sha256
 from dalib.writing import write_text
 
 EXPERIMENT, TABLE, SEEDS = "bugs", "main_table", 3
-KEYS = {"schema", "hash", "row", "training_hash", "evaluation_hash", "bugs_hash", "config", "images"}
+KEYS = {
+    "schema",
+    "hash",
+    "row",
+    "training_hash",
+    "evaluation_hash",
+    "bugs_hash",
+    "config",
+    "images",
+}
 
 
 def bugs_hash() -> str:
@@ -36,7 +47,8 @@ def bugs_hash() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(records.Entry):
-    """One seed of one variant, with its record if there is one; `config` is that of the true run."""
+    """One seed of one variant, with its record if there is one; `config` is that of the true
+    run."""
 
     @property
     def status(self) -> str:
@@ -49,26 +61,38 @@ class Entry(records.Entry):
 
 def path(name: str, config: RunConfig, *, committed: bool) -> Path:
     """Where the record of a variant lies: never among those of true runs."""
-    home = paths.root() / "data" / EXPERIMENT if committed else paths.runs() / EXPERIMENT / "records"
+    home = (
+        paths.root() / "data" / EXPERIMENT if committed else paths.runs() / EXPERIMENT / "records"
+    )
     return home / f"{name}-{config.hash()}.json"
 
 
 def read(file: Path) -> dict | None:
-    """One record, None where there is none; a damaged or older one is a `DataError` that names the file."""
+    """One record, None where there is none; a damaged or older one is a `DataError` that names the
+    file."""
     if not file.is_file():
         return None
     record = records.read(file)
     if missing := sorted(KEYS - record.keys()):
-        raise DataError(f"{file}: not the record of a bug (missing: {missing}); delete it and run it again")
+        raise DataError(
+            f"{file}: not the record of a bug (missing: {missing}); delete it and run it again"
+        )
     return record
 
 
 def plan(profile: str, seeds: int | None = None) -> tuple[dict[str, Row], bool]:
-    """The rows of the main table by name, with as many seeds as bugs have; and whether records are committed."""
+    """The rows of the main table by name, with as many seeds as bugs have; and whether records are
+    committed."""
     table = expand(TABLE, profile=profile, seeds=seeds)
     count = seeds or min(SEEDS, len(table.rows[0].configs))
     rows = {
-        r.name: Row(experiment=EXPERIMENT, name=r.name, label=r.label, profile=profile, configs=r.configs[:count])
+        r.name: Row(
+            experiment=EXPERIMENT,
+            name=r.name,
+            label=r.label,
+            profile=profile,
+            configs=r.configs[:count],
+        )
         for r in table.rows
     }
     return rows, table.committed
@@ -78,7 +102,11 @@ def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
     """Every variant and seed with its record, in the order of `VARIANTS`."""
     rows, committed = plan(profile, seeds)
     return [
-        Entry(row=_row(name, rows[v.row]), config=config, record=read(path(name, config, committed=committed)))
+        Entry(
+            row=_row(name, rows[v.row]),
+            config=config,
+            record=read(path(name, config, committed=committed)),
+        )
         for name, v in VARIANTS.items()
         for config in rows[v.row].configs
     ]
@@ -97,7 +125,9 @@ def true_entries(*, profile: str = "study", seeds: int | None = None) -> list[re
 
 def _row(name: str, true: Row) -> Row:
     label = name.replace("_", " ")
-    return Row(experiment=EXPERIMENT, name=name, label=label, profile=true.profile, configs=true.configs)
+    return Row(
+        experiment=EXPERIMENT, name=name, label=label, profile=true.profile, configs=true.configs
+    )
 
 
 def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = print) -> dict:
@@ -107,7 +137,10 @@ def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = prin
     """
     name, config = entry.row.name, entry.config
     variant, weights = VARIANTS[name], needed(VARIANTS[name], entry.row, config)
-    begun, facts = time.perf_counter(), {"processes": 1, "threads": torch.get_num_threads(), "peak_memory_mb": None}
+    begun, facts = (
+        time.perf_counter(),
+        {"processes": 1, "threads": torch.get_num_threads(), "peak_memory_mb": None},
+    )
     if variant.trained:
         stamp = f"{provenance.code_hash('training')} {bugs_hash()} {weights}"
         facts = learn(name, config, stamp=stamp, report=report)
@@ -115,24 +148,38 @@ def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = prin
     facts.setdefault("wall_seconds", round(time.perf_counter() - begun, 1))
     facts |= {"stamp": provenance.code_hash("training")}
     record = records.make(entry.row, settings(variant, config), training=facts, scores=scores)
-    own = {"hash": f"{name}-{config.hash()}", "bugs_hash": bugs_hash(), "switches": list(variant.switches)}
-    own |= {"against": variant.against or variant.row, "true_run": config.hash(), "weights": weights}
+    own = {
+        "hash": f"{name}-{config.hash()}",
+        "bugs_hash": bugs_hash(),
+        "switches": list(variant.switches),
+    }
+    own |= {
+        "against": variant.against or variant.row,
+        "true_run": config.hash(),
+        "weights": weights,
+    }
     record |= own
     write_text(path(name, config, committed=committed), records.dump(record))
     return record
 
 
 def needed(variant: Variant, row: Row, config: RunConfig) -> str | None:
-    """First digits of the digest of the true network that a variant reads: its teacher, or the one that it scores."""
+    """First digits of the digest of the true network that a variant reads: its teacher, or the one
+    that it scores."""
     if variant.trained and not config.pseudo_labels:
         return None
     run = config.teacher() if variant.trained else config
     true_row = variant.row if run == config else "labelled_only"
     command = f"python -m dabook row {TABLE} {{}} --profile {row.profile} --seed {config.seed}"
     if not launch.trained(run):
-        raise DataError(f"{launch.folder(run)}: no network of this code; to train it: {command.format(true_row)}")
+        raise DataError(
+            f"{launch.folder(run)}: no network of this code; to train it: "
+            f"{command.format(true_row)}"
+        )
     if variant.trained and not any(launch.folder(run).glob(f"pseudo-*/{MANIFEST}")):
-        raise DataError(f"{launch.folder(run)}: no pseudo labels; to make them: {command.format(variant.row)}")
+        raise DataError(
+            f"{launch.folder(run)}: no pseudo labels; to make them: {command.format(variant.row)}"
+        )
     return sha256(launch.folder(run) / launch.WEIGHTS)[:16]
 
 
@@ -148,7 +195,8 @@ def run(
 
     Args:
         profile: of experiments.yaml.
-        bug, seed: one variant, one seed alone; all by default. An unknown variant is a `ConfigError` with the known ones.
+        bug, seed: one variant, one seed alone; all by default. An unknown variant is a
+            `ConfigError` with the known ones.
         seeds: how many, `SEEDS` by default or as many as the profile has.
         report: receives lines of progress.
     """
@@ -165,14 +213,19 @@ def run(
             price(entry, committed=committed, report=lambda line, h=head: report(f"{h}  {line}"))
         except DataError:
             raise
-        except (TrainingError, ValueError) as error:  # a bug may well end in NaN: the others are priced all the same
+        except (
+            TrainingError,
+            ValueError,
+        ) as error:  # a bug may well end in NaN: the others are priced all the same
             report(f"{head}  no record: {error}")
     return entries(profile=profile, seeds=seeds)
 
 
 def main(words: list[str] | None = None) -> int:
     """The command line; a `UserError` becomes a message and exit code 1."""
-    parser = argparse.ArgumentParser(prog="python -m dabook.runs.bugs", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dabook.runs.bugs", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--profile", default="study")
     parser.add_argument("--bug", help=f"one of {', '.join(VARIANTS)} (default: all)")
     parser.add_argument("--seed", type=int, help="one seed (default: all)")

@@ -1,8 +1,10 @@
-"""Certificates: today's code held against the code of the records, bit by bit, so that a change of form costs nobody a study.
+"""Certificates: today's code held against the code of the records, bit by bit, so that a change of
+form costs nobody a study.
 
-Each kind of row, which is every row of `experiments.yaml` with its images and steps cut down to a few, is trained under both
-commits and scored, by a script that knows nothing of either (`dabook.runs.probe`). Where all is equal, a file in
-`data/certificates` says so, and `dalib.certificates` lets records stay fresh.
+Each kind of row, which is every row of `experiments.yaml` with its images and steps cut down to a
+few, is trained under both commits and scored, by a script that knows nothing of either
+(`dabook.runs.probe`). Where all is equal, a file in `data/certificates` says so, and
+`dalib.certificates` lets records stay fresh.
 """
 
 import dataclasses
@@ -21,11 +23,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dabook.runs import faulty, records
+from dabook.runs.experiments import expand, experiments
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, TrainingError
-from dabook.runs import faulty, records
-from dabook.runs.experiments import expand, experiments
 from dalib.writing import write_text
 
 SHORT = {
@@ -45,19 +47,26 @@ SCORED = ("lite0", "vitt")
 
 
 def plan(profile: str = "study") -> dict:
-    """The rows to run, those to score, and the faulty twins, each as the settings that are not at their defaults."""
-    kinds: dict[str, tuple[str, RunConfig]] = {}  # hash -> name and config: rows that differ in length alone are one
+    """The rows to run, those to score, and the faulty twins, each as the settings that are not at
+    their defaults."""
+    # hash -> name and config: rows that differ in length alone are one
+    kinds: dict[str, tuple[str, RunConfig]] = {}
     for name in experiments():
         for row in expand(name, profile=profile, seeds=1).rows:
             config = row.configs[0].replace(**SHORT)
             kinds.setdefault(config.hash(), (f"{name}.{row.name}", config))
     rows = {name: _settings(config) for name, config in kinds.values()}
     last = {config.encoder: name for name, config in kinds.values() if config.encoder in SCORED}
-    return {"rows": rows, "scored": {name: rows[name] for name in last.values()}, "bugs": _bugs(profile)}
+    return {
+        "rows": rows,
+        "scored": {name: rows[name] for name in last.values()},
+        "bugs": _bugs(profile),
+    }
 
 
 def _bugs(profile: str) -> dict[str, dict]:
-    """Variant -> the short settings of the row of the main table that it is made of; none where there is no such table."""
+    """Variant -> the short settings of the row of the main table that it is made of; none where
+    there is no such table."""
     if "main_table" not in experiments():
         return {}
     table = {row.name: row for row in expand("main_table", profile=profile, seeds=1).rows}
@@ -77,7 +86,8 @@ def _settings(config: RunConfig) -> dict:
 
 
 def gather(commit: str, work: dict, *, report: Callable[[str], None] = print) -> dict:
-    """The evidence of one commit: its code is unpacked beside the runs, and the plan is run in a process of its own.
+    """The evidence of one commit: its code is unpacked beside the runs, and the plan is run in a
+    process of its own.
 
     What was gathered before for this commit and plan is read again, not run again.
     """
@@ -90,7 +100,12 @@ def gather(commit: str, work: dict, *, report: Callable[[str], None] = print) ->
             tree = Path(folder, "code")
             _unpack(commit, tree)
             (tree.parent / "plan.json").write_text(json.dumps(work))
-            _run(tree, tree.parent / "plan.json", kept, report=lambda line: report(f"{commit}  {line}"))
+            _run(
+                tree,
+                tree.parent / "plan.json",
+                kept,
+                report=lambda line: report(f"{commit}  {line}"),
+            )
     return json.loads(kept.read_text())
 
 
@@ -104,10 +119,14 @@ def _unpack(commit: str, tree: Path) -> None:
 
 
 def _run(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) -> None:
-    """Run a tree's own probe, or today's where it has none, on one thread and with nothing of this process's folders."""
-    own = next((p for p in tree.rglob(PROBE) if "def left_in" in p.read_text(encoding="utf-8")), None)
+    """Run a tree's own probe, or today's where it has none, on one thread and with nothing of this
+    process's folders."""
+    own = next(
+        (p for p in tree.rglob(PROBE) if "def left_in" in p.read_text(encoding="utf-8")), None
+    )
     env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (tree, tree / "notebooks"))),  # older commits have the faulty twins there
+        # older commits have the faulty twins there
+        "PYTHONPATH": os.pathsep.join(map(str, (tree, tree / "notebooks"))),
         "DALIB_ROOT": str(tree),
         "DALIB_RUNS": str(tree.parent / "runs"),
         "DALIB_REALDEPTH": str(paths.realdepth().resolve()),
@@ -115,7 +134,13 @@ def _run(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) ->
     }
     if not paths.realdepth().is_dir():
         env.pop("DALIB_REALDEPTH")
-    command = [sys.executable, "-P", str(own or Path(__file__).with_name(PROBE)), str(plan), str(out)]
+    command = [
+        sys.executable,
+        "-P",
+        str(own or Path(__file__).with_name(PROBE)),
+        str(plan),
+        str(out),
+    ]
     tail: list[str] = []
     with subprocess.Popen(
         command, env=env, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -125,7 +150,9 @@ def _run(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) ->
             if line.startswith("probe: "):
                 report(line.removeprefix("probe: ").rstrip())
     if process.returncode:
-        raise TrainingError(f"the probe ended with code {process.returncode} under {tree}:\n" + "\n".join(tail))
+        raise TrainingError(
+            f"the probe ended with code {process.returncode} under {tree}:\n" + "\n".join(tail)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +166,8 @@ class Verdict:
 
 
 def compare(old: dict, new: dict) -> Verdict:
-    """Hold the evidence of two versions against each other; what only the new one has is no difference."""
+    """Hold the evidence of two versions against each other; what only the new one has is no
+    difference."""
     differences, counts = {}, Counter()
     added = tuple(name for name, row in old["training"].items() if "refused" in row)
     for part in certificates.PARTS:
@@ -155,7 +183,8 @@ def compare(old: dict, new: dict) -> Verdict:
 
 
 def difference(before: dict, after: dict) -> str | None:
-    """The first difference in words, steps before everything else; None where all that was there before is there now."""
+    """The first difference in words, steps before everything else; None where all that was there
+    before is there now."""
     if "refused" in after:
         return f"refused by the new code: {after['refused']}"
     if "teacher" in before and (found := difference(before["teacher"], after.get("teacher", {}))):
@@ -170,7 +199,11 @@ def difference(before: dict, after: dict) -> str | None:
     for place, value in _leaves(rest):
         found = _at(after, place)
         if not _same(value, found):
-            last = f"after step {before['steps'][-1]['step']}, all losses equal: " if before.get("steps") else ""
+            last = (
+                f"after step {before['steps'][-1]['step']}, all losses equal: "
+                if before.get("steps")
+                else ""
+            )
             return f"{last}{' '.join(map(str, place))} is {found!r} where it was {value!r}"
     return None
 
@@ -204,10 +237,12 @@ def _same(a, b) -> bool:
 def certify(
     *, since: str | None = None, profile: str = "study", report: Callable[[str], None] = print
 ) -> tuple[Path | None, Verdict]:
-    """Compare a commit with today's, and write a certificate of the parts in which all bits are equal.
+    """Compare a commit with today's, and write a certificate of the parts in which all bits are
+    equal.
 
     Args:
-        since: the older commit; by default that of the newest certificate, and before the first one that of the records.
+        since: the older commit; by default that of the newest certificate, and before the first one
+            that of the records.
         profile: whose rows are run.
         report: receives lines of progress.
 
@@ -215,16 +250,21 @@ def certify(
         The certificate, None where no part is equal; and the verdict.
 
     Raises:
-        ConfigError: uncommitted changes, which no certificate could name; or a commit that is not in this history.
+        ConfigError: uncommitted changes, which no certificate could name; or a commit that is not
+            in this history.
         TrainingError: a version that does not run.
     """
     today, dirty = provenance.commit()
     if dirty or today == "unknown":
-        raise ConfigError("certify: there are uncommitted changes, which no certificate can name; commit them first")
+        raise ConfigError(
+            "certify: there are uncommitted changes, which no certificate can name; "
+            "commit them first"
+        )
     old_commit = _full(since or _newest())
     begun, work = time.perf_counter(), plan(profile)
     report(
-        f"{len(work['rows'])} kinds of rows, {len(work['scored'])} scorings, {len(work['bugs'])} bugs, under two commits"
+        f"{len(work['rows'])} kinds of rows, {len(work['scored'])} scorings, {len(work['bugs'])} "
+        "bugs, under two commits"
     )
     old, new = (gather(c, work, report=report) for c in (old_commit, _full(today)))
     verdict = compare(old, new)
@@ -242,7 +282,9 @@ def certify(
         "rows": list(work["rows"]),
         "scored": list(work["scored"]),
         "bugs": list(work["bugs"]),
-        "real_sets": sorted({name for scores in old["evaluation"].values() for name in scores.get("real", {})}),
+        "real_sets": sorted(
+            {name for scores in old["evaluation"].values() for name in scores.get("real", {})}
+        ),
         "device": provenance.device(),
         "instructions": provenance.instructions(),
         "versions": provenance.versions(),
@@ -259,7 +301,9 @@ def _newest() -> str:
         return found[-1]["to"]["commit"]
     made = [records.read(p) for p in sorted(paths.records().glob("*/*.json"))]
     if not made:
-        raise ConfigError("certify: there are no records to certify anything for; name a commit with --from")
+        raise ConfigError(
+            "certify: there are no records to certify anything for; name a commit with --from"
+        )
     return max(made, key=lambda record: record["created"])["commit"]
 
 

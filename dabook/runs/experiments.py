@@ -14,7 +14,8 @@ FILE = "experiments.yaml"
 RECORDS = ("local", "committed")
 AGAINST = ("above", "first")
 MOST_SEEDS = 1000  # of one row in one command
-LARGEST_SEED = 2**63 - 1  # the last that the shuffling takes, whose 64-bit keys are 2 seed and 2 seed + 1
+# the last that the shuffling takes, whose 64-bit keys are 2 seed and 2 seed + 1
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ class Experiment:
     profile: str
     committed: bool  # whether its records belong into git
     trained_in_book: bool = True  # or whether the book shows only what is recorded
-    against: str | dict[str, str] = "above"  # what each row is compared with, see `dabook.analysis.statistics.Results`
+    # what each row is compared with, see `dabook.analysis.statistics.Results`
+    against: str | dict[str, str] = "above"
     rows: tuple[Row, ...]
 
     def __getitem__(self, row: str) -> Row:
@@ -69,11 +71,18 @@ def _check_profile(name: str, profile) -> None:
 
 def _check_experiment(name: str, experiment, profiles: dict) -> None:
     where = f"experiment {name}"
-    _check(experiment, where, required=("question", "rows"), optional=("against", "seeds", "trained_in_book"))
+    _check(
+        experiment,
+        where,
+        required=("question", "rows"),
+        optional=("against", "seeds", "trained_in_book"),
+    )
     _expect(experiment["question"], str, f"{where}: question", "text in quotes")
     trained = experiment.get("trained_in_book", True)
     if not isinstance(trained, bool):
-        raise ConfigError(f"{FILE}, {where}: trained_in_book is {brief(trained)}, not true or false")
+        raise ConfigError(
+            f"{FILE}, {where}: trained_in_book is {brief(trained)}, not true or false"
+        )
     seeds = experiment.get("seeds", {})
     _expect(seeds, dict, f"{where}: seeds", "numbers by profile, such as {study: 3}")
     check_names(seeds, profiles, what=f"profile in seeds of {where}")
@@ -101,12 +110,18 @@ def _check_against(against, where: str, *, rows: list[str]) -> None:
 def _named(section, where: str, what: str) -> list[tuple[str, object]]:
     """The names and values of a section, which must have some; the names become names of files."""
     if not isinstance(section, dict) or not section:
-        raise ConfigError(f"{FILE}, {where}: expected one {what} or more by name, got {brief(section)}")
+        raise ConfigError(
+            f"{FILE}, {where}: expected one {what} or more by name, got {brief(section)}"
+        )
     for name in section:
         if not isinstance(name, str):
-            raise ConfigError(f"{FILE}, {where}: the name {brief(name)} is not text; write it in quotes")
+            raise ConfigError(
+                f"{FILE}, {where}: the name {brief(name)} is not text; write it in quotes"
+            )
         if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise ConfigError(f"{FILE}, {where}: {name!r} cannot name a file; use letters, digits, _ and -")
+            raise ConfigError(
+                f"{FILE}, {where}: {name!r} cannot name a file; use letters, digits, _ and -"
+            )
     return list(section.items())
 
 
@@ -129,8 +144,11 @@ def _check(value, where: str, *, required: tuple[str, ...], optional: tuple[str,
     check_keys(value, where, file=FILE, required=required, optional=optional)
 
 
-def check_keys(value, where: str, *, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-    """Raise `ConfigError`, naming file and place, where a value is no mapping, a key is unknown, or one is missing."""
+def check_keys(
+    value, where: str, *, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Raise `ConfigError`, naming file and place, where a value is no mapping, a key is unknown, or
+    one is missing."""
     if not isinstance(value, dict):
         raise ConfigError(f"{file}, {where}: expected {', '.join(required)}, got {brief(value)}")
     check_names(value, required + optional, what=f"key of {where}")
@@ -156,18 +174,21 @@ def profiles() -> list[str]:
     return list(tree()["profiles"])
 
 
-def expand(name: str, *, profile: str, seeds: int | None = None, seed: int | None = None) -> Experiment:
+def expand(
+    name: str, *, profile: str, seeds: int | None = None, seed: int | None = None
+) -> Experiment:
     """An experiment with the config of every row and seed.
 
     Args:
         name: of the experiment.
         profile: smoke, quick, study, gpu or one of your own.
-        seeds: how many, counted from 0; the experiment's or else the profile's own number by default.
+        seeds: how many, counted from 0; the experiment's or else the profile's own number by
+            default.
         seed: this one alone, whatever `seeds` says.
 
-    Raises `ConfigError` for an unknown name or setting, with the known ones, and for seeds out of range. A row's settings
-    win over the profile's; the numbers among them are divided by the profile's `divide`, so that a row keeps its size
-    beside the others.
+    Raises `ConfigError` for an unknown name or setting, with the known ones, and for seeds out of
+    range. A row's settings win over the profile's; the numbers among them are divided by the
+    profile's `divide`, so that a row keeps its size beside the others.
     """
     data = tree()
     check_names([name], data["experiments"], what="experiment")
@@ -184,13 +205,18 @@ def expand(name: str, *, profile: str, seeds: int | None = None, seed: int | Non
     for row, value in entry["rows"].items():
         merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}
         if "seed" in merged:
-            raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: seeds are counted, not set; drop seed")
+            raise ConfigError(
+                f"{FILE}, {name}.{row} under profile {profile}: seeds are counted, "
+                "not set; drop seed"
+            )
         try:
             config = RunConfig.from_dict(merged)
         except ConfigError as error:
             raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: {error}") from error
         configs = tuple(config.replace(seed=s) for s in wanted)
-        rows.append(Row(experiment=name, name=row, label=value["label"], profile=profile, configs=configs))
+        rows.append(
+            Row(experiment=name, name=row, label=value["label"], profile=profile, configs=configs)
+        )
     return Experiment(
         name=name,
         against=entry.get("against", "above"),
@@ -203,4 +229,7 @@ def expand(name: str, *, profile: str, seeds: int | None = None, seed: int | Non
 
 
 def _scaled(settings: dict, divide: dict) -> dict:
-    return {k: max(1, v // divide[k]) if k in divide and isinstance(v, int) else v for k, v in settings.items()}
+    return {
+        k: max(1, v // divide[k]) if k in divide and isinstance(v, int) else v
+        for k, v in settings.items()
+    }

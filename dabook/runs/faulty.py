@@ -1,7 +1,9 @@
-"""Bugs of public code, each as a faulty twin of one function of `dalib`, and what it takes to price one.
+"""Bugs of public code, each as a faulty twin of one function of `dalib`, and what it takes to price
+one.
 
-The library stays as it is: `switched_on` puts twins in the place of what they imitate while a block runs, and puts everything
-back, whatever happens in it. A digest of this file stands in every record made with it.
+The library stays as it is: `switched_on` puts twins in the place of what they imitate while a block
+runs, and puts everything back, whatever happens in it. A digest of this file stands in every record
+made with it.
 """
 
 import json
@@ -38,18 +40,22 @@ HIDDEN = 0.6  # of an image's labels at most; the mean is half of it
 
 def mean_for_median(d, valid):
     """`losses.median_scale` with a mean where a median is meant."""
-    t = d.masked_fill(~valid, 0).sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp_min(1)
+    t = d.masked_fill(~valid, 0).sum((1, 2), keepdim=True) / valid.sum(
+        (1, 2), keepdim=True
+    ).clamp_min(1)
     return t, losses._scale((d - t).masked_fill(~valid, 0), valid)
 
 
 def zeros_in_median(d, valid):
-    """`losses.median_scale` with the median of mask x map (isl-org/MiDaS#33): every invalid pixel enters as a 0."""
+    """`losses.median_scale` with the median of mask x map (isl-org/MiDaS#33): every invalid pixel
+    enters as a 0."""
     t = d.masked_fill(~valid, 0).flatten(1).median(1).values[:, None, None]
     return t, losses._scale((d - t).masked_fill(~valid, 0), valid)
 
 
 def all_pixels(pred, target, valid):
-    """`losses.affine_invariant` with the sum over valid pixels divided by the number of all pixels."""
+    """`losses.affine_invariant` with the sum over valid pixels divided by the number of all
+    pixels."""
     valid = valid & torch.isfinite(target)
     return alternatives.residual(pred, target, valid).abs().flatten(1).mean(1)
 
@@ -60,13 +66,15 @@ def int_zero(pred, target, valid):
 
 
 def trimmed(pred, target, valid):
-    """No bug: the mean over the pixels that are left when the worst `TRIM` of each image is dropped, as MiDaS means it."""
+    """No bug: the mean over the pixels that are left when the worst `TRIM` of each image is
+    dropped, as MiDaS means it."""
     valid = valid & torch.isfinite(target)
     return alternatives.map_loss(alternatives.residual(pred, target, valid), valid, drop=TRIM)
 
 
 def untrimmed(pred, target, valid):
-    """`trimmed` as several copies have it: the slice meets the pair (values, indices) of a sort, and cuts nothing."""
+    """`trimmed` as several copies have it: the slice meets the pair (values, indices) of a sort,
+    and cuts nothing."""
     valid = valid & torch.isfinite(target)
     error = alternatives.residual(pred, target, valid).abs().flatten(1)
     kept, _ = torch.sort(error, dim=1)[: int((1 - TRIM) * error.shape[1])]
@@ -74,47 +82,63 @@ def untrimmed(pred, target, valid):
 
 
 def batch_margin(student, frozen, *, margin=0.85):
-    """`losses.feature_alignment` with the margin held against the mean of the batch: all tokens count, or none does."""
+    """`losses.feature_alignment` with the margin held against the mean of the batch: all tokens
+    count, or none does."""
     cosine = F.cosine_similarity(student.float(), frozen.detach().float(), dim=1, eps=losses.EPS)
     return torch.where(cosine.mean() < margin, (1 - cosine).flatten(1).mean(1), 0)
 
 
 def fixed_box(keys, kinds, *, height, width, strength=1.0):
-    """`perturb.draw` with one rectangle for all: the middle half of rows and columns, for as many images as before."""
+    """`perturb.draw` with one rectangle for all: the middle half of rows and columns, for as many
+    images as before."""
     drawn = draw(keys, kinds, height=height, width=width, strength=strength)
     if drawn.box is None:
         return drawn
     middle = torch.tensor([height // 4, width // 4, height - height // 4, width - width // 4])
-    return replace(drawn, box=torch.where((drawn.box[:, 2:] > drawn.box[:, :2]).all(1, keepdim=True), middle, 0))
+    return replace(
+        drawn,
+        box=torch.where((drawn.box[:, 2:] > drawn.box[:, :2]).all(1, keepdim=True), middle, 0),
+    )
 
 
 def wrong_space(pred_disparity, target_disparity, valid, protocol):
-    """`protocols.score` with the disparity that was predicted fitted to depth by least squares, and taken for depth."""
+    """`protocols.score` with the disparity that was predicted fitted to depth by least squares, and
+    taken for depth."""
     valid = scored(target_disparity, valid, protocol)
     depth = 1 / target_disparity.double().masked_fill(~valid, 1)
     scale, shift = least_squares(pred_disparity, depth, valid)
     aligned = scale[:, None, None] * pred_disparity.double() + shift[:, None, None]
     aligned = aligned.clamp(
-        max(protocol.min_depth, 1e-3), protocol.max_depth or float(torch.where(valid, depth, 0).max())
+        max(protocol.min_depth, 1e-3),
+        protocol.max_depth or float(torch.where(valid, depth, 0).max()),
     )
     return depth_metrics(torch.where(valid, aligned, 1), depth, valid)
 
 
 def unguarded(pred, target, valid, *, dtype=torch.float32):
-    """`align.least_squares` by the textbook determinant, in the precision of the maps, with nothing to catch a zero."""
-    n, p, t = (torch.where(valid, x, 0).flatten(1).to(dtype) for x in (torch.ones_like(pred), pred, target))
+    """`align.least_squares` by the textbook determinant, in the precision of the maps, with nothing
+    to catch a zero."""
+    n, p, t = (
+        torch.where(valid, x, 0).flatten(1).to(dtype) for x in (torch.ones_like(pred), pred, target)
+    )
     a00, a01, a11, b0, b1 = ((x * y).sum(1) for x, y in ((p, p), (p, n), (n, n), (p, t), (t, n)))
     determinant = a00 * a11 - a01 * a01
-    return ((a11 * b0 - a01 * b1) / determinant).double(), ((a00 * b1 - a01 * b0) / determinant).double()
+    return ((a11 * b0 - a01 * b1) / determinant).double(), (
+        (a00 * b1 - a01 * b0) / determinant
+    ).double()
 
 
 def pooled(predict, source, protocol, *, batch_size=16):
-    """`run.evaluate_source` with means over the pixels of all images: each score is weighted by its image's share of pixels.
+    """`run.evaluate_source` with means over the pixels of all images: each score is weighted by its
+    image's share of pixels.
 
-    The mean of the list is the pooled score, exactly, of all that are means over pixels; RMSE is left as it was.
+    The mean of the list is the pooled score, exactly, of all that are means over pixels; RMSE is
+    left as it was.
     """
     scores = evaluate_source(predict, source, protocol, batch_size=batch_size)
-    counts = torch.stack([scored(s["disparity"][None], s["valid"][None], protocol).sum().double() for s in source])
+    counts = torch.stack(
+        [scored(s["disparity"][None], s["valid"][None], protocol).sum().double() for s in source]
+    )
     weights = (counts / counts[counts > 0].mean()).tolist()
     means = ("abs_rel", "delta1", "delta2", "delta3")
     return scores | {m: [w * x for w, x in zip(weights, scores[m], strict=True)] for m in means}
@@ -126,7 +150,8 @@ def whole_image(self, height, width):
 
 
 class Holes(Source):
-    """No bug: labels with holes, as sensors have them. Smooth blobs hide 0 to `HIDDEN` of an image, fixed by its index."""
+    """No bug: labels with holes, as sensors have them. Smooth blobs hide 0 to `HIDDEN` of an image,
+    fixed by its index."""
 
     def __init__(self, source: Source):
         self.source, self.domain = source, getattr(source, "domain", "holes")
@@ -140,16 +165,22 @@ class Holes(Source):
         return {k: v if k == "domain" else v[0] for k, v in self.get_batch([index]).items()}
 
     def get_batch(self, indices: Sequence[int]) -> dict:
-        """Samples whose hidden pixels are invalid and hold 0, the value of nothing in a depth file."""
+        """Samples whose hidden pixels are invalid and hold 0, the value of nothing in a depth
+        file."""
         batch = self.source.get_batch(indices)
-        valid = batch["valid"] & ~torch.stack([hidden(int(i), *batch["valid"].shape[1:]) for i in indices])
+        valid = batch["valid"] & ~torch.stack(
+            [hidden(int(i), *batch["valid"].shape[1:]) for i in indices]
+        )
         return batch | {"valid": valid, "disparity": batch["disparity"].masked_fill(~valid, 0)}
 
 
 def hidden(index: int, height: int, width: int) -> torch.Tensor:
     """The pixels (h, w) that the label of image `index` lacks."""
     generator = torch.Generator().manual_seed(index)
-    share, coarse = HIDDEN * torch.rand((), generator=generator), torch.rand(1, 1, 6, 8, generator=generator)
+    share, coarse = (
+        HIDDEN * torch.rand((), generator=generator),
+        torch.rand(1, 1, 6, 8, generator=generator),
+    )
     field = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0, 0]
     return field < field.flatten().quantile(share)
 
@@ -182,7 +213,8 @@ SWITCHES = {
 
 @contextmanager
 def switched_on(*names: str) -> Iterator[None]:
-    """Run a block with some of `SWITCHES` on. An unknown name is a `ConfigError` that lists the known ones."""
+    """Run a block with some of `SWITCHES` on. An unknown name is a `ConfigError` that lists the
+    known ones."""
     check_names(names, SWITCHES, what="switch")
     with ExitStack() as stack:
         for name in names:
@@ -228,7 +260,9 @@ VARIANTS = {
     "pooled": Variant(row="full", switches=("pooled",), trained=False),
     "unguarded": Variant(row="full", switches=("unguarded",), trained=False),
     "cropped": Variant(row="full", switches=("cropped",), trained=False, bug=False),
-    "crop_unused": Variant(row="full", switches=("cropped", "crop_unused"), against="cropped", trained=False),
+    "crop_unused": Variant(
+        row="full", switches=("cropped", "crop_unused"), against="cropped", trained=False
+    ),
 }
 """In the order in which they are run."""
 
@@ -236,17 +270,22 @@ VARIANTS = {
 def settings(variant: Variant, config: RunConfig) -> RunConfig:
     """The row's config, with one learning rate where that is the bug."""
     rates = {"": {}, "encoder": {"decoder_lr_factor": 1.0}}
-    rates["decoder"] = {"encoder_lr": config.encoder_lr * config.decoder_lr_factor, "decoder_lr_factor": 1.0}
+    rates["decoder"] = {
+        "encoder_lr": config.encoder_lr * config.decoder_lr_factor,
+        "decoder_lr_factor": 1.0,
+    }
     return config.replace(**rates[variant.rate])
 
 
 def folder(name: str, config: RunConfig) -> Path:
-    """Where a variant is trained: below `bugs`, where no true run is looked for (their folders bear hashes)."""
+    """Where a variant is trained: below `bugs`, where no true run is looked for (their folders bear
+    hashes)."""
     return paths.runs() / "bugs" / name / config.hash()
 
 
 def learn(name: str, config: RunConfig, *, stamp: str, report=print) -> dict:
-    """Train a variant in its `folder`, from the true teacher's labels; returns what `train.json` says of it.
+    """Train a variant in its `folder`, from the true teacher's labels; returns what `train.json`
+    says of it.
 
     Args:
         name: of the variant.
@@ -267,7 +306,8 @@ def learn(name: str, config: RunConfig, *, stamp: str, report=print) -> dict:
 
 
 def score(name: str, config: RunConfig) -> dict:
-    """Scores as of `suite.evaluate`: of the trained variant by the true evaluation, or of the true network by the faulty one."""
+    """Scores as of `suite.evaluate`: of the trained variant by the true evaluation, or of the true
+    network by the faulty one."""
     variant = VARIANTS[name]
     weights = (folder(name, config) if variant.trained else launch.folder(config)) / launch.WEIGHTS
     with switched_on(*(() if variant.trained else variant.switches)):

@@ -1,4 +1,5 @@
-"""Trained networks for the pages of the book: weights of a run, made where they are missing, and what they see in an image."""
+"""Trained networks for the pages of the book: weights of a run, made where they are missing, and
+what they see in an image."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -8,15 +9,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dabook.runs.experiments import expand
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
 from dalib.models.checkpoints import load
-from dalib.predict.run import training_size
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
-from dabook.runs.experiments import expand
+from dalib.predict.run import training_size
 from dalib.training import launch
 
 
@@ -32,21 +33,23 @@ def _load(path: Path, _changed: float, encoder: str) -> DepthAnything:
 
 
 def student(profile: str = "quick") -> Path:
-    """Weights that `make book` has trained: the whole recipe's student, else the network of labelled images alone.
+    """Weights that `make book` has trained: the whole recipe's student, else the network of
+    labelled images alone.
 
     Raises `CheckpointError` where neither is there.
     """
     plan = expand("main_table", profile=profile, seeds=1)
-    found = [launch.folder(plan[row].configs[0]) / launch.WEIGHTS for row in ("full", "labelled_only")]
+    found = [
+        launch.folder(plan[row].configs[0]) / launch.WEIGHTS for row in ("full", "labelled_only")
+    ]
     if path := next((p for p in found if p.is_file()), None):
         return path
-    raise CheckpointError(
-        f"{found[0]}: no student is trained yet; run `make book` first"
-    )
+    raise CheckpointError(f"{found[0]}: no student is trained yet; run `make book` first")
 
 
 def chosen(weights: str, profile: str) -> tuple[DepthAnything, int | None]:
-    """A network that a reader names, or without a name the student of a profile, with the short side that it learned at if known."""
+    """A network that a reader names, or without a name the student of a profile, with the short
+    side that it learned at if known."""
     if weights:
         path = Path(weights)
         return load(path if path.exists() else weights), training_size(path)
@@ -55,7 +58,8 @@ def chosen(weights: str, profile: str) -> tuple[DepthAnything, int | None]:
 
 
 def predict(config: RunConfig, samples: Iterable[dict]) -> list[Float[Tensor, "_ _"]]:
-    """Disparity of each sample at its own size, seen by the network at the run's size, as in the evaluation."""
+    """Disparity of each sample at its own size, seen by the network at the run's size, as in the
+    evaluation."""
     images = [sample["image"] for sample in samples]
     return predict_images(network(config), images, short_side=min(config.height, config.width))
 
@@ -67,8 +71,11 @@ def examples(config: RunConfig, split: str, indices: Sequence[int]) -> list[dict
 
 
 @torch.inference_mode()
-def cosines(model: DepthAnything, images: UInt8[Tensor, "b 3 h w"], config: RunConfig) -> Float[Tensor, "b h2 w2"]:
-    """Cosine between a network's deepest features and those of the frozen pre-trained encoder, token by token."""
+def cosines(
+    model: DepthAnything, images: UInt8[Tensor, "b 3 h w"], config: RunConfig
+) -> Float[Tensor, "b h2 w2"]:
+    """Cosine between a network's deepest features and those of the frozen pre-trained encoder,
+    token by token."""
     frozen = Encoder(name=config.encoder, pretrained=config.pretrained, layers=config.layers).eval()
     inputs = model.normalise(images)
     return torch.cosine_similarity(model.encoder(inputs)[-1], frozen(inputs)[-1], dim=1)

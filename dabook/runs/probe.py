@@ -1,12 +1,16 @@
-"""What one version of the code computes, to the last bit: a script that `certify` runs under two commits.
+"""What one version of the code computes, to the last bit: a script that `certify` runs under two
+commits.
 
     python -P probe.py PLAN.json OUT.json
 
-It calls whatever `dalib` and `notebooks` the environment puts first, and reads of them only what has been there since the first
-recorded study. A commit that has a probe of its own is run by that one: how evidence looks may never change, how it is gathered may.
+It calls whatever `dalib` and `notebooks` the environment puts first, and reads of them only what
+has been there since the first
+recorded study. A commit that has a probe of its own is run by that one: how evidence looks may
+never change, how it is gathered may.
 
-The plan names rows by their settings, and the evidence says of each row: the losses of every step (`steps`), a digest of every
-tensor file (`tensors`), or why this code could not run it (`refused`); and of each scoring every number, unrounded.
+The plan names rows by their settings, and the evidence says of each row: the losses of every step
+(`steps`), a digest of every tensor file (`tensors`), or why this code could not run it (`refused`);
+and of each scoring every number, unrounded.
 """
 
 import hashlib
@@ -32,19 +36,25 @@ def digest(file: Path) -> str:
         for name in tensors.keys():  # noqa: SIM118  (no mapping)
             tensor = tensors.get_tensor(name).contiguous()
             raw = tensor.view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-            parts.append(hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + raw).hexdigest())
+            parts.append(
+                hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + raw).hexdigest()
+            )
     return hashlib.sha256(" ".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
 def left_in(folder: Path) -> dict:
-    """What a run left: its losses, and the digests of its tensor files. Folders of pseudo labels have names that say too much."""
+    """What a run left: its losses, and the digests of its tensor files. Folders of pseudo labels
+    have names that say too much."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     found: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("*.safetensors")):
         place = file.relative_to(folder).parts
         name = "/".join("pseudo" if part.startswith("pseudo-") else part for part in place)
         found.setdefault(name, []).append(digest(file))
-    return {"steps": [json.loads(line) for line in lines], "tensors": {k: sorted(v) for k, v in found.items()}}
+    return {
+        "steps": [json.loads(line) for line in lines],
+        "tensors": {k: sorted(v) for k, v in found.items()},
+    }
 
 
 def hashes() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Records: what a run came to, with everything needed to trust or repeat it. One JSON file each, atomic, diffable."""
+"""Records: what a run came to, with everything needed to trust or repeat it. One JSON file each,
+atomic, diffable."""
 
 import json
 from collections import Counter
@@ -9,10 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from dalib import certificates, paths, provenance
-from dalib.config import RunConfig
-from dalib.errors import ConfigError, DataError
-from dalib.evaluation.metrics import METRICS
 from dabook.runs.experiments import (
     LARGEST_SEED,
     Experiment,
@@ -23,6 +20,10 @@ from dabook.runs.experiments import (
     profiles,
     tree,
 )
+from dalib import certificates, paths, provenance
+from dalib.config import RunConfig
+from dalib.errors import ConfigError, DataError
+from dalib.evaluation.metrics import METRICS
 from dalib.writing import write_text
 
 SCHEMA = 1
@@ -45,12 +46,14 @@ class Entry:
 
 
 def is_fresh(record: dict) -> bool:
-    """Whether today's code would train and score to the same bits: it is the same, or certified to be as good."""
+    """Whether today's code would train and score to the same bits: it is the same, or certified to
+    be as good."""
     return all(certificates.unchanged(part, record[f"{part}_hash"]) for part in provenance.ROOTS)
 
 
 def code(record: dict) -> str:
-    """The code that made a record, in short: one hash, or that of training and that of evaluation."""
+    """The code that made a record, in short: one hash, or that of training and that of
+    evaluation."""
     return " + ".join(dict.fromkeys(record[f"{part}_hash"] for part in provenance.ROOTS))
 
 
@@ -93,9 +96,11 @@ def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
 
 
 def write(record: dict, *, committed: bool, again: bool = False) -> Path:
-    """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk refuses.
+    """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk
+    refuses.
 
-    A run made `again` has a file of its own for each kind of processor, `data/reruns/<hash>-<instructions>.json`.
+    A run made `again` has a file of its own for each kind of processor,
+    `data/reruns/<hash>-<instructions>.json`.
     """
     if again:
         path = paths.reruns() / f"{record['hash']}-{record['instructions'].lower()}.json"
@@ -106,14 +111,17 @@ def write(record: dict, *, committed: bool, again: bool = False) -> Path:
 
 
 def dump(record: dict) -> str:
-    """Indented JSON with each list of numbers on one line, so that a diff shows which domain changed."""
+    """Indented JSON with each list of numbers on one line, so that a diff shows which domain
+    changed."""
 
     def block(value, depth):
         if not isinstance(value, dict) or not value:
             return json.dumps(value, ensure_ascii=False)
         pad = " " * depth
         return (
-            "{\n" + ",\n".join(f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items()) + f"\n{pad}}}"
+            "{\n"
+            + ",\n".join(f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items())
+            + f"\n{pad}}}"
         )
 
     return block(record, 0) + "\n"
@@ -124,26 +132,41 @@ def read(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable record ({error}); delete it and run its row again") from error
+        raise DataError(
+            f"{path}: not a readable record ({error}); delete it and run its row again"
+        ) from error
     record = split_hash(record) if isinstance(record, dict) else {}
-    missing = {"schema", "hash", "training_hash", "evaluation_hash", "config", "images"} - record.keys()
+    missing = {
+        "schema",
+        "hash",
+        "training_hash",
+        "evaluation_hash",
+        "config",
+        "images",
+    } - record.keys()
     if missing or record["schema"] != SCHEMA:
         raise DataError(
-            f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and run its row again"
+            f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and "
+            "run its row again"
         )
     return record
 
 
 def split_hash(record: Any) -> Any:
-    """An older record carries one hash for training and evaluation together: here it stands for both."""
+    """An older record carries one hash for training and evaluation together: here it stands for
+    both."""
     if not isinstance(record, dict) or "code_hash" not in record:
         return record
     whole = record["code_hash"]
-    return {k: v for k, v in record.items() if k != "code_hash"} | {"training_hash": whole, "evaluation_hash": whole}
+    return {k: v for k, v in record.items() if k != "code_hash"} | {
+        "training_hash": whole,
+        "evaluation_hash": whole,
+    }
 
 
 def find(config: RunConfig, *, committed: bool) -> dict | None:
-    """The record of a config, whichever experiment it was run for: two tables may share a row. A fresh one comes first."""
+    """The record of a config, whichever experiment it was run for: two tables may share a row. A
+    fresh one comes first."""
     found = [read(p) for p in sorted(folder(committed=committed).glob(f"*/{config.hash()}.json"))]
     return max(found, key=is_fresh, default=None)
 
@@ -166,7 +189,8 @@ class Others:
 
 
 def foreign(experiment: Experiment) -> Others:
-    """Files in the experiment's folder that its profile does not ask for, with any number of seeds; none is an error."""
+    """Files in the experiment's folder that its profile does not ask for, with any number of seeds;
+    none is an error."""
     of_profile: Counter[str] = Counter()
     unknown = {}
     for path in sorted((folder(committed=experiment.committed) / experiment.name).glob("*.json")):
@@ -186,11 +210,17 @@ def foreign(experiment: Experiment) -> Others:
 
 
 def _asks(wanted: str, seed: int, experiment: Experiment) -> str | None:
-    """The profile under which some row has this hash: the experiment's own rather than another; None where none has."""
+    """The profile under which some row has this hash: the experiment's own rather than another;
+    None where none has."""
     kind = "committed" if experiment.committed else "local"
     alike = [p for p in profiles() if tree()["profiles"][p]["record"] == kind]
-    own = [(experiment.name, profile) for profile in sorted(alike, key=lambda p: p != experiment.profile)]
-    elsewhere = [(name, profile) for profile in alike for name in experiments() if name != experiment.name]
+    own = [
+        (experiment.name, profile)
+        for profile in sorted(alike, key=lambda p: p != experiment.profile)
+    ]
+    elsewhere = [
+        (name, profile) for profile in alike for name in experiments() if name != experiment.name
+    ]
     for name, profile in own + elsewhere:
         if wanted in _hashes(name, profile, seed):
             return profile
@@ -209,14 +239,17 @@ def one_device(found: list[Entry]) -> None:
     kinds = {e.record["device_type"] for e in found if e.record}
     if len(kinds) > 1:
         raise ConfigError(
-            f"{found[0].row.experiment}: records of {' and '.join(sorted(kinds))} cannot stand in one table; delete one kind"
+            f"{found[0].row.experiment}: records of {' and '.join(sorted(kinds))} cannot stand in "
+            "one table; delete one kind"
         )
 
 
 def frame(found: list[Entry]) -> pd.DataFrame:
-    """Records as a tidy table: one line per row, seed, domain and image, with the metrics as columns.
+    """Records as a tidy table: one line per row, seed, domain and image, with the metrics as
+    columns.
 
-    `group` is "test", "validation" or "real"; `stale` marks lines whose code hash is not the library's own. Records of
+    `group` is "test", "validation" or "real"; `stale` marks lines whose code hash is not the
+    library's own. Records of
     different kinds of device are a `ConfigError`: their numbers do not belong into one table.
     """
     lines = []
@@ -231,12 +264,28 @@ def frame(found: list[Entry]) -> pd.DataFrame:
             "hash": entry.record["hash"],
             "stale": entry.status == "stale",
         }
-        for group, domains in (("images", entry.record["images"]), ("real", entry.record.get("real", {}))):
+        for group, domains in (
+            ("images", entry.record["images"]),
+            ("real", entry.record.get("real", {})),
+        ):
             for domain, scores in domains.items():
-                kind = "real" if group == "real" else "validation" if domain == "validation" else "test"
+                kind = (
+                    "real"
+                    if group == "real"
+                    else "validation"
+                    if domain == "validation"
+                    else "test"
+                )
                 for image in range(len(scores["abs_rel"])):
                     metrics = {m: scores[m][image] for m in METRICS}
                     lines.append(
-                        base | {"group": kind, "domain": domain, "half": scores.get("half"), "image": image} | metrics
+                        base
+                        | {
+                            "group": kind,
+                            "domain": domain,
+                            "half": scores.get("half"),
+                            "image": image,
+                        }
+                        | metrics
                     )
     return pd.DataFrame(lines)

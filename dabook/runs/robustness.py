@@ -1,7 +1,8 @@
-"""Records of robustness: the networks of a table scored under corruption, while their weights are still there.
+"""Records of robustness: the networks of a table scored under corruption, while their weights are
+still there.
 
-Weights never leave the machine that trained them, so what they score is recorded there: one file per run, beside the records of
-training and never among them.
+Weights never leave the machine that trained them, so what they score is recorded there: one file
+per run, beside the records of training and never among them.
 """
 
 import json
@@ -13,13 +14,13 @@ from pathlib import Path
 
 import torch
 
+from dabook.runs import records
+from dabook.runs.experiments import Row, expand
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import DataError
 from dalib.evaluation import robustness as scores
 from dalib.models.depth_anything import restore
-from dabook.runs import records
-from dabook.runs.experiments import Row, expand
 from dalib.training import launch
 from dalib.training.folder import DONE, read_json
 from dalib.training.pseudo import sha256
@@ -29,7 +30,16 @@ SCHEMA = 1
 EXPERIMENT = "robustness"
 TABLE = "main_table"
 """The experiment whose rows are scored."""
-KEYS = {"schema", "hash", "table", "training_hash", "evaluation_hash", "tools_hash", "config", "scores"}
+KEYS = {
+    "schema",
+    "hash",
+    "table",
+    "training_hash",
+    "evaluation_hash",
+    "tools_hash",
+    "config",
+    "scores",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +48,8 @@ class Entry(records.Entry):
 
     @property
     def status(self) -> str:
-        """ "missing", "fresh", or "stale": the network, or the way it was scored, is of another version of the code."""
+        """ "missing", "fresh", or "stale": the network, or the way it was scored, is of another
+        version of the code."""
         if self.record is None:
             return "missing"
         tools = certificates.unchanged("robustness", self.record["tools_hash"], scores.tools_hash())
@@ -51,7 +62,13 @@ def path(config: RunConfig, *, committed: bool) -> Path:
 
 
 def make(
-    row: Row, config: RunConfig, *, weights: str, training_hash: str, found: scores.Scores, seconds: float
+    row: Row,
+    config: RunConfig,
+    *,
+    weights: str,
+    training_hash: str,
+    found: scores.Scores,
+    seconds: float,
 ) -> dict:
     """Compose a record.
 
@@ -91,20 +108,26 @@ def make(
 
 
 def read(file: Path) -> dict | None:
-    """One record, None where there is none; a damaged or older one is a `DataError` that names the file."""
+    """One record, None where there is none; a damaged or older one is a `DataError` that names the
+    file."""
     if not file.is_file():
         return None
     try:
         record = records.split_hash(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not a readable record ({error}); delete it and score its run again") from error
+        raise DataError(
+            f"{file}: not a readable record ({error}); delete it and score its run again"
+        ) from error
     if not isinstance(record, dict) or not record.keys() >= KEYS or record["schema"] != SCHEMA:
-        raise DataError(f"{file}: not a robustness record of schema {SCHEMA}; delete it and score its run again")
+        raise DataError(
+            f"{file}: not a robustness record of schema {SCHEMA}; delete it and score its run again"
+        )
     return record
 
 
 def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
-    """Every row and seed of the main table with its record, in the table's order; arguments as of `experiments.expand`."""
+    """Every row and seed of the main table with its record, in the table's order; arguments as of
+    `experiments.expand`."""
     plan = expand(TABLE, profile=profile, seeds=seeds)
     return [
         Entry(row=row, config=config, record=read(path(config, committed=plan.committed)))
@@ -113,12 +136,16 @@ def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
     ]
 
 
-def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[str], None] = print) -> list[Entry]:
-    """Score every network of the main table that has no fresh record and whose weights are here; trains nothing.
+def run(
+    *, profile: str = "study", seeds: int | None = None, report: Callable[[str], None] = print
+) -> list[Entry]:
+    """Score every network of the main table that has no fresh record and whose weights are here;
+    trains nothing.
 
     Args:
         profile, seeds: see `dabook.runs.experiments.expand`.
-        report: receives lines of progress, and for each run without weights the command that trains it.
+        report: receives lines of progress, and for each run without weights the command that trains
+            it.
 
     Returns:
         All entries.
@@ -137,7 +164,14 @@ def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[s
         found = scores.measure(model, config, report=lambda line, h=head: report(f"{h}  {line}"))
         seconds = time.perf_counter() - begun
         stamp = read_json(weights.with_name(DONE))["stamp"]
-        record = make(row, config, weights=sha256(weights)[:16], training_hash=stamp, found=found, seconds=seconds)
+        record = make(
+            row,
+            config,
+            weights=sha256(weights)[:16],
+            training_hash=stamp,
+            found=found,
+            seconds=seconds,
+        )
         if other := unlike(record, records.find(config, committed=plan.committed)):
             report(f"{head}  these are not the weights behind the table: {other}")
         write_text(path(config, committed=plan.committed), records.dump(record))
@@ -145,7 +179,8 @@ def run(*, profile: str = "study", seeds: int | None = None, report: Callable[[s
 
 
 def unlike(record: dict, training: dict | None) -> str | None:
-    """Where the clean AbsRel differs by more than rounding from the training record of the same code; None where it agrees."""
+    """Where the clean AbsRel differs by more than rounding from the training record of the same
+    code; None where it agrees."""
     if training is None or records.code(training) != records.code(record):
         return None
     for domain, metrics in record["scores"]["clean"].items():

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dabook.analysis.floors import size_of
+from dabook.runs import records
+from dabook.runs.experiments import Row, expand, experiments
 from dalib import paths, provenance
 from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.suite import check, drawn_floors, evaluate, real_floors, study_floors
 from dalib.models.depth_anything import restore
-from dabook.runs import records
-from dabook.runs.experiments import Row, expand, experiments
-from dabook.analysis.floors import size_of
 from dalib.training import launch
 from dalib.training.folder import DONE
 from dalib.writing import write_text
@@ -34,38 +34,48 @@ def run_row(
 ) -> dict:
     """Train and score one seed of one row, and write its record.
 
-    Weights that are here and of today's code are scored as they are: an edit of the evaluation, or a record that is gone, costs no
+    Weights that are here and of today's code are scored as they are: an edit of the evaluation, or
+    a record that is gone, costs no
     training. A run that was killed goes on. Nothing is removed: what has to make room is set aside.
 
     Args:
         row, config: what to run.
         committed: where the record goes.
-        again: train once more, and write the record beside the one that there is. Without a committed record a `ConfigError`.
+        again: train once more, and write the record beside the one that there is. Without a
+            committed record a `ConfigError`.
         retrain: train once more, and write the record over the one that there is.
         processes: training processes.
         report: receives lines of progress.
     """
     if again and not (committed and records.find(config, committed=True)):
         raise ConfigError(
-            f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed record in profile {row.profile} to"
-            " stand beside; run it without --again first, or name a profile whose records are committed (study)"
+            f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed "
+            f"record in profile {row.profile} to"
+            " stand beside; run it without --again first, or name a profile whose records are "
+            "committed (study)"
         )
     look_ahead(config, report)
     out = launch.folder(config)
-    afresh = retrain or (again and (out / RECORD).exists())  # a teacher that was only trained for its students will do
+    # a teacher that was only trained for its students will do
+    afresh = retrain or (again and (out / RECORD).exists())
     weights = launch.ensure_weights(config, processes=processes, afresh=afresh, report=report)
     model = restore(weights, expect=config.encoder)
     training = json.loads((out / DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))
     records.write(record, committed=committed, again=again)
-    write_text(out / RECORD, json.dumps({k: record[k] for k in ("hash", "training_hash", "evaluation_hash")}))
+    write_text(
+        out / RECORD,
+        json.dumps({k: record[k] for k in ("hash", "training_hash", "evaluation_hash")}),
+    )
     return record
 
 
 def look_ahead(config: RunConfig, report: Callable[[str], None]) -> None:
-    """Find what would stop a run only after its training: sources, manifests and files that cannot be read or scored.
+    """Find what would stop a run only after its training: sources, manifests and files that cannot
+    be read or scored.
 
-    What is left out of the scores is reported, once per process. Raises as `check_sources` and `dalib.evaluation.suite.check`.
+    What is left out of the scores is reported, once per process. Raises as `check_sources` and
+    `dalib.evaluation.suite.check`.
     """
     if not launch.trained(config):
         check_sources(config)
@@ -98,7 +108,10 @@ def run(
     experiment = expand(name, profile=profile, seeds=seeds)
     todo = [e for e in records.entries(experiment) if e.status != "fresh"] if train else []
     done, begun = 0.0, time.perf_counter()
-    work = {id(e): e.config.steps * (1 + e.config.unlabelled_ratio * e.config.pseudo_labels) for e in todo}
+    work = {
+        id(e): e.config.steps * (1 + e.config.unlabelled_ratio * e.config.pseudo_labels)
+        for e in todo
+    }
     for number, entry in enumerate(todo, 1):
         head = f"[{number}/{len(todo)}] {name}.{entry.row.name} seed {entry.config.seed}"
         left = (time.perf_counter() - begun) / done * (sum(work.values()) - done) if done else None
@@ -115,18 +128,25 @@ def run(
 
 
 def record_floors() -> Path:
-    """Score the floors and write `data/records/floors.json`, for readers who have neither the real images nor the time to draw scenes.
+    """Score the floors and write `data/records/floors.json`, for readers who have neither the real
+    images nor the time to draw scenes.
 
-    On the real data sets (`floors`), and on the test domains and validation at every size that the study's rows have (`drawn`). The
-    mean map is that of the labelled scenes of the study's first row. A machine without the real data sets would record fewer of
-    them, so it is refused with a `DataError`.
+    On the real data sets (`floors`), and on the test domains and validation at every size that the
+    study's rows have (`drawn`). The mean map is that of the labelled scenes of the study's first
+    row. A machine without the real data sets would record fewer of them, so it is refused with a
+    `DataError`.
     """
     if not paths.realdepth().is_dir():
-        raise DataError(f"{paths.realdepth()}: the real data sets are not here; set DALIB_REALDEPTH to their folder")
+        raise DataError(
+            f"{paths.realdepth()}: the real data sets are not here; set "
+            "DALIB_REALDEPTH to their folder"
+        )
     config = expand("main_table", profile="study").rows[0].configs[0]
     floors = study_floors(config)
     sizes = {
-        size_of(row.configs[0]): row.configs[0] for name in experiments() for row in expand(name, profile="study").rows
+        size_of(row.configs[0]): row.configs[0]
+        for name in experiments()
+        for row in expand(name, profile="study").rows
     }
     commit, dirty = provenance.commit()
     record = {
@@ -137,7 +157,9 @@ def record_floors() -> Path:
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "device": provenance.device(),
         "versions": provenance.versions(),
-        "mean_map": {k: getattr(config, k) for k in ("labelled", "labelled_images", "height", "width")},
+        "mean_map": {
+            k: getattr(config, k) for k in ("labelled", "labelled_images", "height", "width")
+        },
         "floors": real_floors(floors),
         "drawn": {size: drawn_floors(floors, of_size) for size, of_size in sizes.items()},
     }

@@ -1,7 +1,10 @@
-"""Charts of the study in one style. Every function returns a closed matplotlib Figure; nothing is drawn on import.
+"""Charts of the study in one style. Every function returns a closed matplotlib Figure; nothing is
+drawn on import.
 
-Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the markers, in grey. The ground is
-white and the ink dark, in the book's dark mode too: there the page lays a light card behind every picture.
+Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the
+markers, in grey. The ground is
+white and the ink dark, in the book's dark mode too: there the page lays a light card behind every
+picture.
 """
 
 import json
@@ -55,7 +58,8 @@ STYLE = {
 
 
 def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as the value of its cell."""
+    """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as
+    the value of its cell."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -75,7 +79,9 @@ def empty(text: str = "not yet recorded") -> Figure:
     return fig
 
 
-def bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None) -> None:
+def bar(
+    ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None
+) -> None:
     """A mean with its interval, lying."""
     half = estimate.half if estimate.half == estimate.half else 0
     ax.errorbar(
@@ -94,7 +100,8 @@ def bar(ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", lab
 
 
 def strokes(ax, kind: str, k: int, places: Sequence[tuple[float, int]]) -> None:
-    """The k-th floor as upright strokes, each at (error, row); a floor with a heavier or lighter stroke than its neighbours."""
+    """The k-th floor as upright strokes, each at (error, row); a floor with a heavier or lighter
+    stroke than its neighbours."""
     ax.scatter(
         *zip(*places, strict=True),
         marker="|",
@@ -108,12 +115,15 @@ def strokes(ax, kind: str, k: int, places: Sequence[tuple[float, int]]) -> None:
 
 @figure
 def seeds(results: Results) -> Figure:
-    """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals; right the paired changes."""
+    """Rows by seed: left each seed's mean AbsRel, joined from row to row, with means and intervals;
+    right the paired changes."""
     if not results.found:
         return empty()
     rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
     place = {row: i for i, row in enumerate(rows)}
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1))
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1)
+    )
     for _, seed in wide.groupby("seed"):
         inside = seed.sort_values("row", key=lambda r: r.map(place))
         left.plot(inside.error, inside.row.map(place), color=RULE, lw=1, zorder=1)
@@ -129,18 +139,26 @@ def seeds(results: Results) -> Figure:
                 "jitter": False,
                 "legend": False,
             }
-            sns.stripplot(data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options)
+            sns.stripplot(
+                data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options
+            )
     for row, i in place.items():
         bar(left, results.value(row), i - 0.22, palette[row])
         if (change := results.change(row)).count:
             bar(right, change, i - 0.22, palette[row])
-    left.set(yticks=range(len(rows)), yticklabels=[results.rows[r].label for r in rows], ylim=(len(rows) - 0.5, -0.6))
+    left.set(
+        yticks=range(len(rows)),
+        yticklabels=[results.rows[r].label for r in rows],
+        ylim=(len(rows) - 0.5, -0.6),
+    )
     left.set(
         xlabel="AbsRel, mean over the test domains (smaller is better)",
         ylabel="",
         title="Each seed, and the mean of the seeds",
     )
-    right.set(xlabel="change in % of the first row's error", ylabel="", title="Change, paired by seed")
+    right.set(
+        xlabel="change in % of the first row's error", ylabel="", title="Change, paired by seed"
+    )
     right.axvline(0, color=INK, lw=0.9, zorder=1)
     for ax in (left, right):
         ax.grid(False, axis="y")
@@ -149,19 +167,32 @@ def seeds(results: Results) -> Figure:
 
 @figure
 def domains(results: Results) -> Figure:
-    """Every row on the mean, each test domain and the in-domain images: left AbsRel, right its paired change, with intervals over seeds.
+    """Every row on the mean, each test domain and the in-domain images: left AbsRel, right its
+    paired change, with intervals over seeds.
 
-    A change is in percent of the first row's error on the same domain. Upright strokes are the floors, where they are recorded.
+    A change is in percent of the first row's error on the same domain. Upright strokes are the
+    floors, where they are recorded.
     """
     if not results.found:
         return empty()
-    names, rows = [MEAN, *results.domains, VALIDATION], [row for row in results.rows if results.of(row)]
-    fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True)
+    names, rows = (
+        [MEAN, *results.domains, VALIDATION],
+        [row for row in results.rows if results.of(row)],
+    )
+    fig, axes = plt.subplots(
+        1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True
+    )
     for k, row in enumerate(rows):
         look = {"colour": (COLOURS * 3)[k], "marker": (MARKERS * 3)[k]}
         for i, name in enumerate(names):
             y = i + (k - (len(rows) - 1) / 2) * 0.8 / len(rows)
-            bar(axes[0], results.value(row, name), y, label=None if i else results.rows[row].label, **look)
+            bar(
+                axes[0],
+                results.value(row, name),
+                y,
+                label=None if i else results.rows[row].label,
+                **look,
+            )
             if (change := results.change(row, name)).count:
                 bar(axes[1], change, y, **look)
     known = drawn_scores(results)
@@ -189,10 +220,18 @@ def losses(paths: dict[str, Path]) -> Figure:
     """Loss curves out of metrics.jsonl files.
 
     Args:
-        paths: label -> file. Every loss of a run is drawn; the total is left out where it is the only one.
+        paths: label -> file. Every loss of a run is drawn; the total is left out where it is the
+            only one.
     """
-    fig, axes = plt.subplots(1, len(paths), figsize=(4.2 * len(paths), 2.7), squeeze=False, sharey=True)
-    names = {"labelled": "$L_l$", "unlabelled": "$L_u$", "feat": "$L_{feat}$", "loss": "their average"}
+    fig, axes = plt.subplots(
+        1, len(paths), figsize=(4.2 * len(paths), 2.7), squeeze=False, sharey=True
+    )
+    names = {
+        "labelled": "$L_l$",
+        "unlabelled": "$L_u$",
+        "feat": "$L_{feat}$",
+        "loss": "their average",
+    }
     colours = dict(zip(names, (*COLOURS[1:4], COLOURS[0]), strict=True))
     for ax, (label, path) in zip(axes[0], paths.items(), strict=True):
         lines = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
@@ -215,7 +254,8 @@ def losses(paths: dict[str, Path]) -> Figure:
 
 @figure
 def real(results: Results, floors: dict | None) -> Figure:
-    """AbsRel per real data set, with its number of images: every row's mean, and the floors as upright strokes."""
+    """AbsRel per real data set, with its number of images: every row's mean, and the floors as
+    upright strokes."""
     from dabook.pages.real_images import data_sets, images, name_of
 
     sets = [d for half in data_sets(results, floors).values() for d in half]
@@ -249,7 +289,11 @@ def real(results: Results, floors: dict | None) -> Figure:
 
 @figure
 def curves(
-    x: Sequence[float | int], ys: dict[str, Sequence[float | int]], *, x_label: str, y_label: str = ""
+    x: Sequence[float | int],
+    ys: dict[str, Sequence[float | int]],
+    *,
+    x_label: str,
+    y_label: str = "",
 ) -> Figure:
     """Several curves over one axis."""
     fig, ax = plt.subplots(figsize=(5.6, 2.8))
@@ -261,9 +305,13 @@ def curves(
 
 
 @figure
-def histograms(values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins: int = 60) -> Figure:
+def histograms(
+    values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins: int = 60
+) -> Figure:
     """One histogram per quantity, side by side, each over its own range."""
-    fig, axes = plt.subplots(1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True)
+    fig, axes = plt.subplots(
+        1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True
+    )
     for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
         ax.hist(v, bins, weights=[100 / len(v)] * len(v), color=colour)
         ax.set(xlabel=name)
@@ -273,7 +321,12 @@ def histograms(values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins
 
 @figure
 def groups(
-    frame: pd.DataFrame, group: str, value: str, *, hue: str | None = None, limits: tuple[float, float] | None = None
+    frame: pd.DataFrame,
+    group: str,
+    value: str,
+    *,
+    hue: str | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Every value as a point and each group's mean as a bar.
 
@@ -287,7 +340,10 @@ def groups(
     kinds = list(frame[hue].unique()) if hue else [None]
     fig, ax = plt.subplots(figsize=(7.2, 0.8 + len(order) * (0.28 if len(kinds) == 1 else 0.4)))
     for k, kind in enumerate(kinds):
-        part, shift = frame if kind is None else frame[frame[hue] == kind], (k - (len(kinds) - 1) / 2) * 0.4
+        part, shift = (
+            frame if kind is None else frame[frame[hue] == kind],
+            (k - (len(kinds) - 1) / 2) * 0.4,
+        )
         colour = COLOURS[2 - k]
         for i, name in enumerate(order):
             points = part.loc[part[group] == name, value]

@@ -1,8 +1,11 @@
-"""An image and its relative disparity as a cloud of coloured points that turns in the page: no kernel, no network.
+"""An image and its relative disparity as a cloud of coloured points that turns in the page: no
+kernel, no network.
 
-Relative disparity d has an unknown scale and shift: depth is 1 / (a d + b), and nothing in the image tells a and b. The cloud has
-to guess. It takes the nearest thing (98th percentile of d) to lie at distance 1 and the farthest (2nd percentile) `ratio` times
-farther, and lets the reader choose the ratio. It also guesses the lens: `FIELD` degrees across the longer side.
+Relative disparity d has an unknown scale and shift: depth is 1 / (a d + b), and nothing in the
+image tells a and b. The cloud has to guess. It takes the nearest thing (98th percentile of d) to
+lie at distance 1 and the farthest (2nd percentile) `ratio` times
+farther, and lets the reader choose the ratio. It also guesses the lens: `FIELD` degrees across the
+longer side.
 """
 
 import itertools
@@ -40,15 +43,19 @@ def depth(disparity: Float[Tensor, "h w"], ratio: float | int) -> Float[Tensor, 
 
 
 def coordinates(depth: Float[Tensor, "h w"]) -> Integer[np.ndarray, "3 h*w"]:
-    """Right, forward and up of each pixel seen by a pinhole camera, in units of `STEP`, as 16-bit integers that keep a page light."""
+    """Right, forward and up of each pixel seen by a pinhole camera, in units of `STEP`, as 16-bit
+    integers that keep a page light."""
     h, w = depth.shape
     focal = max(h, w) / (2 * math.tan(math.radians(FIELD / 2)))  # pixels
     rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
     right, up = (columns - w / 2) / focal * depth, (h / 2 - rows) / focal * depth
-    return (torch.stack([right, depth, up]).flatten(1) / STEP).round().numpy().astype(np.int16)  # (3, h, w) -> (3, h*w)
+    # (3, h, w) -> (3, h*w)
+    return (torch.stack([right, depth, up]).flatten(1) / STEP).round().numpy().astype(np.int16)
 
 
-def cloud(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, points: int = POINTS) -> go.Figure:
+def cloud(
+    image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, points: int = POINTS
+) -> go.Figure:
     """The cloud with a slider for the guessed ratio of the farthest to the nearest distance.
 
     Args:
@@ -60,12 +67,15 @@ def cloud(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, poi
     shrink = min(1.0, math.sqrt(points / (height * width)))
     size = max(1, int(height * shrink)), max(1, int(width * shrink))
     pixels = (255 * resize_images(image[None], size)[0]).round().to(torch.uint8)
-    picture = Image.fromarray(pixels.movedim(0, -1).numpy()).quantize(256)  # one byte a point instead of seven
+    # one byte a point instead of seven
+    picture = Image.fromarray(pixels.movedim(0, -1).numpy()).quantize(256)
     table = np.asarray(picture.getpalette("RGB")).reshape(-1, 3)
     table = np.concatenate([table, np.zeros((256 - len(table), 3), table.dtype)])
     colours = {
         "color": np.asarray(picture).flatten(),
-        "colorscale": [[i / 255, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(table.tolist())],
+        "colorscale": [
+            [i / 255, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(table.tolist())
+        ],
         "cmin": 0,
         "cmax": 255,
     }
@@ -74,9 +84,15 @@ def cloud(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, poi
     for ratio in RATIOS:
         x, y, z = coordinates(depth(small, ratio))
         marker = {"size": 2.8, "opacity": 1, **colours}
-        fig.add_scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", visible=ratio == SHOWN)
+        fig.add_scatter3d(
+            x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", visible=ratio == SHOWN
+        )
     steps = [
-        {"label": str(ratio), "method": "restyle", "args": [{"visible": [r == ratio for r in RATIOS]}]}
+        {
+            "label": str(ratio),
+            "method": "restyle",
+            "args": [{"visible": [r == ratio for r in RATIOS]}],
+        }
         for ratio in RATIOS
     ]
     axis, clear = {"visible": False}, "rgba(0,0,0,0)"  # the page's own ground, light or dark
@@ -91,7 +107,10 @@ def cloud(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, poi
             "zaxis": axis,
             "aspectmode": "data",
             "bgcolor": clear,
-            "camera": {"eye": {"x": 0.22, "y": -1.3, "z": 0.05}, "center": {"x": 0, "y": 0, "z": -0.13}},
+            "camera": {
+                "eye": {"x": 0.22, "y": -1.3, "z": 0.05},
+                "center": {"x": 0, "y": 0, "z": -0.13},
+            },
         },
         sliders=[
             {
@@ -107,7 +126,10 @@ def cloud(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"], *, poi
 
 
 def show(image: UInt8[Tensor, "3 H W"], disparity: Float[Tensor, "H W"]) -> HTML:
-    """`cloud` as a piece of a page. Turn it with a drag or a finger; the page brings plotly.js (`dabook/site/sphinx_ext.py`)."""
+    """`cloud` as a piece of a page. Turn it with a drag or a finger; the page brings plotly.js
+    (`dabook/site/sphinx_ext.py`)."""
     config = {"responsive": True, "displayModeBar": False, "scrollZoom": False}
-    fragment = cloud(image, disparity).to_html(full_html=False, include_plotlyjs=False, config=config)
+    fragment = cloud(image, disparity).to_html(
+        full_html=False, include_plotlyjs=False, config=config
+    )
     return HTML(f'<div class="cloud">{fragment}</div>')

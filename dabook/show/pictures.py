@@ -1,4 +1,5 @@
-"""Pictures in the book: images beside their disparity, predictions and errors. In the style of `dabook.show.charts`."""
+"""Pictures in the book: images beside their disparity, predictions and errors. In the style of
+`dabook.show.charts`."""
 
 from collections.abc import Sequence
 
@@ -34,7 +35,8 @@ def relative_error(
     valid: Bool[Tensor, "h w"],
     protocol: Protocol | None = None,
 ) -> Float[Tensor, "h w"]:
-    """|depth - true depth| / true depth after alignment, pixel by pixel: what AbsRel is the mean of. NaN where nothing is scored."""
+    """|depth - true depth| / true depth after alignment, pixel by pixel: what AbsRel is the mean
+    of. NaN where nothing is scored."""
     protocol = protocol or PROTOCOLS["scenes"]
     counts = scored(target[None], valid[None], protocol)
     scale, shift = least_squares(pred[None], target[None], counts)
@@ -46,7 +48,10 @@ def relative_error(
 
 def unit(disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """To 0..1 between each map's own 2nd and 98th percentile, for the eye only. NaN stays NaN."""
-    low, high = (torch.nanquantile(disparity.flatten(-2).float(), q, -1)[..., None, None] for q in (0.02, 0.98))
+    low, high = (
+        torch.nanquantile(disparity.flatten(-2).float(), q, -1)[..., None, None]
+        for q in (0.02, 0.98)
+    )
     return ((disparity - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
 
 
@@ -56,7 +61,8 @@ def tile(ax, image: Tensor, *, kind: str = "image", title: str = "", classes: in
     Args:
         ax: where.
         image: (3, h, w) uint8 or 0..1 for kind "image"; (h, w) otherwise.
-        kind: "image", "disparity" (scaled by itself), "error" (relative), "cosine", "mask" or "semantics".
+        kind: "image", "disparity" (scaled by itself), "error" (relative), "cosine", "mask" or
+            "semantics".
         title: above the picture.
         classes: number of classes, for "semantics".
     """
@@ -66,7 +72,9 @@ def tile(ax, image: Tensor, *, kind: str = "image", title: str = "", classes: in
         ax.imshow(pixels.movedim(0, -1).numpy())
     else:
         cmap, low, high = SCALES.get(kind) or (palette(classes), -0.5, classes - 0.5)
-        shown = np.ma.masked_invalid((unit(image) if kind == "disparity" else image).float().numpy())
+        shown = np.ma.masked_invalid(
+            (unit(image) if kind == "disparity" else image).float().numpy()
+        )
         ax.imshow(shown, cmap=cmap, norm=Normalize(low, high), interpolation="nearest")
     _bare(ax, title)
 
@@ -103,8 +111,11 @@ def _aspect(image: Tensor) -> float:
 
 
 @figure
-def contact_sheet(images: Sequence[Tensor], titles: Sequence[str], *, columns: int = 4, kind: str = "image") -> Figure:
-    """Pictures in rows, each under its title. Maps (h, w) among them are shown as `kind`, "disparity" for instance."""
+def contact_sheet(
+    images: Sequence[Tensor], titles: Sequence[str], *, columns: int = 4, kind: str = "image"
+) -> Figure:
+    """Pictures in rows, each under its title. Maps (h, w) among them are shown as `kind`,
+    "disparity" for instance."""
     rows = -(-len(images) // columns)
     fig, axes = _grid(rows, columns, aspect=_aspect(images[0]), titles=any(titles))
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
@@ -114,13 +125,22 @@ def contact_sheet(images: Sequence[Tensor], titles: Sequence[str], *, columns: i
 
 @figure
 def layers(samples: dict[str, Tensor], classes: Sequence[str] = ()) -> Figure:
-    """Image, disparity and, where known, classes of each sample of a batch, one sample per row, with a legend of the classes seen."""
-    keys = [("image", "image"), ("disparity", "disparity")] + [("semantics", "semantics")] * ("semantics" in samples)
-    fig, axes = _grid(len(samples["image"]), len(keys), aspect=_aspect(samples["image"]), titles=False, below=0.6)
+    """Image, disparity and, where known, classes of each sample of a batch, one sample per row,
+    with a legend of the classes seen."""
+    keys = [("image", "image"), ("disparity", "disparity")] + [("semantics", "semantics")] * (
+        "semantics" in samples
+    )
+    fig, axes = _grid(
+        len(samples["image"]), len(keys), aspect=_aspect(samples["image"]), titles=False, below=0.6
+    )
     for i, row in enumerate(axes):
         for ax, (key, kind) in zip(row, keys, strict=True):
             title = (
-                {"image": "image", "disparity": "disparity (bright is near)", "semantics": "classes"}[key]
+                {
+                    "image": "image",
+                    "disparity": "disparity (bright is near)",
+                    "semantics": "classes",
+                }[key]
                 if i == 0
                 else ""
             )
@@ -145,7 +165,8 @@ def gallery(
     protocol: Protocol | None = None,
     truth: bool = True,
 ) -> Figure:
-    """Samples in rows: image, truth, each prediction, and error maps, with each prediction's AbsRel above it.
+    """Samples in rows: image, truth, each prediction, and error maps, with each prediction's AbsRel
+    above it.
 
     Args:
         samples: with image and, for truth and errors, disparity and valid.
@@ -155,7 +176,9 @@ def gallery(
         truth: False for photographs without any.
     """
     columns = 1 + truth + len(predictions) + len(errors)
-    fig, axes = _grid(len(samples), columns, aspect=_aspect(samples[0]["image"]), below=0.5 * bool(errors))
+    fig, axes = _grid(
+        len(samples), columns, aspect=_aspect(samples[0]["image"]), below=0.5 * bool(errors)
+    )
     for i, (sample, row) in enumerate(zip(samples, axes, strict=True)):
         cells = iter(row)
         tile(next(cells), sample["image"], title=sample.get("title", "" if i else "image"))
@@ -163,12 +186,17 @@ def gallery(
             known = torch.where(sample["valid"], sample["disparity"], torch.nan)
             tile(next(cells), known, kind="disparity", title="" if i else "truth")
         maps = (
-            {k: relative_error(p[i], sample["disparity"], sample["valid"], protocol) for k, p in predictions.items()}
+            {
+                k: relative_error(p[i], sample["disparity"], sample["valid"], protocol)
+                for k, p in predictions.items()
+            }
             if truth
             else {}
         )
         for label, pred in predictions.items():
-            score = f"{label}: {float(maps[label].nanmean()):.3f}" if truth else label if i == 0 else ""
+            score = (
+                f"{label}: {float(maps[label].nanmean()):.3f}" if truth else label if i == 0 else ""
+            )
             tile(next(cells), pred[i], kind="disparity", title=score)
         for label in errors:
             tile(next(cells), maps[label], kind="error", title="" if i else f"error, {label}")
@@ -192,7 +220,9 @@ def strip(photos: Sequence[dict], maps: dict[str, Sequence[Float[Tensor, "_ _"]]
     """Photographs of any shape in columns, at one height, with each network's disparity below."""
     widths = [p["image"].shape[-1] / p["image"].shape[-2] for p in photos]
     height = (WIDTH / sum(widths) + 0.03) * (1 + len(maps)) + 0.2
-    fig, axes = plt.subplots(1 + len(maps), len(photos), figsize=(WIDTH, height), width_ratios=widths, squeeze=False)
+    fig, axes = plt.subplots(
+        1 + len(maps), len(photos), figsize=(WIDTH, height), width_ratios=widths, squeeze=False
+    )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for i, photo in enumerate(photos):
         tile(axes[0, i], photo["image"], title=photo["name"])
@@ -211,7 +241,8 @@ def cutmix(
     inside: Bool[Tensor, "b h w"],
     weight: Sequence[float],
 ) -> Figure:
-    """A CutMix pair: both images, what the student sees, and the two regions with the pseudo label that each is compared with."""
+    """A CutMix pair: both images, what the student sees, and the two regions with the pseudo label
+    that each is compared with."""
     fig, axes = _grid(2, 5, aspect=_aspect(images))
     for i, row in enumerate(axes):
         other = 1 - i
@@ -223,7 +254,8 @@ def cutmix(
             ("outside", "ab"[i], labels[i], ~mask, 1 - weight[i]),
         )
         for ax, (place, name, label, where, share) in zip(row[2:4], parts, strict=True):
-            label = torch.where(where, label, torch.nan)  # scaled for the eye by what lies there alone
+            # scaled for the eye by what lies there alone
+            label = torch.where(where, label, torch.nan)
             tile(ax, label, kind="disparity", title=f"{place}: {name}'s label × {share:.2f}")
         tile(row[4], mask.float(), kind="mask", title="the mask M")
         for ax in row[1:4]:
@@ -236,7 +268,14 @@ def _outline(ax, mask: Tensor) -> None:
     if len(where):
         (top, left), (bottom, right) = where.amin(0).tolist(), where.amax(0).tolist()
         ax.add_patch(
-            Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, ec="white", lw=1.4)
+            Rectangle(
+                (left - 0.5, top - 0.5),
+                right - left + 1,
+                bottom - top + 1,
+                fill=False,
+                ec="white",
+                lw=1.4,
+            )
         )
 
 
@@ -244,7 +283,8 @@ def _outline(ax, mask: Tensor) -> None:
 def alignment(
     images: UInt8[Tensor, "b 3 h w"], cosines: dict[str, Float[Tensor, "b h2 w2"]], *, margin: float
 ) -> Figure:
-    """Cosine between an encoder's deepest features and the frozen ones: a map per image and network, and a histogram."""
+    """Cosine between an encoder's deepest features and the frozen ones: a map per image and
+    network, and a histogram."""
     fig = plt.figure(figsize=(WIDTH, 1.6 * len(images) + 2.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.6 * len(images), 2.2))
     axes = top.subplots(len(images), 1 + len(cosines), squeeze=False)

@@ -1,4 +1,5 @@
-"""Sentences about results, chosen by the data: what an interval cannot tell from zero is never worded as an effect."""
+"""Sentences about results, chosen by the data: what an interval cannot tell from zero is never
+worded as an effect."""
 
 from collections.abc import Iterable, Mapping
 from math import isnan
@@ -12,15 +13,24 @@ STALE = "Some of these runs come from older code (marked stale)."
 
 
 def effect(change: Estimate) -> str:
-    """A change of the error in percent, as a phrase: "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"."""
+    """A change of the error in percent, as a phrase: "lowers the error by 3.1 % (95 % interval 1.2
+    to 5.0)"."""
     if change.count == 0:
         return "is not yet recorded"
     if isnan(change.half):
-        return f"moves the error by {number(change.mean, 1, sign=True)} % in a single seed, which shows nothing"
+        return (
+            f"moves the error by {number(change.mean, 1, sign=True)} % in a single seed, which "
+            "shows nothing"
+        )
     if not change.decided:
-        ends = [f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals]
+        ends = [
+            f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals
+        ]
         interval = " over seeds, ".join(ends) + " over seeds and images" * (len(ends) > 1)
-        return f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} %, 95 % interval {interval})"
+        return (
+            f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} "
+            f"%, 95 % interval {interval})"
+        )
     return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
 
 
@@ -30,7 +40,8 @@ def _size(change: Estimate) -> str:
 
 
 def subject(results: Results, row: str) -> str:
-    """The beginning of a sentence about a row: what was added to the row above it, or its name against another."""
+    """The beginning of a sentence about a row: what was added to the row above it, or its name
+    against another."""
     label = results.rows[row].label
     return (
         f"Adding {label[2:]}"
@@ -40,14 +51,18 @@ def subject(results: Results, row: str) -> str:
 
 
 def reading(results: Results) -> str:
-    """A paragraph on the changes of a table, one sentence per comparison, and one on the whole chain."""
+    """A paragraph on the changes of a table, one sentence per comparison, and one on the whole
+    chain."""
     if not results.found:
         return UNRECORDED
-    sentences = [f"{subject(results, row)} {effect(results.change(row))}." for row in results.against]
+    sentences = [
+        f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
+    ]
     first, last = next(iter(results.rows)), list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
         sentences.append(
-            f"From the first row to the last, the recipe as a whole {effect(results.change(last, versus=first))}."
+            "From the first row to the last, the recipe as a whole "
+            f"{effect(results.change(last, versus=first))}."
         )
     if any(e.status == "stale" for e in results.found):
         sentences.append(STALE)
@@ -55,14 +70,17 @@ def reading(results: Results) -> str:
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
-    """The first sentences of a page: what the comparisons asked for show; then which others move the error, and what is still missing.
+    """The first sentences of a page: what the comparisons asked for show; then which others move
+    the error, and what is still missing.
 
-    One or two comparisons are told in full. Of more, the first sentence tells the largest gain; where there is none, the largest
-    harm; where there is neither, how far the changes and their intervals reach.
+    One or two comparisons are told in full. Of more, the first sentence tells the largest gain;
+    where there is none, the largest harm; where there is neither, how far the changes and their
+    intervals reach.
 
     Args:
         results: of the experiment.
-        rows: the compared rows that answer the question; all by default. The others come after them.
+        rows: the compared rows that answer the question; all by default. The others come after
+            them.
     """
     changes = {row: results.change(row) for row in results.against}
     changes = {row: change for row, change in changes.items() if change.count}
@@ -70,15 +88,31 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     if not asked:
         return UNRECORDED
     first, told = _first(results, {row: changes[row] for row in asked})
-    left = {row: changes[row] for row in sorted(changes, key=lambda r: r not in asked) if row not in told}
-    better = sorted((r for r, c in left.items() if c.decided and c.mean < 0), key=lambda r: left[r].mean)
+    left = {
+        row: changes[row]
+        for row in sorted(changes, key=lambda r: r not in asked)
+        if row not in told
+    }
+    better = sorted(
+        (r for r, c in left.items() if c.decided and c.mean < 0), key=lambda r: left[r].mean
+    )
     worse = [r for r, c in left.items() if c.decided and c.mean > 0]
     single = [r for r, c in left.items() if c.count == 1]
     unclear = [r for r in left if r not in (*better, *worse, *single)]
     sentences = [first] if first else []
     for words, members in (
-        ("Also lower" if any(changes[r].decided and changes[r].mean < 0 for r in told) else "Lower", better),
-        ("Also higher" if any(changes[r].decided and changes[r].mean > 0 for r in told) else "Higher", worse),
+        (
+            "Also lower"
+            if any(changes[r].decided and changes[r].mean < 0 for r in told)
+            else "Lower",
+            better,
+        ),
+        (
+            "Also higher"
+            if any(changes[r].decided and changes[r].mean > 0 for r in told)
+            else "Higher",
+            worse,
+        ),
         ("Not to be told from zero", unclear),
         ("In a single seed, which shows nothing", single),
     ):
@@ -90,24 +124,41 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
 def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[str]]:
     """The first sentence of an answer, and the rows that it tells."""
     if len(asked) <= 2:
-        clauses = "; ".join(f"{_inside(subject(results, row))} {effect(change)}" for row, change in asked.items())
+        clauses = "; ".join(
+            f"{_inside(subject(results, row))} {effect(change)}" for row, change in asked.items()
+        )
         return f"{clauses[0].upper()}{clauses[1:]}.", list(asked)
     known = {row: change for row, change in asked.items() if change.count > 1}
     if not known:
         return "", []
     lowest, highest = (pick(known, key=lambda r: known[r].mean) for pick in (min, max))
-    gains, harms = (sum(c.decided and sign * c.mean > 0 for c in known.values()) for sign in (-1, 1))
+    gains, harms = (
+        sum(c.decided and sign * c.mean > 0 for c in known.values()) for sign in (-1, 1)
+    )
     if gains:
         lowest = min((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
-        text = f"{subject(results, lowest)} {effect(known[lowest])}, the largest gain of {len(known)} comparisons."
+        text = (
+            f"{subject(results, lowest)} {effect(known[lowest])}, the largest gain of "
+            f"{len(known)} comparisons."
+        )
         return text, [lowest]
     if harms:
         highest = max((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
-        text = f"{harms} of {len(known)} comparisons show a higher error and none a lower one; the most is"
-        return f"{text} {_inside(subject(results, highest))}, by {_size(known[highest])}.", [highest]
+        text = (
+            f"{harms} of {len(known)} comparisons show a higher error and none a lower one; "
+            "the most is"
+        )
+        return f"{text} {_inside(subject(results, highest))}, by {_size(known[highest])}.", [
+            highest
+        ]
     ends = [x for change in known.values() for interval in change.intervals for x in interval]
-    run = " to ".join(f"{_signed(known[r].mean)} ({_inside(subject(results, r))})" for r in (lowest, highest))
-    text = f"None of {len(known)} comparisons can be told from zero: the changes run from {run}, and no 95 % interval reaches"
+    run = " to ".join(
+        f"{_signed(known[r].mean)} ({_inside(subject(results, r))})" for r in (lowest, highest)
+    )
+    text = (
+        f"None of {len(known)} comparisons can be told from zero: the changes run from {run}, "
+        "and no 95 % interval reaches"
+    )
     return f"{text} below {_signed(min(ends))} or above {_signed(max(ends))}.", list(known)
 
 
@@ -127,16 +178,25 @@ def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> st
     """Several changes of a kind; what some of them are compared with is said once."""
     labels = {row: results.rows[row].label for row in changes}
     if len(changes) == 1 or any(label.startswith("+ ") for label in labels.values()):
-        return f"{words}: {'; '.join(f'{subject(results, r)}, {_signed(c.mean)}' for r, c in changes.items())}."
+        return (
+            f"{words}: "
+            f"{'; '.join(f'{subject(results, r)}, {_signed(c.mean)}' for r, c in changes.items())}."
+        )
     groups: dict[str, list[str]] = {}
     for row, change in changes.items():
-        groups.setdefault(results.against[row], []).append(f"“{labels[row]}”, {_signed(change.mean)}")
-    parts = (f"beside “{results.rows[base].label}”: {'; '.join(members)}" for base, members in groups.items())
+        groups.setdefault(results.against[row], []).append(
+            f"“{labels[row]}”, {_signed(change.mean)}"
+        )
+    parts = (
+        f"beside “{results.rows[base].label}”: {'; '.join(members)}"
+        for base, members in groups.items()
+    )
     return f"{words}, {'; '.join(parts)}."
 
 
 def progress(results: Results) -> str:
-    """What is still missing or out of date: sentences, or nothing where every row has every seed that was planned, from this code."""
+    """What is still missing or out of date: sentences, or nothing where every row has every seed
+    that was planned, from this code."""
     planned, sentences = len(results.entries) // len(results.rows), []
     counts = [len(results.of(row)) for row in results.rows]
     if min(counts) < planned:
@@ -168,7 +228,13 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
         if not change.count:
             open_.append(str(x))
             continue
-        verb = verbs[3] if change.count == 1 else verbs[2] if not change.decided else verbs[change.mean > 0]
+        verb = (
+            verbs[3]
+            if change.count == 1
+            else verbs[2]
+            if not change.decided
+            else verbs[change.mean > 0]
+        )
         groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
     parts = [f"{verb} at {', '.join(xs)}" for verb, xs in groups.items() if xs]
     if not parts:
@@ -178,7 +244,8 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
 
 
 def domains(results: Results, row: str) -> str:
-    """On how many test domains a row beats the one it is compared with, and on how many it loses, by the same measure."""
+    """On how many test domains a row beats the one it is compared with, and on how many it loses,
+    by the same measure."""
     changes = {d: results.change(row, d) for d in results.domains} if results.found else {}
     if not any(c.count for c in changes.values()):
         return UNRECORDED
@@ -190,7 +257,11 @@ def domains(results: Results, row: str) -> str:
         for d, what in ((better, "better"), (worse, "worse"))
         if d
     ]
-    return f"{subject(results, row)}: " + "; ".join([*parts, f"{open_} cannot be told from unchanged"]) + "."
+    return (
+        f"{subject(results, row)}: "
+        + "; ".join([*parts, f"{open_} cannot be told from unchanged"])
+        + "."
+    )
 
 
 def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -> str:
@@ -200,12 +271,14 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
         return UNRECORDED
     names = ", ".join(d.replace("_", " ") for d in domains)
     return (
-        f"On {names} alone, {'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
+        f"On {names} alone, "
+        f"{'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
     )
 
 
 def beside_floors(results: Results) -> str:
-    """Where the rows stand against the floors on the drawn domains: sentences. What is not surely below the best floor is named."""
+    """Where the rows stand against the floors on the drawn domains: sentences. What is not surely
+    below the best floor is named."""
     known = floors.drawn_scores(results)
     if not known or not results.found:
         return "The floors are not recorded for these images."
@@ -213,7 +286,8 @@ def beside_floors(results: Results) -> str:
     levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
     under = sum(value < lowest for value in levels.values())
     sentences = [
-        f"Of {len(known)} floors, predictions that look at no picture, the best is the {name}: {number(lowest)} on the mean of the test"
+        f"Of {len(known)} floors, predictions that look at no picture, the best is the {name}: "
+        f"{number(lowest)} on the mean of the test"
         f" domains. {under} of {len(levels)} rows lie below it."
     ]
     for domain in results.domains:
@@ -221,16 +295,20 @@ def beside_floors(results: Results) -> str:
         above = {row: g for row, g in gaps.items() if not (g.decided and g.mean < 0)}
         if above:
             best = floors.best(known, domain)
-            rows = "; ".join(f"“{results.rows[row].label}”, {_signed(g.mean)}" for row, g in above.items())
+            rows = "; ".join(
+                f"“{results.rows[row].label}”, {_signed(g.mean)}" for row, g in above.items()
+            )
             sentences.append(
-                f"On {_words(domain)}, where the {best[0]} has {number(best[1])}, {len(above)} of {len(levels)} rows are not surely below"
+                f"On {_words(domain)}, where the {best[0]} has {number(best[1])}, {len(above)} of "
+                f"{len(levels)} rows are not surely below"
                 f" it: {rows}."
             )
     return " ".join(sentences)
 
 
 def without(results: Results, rows: Iterable[str] | None = None) -> str:
-    """What the domain with the largest error does to the mean, and the comparisons without it: sentences.
+    """What the domain with the largest error does to the mean, and the comparisons without it:
+    sentences.
 
     Args:
         results: of the experiment.
@@ -245,17 +323,21 @@ def without(results: Results, rows: Iterable[str] | None = None) -> str:
     name, lowest = floors.best(floors.drawn_scores(results), heavy)
     floor = f", where the {name}, which looks at no picture, has {number(lowest)}" if name else ""
     text = (
-        f"{number(share, 0)} % of the mean over the {len(results.domains)} test domains is {_words(heavy)} alone; the rows reach"
+        f"{number(share, 0)} % of the mean over the {len(results.domains)} test domains is "
+        f"{_words(heavy)} alone; the rows reach"
         f" {number(values[0])} to {number(values[-1])} there{floor}."
     )
     found = {row: results.change(row, results.others) for row in rows or results.against}
     found = {row: change for row, change in found.items() if change.count}
-    told = "; ".join(f"{_inside(subject(results, row))} {effect(change)}" for row, change in found.items())
+    told = "; ".join(
+        f"{_inside(subject(results, row))} {effect(change)}" for row, change in found.items()
+    )
     return f"{text} Without it, {told}." if told else text
 
 
 def contrast(results: Results, row: str, other: str) -> str:
-    """Whether one row's change differs from another's, seed by seed: a sentence with the difference in percentage points."""
+    """Whether one row's change differs from another's, seed by seed: a sentence with the difference
+    in percentage points."""
     gap = results.contrast(row, other)
     if not gap.count:
         return UNRECORDED
@@ -267,18 +349,26 @@ def contrast(results: Results, row: str, other: str) -> str:
     if not gap.decided:
         return f"The changes of {names} cannot be told apart ({values}, {interval})."
     better = "first" if gap.mean < 0 else "second"
-    return f"The changes of {names} differ by {values} ({interval}): the error falls more, or rises less, for the {better}."
+    return (
+        f"The changes of {names} differ by {values} ({interval}): the error falls more, or "
+        f"rises less, for the {better}."
+    )
 
 
 def precision(results: Results, *, aim: float | int) -> str:
-    """Whether the study can see what it was planned to see: each half-width beside the aim, in percent of the base error."""
+    """Whether the study can see what it was planned to see: each half-width beside the aim, in
+    percent of the base error."""
     halves = {row: results.change(row).half for row in results.against}
     known = {row: half for row, half in halves.items() if not isnan(half)}
     if not known:
         return UNRECORDED
     wide = [row for row, half in known.items() if half > aim]
     values = ", ".join(f"{row} {number(half, 1)} %" for row, half in known.items())
-    verdict = f"the aim of {aim:g} % is missed by {', '.join(wide)}" if wide else f"all within the aim of {aim:g} %"
+    verdict = (
+        f"the aim of {aim:g} % is missed by {', '.join(wide)}"
+        if wide
+        else (f"all within the aim of {aim:g} %")
+    )
     return f"Half-widths of the intervals of the changes: {values}; {verdict}."
 
 
@@ -294,16 +384,24 @@ def quotes(
 
     Args:
         results: of the experiment.
-        prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`, `_reading`, `_answer`, `_headline`.
+        prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`,
+            `_reading`, `_answer`, `_headline`.
         rows: those that answer the question, see `answer`; all by default.
-        sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's own.
+        sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's
+            own.
     """
-    values: dict[str, float | int | str] = {f"{prefix}_seeds": results.seeds, f"{prefix}_reading": reading(results)}
+    values: dict[str, float | int | str] = {
+        f"{prefix}_seeds": results.seeds,
+        f"{prefix}_reading": reading(results),
+    }
     sentences = {"answer": answer(results, rows)} | sentences
     values |= {f"{prefix}_{name}": text for name, text in sentences.items()}
     values[f"{prefix}_headline"] = headline(sentences["answer"])
     for row in results.rows:
         change = results.change(row)
-        values |= {f"{prefix}_{row}_mean": results.value(row).mean, f"{prefix}_{row}_diff": change.mean}
+        values |= {
+            f"{prefix}_{row}_mean": results.value(row).mean,
+            f"{prefix}_{row}_diff": change.mean,
+        }
         values |= {f"{prefix}_{row}_lo": change.low, f"{prefix}_{row}_hi": change.high}
     return {key: float(v) if isinstance(v, float) else v for key, v in values.items()}

@@ -1,4 +1,5 @@
-"""Charts of comparisons: a quantity swept over numbers, and changes in groups. The style is that of `dabook.show.charts`."""
+"""Charts of comparisons: a quantity swept over numbers, and changes in groups. The style is that of
+`dabook.show.charts`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,23 +13,34 @@ from dabook.show.charts import COLOURS, INK, MARKERS, MUTED, bar, empty, figure
 
 
 @figure
-def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, x_label: str) -> Figure:
-    """AbsRel over a setting, and the change of each row that is compared with another, each with a band: the interval over seeds.
+def sweep(
+    results: Results, series: Mapping[str, Sequence[str]], *, field: str, x_label: str
+) -> Figure:
+    """AbsRel over a setting, and the change of each row that is compared with another, each with a
+    band: the interval over seeds.
 
-    A line of levels holds the seeds that all its points have: two points of different seeds would show the seeds' difference.
+    A line of levels holds the seeds that all its points have: two points of different seeds would
+    show the seeds' difference.
 
     Args:
         results: of the experiment.
         series: label -> its rows.
-        field: the setting of `RunConfig` that goes along the axis, on a logarithmic scale where it spans a factor of ten.
+        field: the setting of `RunConfig` that goes along the axis, on a logarithmic scale where it
+            spans a factor of ten.
         x_label: its name in words.
     """
     if not results.found:
         return empty()
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
-    seen = {row: getattr(results.rows[row].configs[0], field) for rows in series.values() for row in rows}
+    seen = {
+        row: getattr(results.rows[row].configs[0], field)
+        for rows in series.values()
+        for row in rows
+    }
     for k, (label, rows) in enumerate(series.items()):
-        _band(axes[0], {seen[row]: level for row, level in _levels(results, rows).items()}, k, label)
+        _band(
+            axes[0], {seen[row]: level for row, level in _levels(results, rows).items()}, k, label
+        )
         _band(axes[1], {seen[row]: results.change(row) for row in rows}, k)
     ticks = sorted(set(seen.values()))
     for ax in axes:
@@ -48,25 +60,45 @@ def sweep(results: Results, series: Mapping[str, Sequence[str]], *, field: str, 
 
 def _levels(results: Results, rows: Sequence[str]) -> dict[str, Estimate]:
     wide = results.scores()
-    scores = {row: wide.loc[row, MEAN].dropna() for row in rows if row in wide.index.get_level_values("row")}
+    scores = {
+        row: wide.loc[row, MEAN].dropna()
+        for row in rows
+        if row in wide.index.get_level_values("row")
+    }
     scores = {row: found for row, found in scores.items() if len(found)}
     shared = set.intersection(*(set(found.index) for found in scores.values())) if scores else set()
     return {row: estimate(found[found.index.isin(shared)]) for row, found in scores.items()}
 
 
-def _band(ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | None = None) -> None:
+def _band(
+    ax: Axes, along: Mapping[float | int, Estimate], k: int, label: str | None = None
+) -> None:
     known = {x: e for x, e in sorted(along.items()) if e.count}
     colour = COLOURS[k]
-    ax.plot(list(known), [e.mean for e in known.values()], color=colour, marker=MARKERS[k], ms=5, lw=1.6, label=label)
+    ax.plot(
+        list(known),
+        [e.mean for e in known.values()],
+        color=colour,
+        marker=MARKERS[k],
+        ms=5,
+        lw=1.6,
+        label=label,
+    )
     wide = {x: e for x, e in known.items() if e.half == e.half}
     ax.fill_between(
-        list(wide), [e.low for e in wide.values()], [e.high for e in wide.values()], color=colour, alpha=0.15, lw=0
+        list(wide),
+        [e.low for e in wide.values()],
+        [e.high for e in wide.values()],
+        color=colour,
+        alpha=0.15,
+        lw=0,
     )
 
 
 @figure
 def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
-    """Changes in groups, one colour each: a thick line is the interval over seeds, ticks are the ends of that over seeds and images.
+    """Changes in groups, one colour each: a thick line is the interval over seeds, ticks are the
+    ends of that over seeds and images.
 
     Args:
         results: of the experiment.
@@ -74,19 +106,44 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     """
     if not results.found:
         return empty()
-    fig, ax = plt.subplots(figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values())))
+    fig, ax = plt.subplots(
+        figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values()))
+    )
     places, y = {}, 0.0
     for k, (heading, rows) in enumerate(groups.items()):
-        ax.text(0.01, y, heading, transform=ax.get_yaxis_transform(), color=MUTED, va="center", weight="bold")
+        ax.text(
+            0.01,
+            y,
+            heading,
+            transform=ax.get_yaxis_transform(),
+            color=MUTED,
+            va="center",
+            weight="bold",
+        )
         for row in rows:
             y += 1
             places[y], change = results.rows[row].label, results.change(row)
             if change.resampled:
-                ax.plot(change.resampled, [y, y], color=COLOURS[k % len(COLOURS)], lw=0.8, marker="|", ms=7, zorder=3)
+                ax.plot(
+                    change.resampled,
+                    [y, y],
+                    color=COLOURS[k % len(COLOURS)],
+                    lw=0.8,
+                    marker="|",
+                    ms=7,
+                    zorder=3,
+                )
             if change.count:
                 bar(ax, change, y, COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)])
             else:
-                ax.text(0.03, y, "not yet recorded", transform=ax.get_yaxis_transform(), color=MUTED, va="center")
+                ax.text(
+                    0.03,
+                    y,
+                    "not yet recorded",
+                    transform=ax.get_yaxis_transform(),
+                    color=MUTED,
+                    va="center",
+                )
         y += 1
     ax.set(yticks=list(places), yticklabels=list(places.values()), ylim=(y - 0.4, -0.6))
     ax.set_xlabel("change of AbsRel against the row it is compared with, paired by seed, %")

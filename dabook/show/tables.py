@@ -1,4 +1,5 @@
-"""What the book shows of the records: tables whose numbers lead to their runs, provenance lines, and sentences chosen by the data."""
+"""What the book shows of the records: tables whose numbers lead to their runs, provenance lines,
+and sentences chosen by the data."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from dalib.data.scenes import TEST_DOMAINS
 DASH = "–"
 RESAMPLED = (
     "Student's t over seeds; below it, of a change, the bootstrap over seeds and test images"
-    f" ({DRAWS} draws of seeds and, in each domain, of images, the same images for all rows and seeds)"
+    f" ({DRAWS} draws of seeds and, in each domain, of images, the same images for all rows and "
+    "seeds)"
 )
 
 
@@ -43,7 +45,8 @@ class Html:
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """A number as the book prints it: halves rounded up, as the paper does, with a true minus; a dash where there is none."""
+    """A number as the book prints it: halves rounded up, as the paper does, with a true minus; a
+    dash where there is none."""
     if isnan(value):
         return DASH
     rounded = Decimal(repr(round(value, 9))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
@@ -55,7 +58,9 @@ def title(domain: str) -> str:
     return {MEAN: "mean", VALIDATION: "in-domain"}.get(domain, domain.replace("_", " "))
 
 
-def cell(estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str | None = None) -> str:
+def cell(
+    estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str | None = None
+) -> str:
     """Mean and interval as HTML, the mean linked to where it comes from."""
     text = number(estimate.mean, digits, sign=sign)
     text = f'<a href="{link}">{text}</a>' if link and estimate.count else text
@@ -68,12 +73,18 @@ def cell(estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str |
 
 
 def html(
-    lines: dict[str, dict], headings: list[str], *, classes: dict | None = None, caption: str = "", name: str = "table"
+    lines: dict[str, dict],
+    headings: list[str],
+    *,
+    classes: dict | None = None,
+    caption: str = "",
+    name: str = "table",
 ) -> Html:
     """A table of ready HTML cells in the book's style.
 
     Args:
-        lines: key -> column -> cell, one line each; a column that is a tuple gets a two-storey heading.
+        lines: key -> column -> cell, one line each; a column that is a tuple gets a two-storey
+            heading.
         headings: of the lines, as HTML.
         classes: column -> CSS class of its cells.
         caption: a line above the table.
@@ -83,9 +94,13 @@ def html(
     if isinstance(cells.columns[0], tuple):
         cells.columns = pd.MultiIndex.from_tuples(cells.columns)
     marks = pd.DataFrame({c: (classes or {}).get(c, "") for c in cells}, index=cells.index)
-    styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(marks).set_uuid(name)
+    styler = (
+        cells.style.set_table_attributes('class="dataframe"').set_td_classes(marks).set_uuid(name)
+    )
     styler = styler.relabel_index(headings, axis=0)
-    text = (styler.set_caption(caption) if caption else styler).to_html(escape=None, sparse_columns=True)
+    text = (styler.set_caption(caption) if caption else styler).to_html(
+        escape=None, sparse_columns=True
+    )
     text = text[text.index("<table") :]  # without the empty style sheet
     return Html(f'<div class="table-scroll">{text}</div>')
 
@@ -96,7 +111,8 @@ def record_link(record: dict) -> str:
 
 
 def row_link(results: Results, row: str) -> str | None:
-    """Where a number of this row leads: to its record, or with several seeds to the list of them (see `record_list`)."""
+    """Where a number of this row leads: to its record, or with several seeds to the list of them
+    (see `record_list`)."""
     found = results.of(row)
     if len(found) == 1:
         return record_link(found[0].record)
@@ -115,11 +131,14 @@ def heading(results: Results, row: str) -> str:
     marks = ["stale"] if "stale" in states else []
     if there < len(states):
         marks.append(f"{there} of {len(states)} seeds" if there else "not recorded")
-    return escape(results.rows[row].label) + "".join(f' <span class="stale">{mark}</span>' for mark in marks)
+    return escape(results.rows[row].label) + "".join(
+        f' <span class="stale">{mark}</span>' for mark in marks
+    )
 
 
 def main_table(results: Results) -> Html:
-    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each domain, the records; then the floors."""
+    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each
+    domain, the records; then the floors."""
     domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
     theirs = paper(results.experiment)
     for row in results.rows:
@@ -134,7 +153,9 @@ def main_table(results: Results) -> Html:
         line["δ₁ ↑"] = cell(results.value(row, metric="delta1"), link=link)
         if results.heaviest:
             line[_without(results)] = cell(results.value(row, results.others).point, link=link)
-        line |= {title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)}
+        line |= {
+            title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)
+        }
         seeds = (f'<a href="{record_link(e.record)}">{e.config.seed}</a>' for e in results.of(row))
         lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
     headings = [heading(results, row) for row in lines]
@@ -155,18 +176,24 @@ def _without(results: Results) -> str:
     return f"without {title(results.heaviest)}"
 
 
-def _floor_line(results: Results, scores: dict[str, dict], columns: list[str], domains: list[str]) -> dict:
-    """A floor under the rows of a table: its errors where there are any, a dash in every other column."""
+def _floor_line(
+    results: Results, scores: dict[str, dict], columns: list[str], domains: list[str]
+) -> dict:
+    """A floor under the rows of a table: its errors where there are any, a dash in every other
+    column."""
     line = dict.fromkeys(columns, DASH)
     line["AbsRel ↓"] = number(floors.level(scores, MEAN, domains))
     line["δ₁ ↑"] = number(floors.level(scores, MEAN, domains, "delta1"))
     if results.heaviest:
         line[_without(results)] = number(floors.level(scores, results.others, domains))
-    return line | {title(d): number(floors.level(scores, d, domains)) for d in (VALIDATION, *domains)}
+    return line | {
+        title(d): number(floors.level(scores, d, domains)) for d in (VALIDATION, *domains)
+    }
 
 
 def scales(results: Results, group: str = "images") -> Html:
-    """A line under a table: of how many images the fitted scale is below zero, row by row and floor by floor.
+    """A line under a table: of how many images the fitted scale is below zero, row by row and floor
+    by floor.
 
     Args:
         results: of the experiment.
@@ -177,7 +204,9 @@ def scales(results: Results, group: str = "images") -> Html:
     for row, spec in results.rows.items():
         counts = [floors.inversions(e.record.get(group, {}).values()) for e in results.of(row)]
         if counts:
-            whole = None if None in counts else (sum(n for n, _ in counts), sum(m for _, m in counts))
+            whole = (
+                None if None in counts else (sum(n for n, _ in counts), sum(m for _, m in counts))
+            )
             found[f"“{spec.label}”"] = whole
     if not found:
         return Html("")
@@ -185,7 +214,10 @@ def scales(results: Results, group: str = "images") -> Html:
     for name, count in found.items():
         groups.setdefault(floors.inversion_text(count), []).append(escape(name))
     parts = "; ".join(f"{text}: {', '.join(names)}" for text, names in groups.items())
-    why = "images with a fitted scale below zero, whose near and far are the wrong way round though they are scored as if right"
+    why = (
+        "images with a fitted scale below zero, whose near and far are the wrong way round "
+        "though they are scored as if right"
+    )
     return Html(f'<p class="provenance">{why.capitalize()}: {parts}</p>')
 
 
@@ -199,11 +231,20 @@ def record_list(results: Results) -> Html:
             for domain, value in wide.loc[(row, entry.config.seed)].items():
                 line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
             commit = record["commit"] + "+" * record["dirty"]
-            for key, fact in (("config", record["hash"]), ("code", records.code(record)), ("commit", commit)):
+            for key, fact in (
+                ("config", record["hash"]),
+                ("code", records.code(record)),
+                ("commit", commit),
+            ):
                 line[key] = f"<code>{escape(fact)}</code>"
-            line |= {"minutes": number(record["wall_seconds"] / 60, 1), "made": record["created"][:10]}
+            line |= {
+                "minutes": number(record["wall_seconds"] / 60, 1),
+                "made": record["created"][:10],
+            }
             lines[f"{row} {entry.config.seed}"] = line
-            headings.append(f'<span id="{anchor(results, row)}"></span>' * (i == 0) + heading(results, row))
+            headings.append(
+                f'<span id="{anchor(results, row)}"></span>' * (i == 0) + heading(results, row)
+            )
     name = f"records-{results.experiment}-{results.profile}"
     return html(lines, headings, name=name) if lines else missing(results)
 
@@ -215,7 +256,8 @@ def _seeds(results: Results) -> str:
 
 
 def provenance(results: Results) -> Html:
-    """The line under a table: how many seeds, which code, which machine, when, and what the intervals are."""
+    """The line under a table: how many seeds, which code, which machine, when, and what the
+    intervals are."""
     found = [e.record for e in results.found]
     if not found:
         return Html("")
@@ -224,9 +266,16 @@ def provenance(results: Results) -> Html:
         return ", ".join(dict.fromkeys(escape(str(key(r))) for r in found))
 
     stale = sum(e.status == "stale" for e in results.found)
-    state = f'<span class="stale">STALE: {stale} of {len(found)} runs come from older code</span>' if stale else "fresh"
+    state = (
+        f'<span class="stale">STALE: {stale} of {len(found)} runs come from older code</span>'
+        if stale
+        else "fresh"
+    )
     days = sorted(r["created"][:10] for r in found)
-    threads = f"{distinct(lambda r: r['threads'])} thread(s), {distinct(lambda r: r['processes'])} process(es) each"
+    threads = (
+        f"{distinct(lambda r: r['threads'])} thread(s), "
+        f"{distinct(lambda r: r['processes'])} process(es) each"
+    )
     parts = [
         f"{escape(results.experiment)}, profile {escape(results.profile)}",
         f"{_seeds(results)} per row",
@@ -241,8 +290,13 @@ def provenance(results: Results) -> Html:
 
 
 def _device(record: dict) -> str:
-    """The processor's name; with its vector instructions, where the record says them (earlier ones do not)."""
-    return f"{record['device']} ({record['instructions']})" if "instructions" in record else record["device"]
+    """The processor's name; with its vector instructions, where the record says them (earlier ones
+    do not)."""
+    return (
+        f"{record['device']} ({record['instructions']})"
+        if "instructions" in record
+        else record["device"]
+    )
 
 
 def missing(results: Results) -> Html:
@@ -251,7 +305,10 @@ def missing(results: Results) -> Html:
     if not lacking:
         return Html("")
     command = escape(results.command)
-    text = f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: <code>{command}</code>."
+    text = (
+        f"{lacking} of {len(results.entries)} runs are not recorded yet. To run them: "
+        f"<code>{command}</code>."
+    )
     return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
 
 
@@ -272,29 +329,44 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
         f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row"
         for who, r in (("your run", yours), ("the recorded run", recorded))
     )
-    table = html(lines, [heading(recorded, row) for row in lines], classes=marks, name=f"beside-{recorded.experiment}")
+    table = html(
+        lines,
+        [heading(recorded, row) for row in lines],
+        classes=marks,
+        name=f"beside-{recorded.experiment}",
+    )
     return (
         table
         + Html(
-            f'<p class="provenance">{note}. Levels differ between the three for many reasons; compare the directions.</p>'
+            f'<p class="provenance">{note}. Levels differ between the three for many reasons; '
+            "compare the directions.</p>"
         )
         + missing(yours)
     )
 
 
 def plan(experiment: Experiment) -> Html:
-    """The rows as they were written down: what each one is compared with nothing but its settings."""
+    """The rows as they were written down: what each one is compared with nothing but its
+    settings."""
     plain, lines = RunConfig().to_dict(), {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
-        text = ", ".join(f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in settings.items())
-        lines[row.name] = {"row": f"<code>{row.name}</code>", "differs from the defaults in": escape(text) or DASH}
+        text = ", ".join(
+            f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in settings.items()
+        )
+        lines[row.name] = {
+            "row": f"<code>{row.name}</code>",
+            "differs from the defaults in": escape(text) or DASH,
+        }
     c = experiment.rows[0].configs[0]
     scale = (
-        f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled images, "
+        f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled "
+        "images, "
         f"{c.height} x {c.width} pixels, {c.test_images} images per test domain"
     )
-    table = html(lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}")
+    table = html(
+        lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
+    )
     return table + Html(f'<p class="provenance">Profile {escape(experiment.profile)}: {scale}.</p>')
 
 
@@ -310,7 +382,8 @@ def readme_table(entries: list[Entry]) -> str:
         value, change = results.value(row), results.change(row)
         stale = " (stale)" if any(e.status == "stale" for e in results.of(row)) else ""
         links = " ".join(
-            f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)" for e in results.of(row)
+            f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)"
+            for e in results.of(row)
         )
         cells = [
             spec.label + stale,
@@ -331,7 +404,9 @@ def readme_table(entries: list[Entry]) -> str:
 def _range(estimate: Estimate, digits: int, *, sign: bool = False) -> str:
     if isnan(estimate.half):
         return DASH
-    return f"{number(estimate.low, digits, sign=sign)} to {number(estimate.high, digits, sign=sign)}"
+    return (
+        f"{number(estimate.low, digits, sign=sign)} to {number(estimate.high, digits, sign=sign)}"
+    )
 
 
 def _percent(value: float) -> str:

@@ -1,7 +1,8 @@
 """From sources, records and executed notebooks to the site.
 
-Everything is staged in `_build/stage` and built from there, so that the checkout stays free of outputs. A notebook is
-executed again only when something that it can see has changed; two are executed side by side, each in a kernel of its own.
+Everything is staged in `_build/stage` and built from there, so that the checkout stays free of
+outputs. A notebook is executed again only when something that it can see has changed; two are
+executed side by side, each in a kernel of its own.
 """
 
 import hashlib
@@ -29,16 +30,21 @@ _stamping = threading.Lock()
 
 
 def build(*, profile: str = "quick") -> Path:
-    """Execute what is out of date, stage, build with warnings as errors, and return the site's first page."""
+    """Execute what is out of date, stage, build with warnings as errors, and return the site's
+    first page."""
     check_names([profile], profiles(), what="profile")
     if importlib.util.find_spec("jupyter_book") is None:
-        raise ConfigError("the book needs Jupyter Book, which is not installed: pip install -e '.[book]'")
+        raise ConfigError(
+            "the book needs Jupyter Book, which is not installed: pip install -e '.[book]'"
+        )
     root = paths.root()
     out = root / "_build"
     try:
         (out / "notebooks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be made ({error.strerror}); the book is built there") from error
+        raise ConfigError(
+            f"{out}: cannot be made ({error.strerror}); the book is built there"
+        ) from error
     paths.writable_runs()
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
@@ -52,9 +58,17 @@ def build(*, profile: str = "quick") -> Path:
         shutil.copy2(root / name, stage / name)
     shutil.copytree(root / "book", stage / "book")
     shutil.copytree(
-        out / "notebooks", stage / "notebooks", ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb")
+        out / "notebooks",
+        stage / "notebooks",
+        ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb"),
     )
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage)]
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(stage),
+    ]
     command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
     result = subprocess.run(
         command,
@@ -67,7 +81,9 @@ def build(*, profile: str = "quick") -> Path:
     )
     (out / "build.log").write_text(result.stdout, encoding="utf-8")
     if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
-        raise UserError(f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}")
+        raise UserError(
+            f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}"
+        )
     shutil.rmtree(out / "html", ignore_errors=True)
     shutil.move(stage / "_build" / "html", out / "html")
     _stamp(out, "site", fingerprint)
@@ -101,16 +117,27 @@ def update_readme() -> None:
     before, _, rest = path.read_text(encoding="utf-8").partition("<!-- main-table -->")
     _, mark, after = rest.partition("<!-- /main-table -->")
     if not mark:
-        raise UserError(f"{path}: the markers <!-- main-table --> and <!-- /main-table --> are gone; put them back")
+        raise UserError(
+            f"{path}: the markers <!-- main-table --> and <!-- /main-table --> are "
+            "gone; put them back"
+        )
     table = tables.readme_table(records.entries(expand("main_table", profile="study")))
     records.write_text(path, f"{before}<!-- main-table -->\n{table}\n<!-- /main-table -->{after}")
 
 
 def execute(out: Path, profile: str) -> None:
-    """Execute the notebooks that are out of date, two at a time, into the folder `out`; raises what the first that fails raises."""
-    prints = {name: _digest([notebooks.notebook(name), *_inputs()], profile) for name in table_of_contents()}
+    """Execute the notebooks that are out of date, two at a time, into the folder `out`; raises what
+    the first that fails raises."""
+    prints = {
+        name: _digest([notebooks.notebook(name), *_inputs()], profile)
+        for name in table_of_contents()
+    }
     stamps = _stamps(out.parent)
-    stale = [n for n, mark in prints.items() if stamps.get(n) != mark or not (out / f"{n}.ipynb").exists()]
+    stale = [
+        n
+        for n, mark in prints.items()
+        if stamps.get(n) != mark or not (out / f"{n}.ipynb").exists()
+    ]
 
     def work(name: str) -> None:
         print(f"executing {name}", flush=True)
@@ -122,15 +149,17 @@ def execute(out: Path, profile: str) -> None:
 
 
 def claims(name: str, profile: str) -> set[str]:
-    """Hashes of the runs that a notebook may train, or whose pseudo labels it may make: two that share one must not run at once.
+    """Hashes of the runs that a notebook may train, or whose pseudo labels it may make: two that
+    share one must not run at once.
 
-    A notebook with the parameter `profile` trains the rows of its own experiment, and those of `main_table` that it shows;
-    what is trained and recorded already it leaves alone.
+    A notebook with the parameter `profile` trains the rows of its own experiment, and those of
+    `main_table` that it shows; what is trained and recorded already it leaves alone.
     """
     values = given(name, profile)
     if "profile" not in values or not values.get("train", True):
         return set()
-    from dalib.training import launch, pseudo  # seconds to import, which a build that executes nothing can do without
+    # seconds to import, which a build that executes nothing can do without
+    from dalib.training import launch, pseudo
 
     def labelled(student: RunConfig) -> bool:
         """Whether its teacher is trained and its pseudo labels are there."""
@@ -149,7 +178,8 @@ def claims(name: str, profile: str) -> set[str]:
 
 @contextmanager
 def _threads(kernels: int) -> Iterator[None]:
-    """Share the cores among kernels that run side by side, unless OMP_NUM_THREADS is set: more threads than cores are slower."""
+    """Share the cores among kernels that run side by side, unless OMP_NUM_THREADS is set: more
+    threads than cores are slower."""
     if "OMP_NUM_THREADS" in os.environ:
         yield
         return
@@ -161,7 +191,8 @@ def _threads(kernels: int) -> Iterator[None]:
 
 
 def given(name: str, profile: str) -> dict[str, object]:
-    """The parameters that the book passes to a notebook: the profile, and `train=False` where its experiment is not trained here."""
+    """The parameters that the book passes to a notebook: the profile, and `train=False` where its
+    experiment is not trained here."""
     known, values = notebooks.parameters(notebooks.notebook(name)), {}
     if "profile" in known:
         values["profile"] = profile
@@ -171,7 +202,8 @@ def given(name: str, profile: str) -> dict[str, object]:
 
 
 def _inputs() -> list[Path]:
-    """What every notebook may read: the library, code beside the notebooks, the experiments, the paper's tables, committed records."""
+    """What every notebook may read: the library, code beside the notebooks, the experiments, the
+    paper's tables, committed records."""
     root = paths.root()
     code = [*sorted((root / "dalib").rglob("*.py")), *sorted((root / "dabook").rglob("*.py"))]
     return [*code, root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
@@ -181,7 +213,14 @@ def _site_inputs(executed: Path) -> list[Path]:
     root = paths.root()
     book = [p for p in sorted((root / "book").rglob("*")) if p.is_file()]
     local = sorted(paths.local_records().rglob("*.json"))
-    return [*_inputs(), root / "_config.yml", root / "_toc.yml", *book, *local, *sorted(executed.glob("*.ipynb"))]
+    return [
+        *_inputs(),
+        root / "_config.yml",
+        root / "_toc.yml",
+        *book,
+        *local,
+        *sorted(executed.glob("*.ipynb")),
+    ]
 
 
 def _digest(files: list[Path], *words: str) -> str:

@@ -10,19 +10,26 @@ LANES = 2
 
 
 def run(
-    names: Sequence[str], work: Callable[[str], object], claims: Callable[[str], Set[str]], *, lanes: int = LANES
+    names: Sequence[str],
+    work: Callable[[str], object],
+    claims: Callable[[str], Set[str]],
+    *,
+    lanes: int = LANES,
 ) -> None:
-    """Do all the work, each piece in a thread of its own that bears its name, and return when it is done.
+    """Do all the work, each piece in a thread of its own that bears its name, and return when it is
+    done.
 
     Args:
         names: of the pieces, without repetition.
         work: does the piece of that name.
-        claims: what a piece claims for itself. It is asked again whenever a lane is free, so that it may shrink as others
-            finish. Of two that claim the same thing, the one that stands first in `names` goes first.
+        claims: what a piece claims for itself. It is asked again whenever a lane is free, so that
+            it may shrink as others finish. Of two that claim the same thing, the one that stands
+            first in `names` goes first.
         lanes: how many at once.
 
-    Pieces that claim something go before those that do not: they are the long ones. When a piece raises, what is being done
-    beside it goes on to its end, nothing new begins, and then the first error is raised. The threads die with the program.
+    Pieces that claim something go before those that do not: they are the long ones. When a piece
+    raises, what is being done beside it goes on to its end, nothing new begins, and then the first
+    error is raised. The threads die with the program.
     """
     pending, running, ended, error = list(names), {}, queue.SimpleQueue(), None
 
@@ -65,7 +72,10 @@ def named_lines(logger: str) -> Iterator[None]:
     def name(record: logging.LogRecord) -> bool:
         if record.thread != threading.main_thread().ident:
             lines = record.getMessage().rstrip("\n").splitlines()
-            record.msg, record.args = "\n".join(f"{record.threadName}: {line}" for line in lines), ()
+            record.msg, record.args = (
+                "\n".join(f"{record.threadName}: {line}" for line in lines),
+                (),
+            )
         return True
 
     logging.getLogger(logger).addFilter(name)

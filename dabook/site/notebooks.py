@@ -1,4 +1,5 @@
-"""Notebooks through papermill: in this very Python, strict about files and parameters, whole or not at all."""
+"""Notebooks through papermill: in this very Python, strict about files and parameters, whole or not
+at all."""
 
 import ast
 import json
@@ -23,22 +24,32 @@ try:
     from papermill.exceptions import PapermillExecutionError
     from traitlets import default
 except ImportError as error:
-    raise ConfigError(f"notebooks need {error.name}, which is not installed: pip install -e '.[runs]'") from error
+    raise ConfigError(
+        f"notebooks need {error.name}, which is not installed: pip install -e '.[runs]'"
+    ) from error
 
 PARAMETERS, INJECTED = "parameters", "injected-parameters"  # papermill's tags of cells
 ERROR_NOTE = "papermill-error-cell-tag"
 PYTHON = ("python", "python3", "ipython")
 NULL = ("null", "Null", "NULL", "~")  # how YAML writes None
-LANGUAGES = (("language_info", "name"), ("kernelspec", "language"))  # where a notebook says which one it is in
-KINDS = {kind: kind.__name__ for kind in (bool, int, float, str)}  # of defaults, as messages name them
-KINDS |= {list: "list, such as [1, 2]", tuple: "list, such as [1, 2]", dict: "mapping, such as {a: 1}"}
+# where a notebook says which one it is in
+LANGUAGES = (("language_info", "name"), ("kernelspec", "language"))
+# of defaults, as messages name them
+KINDS = {kind: kind.__name__ for kind in (bool, int, float, str)}
+KINDS |= {
+    list: "list, such as [1, 2]",
+    tuple: "list, such as [1, 2]",
+    dict: "mapping, such as {a: 1}",
+}
 
 
 def notebook(name: str) -> Path:
     """The notebook of this name; an unknown one is a `ConfigError` that lists the known ones."""
     known = sorted(p.stem for p in folder().glob("*.ipynb"))
     if not known:
-        raise ConfigError(f"{folder()}: no notebooks here; run from the checkout, or set DALIB_ROOT to it")
+        raise ConfigError(
+            f"{folder()}: no notebooks here; run from the checkout, or set DALIB_ROOT to it"
+        )
     check_names([name], known, what="notebook")
     return folder() / f"{name}.ipynb"
 
@@ -51,7 +62,8 @@ def folder() -> Path:
 def read(path: Path) -> nbformat.NotebookNode:
     """A notebook in the current format.
 
-    Raises `DataError` for a file that is damaged or too old, `ConfigError` for another language, each naming the file.
+    Raises `DataError` for a file that is damaged or too old, `ConfigError` for another language,
+    each naming the file.
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -59,20 +71,25 @@ def read(path: Path) -> nbformat.NotebookNode:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:  # empty, cut off, or not JSON in UTF-8
         what = "empty" if path.stat().st_size == 0 else f"damaged or no notebook ({error})"
-        raise DataError(f"{path}: {what}; restore it, for example: git checkout -- {path.name}") from error
+        raise DataError(
+            f"{path}: {what}; restore it, for example: git checkout -- {path.name}"
+        ) from error
     if not isinstance(tree, dict) or not isinstance(tree.get("nbformat"), int):
         raise DataError(
-            f"{path}: JSON, but not a notebook (it has no nbformat); name a notebook that Jupyter has saved"
+            f"{path}: JSON, but not a notebook (it has no nbformat); name a notebook that Jupyter "
+            "has saved"
         )
     version = tree["nbformat"]
     if version < 4:
         upgrade = f"import nbformat; nbformat.write(nbformat.read({str(path)!r}, 4), {str(path)!r})"
         raise DataError(
-            f'{path}: in the old notebook format {version}; keep a copy and upgrade it: python -c "{upgrade}"'
+            f"{path}: in the old notebook format {version}; keep a copy and upgrade it: python -c "
+            f'"{upgrade}"'
         )
     if version > nbformat.current_nbformat:
         raise DataError(
-            f"{path}: in notebook format {version}, newer than the installed nbformat reads; update nbformat"
+            f"{path}: in notebook format {version}, newer than the installed nbformat reads; "
+            "update nbformat"
         )
     try:
         found = nbformat.v4.upgrade(nbformat.v4.to_notebook_json(tree))
@@ -80,7 +97,9 @@ def read(path: Path) -> nbformat.NotebookNode:
         nbformat.validate(found)
     except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: not a valid notebook ({reason}); open it in Jupyter and save it again") from error
+        raise DataError(
+            f"{path}: not a valid notebook ({reason}); open it in Jupyter and save it again"
+        ) from error
     _check_language(path, found)
     return found
 
@@ -93,15 +112,18 @@ def _check_language(path: Path, found: nbformat.NotebookNode) -> None:
 
 
 def parameters(path: Path) -> dict[str, type]:
-    """A notebook's parameters with the types of their defaults; `object` where a default is None or an expression.
+    """A notebook's parameters with the types of their defaults; `object` where a default is None or
+    an expression.
 
-    Raises `ConfigError` where several cells claim to hold the parameters, or where one does in a way that cannot be read.
+    Raises `ConfigError` where several cells claim to hold the parameters, or where one does in a
+    way that cannot be read.
     """
     cells = read(path).cells
     tags = [cell.metadata.get("tags", []) for cell in cells]
     if any(INJECTED in t for t in tags):
         raise ConfigError(
-            f"{path}: has a cell {INJECTED}, so it is the result of a run; delete that cell, or run its source"
+            f"{path}: has a cell {INJECTED}, so it is the result of a run; delete that cell, or "
+            "run its source"
         )
     held = [k for k, t in enumerate(tags) if PARAMETERS in t]
     if not held:
@@ -109,18 +131,21 @@ def parameters(path: Path) -> dict[str, type]:
     if len(held) > 1:
         places = ", ".join(str(k + 1) for k in held)
         raise ConfigError(
-            f"{path}: several cells are tagged {PARAMETERS} ({places}), and the later would undo what is given; tag one"
+            f"{path}: several cells are tagged {PARAMETERS} ({places}), and the later would undo "
+            "what is given; tag one"
         )
     cell = cells[held[0]]
     if cell.cell_type != "code":
         raise ConfigError(
-            f"{path}: cell {held[0] + 1} is tagged {PARAMETERS}, but is no code; tag the cell that sets them"
+            f"{path}: cell {held[0] + 1} is tagged {PARAMETERS}, but is no code; tag the cell "
+            "that sets them"
         )
     try:
         tree = ast.parse(TransformerManager().transform_cell(cell.source))
     except (SyntaxError, ValueError) as error:
         raise ConfigError(
-            f"{path}: the cell {PARAMETERS} (cell {held[0] + 1}) is not valid Python ({error}); correct it"
+            f"{path}: the cell {PARAMETERS} (cell {held[0] + 1}) is not valid Python ({error}); "
+            "correct it"
         ) from error
     return {name: _kind(value) for name, value in _assigned(tree)}
 
@@ -130,8 +155,16 @@ def _assigned(tree: ast.Module) -> list[tuple[str, ast.expr]]:
     found = []
     for statement in tree.body:
         if isinstance(statement, ast.Assign):
-            found += [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            found += [
+                (target.id, statement.value)
+                for target in statement.targets
+                if isinstance(target, ast.Name)
+            ]
+        elif (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.value
+        ):
             found.append((statement.target.id, statement.value))
     return found
 
@@ -147,8 +180,9 @@ def _kind(value: ast.expr) -> type:
 def check(path: Path, given: Mapping[str, object]) -> dict[str, object]:
     """The given parameters as values of the types that the notebook's defaults have.
 
-    Text, as the command line has it, is read as YAML: `[1, 2]` is a list, `null` is None. Where a default is text, a number
-    is text too. Raises `ConfigError` for an unknown name (papermill itself would only log it and go on) or another type.
+    Text, as the command line has it, is read as YAML: `[1, 2]` is a list, `null` is None. Where a
+    default is text, a number is text too. Raises `ConfigError` for an unknown name (papermill
+    itself would only log it and go on) or another type.
     """
     known = parameters(path)
     check_names(given, known, what=f"parameter of {path.name}")
@@ -156,7 +190,9 @@ def check(path: Path, given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _value(path: Path, name: str, given: object, kind: type) -> object:
-    wrong = ConfigError(f"{path.name}: parameter {name} takes {KINDS.get(kind)}, not {brief(given)}")
+    wrong = ConfigError(
+        f"{path.name}: parameter {name} takes {KINDS.get(kind)}, not {brief(given)}"
+    )
     try:
         value = _typed(given, kind) if isinstance(given, str) else given
     except ConfigError as error:
@@ -170,13 +206,15 @@ def _value(path: Path, name: str, given: object, kind: type) -> object:
         raise wrong
     if not _is_plain(value):
         raise ConfigError(
-            f"{path.name}: parameter {name}: {brief(given)} is not made of text, numbers, lists and named values alone"
+            f"{path.name}: parameter {name}: {brief(given)} is not made of text, numbers, lists "
+            "and named values alone"
         )
     return value
 
 
 def _typed(text: str, kind: type) -> object:
-    """A word of the command line as a value; what does not fit the kind is a `ValueError`, or comes back as what it is."""
+    """A word of the command line as a value; what does not fit the kind is a `ValueError`, or comes
+    back as what it is."""
     if kind is int:
         return int(text)
     if kind is float:
@@ -192,23 +230,29 @@ def _typed(text: str, kind: type) -> object:
     if isinstance(value, str) and text[0] in "'\"":
         return value
     meant = isinstance(value, (list, dict)) or text.strip() in NULL
-    return value if meant else text  # as it was typed: YAML would take 3 for a number and cut off what follows a #
+    # as it was typed: YAML would take 3 for a number and cut off what follows a #
+    return value if meant else text
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:
-    """Whether papermill can write a value into a cell as it is; it would turn other keys than text into text."""
+    """Whether papermill can write a value into a cell as it is; it would turn other keys than text
+    into text."""
     if isinstance(value, dict):
-        return depth < 20 and all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
+        return depth < 20 and all(
+            isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items()
+        )
     if isinstance(value, (list, tuple)):
         return depth < 20 and all(_is_plain(v, depth + 1) for v in value)
     return value is None or isinstance(value, (bool, int, float, str))
 
 
 class _OwnSpecs(KernelSpecManager):
-    """Knows one kernel: this interpreter. What is installed under `python3` may be another one, or gone."""
+    """Knows one kernel: this interpreter. What is installed under `python3` may be another one, or
+    gone."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        places = {name: value.replace("$", "$$") for name, value in paths.places().items()}  # $ would be substituted
+        # $ would be substituted
+        places = {name: value.replace("$", "$$") for name, value in paths.places().items()}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name="Python 3", language="python", env=places)
 
@@ -220,11 +264,13 @@ class _OwnKernel(AsyncKernelManager):
 
 
 def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = True) -> Path:
-    """Run a notebook from start to end in this interpreter, and put the result at `out`; a failed run leaves `out` as it was.
+    """Run a notebook from start to end in this interpreter, and put the result at `out`; a failed
+    run leaves `out` as it was.
 
     Args:
         path: the notebook.
-        out: where the executed notebook goes. A failed one is kept beside it as `NAME.failed.ipynb`, for reading.
+        out: where the executed notebook goes. A failed one is kept beside it as
+            `NAME.failed.ipynb`, for reading.
         given: parameters, see `check`.
         show: pass on what the cells print.
 
@@ -242,7 +288,8 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
             _literal(path),
             _literal(partial),
             parameters=values,
-            # where the kernel starts, for nbclient: papermill's own `cwd` would move the whole process, and other lanes with it
+            # where the kernel starts, for nbclient: papermill's own `cwd` would move the whole
+            # process, and other lanes with it
             resources={"metadata": {"path": str(paths.root())}},
             kernel_name="python3",
             language="python",
@@ -255,12 +302,18 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
         raise _failure(path, partial, out, reason, time.perf_counter() - begun) from error
-    except (RuntimeError, TimeoutError, EOFError) as error:  # nbclient's, when a kernel dies or does not answer
+    except (
+        RuntimeError,
+        TimeoutError,
+        EOFError,
+    ) as error:  # nbclient's, when a kernel dies or does not answer
         reason = f"the kernel ({sys.executable}) did not go on: {' '.join(str(error).split())}"
         raise _failure(path, partial, out, reason, time.perf_counter() - begun) from error
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise DataError(f"{path.name}: could not be run, or its result not written to {out} ({error})") from error
+        raise DataError(
+            f"{path.name}: could not be run, or its result not written to {out} ({error})"
+        ) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -277,7 +330,9 @@ def _check_end(done: nbformat.NotebookNode) -> None:
     cells = [c for c in done.cells if c.cell_type == "code"]
     for cell in cells[:-1]:
         if any(o.get("ename") == "SystemExit" for o in cell.outputs):
-            raise RuntimeError("it ended itself (SystemExit), and the cells that follow did not run")
+            raise RuntimeError(
+                "it ended itself (SystemExit), and the cells that follow did not run"
+            )
 
 
 def _failure(path: Path, partial: Path, out: Path, reason: str, seconds: float) -> UserError:
@@ -294,10 +349,13 @@ def _failure(path: Path, partial: Path, out: Path, reason: str, seconds: float) 
 
 
 def _last_begun(found: nbformat.NotebookNode) -> str:
-    """The last cell that began, by its place in the source: without what papermill puts in between."""
+    """The last cell that began, by its place in the source: without what papermill puts in
+    between."""
     own = [c for c in found.cells if not {INJECTED, ERROR_NOTE} & set(c.metadata.get("tags", []))]
     begun = [
-        k for k, c in enumerate(own) if c.cell_type == "code" and c.metadata.get("papermill", {}).get("start_time")
+        k
+        for k, c in enumerate(own)
+        if c.cell_type == "code" and c.metadata.get("papermill", {}).get("start_time")
     ]
     if not begun:
         return ""

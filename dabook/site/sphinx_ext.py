@@ -1,9 +1,11 @@
-"""What the book needs beyond MyST: inline SVG figures, and one page per record so that a number leads to its run.
+"""What the book needs beyond MyST: inline SVG figures, and one page per record so that a number
+leads to its run.
 
-`svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's colours in light and dark.
-`record-index` lists the records there are, `certificate-index` the certificates. Every record gets a page
-`records/<experiment>/<hash>.html` beside a copy of its JSON; tables link there as `../records/<experiment>/<hash>.html`, since every
-page of the book lies one folder deep. Pages that draw with plotly get its script, copied from the installed package.
+`svg-figure` puts a drawing into the page itself (not into an <img>), where it follows the page's
+colours in light and dark. `record-index` lists the records there are, `certificate-index` the
+certificates. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
+tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one
+folder deep. Pages that draw with plotly get its script, copied from the installed package.
 """
 
 import json
@@ -28,7 +30,8 @@ TARGET = "../records/{experiment}/{stem}.html"
 
 
 def record_files() -> Iterator[tuple[str, Path]]:
-    """Committed records first, then this machine's own (profiles smoke and quick), as (experiment, file), sorted."""
+    """Committed records first, then this machine's own (profiles smoke and quick), as (experiment,
+    file), sorted."""
     for folder in (paths.records(), paths.local_records()):
         for path in sorted(folder.glob("*/*.json")):
             yield path.parent.name, path
@@ -43,9 +46,14 @@ def record_files() -> Iterator[tuple[str, Path]]:
 def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
     """An HTML table of already escaped cells; the first cell of a row is its heading."""
     thead = "<thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead>" if head else ""
-    body = "".join(f"<tr><th>{r[0]}</th>" + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>" for r in rows)
+    body = "".join(
+        f"<tr><th>{r[0]}</th>" + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>" for r in rows
+    )
     kind = "record" if head else "record facts"
-    return f'<div class="table-scroll"><table class="dataframe {kind}">{thead}<tbody>{body}</tbody></table></div>'
+    return (
+        '<div class="table-scroll"><table class="dataframe '
+        f'{kind}">{thead}<tbody>{body}</tbody></table></div>'
+    )
 
 
 def plain(value: object) -> str:
@@ -63,45 +71,69 @@ def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def scores(groups: dict[str, dict]) -> str:
-    """Means over the images of each domain or data set, one row each; what is no list of numbers is left out."""
+    """Means over the images of each domain or data set, one row each; what is no list of numbers is
+    left out."""
     kept = {}
     for name, values in groups.items():
-        lists = {k: v for k, v in values.items() if isinstance(v, list) and not any(isinstance(x, str) for x in v)}
-        kept[name] = {k: ([x for x in v if x is not None and x == x], len(v)) for k, v in lists.items()}
+        lists = {
+            k: v
+            for k, v in values.items()
+            if isinstance(v, list) and not any(isinstance(x, str) for x in v)
+        }
+        kept[name] = {
+            k: ([x for x in v if x is not None and x == x], len(v)) for k, v in lists.items()
+        }
     columns = list(dict.fromkeys(k for lists in kept.values() for k in lists))
     rows = []
     for name, lists in kept.items():
         means = [f"{fmean(lists[c][0]):.4f}" if c in lists and lists[c][0] else "" for c in columns]
-        rows.append((escape(name), *means, str(max((count for _, count in lists.values()), default=0))))
+        rows.append(
+            (escape(name), *means, str(max((count for _, count in lists.values()), default=0)))
+        )
     return table(rows, ("", *map(escape, columns), "images")) if rows else ""
 
 
 def pool(domains: dict[str, dict[str, list]]) -> dict[str, list]:
     """The lists of several domains as one, metric by metric."""
     metrics = dict.fromkeys(metric for lists in domains.values() for metric in lists)
-    return {metric: [x for lists in domains.values() for x in lists.get(metric, ())] for metric in metrics}
+    return {
+        metric: [x for lists in domains.values() for x in lists.get(metric, ())]
+        for metric in metrics
+    }
 
 
 def record_body(record: dict, stem: str) -> str:
     """The page of one record: where it comes from, what it scored, its whole configuration."""
     record = records.split_hash(record)
     stale = {
-        f"{part}_hash": not certificates.unchanged(part, record.get(f"{part}_hash", "")) for part in provenance.ROOTS
+        f"{part}_hash": not certificates.unchanged(part, record.get(f"{part}_hash", ""))
+        for part in provenance.ROOTS
     }
-    shown = {k: v for k, v in record.items() if k not in {"config", "images", "real", "scores", "versions", "summary"}}
+    shown = {
+        k: v
+        for k, v in record.items()
+        if k not in {"config", "images", "real", "scores", "versions", "summary"}
+    }
     facts = [
-        (escape(k), plain(v) + ' <span class="stale">stale</span>' * stale.get(k, False)) for k, v in shown.items()
+        (escape(k), plain(v) + ' <span class="stale">stale</span>' * stale.get(k, False))
+        for k, v in shown.items()
     ]
     settings = [(escape(k), plain(v)) for k, v in flat(record.get("config", {}))]
-    versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items())
+    versions = ", ".join(
+        f"{escape(k)} {escape(str(v))}" for k, v in (record.get("versions") or {}).items()
+    )
     parts = [
-        f"<h1>{escape(str(record.get('label') or record.get('row') or stem))}, seed {escape(str(record.get('seed')))}</h1>",
+        f"<h1>{escape(str(record.get('label') or record.get('row') or stem))}, seed "
+        f"{escape(str(record.get('seed')))}</h1>",
         f"<p>One run of the experiment <code>{escape(str(record.get('experiment')))}</code>. "
-        f'The numbers of every table come from files like this one: <a href="{escape(stem)}.json">{escape(stem)}.json</a> '
+        "The numbers of every table come from files like this one: <a "
+        f'href="{escape(stem)}.json">{escape(stem)}.json</a> '
         "holds the score of each image.</p>",
         table(facts),
     ]
-    pooled = {condition: pool(domains) for condition, domains in (record.get("scores") or {}).items()}
+    pooled = {
+        condition: pool(domains) for condition, domains in (record.get("scores") or {}).items()
+    }
     groups = {
         "Scores per domain": record.get("images"),
         "Scores per real data set": record.get("real"),
@@ -148,10 +180,19 @@ class RecordIndex(Directive):
             record = json.loads(path.read_text(encoding="utf8"))
             link = TARGET.format(experiment=escape(experiment), stem=escape(path.stem))
             name = f"{record.get('row')}, seed {record.get('seed')}"
-            cells = (experiment, record.get("profile"), record.get("device"), str(record.get("created", ""))[:10])
+            cells = (
+                experiment,
+                record.get("profile"),
+                record.get("device"),
+                str(record.get("created", ""))[:10],
+            )
             rows.append((f'<a href="{link}">{escape(name)}</a>', *map(plain, cells)))
         rows.sort(key=lambda cells: (cells[2], cells[1], re.sub("<[^>]*>", "", cells[0])))
-        text = table(rows, ("run", "experiment", "profile", "device", "made")) if rows else "<p>No record yet.</p>"
+        text = (
+            table(rows, ("run", "experiment", "profile", "device", "made"))
+            if rows
+            else "<p>No record yet.</p>"
+        )
         return [nodes.raw(text=text, format="html")]
 
 
@@ -165,16 +206,37 @@ class CertificateIndex(Directive):
             link = f'<a href="../certificates/{escape(name)}">{escape(found["created"][:10])}</a>'
             commits = f"{found['from']['commit']} and {found['to']['commit']}"
             compared = sum(found["compared"][part] for part in found["equal"])
-            refused = "; ".join(f"{part}: {what}" for part, what in found["differences"].items()) or "nothing"
-            cells = (commits, len(found["rows"]), len(found["scored"]), len(found["bugs"]), compared)
-            rows.append((link, *map(plain, cells), plain(", ".join(found["equal"])), plain(refused)))
-        head = ("made", "commits", "rows", "scorings", "bugs", "numbers and digests", "equal in", "not equal")
+            refused = (
+                "; ".join(f"{part}: {what}" for part, what in found["differences"].items())
+                or "nothing"
+            )
+            cells = (
+                commits,
+                len(found["rows"]),
+                len(found["scored"]),
+                len(found["bugs"]),
+                compared,
+            )
+            rows.append(
+                (link, *map(plain, cells), plain(", ".join(found["equal"])), plain(refused))
+            )
+        head = (
+            "made",
+            "commits",
+            "rows",
+            "scorings",
+            "bugs",
+            "numbers and digests",
+            "equal in",
+            "not equal",
+        )
         text = table(rows, head) if rows else "<p>No certificate yet.</p>"
         return [nodes.raw(text=text, format="html")]
 
 
 class SvgFigure(SphinxDirective):
-    """`svg-figure file.svg [more.svg]`: drawings inlined into a numbered figure; the content is the caption."""
+    """`svg-figure file.svg [more.svg]`: drawings inlined into a numbered figure; the content is the
+    caption."""
 
     required_arguments, optional_arguments = 1, 1
     has_content = True
@@ -187,7 +249,9 @@ class SvgFigure(SphinxDirective):
             self.env.note_dependency(relative)
             drawings.append(Path(absolute).read_text(encoding="utf8"))
         figure = nodes.figure(
-            "", nodes.raw(text="".join(drawings), format="html"), classes=["svg-figure", *self.options.get("class", [])]
+            "",
+            nodes.raw(text="".join(drawings), format="html"),
+            classes=["svg-figure", *self.options.get("class", [])],
         )
         self.set_source_info(figure)
         holder = nodes.Element()
@@ -198,7 +262,9 @@ class SvgFigure(SphinxDirective):
         return [figure]
 
 
-def plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def plain_bars(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
     """Autodoc event: |x| in a docstring is an absolute value here, not a substitution."""
     for i, line in enumerate(lines):
         parts = line.split("`")  # odd parts are code
@@ -209,32 +275,44 @@ def plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, 
 def plain_defaults(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str
 ) -> tuple:
-    """Autodoc event: a default with a starred part, which Sphinx cannot parse, is shown as (...)."""
+    """Autodoc event: a default with a starred part, which Sphinx cannot parse, is shown as
+    (...)."""
     return re.sub(r"= \(\*[^()]*\)", "= (...)", signature or "") or signature, returns
 
 
-def no_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
-    """Sphinx event: leaves out the live-code scripts, which Jupyter Book adds (twice) though nothing here uses them."""
+def no_thebe(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Sphinx event: leaves out the live-code scripts, which Jupyter Book adds (twice) though
+    nothing here uses them."""
     scripts = context["script_files"]
-    context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
+    context["script_files"] = [
+        s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()
+    ]
 
 
-def plotly_where_needed(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+def plotly_where_needed(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
     """Sphinx event: plotly.js on the pages that draw with it, and on no other, since it is 5 MB."""
     if "Plotly.newPlot" in context.get("body", ""):
         app.add_js_file(PLOTLY)
 
 
 def copy_plotly(app: Sphinx, exception: Exception | None) -> None:
-    """Sphinx event: plotly.js out of the installed package, so that the page loads it from its own folder."""
+    """Sphinx event: plotly.js out of the installed package, so that the page loads it from its own
+    folder."""
     if exception is None and app.builder.format == "html":
         with as_file(files("plotly") / "package_data" / PLOTLY) as source:
             shutil.copyfile(source, Path(app.outdir) / "_static" / PLOTLY)
 
 
 def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Sphinx event: glued numbers get a true minus sign where Python writes a hyphen, and a dash where there is no number yet."""
-    for node in doctree.findall(lambda n: isinstance(n, nodes.inline) and "pasted-text" in n["classes"]):
+    """Sphinx event: glued numbers get a true minus sign where Python writes a hyphen, and a dash
+    where there is no number yet."""
+    for node in doctree.findall(
+        lambda n: isinstance(n, nodes.inline) and "pasted-text" in n["classes"]
+    ):
         text = node.astext()
         if text.lstrip("+-") == "nan":
             node.children = [nodes.Text("\N{EN DASH}")]

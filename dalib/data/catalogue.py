@@ -1,4 +1,5 @@
-"""Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`, `depth:FOLDER`, `hub:NAME?...`."""
+"""Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`,
+`depth:FOLDER`, `hub:NAME?...`."""
 
 import inspect
 import types
@@ -14,8 +15,13 @@ from dalib.data.schema import Source
 from dalib.data.sources import DepthManifest, Motorcycle, PhotoFolder, SkimagePhotos
 from dalib.errors import ConfigError, DataError
 
-OPENERS: dict[str, Callable[..., Source]] = {"photos": PhotoFolder, "depth": DepthManifest, "hub": HubDataset}
-"""Kinds of sources that lie at a place of the user's; what they take by keyword are their options."""
+OPENERS: dict[str, Callable[..., Source]] = {
+    "photos": PhotoFolder,
+    "depth": DepthManifest,
+    "hub": HubDataset,
+}
+"""Kinds of sources that lie at a place of the user's; what they take by keyword are their
+options."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
 KINDS = ("scenes", "photos", "depth", "hub", "skimage")
@@ -25,15 +31,17 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """Open a source by name.
 
     Args:
-        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain), `depth:FOLDER` (a folder
-            with manifest.csv; options dataset, quality, offset_known), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in
-            `HubDataset`), `skimage:photos` or `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or
-            no are written as words.
+        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain),
+            `depth:FOLDER` (a folder with manifest.csv; options dataset, quality, offset_known),
+            `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
+            `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or no are written
+            as words.
         count: images to take of a procedural split; the others are taken whole.
         height, width: size that procedural scenes are rendered at.
 
     Raises:
-        ConfigError: an unknown kind, split or option, an option that is doubled or of the wrong type, no place.
+        ConfigError: an unknown kind, split or option, an option that is doubled or of the wrong
+            type, no place.
         DataError: data that is not there or cannot be used.
     """
     kind, place, options = parse(name)
@@ -52,10 +60,15 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
     if kind in BUILT_IN:
         check_names([place], BUILT_IN[kind], what=f"name in source {name!r}:")
         if mark:
-            raise ConfigError(f"source {name!r}: {kind} takes no options; leave out {mark + query!r}")
+            raise ConfigError(
+                f"source {name!r}: {kind} takes no options; leave out {mark + query!r}"
+            )
         return kind, place, {}
     if not place.strip():
-        raise ConfigError(f"source {name!r}: no place is given; write {kind}:{'NAME' if kind == 'hub' else 'FOLDER'}")
+        raise ConfigError(
+            f"source {name!r}: no place is given; write "
+            f"{kind}:{'NAME' if kind == 'hub' else 'FOLDER'}"
+        )
     hints = typing.get_type_hints(OPENERS[kind].__init__)
     keywords = inspect.signature(OPENERS[kind]).parameters.values()
     known = {p.name: hints[p.name] for p in keywords if p.kind is p.KEYWORD_ONLY}
@@ -70,7 +83,8 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def _value(name: str, option: str, text: str, hint: Any) -> Any:
-    """An option as its type: yes or no, a positive number, a whole number, or text that is not empty."""
+    """An option as its type: yes or no, a positive number, a whole number, or text that is not
+    empty."""
     kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     where = f"source {name!r}: option {option}"
     if bool in kinds:
@@ -87,26 +101,32 @@ def _value(name: str, option: str, text: str, hint: Any) -> Any:
     except ValueError:
         value = 0
     if not 0 < value < float("inf"):
-        raise ConfigError(f"{where} is {text!r}; write a positive {'number' if float in kinds else 'whole number'}")
+        raise ConfigError(
+            f"{where} is {text!r}; write a positive "
+            f"{'number' if float in kinds else 'whole number'}"
+        )
     return value
 
 
 def check_sources(config: RunConfig) -> None:
     """Look at what a run will be trained on, before anything is trained; no scene is rendered.
 
-    All names are read first, then each source is opened, the files that a manifest names must be there, and the first
-    sample is read.
+    All names are read first, then each source is opened, the files that a manifest names must be
+    there, and the first sample is read.
 
     Raises:
         ConfigError: as `open_source`.
-        DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`) where the run needs some.
+        DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`)
+            where the run needs some.
     """
     needs = {"labelled": ["disparity"], "unlabelled": []}
     if config.labelling == "oracle":
         needs["unlabelled"].append("disparity")
     if config.segmentation_weight:
         needs["unlabelled"].append("semantics")
-    names = {"labelled": config.labelled} | ({"unlabelled": config.unlabelled} if config.pseudo_labels else {})
+    names = {"labelled": config.labelled} | (
+        {"unlabelled": config.unlabelled} if config.pseudo_labels else {}
+    )
     for name in (name for chosen in names.values() for name in chosen):
         parse(name)
     for role, chosen in names.items():
@@ -123,6 +143,13 @@ def _check_source(name: str, *, role: str, needs: list[str]) -> None:
     sample = source[0]
     for key in needs:
         if key not in sample:
-            what = {"disparity": "ground truth", "semantics": "classes, which segmentation_weight needs"}[key]
-            instead = "; photographs alone belong under unlabelled" if role == "labelled" else "; name another source"
+            what = {
+                "disparity": "ground truth",
+                "semantics": "classes, which segmentation_weight needs",
+            }[key]
+            instead = (
+                "; photographs alone belong under unlabelled"
+                if role == "labelled"
+                else ("; name another source")
+            )
             raise DataError(f"{role}: {name} has no {what}{instead}")

@@ -1,4 +1,5 @@
-"""Colour profiles (ICC): what a picture's numbers mean, brought to sRGB, which is what encoders learned from."""
+"""Colour profiles (ICC): what a picture's numbers mean, brought to sRGB, which is what encoders
+learned from."""
 
 import io
 from functools import lru_cache
@@ -9,14 +10,25 @@ from PIL import Image
 from dalib.data.metadata import Tell
 
 UNUSABLE = "a colour profile that cannot be used, which was ignored"
-BASES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}
+BASES = {
+    "RGB": "RGB",
+    "RGBA": "RGB",
+    "P": "RGB",
+    "PA": "RGB",
+    "1": "L",
+    "L": "L",
+    "LA": "L",
+    "CMYK": "CMYK",
+}
 """Mode of a picture -> mode of the colours that its profile speaks of."""
 SAME = 2
-"""A profile that moves no colour by more than so many of 255 levels is taken for sRGB, of which many variants are in use."""
+"""A profile that moves no colour by more than so many of 255 levels is taken for sRGB, of which
+many variants are in use."""
 
 
 def to_srgb(picture: Image.Image, *, tell: Tell) -> Image.Image:
-    """A picture of 8 bits in sRGB: the very same where it has no profile or that of sRGB, else converted by littleCMS."""
+    """A picture of 8 bits in sRGB: the very same where it has no profile or that of sRGB, else
+    converted by littleCMS."""
     profile, base = picture.info.get("icc_profile"), BASES.get(picture.mode)
     if not profile or base is None:
         return picture
@@ -26,7 +38,9 @@ def to_srgb(picture: Image.Image, *, tell: Tell) -> Image.Image:
             return picture
         colours, opacity = _parts(picture, base)
         result = conversion.apply(colours)
-    except Exception:  # a profile may hold anything; littleCMS and Pillow raise several kinds of errors
+    except (
+        Exception
+    ):  # a profile may hold anything; littleCMS and Pillow raise several kinds of errors
         tell(UNUSABLE)
         return picture
     if opacity is not None:

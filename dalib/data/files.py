@@ -28,14 +28,24 @@ from dalib.data.metadata import (
 )
 from dalib.errors import DataError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow and numpy raise for files that are truncated, damaged, or something else altogether."""
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow and numpy raise for files that are truncated, damaged, or something else
+altogether."""
 
 
 def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
     """A fully decoded image; a missing or damaged file is a `DataError` that names it.
 
-    Damaged metadata beside good pixels are ignored. `tell` hears of that; by default it is a warning, once per file.
+    Damaged metadata beside good pixels are ignored. `tell` hears of that; by default it is a
+    warning, once per file.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path or remove its entry")
@@ -66,19 +76,29 @@ def decode_image(data: bytes, *, name: str, tell: Tell | None = None) -> Image.I
     return picture
 
 
-def to_rgb(picture: Image.Image | np.ndarray, *, name: str, tell: Tell | None = None) -> UInt8[Tensor, "3 H W"]:
+def to_rgb(
+    picture: Image.Image | np.ndarray, *, name: str, tell: Tell | None = None
+) -> UInt8[Tensor, "3 H W"]:
     """Any photograph as 8-bit sRGB, upright.
 
-    EXIF rotation is applied, a colour profile followed, grey repeated, transparency laid over white, 16 bits rounded to 8.
-    An array is (H, W) or (H, W, 1 | 3 | 4), of integers in 0..255 or, where its type is wider and so are its values,
-    0..65535. `tell` hears of damaged tags and profiles, which are ignored; by default it is a warning, once per name.
+    EXIF rotation is applied, a colour profile followed, grey repeated, transparency laid over
+    white, 16 bits rounded to 8. An array is (H, W) or (H, W, 1 | 3 | 4), of integers in 0..255 or,
+    where its type is wider and so are its values, 0..65535. `tell` hears of damaged tags and
+    profiles, which are ignored; by default it is a warning, once per name.
     """
     tell = tell or warn_once(shown(name))
     if isinstance(picture, np.ndarray):
         array = picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
-        if array.dtype.kind not in "iu" or array.shape[2:] not in ((), (3,), (4,)) or array.ndim < 2:
+        if (
+            array.dtype.kind not in "iu"
+            or array.shape[2:] not in ((), (3,), (4,))
+            or array.ndim < 2
+        ):
             have = f"{array.dtype} {picture.shape}"
-            raise DataError(f"{name}: an image must be integers (H, W) or (H, W, 1 | 3 | 4), not {have}; convert it")
+            raise DataError(
+                f"{name}: an image must be integers (H, W) or (H, W, 1 | 3 | 4), not "
+                f"{have}; convert it"
+            )
         deep = array.dtype == np.uint16 or array.max(initial=0) > 255
         picture = Image.fromarray(_to_8_bits(array) if deep else array.clip(0).astype(np.uint8))
     picture = turned(picture, orientation(picture, tell=tell))
@@ -87,12 +107,16 @@ def to_rgb(picture: Image.Image | np.ndarray, *, name: str, tell: Tell | None = 
         picture = Image.fromarray(_to_8_bits(np.asarray(picture)))
         picture.info["icc_profile"] = profile
     if picture.mode == "F":
-        raise DataError(f"{name}: a floating-point image has no known white; save it with 8 or 16 bits a channel")
+        raise DataError(
+            f"{name}: a floating-point image has no known white; save it with 8 or 16 "
+            "bits a channel"
+        )
     picture = to_srgb(picture, tell=tell)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+    # (H, W, 3) -> (3, H, W)
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def _to_8_bits(array: np.ndarray) -> np.ndarray:
@@ -116,35 +140,45 @@ def to_disparity(
     bits: int | None = None,
     invalid: tuple[float, ...] | None = None,
 ) -> tuple[Float[Tensor, "H W"], Bool[Tensor, "H W"]]:
-    """Stored depth or disparity -> (disparity, valid). Every real source goes through here; nothing else inverts depth.
+    """Stored depth or disparity -> (disparity, valid). Every real source goes through here; nothing
+    else inverts depth.
 
     Args:
         values: (H, W), as stored.
-        kind: "depth_m" (`values / scale` is z-depth in metres) or "disparity" (it is proportional to 1/z).
+        kind: "depth_m" (`values / scale` is z-depth in metres) or "disparity" (it is proportional
+            to 1/z).
         scale: divisor of the stored values.
         name: what errors call this map.
-        mask: (H, W), False where there is no ground truth, whatever `values` holds there. Without it, 0 means none.
-        bits: of a stored value, as declared. Depth in 8 bits passes only with it, since such maps are mostly pictures of
-            nearness.
-        invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. A declaration is taken as
-            complete; without one (None), the greatest value that a file can hold is refused, since it is mostly a hole.
+        mask: (H, W), False where there is no ground truth, whatever `values` holds there. Without
+            it, 0 means none.
+        bits: of a stored value, as declared. Depth in 8 bits passes only with it, since such maps
+            are mostly pictures of nearness.
+        invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. A
+            declaration is taken as complete; without one (None), the greatest value that a file can
+            hold is refused, since it is mostly a hole.
 
     Returns:
-        Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool (H, W). A disparity
+        Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool
+        (H, W). A disparity
         of 0 inside a mask, or where `invalid` is empty, stays valid: infinitely far, as the sky.
 
     Raises:
-        DataError: unknown kind, scale not positive, sizes that differ, undeclared 8-bit depth or greatest values, a value
-            that is NaN, infinite or negative where there should be ground truth, or no valid pixel at all.
+        DataError: unknown kind, scale not positive, sizes that differ, undeclared 8-bit depth or
+            greatest values, a value that is NaN, infinite or negative where there should be ground
+            truth, or no valid pixel at all.
     """
     if kind not in ("depth_m", "disparity"):
         raise DataError(f"{name}: unknown kind {kind!r}; it must be 'depth_m' or 'disparity'")
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"{name}: depth_scale is {scale}; it must be a positive number")
     if mask is not None and mask.shape != values.shape:
-        raise DataError(f"{name}: a mask of size {mask.shape} for a map of size {values.shape}; make them equal")
+        raise DataError(
+            f"{name}: a mask of size {mask.shape} for a map of size {values.shape}; make them equal"
+        )
     if values.dtype.kind not in "iuf":
-        raise DataError(f"{name}: a depth map holds integers or floats, not {values.dtype}; convert it")
+        raise DataError(
+            f"{name}: a depth map holds integers or floats, not {values.dtype}; convert it"
+        )
     _check_bits(values, bits, kind=kind, name=name)
     known = np.ones(values.shape, bool) if mask is None else mask.astype(bool)
     for value in invalid or ():
@@ -152,7 +186,10 @@ def to_disparity(
     stored = values.astype(np.float64) / scale
     for bad, what in ((~np.isfinite(stored), "NaN or infinite"), (stored < 0, "negative")):
         if count := int((bad & known).sum()):
-            raise DataError(f"{name}: {count} {what} values of {kind}; store 0 or mask them where nothing is known")
+            raise DataError(
+                f"{name}: {count} {what} values of {kind}; store 0 or mask them where "
+                "nothing is known"
+            )
     if invalid is None:
         _check_greatest(values[known], kind=kind, scale=scale, name=name)
     zero_is_far = kind == "disparity" and (mask is not None or invalid == ())
@@ -165,42 +202,51 @@ def to_disparity(
 
 
 def _check_bits(values: np.ndarray, bits: int | None, *, kind: str, name: str) -> None:
-    """Refuse depth of 8 bits a value, stretched to 16 or not, unless it is declared; and a declaration that is not true."""
+    """Refuse depth of 8 bits a value, stretched to 16 or not, unless it is declared; and a
+    declaration that is not true."""
     if bits is not None and values.size and values.max() >= 2**bits:
-        raise DataError(f"{name}: bits is {bits}, but the map holds {values.max():g}; correct the declaration")
+        raise DataError(
+            f"{name}: bits is {bits}, but the map holds {values.max():g}; correct the declaration"
+        )
     if kind == "disparity":
         return
     small = values.dtype.itemsize == 1
     if small and (bits is None or bits > 8):
         raise DataError(
-            f"{name}: 8 bits a value, as pictures of nearness have (white is near); declare kind disparity,"
+            f"{name}: 8 bits a value, as pictures of nearness have (white is near); declare kind "
+            "disparity,"
             " or, if it is depth all the same, bits 8"
         )
     if not small and bits is None and _is_stretched(values):
         raise DataError(
-            f"{name}: its 16-bit values are 8-bit ones, stretched, as in pictures of nearness (white is near);"
+            f"{name}: its 16-bit values are 8-bit ones, stretched, as in pictures of nearness "
+            "(white is near);"
             " declare kind disparity, or, if it is depth all the same, bits 16"
         )
 
 
 def _is_stretched(values: np.ndarray) -> bool:
-    """Whether these are 8-bit values times 256 or 257, and enough different ones that this is no accident."""
+    """Whether these are 8-bit values times 256 or 257, and enough different ones that this is no
+    accident."""
     if values.dtype.kind == "f":
         return False
     return any(not (values % step).any() and len(np.unique(values)) > 16 for step in (256, 257))
 
 
 def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: str) -> None:
-    """Refuse values that mostly stand for "nothing was measured here": the greatest of a type, or absurdly far ones.
+    """Refuse values that mostly stand for "nothing was measured here": the greatest of a type, or
+    absurdly far ones.
 
-    In disparity the greatest value is near, and a map that fills its range rises to it step by step; there it is refused
-    only if it stands apart from all others.
+    In disparity the greatest value is near, and a map that fills its range rises to it step by
+    step; there it is refused only if it stands apart from all others.
     """
     if not values.size:
         return
     top, limits = float(values.max()), {2.0**15 - 1, 2.0**16 - 1}
     if values.dtype.kind == "f":
-        limits |= {float(np.finfo(dtype).max) for dtype in (np.float16, np.float32, np.float64)} | {65.535}
+        limits |= {float(np.finfo(dtype).max) for dtype in (np.float16, np.float32, np.float64)} | {
+            65.535
+        }
     else:
         limits |= {float(np.iinfo(values.dtype).max)}
     greatest = any(abs(top - limit) <= 1e-6 * limit for limit in limits)
@@ -208,13 +254,18 @@ def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: 
     apart = below < 0.75 * top
     if kind == "depth_m":
         full = top >= 1023 and np.log2(top + 1).is_integer()  # all bits of 10, 12 or 14
-        suspect = greatest or top / scale >= 1e5 or (full and apart and np.mean(values == values.max()) >= 0.01)
+        suspect = (
+            greatest
+            or top / scale >= 1e5
+            or (full and apart and np.mean(values == values.max()) >= 0.01)
+        )
     else:
         suspect = apart and (greatest or top / scale >= 1e9)
     if suspect:
         word, count = str(values.max()), int((values == values.max()).sum())
         raise DataError(
-            f"{name}: {count} values of {kind} are {word}, which mostly marks holes; declare it as invalid {word},"
+            f"{name}: {count} values of {kind} are {word}, which mostly marks holes; declare it "
+            f"as invalid {word},"
             " or, if every value is meant, as invalid none"
         )
 
@@ -223,14 +274,18 @@ def same_size(image: Tensor, disparity: Tensor, *, name: str) -> None:
     """A `DataError` unless image (3, H, W) and map (H, W) cover the same pixels."""
     (h, w), (rows, columns) = image.shape[-2:], disparity.shape[-2:]
     if (h, w) != (rows, columns):
-        raise DataError(f"{name}: the map is {columns}x{rows} but its image {w}x{h}; resize the map or correct its row")
+        raise DataError(
+            f"{name}: the map is {columns}x{rows} but its image {w}x{h}; resize the "
+            "map or correct its row"
+        )
 
 
 def digest(parts: Iterable[str | Path]) -> str:
-    """16 hexadecimal digits that change when a string does, or the size or time of change of a file.
+    """16 hexadecimal digits that change when a string does, or the size or time of change of a
+    file.
 
-    Like make and rsync, this trusts the clock: it costs one look per file, and not a reading of all of them. A copy that
-    keeps times (`cp -p`, `rsync -a`) keeps its digest.
+    Like make and rsync, this trusts the clock: it costs one look per file, and not a reading of all
+    of them. A copy that keeps times (`cp -p`, `rsync -a`) keeps its digest.
     """
     total = hashlib.blake2b(digest_size=8)
     for part in parts:
@@ -238,7 +293,9 @@ def digest(parts: Iterable[str | Path]) -> str:
             try:
                 look = part.stat()
             except OSError as error:
-                raise DataError(f"{part}: cannot be read ({error}); correct the path or remove its entry") from error
+                raise DataError(
+                    f"{part}: cannot be read ({error}); correct the path or remove its entry"
+                ) from error
             part = f"{look.st_size} {look.st_mtime_ns}"
         total.update(part.encode() + b"\0")
     return total.hexdigest()

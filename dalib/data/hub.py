@@ -17,24 +17,29 @@ class HubDataset(Source):
     """A data set of the Hugging Face hub, or a local one.
 
     Args:
-        name: a name on the hub, a local path that `datasets.load_dataset` reads, or a folder made by `save_to_disk`.
+        name: a name on the hub, a local path that `datasets.load_dataset` reads, or a folder made
+            by `save_to_disk`.
         image: column of images.
-        depth: column of depth; `value / depth_scale` is z-depth in metres. Without it and `disparity`: unlabelled.
-        disparity: column of disparity, `value / depth_scale` proportional to 1/z; instead of `depth`.
-        mask: column that is nonzero where ground truth is valid. Without it, 0 in the map means no ground truth.
+        depth: column of depth; `value / depth_scale` is z-depth in metres. Without it and
+            `disparity`: unlabelled.
+        disparity: column of disparity, `value / depth_scale` proportional to 1/z; instead of
+            `depth`.
+        mask: column that is nonzero where ground truth is valid. Without it, 0 in the map means no
+            ground truth.
         depth_scale: divisor of the stored depth or disparity.
         scale_known: False where depth is known only up to a factor.
         split: as in `datasets.load_dataset`.
         config: as `name` in `datasets.load_dataset`.
         revision: as in `datasets.load_dataset`; fix it in anything that is to be repeated.
         bits: 8 declares that a map of 8 bits is depth all the same, see `to_disparity`.
-        invalid: further stored values, apart by spaces, that mean no ground truth, or "none"; see `to_disparity`.
+        invalid: further stored values, apart by spaces, that mean no ground truth, or "none"; see
+            `to_disparity`.
         domain: defaults to the last part of the name.
 
     Raises:
         ConfigError: `invalid` is no list of numbers.
-        DataError: it cannot be loaded, is empty, or lacks a column; on access, what `to_rgb`, `decode_map` and
-            `to_disparity` refuse.
+        DataError: it cannot be loaded, is empty, or lacks a column; on access, what `to_rgb`,
+            `decode_map` and `to_disparity` refuse.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class HubDataset(Source):
         domain: str | None = None,
     ) -> None:
         if depth and disparity:
-            raise DataError(f"{name}: depth={depth!r} and disparity={disparity!r} are both given; name only one")
+            raise DataError(
+                f"{name}: depth={depth!r} and disparity={disparity!r} are both given; name only one"
+            )
         try:
             self.invalid = invalid_values(invalid or "")
         except ValueError as error:
@@ -67,14 +74,21 @@ class HubDataset(Source):
         self.kind, self.scale = "depth_m" if depth else "disparity", depth_scale
         self.scale_known = scale_known and depth is not None
         columns = [column for column in (image, self.truth, mask) if column]
-        if missing := ", ".join(column for column in columns if column not in self.data.column_names):
+        if missing := ", ".join(
+            column for column in columns if column not in self.data.column_names
+        ):
             have = ", ".join(self.data.column_names)
-            raise DataError(f"{name}: missing column {missing}; name them (image=, depth=, ...) among {have}")
+            raise DataError(
+                f"{name}: missing column {missing}; name them (image=, depth=, ...) among {have}"
+            )
         if not len(self.data):
             raise DataError(f"{name}: split {split!r} is empty; choose another")
         declared = repr((bits, invalid)) if bits or invalid else ""
         self.fingerprint = digest(
-            [self.data._fingerprint, repr((columns, self.kind, depth_scale, scale_known)) + declared]
+            [
+                self.data._fingerprint,
+                repr((columns, self.kind, depth_scale, scale_known)) + declared,
+            ]
         )
         self.data = _undecoded(self.data, columns)
 
@@ -86,7 +100,9 @@ class HubDataset(Source):
         try:
             row = self.data[index]
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{name}: cannot be decoded ({error}); repair it or leave it out") from error
+            raise DataError(
+                f"{name}: cannot be decoded ({error}); repair it or leave it out"
+            ) from error
         content, photograph = _content(row[self.image], name=f"{name}, column {self.image}"), 1
         if isinstance(content, bytes):
             picture = decode_image(content, name=name)
@@ -103,7 +119,8 @@ class HubDataset(Source):
             mask = mask != 0
             if of_mask != own:
                 raise DataError(
-                    f"{name}: mask and map have different EXIF orientations ({of_mask}, {own}); remove them"
+                    f"{name}: mask and map have different EXIF orientations ({of_mask}, {own}); "
+                    "remove them"
                 )
         size = (image.shape[1], image.shape[2])
         turn = turn_for(values, size=size, photograph=photograph, own=own, name=name)
@@ -117,21 +134,31 @@ class HubDataset(Source):
             invalid=self.invalid,
         )
         same_size(image, disparity, name=name)
-        truth = {"disparity": disparity, "valid": valid, "scale_known": self.scale_known, "offset_known": True}
+        truth = {
+            "disparity": disparity,
+            "valid": valid,
+            "scale_known": self.scale_known,
+            "offset_known": True,
+        }
         return sample | truth
 
-    def _read(self, row: dict[str, Any], column: str, decode: Callable, *, name: str) -> tuple[np.ndarray, int]:
+    def _read(
+        self, row: dict[str, Any], column: str, decode: Callable, *, name: str
+    ) -> tuple[np.ndarray, int]:
         """A map or mask of a row, as stored, with its EXIF orientation."""
         content = _content(row[column], name=f"{name}, column {column}")
         if isinstance(content, bytes):
             return decode(content, name=name)
         if content.ndim != 2:
-            raise DataError(f"{name}: column {column} has shape {content.shape}, not (H, W); name another")
+            raise DataError(
+                f"{name}: column {column} has shape {content.shape}, not (H, W); name another"
+            )
         return content, 1
 
 
 def _undecoded(data: Any, columns: list[str]) -> Any:
-    """These columns, with pictures as files hold them: `datasets` would turn and stretch some of them unseen."""
+    """These columns, with pictures as files hold them: `datasets` would turn and stretch some of
+    them unseen."""
     import datasets
 
     data = data.select_columns(list(dict.fromkeys(columns)))
@@ -154,11 +181,14 @@ def _content(entry: Any, *, name: str) -> bytes | np.ndarray:
     try:
         return np.asarray(entry)
     except ValueError as error:
-        raise DataError(f"{name}: neither a picture nor an array ({error}); name another column") from error
+        raise DataError(
+            f"{name}: neither a picture nor an array ({error}); name another column"
+        ) from error
 
 
 def _load(name: str, *, split: str, config: str | None, revision: str | None) -> Any:
-    """`load_from_disk` for the folders it writes, else `load_dataset`; what fails there is a `DataError`."""
+    """`load_from_disk` for the folders it writes, else `load_dataset`; what fails there is a
+    `DataError`."""
     import datasets  # a second of import time that the other sources need not pay
 
     folder = Path(name)
@@ -175,4 +205,6 @@ def _load(name: str, *, split: str, config: str | None, revision: str | None) ->
         raise
     except Exception as error:  # of any kind: loading scripts, file systems, parsers
         why = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: split {split!r} cannot be loaded ({why}); check name and network") from error
+        raise DataError(
+            f"{name}: split {split!r} cannot be loaded ({why}); check name and network"
+        ) from error

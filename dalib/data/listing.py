@@ -1,4 +1,5 @@
-"""Which files of a folder are photographs, by name alone: no file is opened, so that a million cost seconds."""
+"""Which files of a folder are photographs, by name alone: no file is opened, so that a million cost
+seconds."""
 
 import json
 import os
@@ -14,9 +15,25 @@ NOTE = "predictions.json"
 """In a folder of maps: what made them, and which files they are."""
 NO_WHITE = (".exr", ".hdr", ".pfm", ".rgbe")
 NOT_READ = (".avif", ".heic", ".heif", ".hif", ".jxl")
-"""Photographs that Pillow needs help with; what it reads after all (AVIF, by its registry) is not counted here."""
+"""Photographs that Pillow needs help with; what it reads after all (AVIF, by its registry) is not
+counted here."""
 RAW = (
-    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf"),
+    *(
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".erf",
+        ".iiq",
+        ".kdc",
+        ".mef",
+        ".mos",
+        ".mrw",
+        ".nef",
+        ".nrw",
+        ".orf",
+    ),
     *(".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
 )
 CLIPS = (
@@ -36,9 +53,25 @@ CLIPS = (
         ".mjpeg",
         ".mov",
     ),
-    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    *(
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogm",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ),
 )
-NOT_PHOTOGRAPHS = frozenset({"CUR", "FLI", "GBR", "ICNS", "ICO", "PALM", "PCD", "XVTHUMB", *NOT_PICTURES})
+NOT_PHOTOGRAPHS = frozenset(
+    {"CUR", "FLI", "GBR", "ICNS", "ICO", "PALM", "PCD", "XVTHUMB", *NOT_PICTURES}
+)
 """Formats of Pillow in which nobody keeps photographs, though it may read them."""
 
 MISSED = {
@@ -109,7 +142,8 @@ class Groups:
 
 @dataclass
 class Listing:
-    """What a folder holds: photographs, sorted by path; photographs that cannot be read; and everything else.
+    """What a folder holds: photographs, sorted by path; photographs that cannot be read; and
+    everything else.
 
     `maps` are the files that a `predictions.json` lists.
     """
@@ -121,7 +155,8 @@ class Listing:
 
 
 def list_folder(folder: str | Path) -> Listing:
-    """Search a folder with its sub-folders. Links to files are followed, and links to folders that lie elsewhere.
+    """Search a folder with its sub-folders. Links to files are followed, and links to folders that
+    lie elsewhere.
 
     No folder is searched twice, so that links that lead in circles do no harm.
     """
@@ -173,7 +208,8 @@ def _search(root: Path, start: str, result: Listing, seen: set[str], links: list
 
 
 def listed_maps(note: Path) -> dict[str, dict]:
-    """What a `predictions.json` lists, by path within its folder; nothing where it is no such file."""
+    """What a `predictions.json` lists, by path within its folder; nothing where it is no such
+    file."""
     try:
         files = json.loads(note.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -1,4 +1,5 @@
-"""A manifest.csv as rows of text, and everything about them that can be wrong without a picture being opened."""
+"""A manifest.csv as rows of text, and everything about them that can be wrong without a picture
+being opened."""
 
 import codecs
 import csv
@@ -21,21 +22,28 @@ _YES_OR_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns and the rows, without the space around entries; empty lines are passed over.
+    """The names of the columns and the rows, without the space around entries; empty lines are
+    passed over.
 
-    UTF-8, or UTF-16 and UTF-32 with their mark; separated by commas, semicolons or tabs. Columns without a name, such as
-    trailing commas make, are left out.
+    UTF-8, or UTF-16 and UTF-32 with their mark; separated by commas, semicolons or tabs. Columns
+    without a name, such as trailing commas make, are left out.
 
     Raises:
-        DataError: no such file, no text, a name of a column that stands twice, a row with too few or too many entries.
+        DataError: no such file, no text, a name of a column that stands twice, a row with too few
+            or too many entries.
     """
     text = _decode(path)
     first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=lambda mark: len({*COLUMNS} & {name.strip(' "\r') for name in first.split(mark)}))
+    delimiter = max(
+        ",;\t",
+        key=lambda mark: len({*COLUMNS} & {name.strip(' "\r') for name in first.split(mark)}),
+    )
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}"
+        ) from error
     entries = [[entry.strip() for entry in line] for line in lines]
     entries = [line for line in entries if any(line)]
     header = entries[0] if entries else []
@@ -44,8 +52,13 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise DataError(f"{path}: column {twice} stands more than once in the first line; keep one")
     for number, line in enumerate(entries[1:], start=1):
         if len(line) != len(header):
-            raise DataError(f"{path}: row {number} has not {len(header)} entries; complete or remove it")
-    rows = [{name: entry for name, entry in zip(header, line, strict=True) if name} for line in entries[1:]]
+            raise DataError(
+                f"{path}: row {number} has not {len(header)} entries; complete or remove it"
+            )
+    rows = [
+        {name: entry for name, entry in zip(header, line, strict=True) if name}
+        for line in entries[1:]
+    ]
     return named, rows
 
 
@@ -53,20 +66,27 @@ def _decode(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); write a CSV of {', '.join(COLUMNS)}"
+        ) from error
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}: line {line} cannot be read as {encoding}; save the table as UTF-8") from error
+        raise DataError(
+            f"{path}: line {line} cannot be read as {encoding}; save the table as UTF-8"
+        ) from error
     if "\0" in text:
-        raise DataError(f"{path}: cannot be read: it holds zero bytes (UTF-16?); save the table as UTF-8")
+        raise DataError(
+            f"{path}: cannot be read: it holds zero bytes (UTF-16?); save the table as UTF-8"
+        )
     return text
 
 
 def yes(row: dict[str, str], column: str, *, default: bool) -> bool:
-    """Whether a column says yes; `default` where there is no such column. Anything but yes or no is a ValueError."""
+    """Whether a column says yes; `default` where there is no such column. Anything but yes or no is
+    a ValueError."""
     if column not in row:
         return default
     if row[column].lower() not in _YES_OR_NO:
@@ -89,8 +109,8 @@ def number(row: dict[str, str], column: str) -> float:
 def invalid_values(entry: str) -> tuple[float, ...] | None:
     """The entry `invalid` of a row: the stored values that mean "no ground truth", apart by spaces.
 
-    None where it is empty: then 0 means that. `none` says that no value does; `nan` and `inf` are values like any.
-    Words that are no numbers are a ValueError.
+    None where it is empty: then 0 means that. `none` says that no value does; `nan` and `inf` are
+    values like any. Words that are no numbers are a ValueError.
     """
     if not entry:
         return None
@@ -99,15 +119,20 @@ def invalid_values(entry: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(word) for word in entry.split())
     except ValueError:
-        raise ValueError(f"invalid is {entry!r}; write numbers apart by spaces, nan, inf, or none") from None
+        raise ValueError(
+            f"invalid is {entry!r}; write numbers apart by spaces, nan, inf, or none"
+        ) from None
 
 
 def bits(entry: str) -> int | None:
-    """The entry `bits` of a row; None where it is empty, ValueError where it is no whole number of 1..64."""
+    """The entry `bits` of a row; None where it is empty, ValueError where it is no whole number of
+    1..64."""
     if not entry:
         return None
     if not (entry.isdecimal() and 1 <= int(entry) <= 64):
-        raise ValueError(f"bits is {entry!r}; write how many bits a value of the depth map has, such as 8")
+        raise ValueError(
+            f"bits is {entry!r}; write how many bits a value of the depth map has, such as 8"
+        )
     return int(entry)
 
 
@@ -127,7 +152,8 @@ def check_row(row: dict[str, str]) -> None:
 
 
 def check_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    """A `DataError` for the first row that cannot be meant, or that pairs the same two files as one before it."""
+    """A `DataError` for the first row that cannot be meant, or that pairs the same two files as one
+    before it."""
     seen: dict[tuple[str, str], int] = {}
     for count, row in enumerate(rows, start=1):
         if not row["depth"]:
@@ -139,6 +165,7 @@ def check_rows(path: Path, rows: list[dict[str, str]]) -> None:
         pair = posixpath.normpath(row["image"]), posixpath.normpath(row["depth"])
         if pair in seen:
             raise DataError(
-                f"{path}: rows {seen[pair]} and {count} are the same pair, {' and '.join(pair)}; remove one"
+                f"{path}: rows {seen[pair]} and {count} are the same pair, {' and '.join(pair)}; "
+                "remove one"
             )
         seen[pair] = count

@@ -1,4 +1,5 @@
-"""Stored depth maps and masks, value by value as their files hold them, laid over the photographs they belong to."""
+"""Stored depth maps and masks, value by value as their files hold them, laid over the photographs
+they belong to."""
 
 import io
 import re
@@ -13,21 +14,33 @@ from dalib.errors import DataError
 
 _SAVE = "save the depth as a 16-bit grey PNG or with numpy.save"
 _FOREIGN = (
-    (b"v/1\x01", f"an OpenEXR file, which is not read; read its depth channel with OpenEXR or OpenCV and {_SAVE}"),
-    (b"\x89HDF\r\n\x1a\n", f"an HDF5 file, which is not read; read its data set with h5py and {_SAVE}"),
+    (
+        b"v/1\x01",
+        "an OpenEXR file, which is not read; read its depth channel with OpenEXR or "
+        f"OpenCV and {_SAVE}",
+    ),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        f"an HDF5 file, which is not read; read its data set with h5py and {_SAVE}",
+    ),
     (
         b"MATLAB ",
-        f"a MATLAB file, which is not read; read it with scipy.io.loadmat (h5py from version 7.3 on) and {_SAVE}",
+        "a MATLAB file, which is not read; read it with scipy.io.loadmat (h5py from version 7.3 "
+        f"on) and {_SAVE}",
     ),
     (
         b"PK\x03\x04",
-        f"an archive, such as .npz or .pt, which is not read; take the array of depth out of it and {_SAVE}",
+        "an archive, such as .npz or .pt, which is not read; take the array of depth out of it "
+        f"and {_SAVE}",
     ),
     (b"#?R", f"a Radiance HDR picture, which is not read; {_SAVE}"),
     (b"PF", f"a PFM of three channels; {_SAVE}"),
     (b"PIEH", f"a Sintel .dpt or .flo file, which is not read; {_SAVE}"),
     (b"\x80", f"a pickle, which is not read, for it may run code; {_SAVE}"),
-    (b"version https://git-lfs", "a Git LFS pointer and not the file itself; fetch it with git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer and not the file itself; fetch it with git lfs pull",
+    ),
 )
 """First bytes -> what a file is and what to do about it."""
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
@@ -36,7 +49,8 @@ _LOSSY = ("JPEG", "MPO")
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A depth or disparity map as stored: a picture of one channel, or a two-dimensional .npy; see `decode_map`."""
+    """A depth or disparity map as stored: a picture of one channel, or a two-dimensional .npy; see
+    `decode_map`."""
     return decode_map(read_bytes(path), name=str(path))[0]
 
 
@@ -47,35 +61,44 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}); correct its permissions or remove its entry") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); correct its permissions or remove its entry"
+        ) from error
 
 
 def decode_map(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
     """A stored depth or disparity map.
 
     Args:
-        data: a file's content: PNG, TIFF or another picture of one channel that Pillow reads, PGM, PFM, or .npy. A PGM keeps
-            its values, whatever its greatest one (maxval) is; so does a PNG of 2 or 4 bits.
+        data: a file's content: PNG, TIFF or another picture of one channel that Pillow reads, PGM,
+            PFM, or .npy. A PGM keeps its values, whatever its greatest one (maxval) is; so does a
+            PNG of 2 or 4 bits.
         name: what errors call it.
 
     Returns:
-        Values (H, W) of integers or floats, and the EXIF orientation that the file itself carries, 1 where none.
+        Values (H, W) of integers or floats, and the EXIF orientation that the file itself carries,
+        1 where none.
 
     Raises:
-        DataError: a damaged file, another format, one that does not keep values (JPEG), a palette, several channels or
-            pictures, values that are no numbers.
+        DataError: a damaged file, another format, one that does not keep values (JPEG), a palette,
+            several channels or pictures, values that are no numbers.
     """
     values, own = _decode(data, name=name)
     if values.dtype.kind not in "iuf":
-        raise DataError(f"{name}: a depth map holds integers or floats, not {values.dtype}; {_SAVE}")
+        raise DataError(
+            f"{name}: a depth map holds integers or floats, not {values.dtype}; {_SAVE}"
+        )
     return values, own
 
 
 def decode_mask(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
-    """A stored mask, True where it is not 0, and its EXIF orientation, as `decode_map`; files may have 1 bit a value."""
+    """A stored mask, True where it is not 0, and its EXIF orientation, as `decode_map`; files may
+    have 1 bit a value."""
     values, own = _decode(data, name=name)
     if values.dtype.kind not in "biuf":
-        raise DataError(f"{name}: a mask holds whole numbers, not {values.dtype}; save it as an 8-bit grey PNG")
+        raise DataError(
+            f"{name}: a mask holds whole numbers, not {values.dtype}; save it as an 8-bit grey PNG"
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{name}: a mask holds NaN or infinite values; write 0 and 1")
     return values != 0, own
@@ -93,7 +116,10 @@ def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
     else:
         values, own = _decode_picture(data, name=name)
     if values.ndim != 2:
-        raise DataError(f"{name}: a depth map has one channel, not shape {values.shape}; save it as a 16-bit grey PNG")
+        raise DataError(
+            f"{name}: a depth map has one channel, not shape {values.shape}; save it "
+            "as a 16-bit grey PNG"
+        )
     return values, own
 
 
@@ -103,7 +129,9 @@ def _decode_npy(data: bytes, *, name: str) -> np.ndarray:
     except UNREADABLE as error:
         if "Object arrays" in str(error):
             raise DataError(f"{name}: an array of Python objects; save one of numbers") from None
-        raise DataError(f"{name}: missing, truncated or no array ({error}); save it anew") from error
+        raise DataError(
+            f"{name}: missing, truncated or no array ({error}); save it anew"
+        ) from error
 
 
 def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:
@@ -124,9 +152,13 @@ def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:
             flat = np.array([int(word) for word in words[:count]], dtype=np.int64)
         values = flat.reshape(height, width)
     except ValueError as error:
-        raise DataError(f"{name}: truncated or damaged PGM ({error}); replace or remove it") from error
+        raise DataError(
+            f"{name}: truncated or damaged PGM ({error}); replace or remove it"
+        ) from error
     if values.size and not 0 <= values.min() <= values.max() <= maxval:
-        raise DataError(f"{name}: a PGM with values outside 0..{maxval}, its own maxval; save it anew")
+        raise DataError(
+            f"{name}: a PGM with values outside 0..{maxval}, its own maxval; save it anew"
+        )
     return values.astype(stored.newbyteorder("="))
 
 
@@ -135,12 +167,16 @@ def _decode_picture(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         header = open_header(io.BytesIO(data))
         frames, step = getattr(header, "n_frames", 1), _step(header)
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: truncated, damaged or not an image of a known format; {_SAVE}") from error
+        raise DataError(
+            f"{name}: truncated, damaged or not an image of a known format; {_SAVE}"
+        ) from error
     except Exception:  # of any kind; what can be decoded all the same is shown below
         frames, step = 1, 1
     picture = decode_image(data, name=name, tell=_say_nothing)
     if picture.mode in ("P", "PA"):
-        raise DataError(f"{name}: its values are places in a palette of colours and no depth; {_SAVE}")
+        raise DataError(
+            f"{name}: its values are places in a palette of colours and no depth; {_SAVE}"
+        )
     if frames > 1:
         raise DataError(f"{name}: it holds {frames} pictures; save the one that is meant by itself")
     if picture.format in _LOSSY:
@@ -153,14 +189,18 @@ def _decode_picture(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
 
 def _step(picture: Image.Image) -> int:
     """What Pillow multiplies the stored values with, that grey of 2 or 4 bits fills 0..255."""
-    raw = {str(tile.args[0] if isinstance(tile.args, tuple) else tile.args) for tile in picture.tile}
+    raw = {
+        str(tile.args[0] if isinstance(tile.args, tuple) else tile.args) for tile in picture.tile
+    }
     return 85 if "L;2" in raw else 17 if "L;4" in raw else 1
 
 
 def turn_of(picture: Image.Image, data: bytes) -> int:
-    """The EXIF orientation, 1..8, of a decoded picture and its file's content; 1 (upright) where there is none.
+    """The EXIF orientation, 1..8, of a decoded picture and its file's content; 1 (upright) where
+    there is none.
 
-    Pillow turns a TIFF itself as it decodes it and forgets the tag, so there the file is asked once more.
+    Pillow turns a TIFF itself as it decodes it and forgets the tag, so there the file is asked once
+    more.
     """
     if picture.format == "TIFF":
         with open_header(io.BytesIO(data)) as header:
@@ -173,7 +213,8 @@ def _say_nothing(_: str) -> None:
 
 
 def turned(values: np.ndarray, turn: int) -> np.ndarray:
-    """A stored array (H, W) as an EXIF orientation says that it is to be seen; the sides change places from 5 on."""
+    """A stored array (H, W) as an EXIF orientation says that it is to be seen; the sides change
+    places from 5 on."""
     if turn in (5, 7):
         values = values.T
     if turn in (6, 8):
@@ -185,11 +226,14 @@ def turned(values: np.ndarray, turn: int) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
-def turn_for(values: np.ndarray, *, size: tuple[int, int], photograph: int, own: int, name: str) -> int:
-    """The orientation by which a map is to be turned, that it lies over its photograph, which is shown upright.
+def turn_for(
+    values: np.ndarray, *, size: tuple[int, int], photograph: int, own: int, name: str
+) -> int:
+    """The orientation by which a map is to be turned, that it lies over its photograph, which is
+    shown upright.
 
-    Where both files carry one, the map's own holds. Where only one of them does, the map may have been made for the
-    photograph as stored or as seen, and the sizes decide.
+    Where both files carry one, the map's own holds. Where only one of them does, the map may have
+    been made for the photograph as stored or as seen, and the sizes decide.
 
     Args:
         values: (H, W) as stored.
@@ -198,8 +242,8 @@ def turn_for(values: np.ndarray, *, size: tuple[int, int], photograph: int, own:
         name: what errors call the map.
 
     Raises:
-        DataError: both are possible, as after half a turn or where the sides are equal. (Where neither is, the sizes differ,
-            which is for `same_size` to say.)
+        DataError: both are possible, as after half a turn or where the sides are equal. (Where
+            neither is, the sizes differ, which is for `same_size` to say.)
     """
     if photograph == own or (photograph != 1 and own != 1):
         return own
@@ -208,7 +252,8 @@ def turn_for(values: np.ndarray, *, size: tuple[int, int], photograph: int, own:
     if len(fitting) > 1:
         which = "photograph and not its map" if own == 1 else "map and not its photograph"
         raise DataError(
-            f"{name}: the {which} has an EXIF orientation ({either}), and nothing shows whether they lie alike;"
+            f"{name}: the {which} has an EXIF orientation ({either}), and nothing shows whether "
+            "they lie alike;"
             " turn both upright and remove the tag (exiftool -Orientation= FILE)"
         )
     return fitting[0] if fitting else own

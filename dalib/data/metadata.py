@@ -1,4 +1,5 @@
-"""What stands beside the pixels of a picture file: how it is turned, and its further frames. Damaged, it costs a line, not the picture."""
+"""What stands beside the pixels of a picture file: how it is turned, and its further frames.
+Damaged, it costs a line, not the picture."""
 
 import io
 import struct
@@ -43,7 +44,8 @@ class PictureWarning(UserWarning):
 
 
 def warn_once(name: str) -> Tell:
-    """Tells by a warning, once for each file and matter, however often a training reads the file."""
+    """Tells by a warning, once for each file and matter, however often a training reads the
+    file."""
 
     def tell(what: str) -> None:
         if (name, what) not in _told:
@@ -65,12 +67,14 @@ def picture_formats() -> list[str]:
 
 
 def open_header(source: Path | io.BytesIO) -> Image.Image:
-    """A picture whose pixels are not decoded yet; other formats than Pillow's pictures are an `UnidentifiedImageError`."""
+    """A picture whose pixels are not decoded yet; other formats than Pillow's pictures are an
+    `UnidentifiedImageError`."""
     return Image.open(source, formats=picture_formats())
 
 
 def orientation(picture: Image.Image, *, tell: Tell) -> int:
-    """The EXIF (or XMP) orientation, 1 to 8; 1 where the tag is missing, damaged, or says something else."""
+    """The EXIF (or XMP) orientation, 1 to 8; 1 where the tag is missing, damaged, or says something
+    else."""
     try:
         block = picture.info.get("exif")
         if block and not _is_whole(block):
@@ -83,7 +87,8 @@ def orientation(picture: Image.Image, *, tell: Tell) -> int:
 
 
 def _is_whole(block: bytes) -> bool:
-    """Whether the first directory of an EXIF block lies in it with all that it points to; Pillow reads what is left of others."""
+    """Whether the first directory of an EXIF block lies in it with all that it points to; Pillow
+    reads what is left of others."""
     while block.startswith(b"Exif\0\0"):
         block = block[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]]
@@ -103,7 +108,8 @@ def turned(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def has_frames(picture: Image.Image) -> bool:
-    """Whether a file holds more pictures than the first. Layers of a PSD are none: its first is the whole."""
+    """Whether a file holds more pictures than the first. Layers of a PSD are none: its first is the
+    whole."""
     try:
         return picture.format != "PSD" and bool(getattr(picture, "is_animated", False))
     except Exception:  # a damaged second frame harms nobody who reads the first
@@ -114,7 +120,8 @@ def decode(picture: Image.Image, *, tell: Tell) -> None:
     """Decode the pixels, and tell of further frames."""
     if has_frames(picture):
         tell(FRAMES)
-    if hasattr(picture, "tag_v2"):  # Pillow turns a TIFF itself as it decodes it, and would stumble over damaged tags
+    # Pillow turns a TIFF itself as it decodes it, and would stumble over damaged tags
+    if hasattr(picture, "tag_v2"):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation(picture, tell=tell)
         picture.getexif = lambda: exif
@@ -127,7 +134,9 @@ def decode(picture: Image.Image, *, tell: Tell) -> None:
 def explain(path: Path | str, error: Exception) -> DataError:
     """The one-line error for a picture that could not be read."""
     if isinstance(error, Image.DecompressionBombError):
-        return DataError(f"{path}: beyond Pillow's limit of {2 * Image.MAX_IMAGE_PIXELS} pixels; shrink it")
+        return DataError(
+            f"{path}: beyond Pillow's limit of {2 * Image.MAX_IMAGE_PIXELS} pixels; shrink it"
+        )
     if isinstance(error, Image.UnidentifiedImageError):
         reason = "Pillow knows no such format"
     else:
@@ -145,7 +154,8 @@ def without_extras(data: bytes) -> bytes | None:
 
 
 def _bare_png(data: bytes) -> bytes:
-    """Without ancillary chunks, apart from transparency and EXIF where their checksums are right."""
+    """Without ancillary chunks, apart from transparency and EXIF where their checksums are
+    right."""
     parts, start = [data[:8]], 8
     while start + 12 <= len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
@@ -160,7 +170,8 @@ def _bare_png(data: bytes) -> bytes:
 
 
 def _bare_jpeg(data: bytes) -> bytes:
-    """Without comments and application segments, apart from JFIF's and Adobe's, which say what the colours are."""
+    """Without comments and application segments, apart from JFIF's and Adobe's, which say what the
+    colours are."""
     parts, start = [data[:2]], 2
     while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
         marker = data[start + 1]

@@ -1,8 +1,9 @@
 """Strong perturbation of unlabelled images: colour distortion, Gaussian blur, CutMix.
 
-The paper names the three and gives no strengths. The author points to UniMatch for CutMix (Depth-Anything#240), whose values
-are used here for all three. Every image has its own numbers, drawn from a generator of its own key, so that they do not
-depend on the batch, the process or the worker that the image meets.
+The paper names the three and gives no strengths. The author points to UniMatch for CutMix
+(Depth-Anything#240), whose values are used here for all three. Every image has its own numbers,
+drawn from a generator of its own key, so that they do not depend on the batch, the process or the
+worker that the image meets.
 """
 
 import math
@@ -23,7 +24,9 @@ BLUR = {"p": 0.5, "sigma": (0.1, 2.0)}  # pixels
 CUTMIX = {"p": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 1 / 0.3)}
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
-_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_TO_YIQ = torch.tensor(
+    [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +35,25 @@ class Perturbation:
 
     colour: Float[Tensor, "b 3 6"] | None  # RGB out = colour @ (RGB in, mean RGB of the image)
     sigma: Float[Tensor, " b"] | None  # blur in pixels, 0 for none
-    box: Int[Tensor, "b 4"] | None  # top, left, bottom, right of the CutMix rectangle; empty for none
+    # top, left, bottom, right of the CutMix rectangle; empty for none
+    box: Int[Tensor, "b 4"] | None
 
 
 def draw(
-    keys: Sequence[Sequence[int]], kinds: Collection[str], *, height: int, width: int, strength: float = 1.0
+    keys: Sequence[Sequence[int]],
+    kinds: Collection[str],
+    *,
+    height: int,
+    width: int,
+    strength: float = 1.0,
 ) -> Perturbation:
     """Draw one perturbation per key.
 
     Args:
-        keys: a sequence of integers per image, such as (seed, step, position); the same key gives the same numbers.
-        kinds: any of "colour", "blur", "cutmix". Switching one off leaves the numbers of the others unchanged.
+        keys: a sequence of integers per image, such as (seed, step, position); the same key gives
+            the same numbers.
+        kinds: any of "colour", "blur", "cutmix". Switching one off leaves the numbers of the others
+            unchanged.
         height, width: of the images, in pixels.
         strength: multiplies the jitter ranges and the blur.
     """
@@ -55,12 +66,18 @@ def draw(
 
 
 def _colour(rng: np.random.Generator, strength: float) -> Tensor:
-    """Brightness, contrast, saturation and hue in random order, then perhaps grey, as one linear map (3, 6) of (RGB, mean RGB)."""
+    """Brightness, contrast, saturation and hue in random order, then perhaps grey, as one linear
+    map (3, 6) of (RGB, mean RGB)."""
     pixel, mean = torch.eye(3), torch.zeros(3, 3)
     jitter, grey = rng.random() < JITTER["p"], rng.random() < GREY_P
-    b, c, s = (1 + strength * JITTER[k] * rng.uniform(-1, 1) for k in ("brightness", "contrast", "saturation"))
+    b, c, s = (
+        1 + strength * JITTER[k] * rng.uniform(-1, 1)
+        for k in ("brightness", "contrast", "saturation")
+    )
     angle = 2 * math.pi * strength * JITTER["hue"] * rng.uniform(-1, 1)
-    turn = torch.tensor([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+    turn = torch.tensor(
+        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
+    )
     steps = [
         (b * torch.eye(3), 0.0),
         (c * torch.eye(3), 1 - c),  # contrast pulls towards the image's mean luma
@@ -93,12 +110,16 @@ def _box(rng: np.random.Generator, height: int, width: int) -> list[int]:
 
 
 def partner(count: int) -> Int[Tensor, " b"]:
-    """Who is mixed with whom: neighbours of the (shuffled) batch swap rectangles, 0 with 1, 2 with 3.
+    """Who is mixed with whom: neighbours of the (shuffled) batch swap rectangles, 0 with 1, 2 with
+    3.
 
-    Pairs never cross a process, so that the batch can be split over any number of them. Raises `ConfigError` for an odd count.
+    Pairs never cross a process, so that the batch can be split over any number of them. Raises
+    `ConfigError` for an odd count.
     """
     if count % 2:
-        raise ConfigError(f"CutMix pairs images: a process needs an even number of unlabelled images, not {count}")
+        raise ConfigError(
+            f"CutMix pairs images: a process needs an even number of unlabelled images, not {count}"
+        )
     return torch.arange(count).view(-1, 2).flip(1).flatten()
 
 
@@ -122,7 +143,9 @@ def apply(
     return cutmix(distort(images, perturbation), perturbation)
 
 
-def distort(images: Float[Tensor, "b 3 h w"], perturbation: Perturbation) -> Float[Tensor, "b 3 h w"]:
+def distort(
+    images: Float[Tensor, "b 3 h w"], perturbation: Perturbation
+) -> Float[Tensor, "b 3 h w"]:
     """Colour distortion and blur alone."""
     if perturbation.colour is not None:
         images = colour_distortion(images, perturbation.colour)
@@ -141,15 +164,20 @@ def cutmix(
     return torch.where(mask[:, None], images[partner(len(images))], images), mask
 
 
-def colour_distortion(images: Float[Tensor, "b 3 h w"], colour: Float[Tensor, "b 3 6"]) -> Float[Tensor, "b 3 h w"]:
+def colour_distortion(
+    images: Float[Tensor, "b 3 h w"], colour: Float[Tensor, "b 3 6"]
+) -> Float[Tensor, "b 3 h w"]:
     """Apply each image's map of RGB (see `Perturbation`) and clamp to 0..1, once, at the end."""
     colour, flat = colour.to(images), images.flatten(2)  # (b, 3, h * w)
     offset = colour[:, :, 3:] @ flat.mean(2, keepdim=True)
     return torch.baddbmm(offset, colour[:, :, :3], flat).clamp_(0, 1).view_as(images)
 
 
-def gaussian_blur(images: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
-    """Blur each image with its own sigma (pixels); reflected borders. Images with sigma 0 come back as they are."""
+def gaussian_blur(
+    images: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3 h w"]:
+    """Blur each image with its own sigma (pixels); reflected borders. Images with sigma 0 come back
+    as they are."""
     chosen = (sigma > 0).nonzero().flatten()
     if len(chosen) == 0:
         return images
@@ -158,8 +186,10 @@ def gaussian_blur(images: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, " b"]) 
     x = torch.arange(-radius, radius + 1, device=images.device)
     sigma = sigma.to(images)[chosen, None]  # (n, 1)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))
-    kernel = torch.where(x.abs() <= torch.ceil(3 * sigma).clamp_min(1), kernel, 0)  # a radius of its own for each image
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]  # (3 * n, 1, k)
+    # a radius of its own for each image
+    kernel = torch.where(x.abs() <= torch.ceil(3 * sigma).clamp_min(1), kernel, 0)
+    # (3 * n, 1, k)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
     n, height, width = len(chosen), *images.shape[-2:]
     flat = F.pad(images[chosen].reshape(1, 3 * n, height, width), (radius,) * 4, mode="reflect")
     flat = F.conv2d(flat, kernel[..., None], groups=3 * n)

@@ -1,8 +1,9 @@
 """One schema for all data, and samples of any size brought to the size of a batch.
 
-A sample is a dict: `image` uint8 (3, H, W) and `domain`, always; where there is ground truth, `disparity` float32
-(H, W) in 1/m or proportional to it, 0 = infinitely far, and `valid` bool (H, W). It may carry `semantics` uint8 (H, W),
-`name`, `scale_known` (disparity is 1/m exactly) and `offset_known` (it is proportional to 1/z, no unknown offset).
+A sample is a dict: `image` uint8 (3, H, W) and `domain`, always; where there is ground truth,
+`disparity` float32 (H, W) in 1/m or proportional to it, 0 = infinitely far, and `valid` bool (H,
+W). It may carry `semantics` uint8 (H, W), `name`, `scale_known` (disparity is 1/m exactly) and
+`offset_known` (it is proportional to 1/z, no unknown offset).
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +34,9 @@ class Source(ABC):
 
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{type(self).__name__} has {len(self)} samples; there is no sample {index}")
+            raise IndexError(
+                f"{type(self).__name__} has {len(self)} samples; there is no sample {index}"
+            )
         return self._sample(int(index) % len(self))
 
     def __iter__(self) -> Iterator[Sample]:
@@ -41,12 +44,20 @@ class Source(ABC):
 
 
 def fit(
-    sample: Sample, *, height: int, width: int, flip: bool = False, position: Sequence[float | int] = (0.5, 0.5)
+    sample: Sample,
+    *,
+    height: int,
+    width: int,
+    flip: bool = False,
+    position: Sequence[float | int] = (0.5, 0.5),
 ) -> Sample:
-    """Resize until the image just covers (height, width), keeping its aspect, then crop and perhaps mirror it.
+    """Resize until the image just covers (height, width), keeping its aspect, then crop and perhaps
+    mirror it.
 
-    The image is resampled bilinearly with antialiasing; disparity, validity and semantics by nearest neighbour, all at
-    the same places, so that no value is mixed across an edge or with a hole. Disparity needs no rescaling: it is 1/z,
+    The image is resampled bilinearly with antialiasing; disparity, validity and semantics by
+    nearest neighbour, all at
+    the same places, so that no value is mixed across an edge or with a hole. Disparity needs no
+    rescaling: it is 1/z,
     not an offset in pixels.
 
     Args:
@@ -61,7 +72,9 @@ def fit(
     rows, columns = sample["image"].shape[-2:]
     ratio = max(height / rows, width / columns)
     size = max(height, round(rows * ratio)), max(width, round(columns * ratio))
-    top, left = (round(p * (s - t)) for p, s, t in zip(position, size, (height, width), strict=True))
+    top, left = (
+        round(p * (s - t)) for p, s, t in zip(position, size, (height, width), strict=True)
+    )
 
     def resample(x: torch.Tensor, **how: Any) -> torch.Tensor:
         x = x.reshape(1, -1, rows, columns).float()  # (C, H, W) or (H, W) -> (1, C, H, W)
@@ -72,5 +85,7 @@ def fit(
     image = resample(sample["image"], mode="bilinear", antialias=True).round().clamp(0, 255)
     result = sample | {"image": image.to(torch.uint8).contiguous()}
     for key in {"disparity", "valid", "semantics"} & sample.keys():
-        result[key] = resample(sample[key], mode="nearest-exact")[0].to(sample[key].dtype).contiguous()
+        result[key] = (
+            resample(sample[key], mode="nearest-exact")[0].to(sample[key].dtype).contiguous()
+        )
     return result

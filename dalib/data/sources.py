@@ -1,4 +1,5 @@
-"""Real data behind one schema (`dalib.data.schema`): folders, manifests, hub data sets, scikit-image."""
+"""Real data behind one schema (`dalib.data.schema`): folders, manifests, hub data sets,
+scikit-image."""
 
 import copy
 import os
@@ -19,15 +20,24 @@ from dalib.data.metadata import PictureWarning, shown
 from dalib.data.schema import Sample, Source, fit
 from dalib.errors import DataError
 
-__all__ = ["DepthManifest", "HubDataset", "Motorcycle", "PhotoFolder", "SkimagePhotos", "Source", "fit"]
+__all__ = [
+    "DepthManifest",
+    "HubDataset",
+    "Motorcycle",
+    "PhotoFolder",
+    "SkimagePhotos",
+    "Source",
+    "fit",
+]
 
 
 class PhotoFolder(Source):
     """Every photograph under a folder, sorted by path; no ground truth.
 
     Args:
-        path: the folder, searched with its subfolders. What is hidden is passed over; so are other files than Pillow's
-            pictures, with a warning where they are photographs that it does not read.
+        path: the folder, searched with its subfolders. What is hidden is passed over; so are other
+            files than Pillow's pictures, with a warning where they are photographs that it does not
+            read.
         domain: defaults to the folder's name.
 
     Raises:
@@ -43,8 +53,12 @@ class PhotoFolder(Source):
             warnings.warn(f"{shown(self.path)}: {line}", PictureWarning, stacklevel=2)
         if not found.names:
             missed = f" ({'; '.join(found.missed.lines())})" if found.missed.counts else ""
-            raise DataError(f"{self.path}: no photograph in this folder{missed}; put JPEG, PNG or other pictures there")
-        # One buffer, which loader processes share, for any number; bytes, since a name need not be UTF-8.
+            raise DataError(
+                f"{self.path}: no photograph in this folder{missed}; put JPEG, PNG or "
+                "other pictures there"
+            )
+        # One buffer, which loader processes share, for any number; bytes, since a name need not be
+        # UTF-8.
         self.names = pa.array([os.fsencode(name) for name in found.names], pa.large_binary())
         self.domain = domain or self.path.resolve().name
 
@@ -66,26 +80,31 @@ class PhotoFolder(Source):
 
 
 class DepthManifest(Source):
-    """Pairs of an image and a depth map, listed in a `manifest.csv`. What the maps may be: `dalib.data.maps.decode_map`.
+    """Pairs of an image and a depth map, listed in a `manifest.csv`. What the maps may be:
+    `dalib.data.maps.decode_map`.
 
-    Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is passed over), `kind`
-    ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground truth). Used if present:
-    `id`, `dataset`, `quality`; `scale_known` and `offset_known` (yes or no); `native_image` with `native_depth`, which are
-    preferred. Of the map: `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits`
-    (8 declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that mean "no ground truth",
-    such as 65535, or `none` where every value is meant). Where a mask is given, or `invalid` is `none`, a disparity of 0 is
+    Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is
+    passed over), `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale,
+    0 = no ground truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
+    `offset_known` (yes or no); `native_image` with `native_depth`, which are
+    preferred. Of the map: `mask` (path, not 0 where there is ground truth; `native_mask` beside
+    `native_depth`), `bits`
+    (8 declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
+    mean "no ground truth", such as 65535, or `none` where every value is meant). Where a mask is
+    given, or `invalid` is `none`, a disparity of 0 is
     ground truth: infinitely far, as the sky.
 
     Args:
         path: the manifest, or the folder that holds it.
         dataset: keep only the rows of this data set.
         quality: keep only the rows of this quality.
-        offset_known: keep only the rows where it is "yes" (True, also without such a column) or "no" (False).
+        offset_known: keep only the rows where it is "yes" (True, also without such a column) or
+            "no" (False).
 
     Raises:
-        DataError: no manifest, a missing or doubled column, a short row, an entry that cannot be meant, a pair that stands
-            twice, no row left; on access, a missing, truncated, mismatched or impossible image or depth file. It names the
-            file, or the row.
+        DataError: no manifest, a missing or doubled column, a short row, an entry that cannot be
+            meant, a pair that stands twice, no row left; on access, a missing, truncated,
+            mismatched or impossible image or depth file. It names the file, or the row.
     """
 
     def __init__(
@@ -102,20 +121,31 @@ class DepthManifest(Source):
         wanted = {"dataset": dataset, "quality": quality}
         wanted = {column: entry for column, entry in wanted.items() if entry is not None}
         if missing := ", ".join(column for column in (*COLUMNS, *wanted) if column not in present):
-            raise DataError(f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}")
+            raise DataError(
+                f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}"
+            )
         check_rows(self.manifest, rows)
         labelled = [row for row in rows if row["depth"]]
-        self.rows = [row for row in labelled if all(row[column] == entry for column, entry in wanted.items())]
+        self.rows = [
+            row for row in labelled if all(row[column] == entry for column, entry in wanted.items())
+        ]
         if offset_known is not None:
             wanted["offset_known"] = "yes" if offset_known else "no"
-            self.rows = [row for row in self.rows if yes(row, "offset_known", default=True) == offset_known]
+            self.rows = [
+                row for row in self.rows if yes(row, "offset_known", default=True) == offset_known
+            ]
         self.domain = dataset or self.manifest.resolve().parent.name
         if not self.rows:
-            have = ", ".join(sorted({row.get("dataset") or self.domain for row in labelled})) or "none"
-            raise DataError(f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}")
+            have = (
+                ", ".join(sorted({row.get("dataset") or self.domain for row in labelled})) or "none"
+            )
+            raise DataError(
+                f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}"
+            )
 
     def by_dataset(self) -> dict[str, "DepthManifest"]:
-        """A source of its own for each data set, by name and in the order in which they first occur."""
+        """A source of its own for each data set, by name and in the order in which they first
+        occur."""
         rows: dict[str, list[dict[str, str]]] = {}
         for row in self.rows:
             rows.setdefault(row.get("dataset") or self.domain, []).append(row)
@@ -126,7 +156,8 @@ class DepthManifest(Source):
         return parts
 
     def with_known_offset(self) -> tuple["DepthManifest | None", int]:
-        """The rows whose disparity is proportional to 1/z, None where there are none; and how many are left out."""
+        """The rows whose disparity is proportional to 1/z, None where there are none; and how many
+        are left out."""
         part = copy.copy(self)
         part.__dict__.pop("fingerprint", None)
         part.rows = [row for row in self.rows if yes(row, "offset_known", default=True)]
@@ -141,12 +172,16 @@ class DepthManifest(Source):
         for row in self.rows:
             for path in self._files(row):
                 if not path.is_file():
-                    raise DataError(f"{self.manifest}: no such file: {path}; correct the path or remove its row")
+                    raise DataError(
+                        f"{self.manifest}: no such file: {path}; correct the path or remove its row"
+                    )
 
     @cached_property
     def fingerprint(self) -> str:
         """Of the rows, and of the sizes and times of change of their files; no file is read."""
-        return digest(part for row in self.rows for part in (repr(sorted(row.items())), *self._files(row)))
+        return digest(
+            part for row in self.rows for part in (repr(sorted(row.items())), *self._files(row))
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -197,16 +232,21 @@ def _read_mask(path: Path, *, like: int) -> np.ndarray:
     """A mask as stored, which must be turned like its map."""
     mask, own = decode_mask(read_bytes(path), name=str(path))
     if own != like:
-        raise DataError(f"{path}: its EXIF orientation ({own}) is not its depth map's ({like}); remove both tags")
+        raise DataError(
+            f"{path}: its EXIF orientation ({own}) is not its depth map's ({like}); "
+            "remove both tags"
+        )
     return mask
 
 
 class Motorcycle(Source):
-    """The left image and the ground truth of Middlebury 2014 Motorcycle, out of scikit-image's wheel: no download.
+    """The left image and the ground truth of Middlebury 2014 Motorcycle, out of scikit-image's
+    wheel: no download.
 
-    z = baseline * focal / (disparity + doffs), in metres. The principal points of the two cameras lie `doffs` columns
-    apart; without it every depth is bent. Constants: scikit-image's docstring, valid for its images, a quarter of the
-    published size (where focal, doffs and baseline are 3979.911 px, 124.343 px and 193.001 mm).
+    z = baseline * focal / (disparity + doffs), in metres. The principal points of the two cameras
+    lie `doffs` columns apart; without it every depth is bent. Constants: scikit-image's docstring,
+    valid for its images, a quarter of the published size (where focal, doffs and baseline are
+    3979.911 px, 124.343 px and 193.001 mm).
     """
 
     FOCAL_PX = 994.978
@@ -229,11 +269,16 @@ class Motorcycle(Source):
         known, name = np.isfinite(offset_px), "scikit-image's Motorcycle"
         disparity, valid = to_disparity(depth_m, kind="depth_m", scale=1.0, name=name, mask=known)
         truth = {"disparity": disparity, "valid": valid, "scale_known": True, "offset_known": True}
-        return {"image": to_rgb(left, name=name), "domain": self.domain, "name": self.domain} | truth
+        return {
+            "image": to_rgb(left, name=name),
+            "domain": self.domain,
+            "name": self.domain,
+        } | truth
 
 
 class SkimagePhotos(Source):
-    """The photographs with some depth to see in scikit-image's wheel: no ground truth, no download."""
+    """The photographs with some depth to see in scikit-image's wheel: no ground truth, no
+    download."""
 
     NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
     domain = "skimage"
@@ -249,4 +294,8 @@ class SkimagePhotos(Source):
         import skimage.data
 
         name = self.NAMES[index]
-        return {"image": to_rgb(getattr(skimage.data, name)(), name=name), "domain": self.domain, "name": name}
+        return {
+            "image": to_rgb(getattr(skimage.data, name)(), name=name),
+            "domain": self.domain,
+            "name": name,
+        }

@@ -1,36 +1,49 @@
-"""Scale and shift of a prediction by least squares, in whatever space both maps share: disparity, in this project."""
+"""Scale and shift of a prediction by least squares, in whatever space both maps share: disparity,
+in this project."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 CONSTANT = 1e-12
-"""A prediction whose variance is at most this share of its mean square is constant: a spread of 1e-6 of its size, eight
-steps of float32, holds rounding and no depth."""
+"""A prediction whose variance is at most this share of its mean square is constant: a spread of
+1e-6 of its size, eight steps of float32, holds rounding and no depth."""
 
 
 def check_shapes(pred: Tensor, target: Tensor, valid: Tensor) -> None:
-    """A `ValueError` unless all three are (B, H, W): other shapes would broadcast, or pool the pixels of several images."""
+    """A `ValueError` unless all three are (B, H, W): other shapes would broadcast, or pool the
+    pixels of several images."""
     shapes = [tuple(x.shape) for x in (pred, target, valid)]
     if len(set(shapes)) != 1 or len(shapes[0]) != 3:
-        named = ", ".join(f"{n} {s}" for n, s in zip(("prediction", "target", "valid"), shapes, strict=True))
-        raise ValueError(f"{named}: all must be (images, rows, columns), so that no pixels are pooled over images")
+        named = ", ".join(
+            f"{n} {s}" for n, s in zip(("prediction", "target", "valid"), shapes, strict=True)
+        )
+        raise ValueError(
+            f"{named}: all must be (images, rows, columns), so that no pixels are "
+            "pooled over images"
+        )
 
 
 def check_finite(name: str, x: Float[Tensor, "B N"]) -> None:
-    """A `ValueError` that names the images with a value that is NaN or infinite: leaving it out quietly would flatter."""
+    """A `ValueError` that names the images with a value that is NaN or infinite: leaving it out
+    quietly would flatter."""
     bad = ~torch.isfinite(x).all(1)
     if bad.any():
-        raise ValueError(f"{name} is NaN or infinite at valid pixels of images {bad.nonzero().flatten().tolist()}")
+        raise ValueError(
+            f"{name} is NaN or infinite at valid pixels of images "
+            f"{bad.nonzero().flatten().tolist()}"
+        )
 
 
 def least_squares(
     pred: Float[Tensor, "B H W"], target: Float[Tensor, "B H W"], valid: Bool[Tensor, "B H W"]
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """The (scale, shift) of each image with the least sum of (scale * pred + shift - target)^2 over its valid pixels.
+    """The (scale, shift) of each image with the least sum of (scale * pred + shift - target)^2 over
+    its valid pixels.
 
-    Closed form in float64 about the means: scale = cov(pred, target) / var(pred), shift = mean(target) - scale *
-    mean(pred). Centring first keeps the digits that the textbook determinant n * sum(p^2) - sum(p)^2 cancels.
+    Closed form in float64 about the means: scale = cov(pred, target) / var(pred), shift =
+    mean(target) - scale * mean(pred). Centring first keeps the digits that the textbook determinant
+    n * sum(p^2) - sum(p)^2 cancels.
 
     Args:
         pred: disparity of any precision.
@@ -38,11 +51,12 @@ def least_squares(
         valid: pixels to use; what the others hold never matters, NaN included.
 
     Returns:
-        float64, always finite. A constant prediction (see `CONSTANT`) has scale 0 and shift = mean target; an image
-        without a valid pixel has 0 and 0.
+        float64, always finite. A constant prediction (see `CONSTANT`) has scale 0 and shift = mean
+        target; an image without a valid pixel has 0 and 0.
 
     Raises:
-        ValueError: shapes that are not three times (B, H, W), or a valid pixel that is NaN or infinite.
+        ValueError: shapes that are not three times (B, H, W), or a valid pixel that is NaN or
+            infinite.
     """
     check_shapes(pred, target, valid)
     weight = valid.flatten(1).double()  # (B, H, W) -> (B, H * W), as are p and t

@@ -1,4 +1,5 @@
-"""Floors: predictions that look at no picture. A network has to beat all of them before its error says anything about pictures."""
+"""Floors: predictions that look at no picture. A network has to beat all of them before its error
+says anything about pictures."""
 
 from collections.abc import Callable
 
@@ -22,7 +23,8 @@ def constant_floor(height: int, width: int) -> Float[Tensor, "H W"]:
 
 
 def ramp_floor(height: int, width: int) -> Float[Tensor, "H W"]:
-    """A prediction that knows only that the bottom is near: disparity 0 in the top row to 1 in the bottom row."""
+    """A prediction that knows only that the bottom is near: disparity 0 in the top row to 1 in the
+    bottom row."""
     return torch.linspace(0, 1, height)[:, None].expand(height, width).contiguous()
 
 
@@ -31,19 +33,22 @@ FLOORS: dict[str, Floor] = {"constant": constant_floor, "vertical ramp": ramp_fl
 
 
 def mean_map(source: Source, *, batch_size: int = 100) -> Float[Tensor, "h w"]:
-    """The average disparity of labelled images: what training labels alone say about a picture that nobody has looked at.
+    """The average disparity of labelled images: what training labels alone say about a picture that
+    nobody has looked at.
 
-    Each map is first brought to shift 0 and scale 1 over its valid pixels, median and mean absolute deviation, as the
-    affine-invariant loss does (`dalib.losses.normalise`). So every image weighs the same, where a plain average of disparity would
-    be ruled by the few images with something close to the camera. The average is then taken pixel by pixel over the images whose
-    pixel is valid; sky, at disparity 0, is valid.
+    Each map is first brought to shift 0 and scale 1 over its valid pixels, median and mean absolute
+    deviation, as the affine-invariant loss does (`dalib.losses.normalise`). So every image weighs
+    the same, where a plain average of disparity would be ruled by the few images with something
+    close to the camera. The average is then taken pixel by pixel over the images whose pixel is
+    valid; sky, at disparity 0, is valid.
 
-    A network that sees no picture and learns by squared differences of such maps ends here. The loss of the paper takes absolute
-    differences, whose optimum lies between this map and the median of each pixel; the median's errors differ from those of the mean
-    in the second or third digit.
+    A network that sees no picture and learns by squared differences of such maps ends here. The
+    loss of the paper takes absolute differences, whose optimum lies between this map and the median
+    of each pixel; the median's errors differ from those of the mean in the second or third digit.
 
     Args:
-        source: with ground truth, all images of one size; read in order, so that the result is the same every time.
+        source: with ground truth, all images of one size; read in order, so that the result is the
+            same every time.
         batch_size: images at a time.
 
     Returns:
@@ -57,10 +62,16 @@ def mean_map(source: Source, *, batch_size: int = 100) -> Float[Tensor, "h w"]:
         samples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
         for index, sample in enumerate(samples, start):
             if "disparity" not in sample:
-                raise DataError(f"image {index} of {source.domain}: no ground truth; a mean map needs labelled images")
+                raise DataError(
+                    f"image {index} of {source.domain}: no ground truth; a mean map "
+                    "needs labelled images"
+                )
             if total is not None and sample["disparity"].shape != total.shape:
                 sizes = f"{tuple(sample['disparity'].shape)} and not {tuple(total.shape)}"
-                raise DataError(f"image {index} of {source.domain}: its map is {sizes}; bring all images to one size")
+                raise DataError(
+                    f"image {index} of {source.domain}: its map is {sizes}; bring all "
+                    "images to one size"
+                )
             disparity, valid = sample["disparity"][None], sample["valid"][None]
             normalised = normalise(disparity, valid)[0].double()  # 0 where nothing is valid
             total = normalised if total is None else total + normalised

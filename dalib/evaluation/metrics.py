@@ -1,4 +1,5 @@
-"""Depth metrics of each image. Their mean is taken over images, then over data sets; never over pooled pixels."""
+"""Depth metrics of each image. Their mean is taken over images, then over data sets; never over
+pooled pixels."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,12 +11,14 @@ METRICS = ("abs_rel", "delta1", "delta2", "delta3", "rmse")
 
 
 def depth_metrics(
-    pred_depth: Float[Tensor, "B H W"], target_depth: Float[Tensor, "B H W"], valid: Bool[Tensor, "B H W"]
+    pred_depth: Float[Tensor, "B H W"],
+    target_depth: Float[Tensor, "B H W"],
+    valid: Bool[Tensor, "B H W"],
 ) -> dict[str, Float[Tensor, " B"]]:
     """AbsRel, delta1..3 and RMSE of each image over its valid pixels (Eigen et al. 2014).
 
-    abs_rel = mean |p - t| / t; delta_k = share of pixels with max(p / t, t / p) < 1.25^k; rmse = sqrt(mean (p - t)^2),
-    in the unit of the target.
+    abs_rel = mean |p - t| / t; delta_k = share of pixels with max(p / t, t / p) < 1.25^k; rmse =
+    sqrt(mean (p - t)^2), in the unit of the target.
 
     Args:
         pred_depth: aligned depth, of any precision; the sums are float64.
@@ -26,8 +29,8 @@ def depth_metrics(
         float64 (B,) for each of `METRICS`, NaN for an image without a valid pixel.
 
     Raises:
-        ValueError: shapes that are not three times (B, H, W), a valid pixel that is NaN or infinite, or one that is not
-            positive: two negative depths would have a perfect ratio.
+        ValueError: shapes that are not three times (B, H, W), a valid pixel that is NaN or
+            infinite, or one that is not positive: two negative depths would have a perfect ratio.
     """
     check_shapes(pred_depth, target_depth, valid)
     use = valid.flatten(1)  # (B, H, W) -> (B, H * W)
@@ -36,7 +39,9 @@ def depth_metrics(
     check_finite("prediction", p)
     check_finite("target", t)
     if (torch.minimum(p, t) <= 0).any():
-        raise ValueError("depth must be positive at valid pixels: align in disparity, clamp and invert first")
+        raise ValueError(
+            "depth must be positive at valid pixels: align in disparity, clamp and invert first"
+        )
     count = use.sum(1)
 
     def mean(x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Ordinal accuracy: which of two pixels is nearer? No alignment, no scale; after DIW (Chen et al. 2016) and DA-2K (Yang et al. 2024)."""
+"""Ordinal accuracy: which of two pixels is nearer? No alignment, no scale; after DIW (Chen et al.
+2016) and DA-2K (Yang et al. 2024)."""
 
 from collections.abc import Sequence
 
@@ -15,8 +16,11 @@ RATIO = 1.1
 """Two pixels count as a pair if one is more than 1.1 times as far as the other."""
 
 
-def draw_pairs(height: int, width: int, *, index: int, count: int = PAIRS, seed: int = 0) -> Int[Tensor, "n 2"]:
-    """Pairs of pixels of one image, each as row * width + column; uniform, and a function of (seed, index) alone."""
+def draw_pairs(
+    height: int, width: int, *, index: int, count: int = PAIRS, seed: int = 0
+) -> Int[Tensor, "n 2"]:
+    """Pairs of pixels of one image, each as row * width + column; uniform, and a function of (seed,
+    index) alone."""
     rng = np.random.default_rng([seed, index])
     return torch.from_numpy(rng.integers(0, height * width, (count, 2)))
 
@@ -31,9 +35,11 @@ def ordinal_accuracy(
     ratio: float | int = RATIO,
     seed: int = 0,
 ) -> Float[Tensor, " B"]:
-    """The share of pairs that each prediction puts in the true order; a tie is worth one half, as a guess would be.
+    """The share of pairs that each prediction puts in the true order; a tie is worth one half, as a
+    guess would be.
 
-    A pair counts where both pixels are valid and the greater true disparity is more than `ratio` times the smaller.
+    A pair counts where both pixels are valid and the greater true disparity is more than `ratio`
+    times the smaller.
 
     Args:
         pred: disparity up to any growing function: greater is nearer.
@@ -46,13 +52,18 @@ def ordinal_accuracy(
         float64, NaN for an image of which no pair counts.
 
     Raises:
-        ValueError: shapes that are not three times (B, H, W), or a valid pixel that is NaN or infinite.
+        ValueError: shapes that are not three times (B, H, W), or a valid pixel that is NaN or
+            infinite.
     """
     check_shapes(pred, target, valid)
     indices = range(len(pred)) if indices is None else indices
     height, width = pred.shape[1:]
     drawn = [draw_pairs(height, width, index=int(i), count=count, seed=seed) for i in indices]
-    pairs = torch.stack(drawn).to(pred.device).flatten(1) if drawn else pred.new_empty(0, 2 * count, dtype=torch.int64)
+    pairs = (
+        torch.stack(drawn).to(pred.device).flatten(1)
+        if drawn
+        else pred.new_empty(0, 2 * count, dtype=torch.int64)
+    )
 
     def both(x: Tensor) -> Tensor:
         return x.flatten(1).gather(1, pairs).unflatten(1, (count, 2))  # (B, H * W) -> (B, count, 2)
@@ -62,5 +73,6 @@ def ordinal_accuracy(
         check_finite(name, x.flatten(1).masked_fill(~use, 0))
     true, seen = both(target).double(), both(pred).double()
     counts = both(valid).all(2) & (true.amax(2) > ratio * true.amin(2))
-    order = torch.sign(true[..., 0] - true[..., 1]) * torch.sign(seen[..., 0] - seen[..., 1])  # 1, 0 for a tie, or -1
+    # 1, 0 for a tie, or -1
+    order = torch.sign(true[..., 0] - true[..., 1]) * torch.sign(seen[..., 0] - seen[..., 1])
     return ((1 + order) / 2).masked_fill(~counts, 0).sum(1) / counts.sum(1)

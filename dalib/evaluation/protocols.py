@@ -21,11 +21,13 @@ from dalib.evaluation.metrics import depth_metrics
 from dalib.paths import realdepth
 
 EIGEN = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
-"""Rows 45:471 and columns 41:601 of 480x640, as fractions (Eigen et al. 2014, for the white border of NYUv2)."""
+"""Rows 45:471 and columns 41:601 of 480x640, as fractions (Eigen et al. 2014, for the white border
+of NYUv2)."""
 GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
 """Top, bottom, left, right as fractions (Garg et al. 2016, for KITTI)."""
 SCALE = "scale"
-"""Key of the scale that was fitted to each image, beside its metrics: ground truth's disparity per predicted one."""
+"""Key of the scale that was fitted to each image, beside its metrics: ground truth's disparity per
+predicted one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,11 @@ class Protocol:
 
     Args:
         name: for records and tables.
-        min_depth: ground truth nearer than this does not count, metres (or the unit of the data set).
-        max_depth: ground truth farther than this does not count, and predictions are clamped to it. None: all of the
-            ground truth counts, and predictions are clamped to the farthest of it in the same image.
+        min_depth: ground truth nearer than this does not count, metres (or the unit of the data
+            set).
+        max_depth: ground truth farther than this does not count, and predictions are clamped to it.
+            None: all of the ground truth counts, and predictions are clamped to the farthest of it
+            in the same image.
         crop: "eigen" or "garg" as fractions of the image; the rest does not count.
     """
 
@@ -47,16 +51,25 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.crop not in (None, "eigen", "garg"):
-            raise ConfigError(f"crop of protocol {self.name!r} is {self.crop!r}; it must be None, 'eigen' or 'garg'")
+            raise ConfigError(
+                f"crop of protocol {self.name!r} is {self.crop!r}; it must be None, "
+                "'eigen' or 'garg'"
+            )
         if not 0 <= self.min_depth < (self.max_depth or float("inf")):
-            raise ConfigError(f"protocol {self.name!r}: min_depth {self.min_depth} must lie in 0..{self.max_depth}")
+            raise ConfigError(
+                f"protocol {self.name!r}: min_depth {self.min_depth} must lie in "
+                f"0..{self.max_depth}"
+            )
 
     def crop_mask(self, height: int, width: int) -> Bool[Tensor, "H W"]:
-        """True inside the crop. Edges are rounded to the nearest pixel for Eigen, down for Garg, as is customary."""
+        """True inside the crop. Edges are rounded to the nearest pixel for Eigen, down for Garg, as
+        is customary."""
         top, bottom, left, right = {None: (0, 1, 0, 1), "eigen": EIGEN, "garg": GARG}[self.crop]
         edge = int if self.crop == "garg" else round
         mask = torch.zeros(height, width, dtype=torch.bool)
-        mask[edge(top * height) : edge(bottom * height), edge(left * width) : edge(right * width)] = True
+        mask[
+            edge(top * height) : edge(bottom * height), edge(left * width) : edge(right * width)
+        ] = True
         return mask
 
 
@@ -77,7 +90,8 @@ PROTOCOLS = {
 def scored(
     target_disparity: Float[Tensor, "B H W"], valid: Bool[Tensor, "B H W"], protocol: Protocol
 ) -> Bool[Tensor, "B H W"]:
-    """The pixels that count: valid, not infinitely far, within the range of depth, inside the crop."""
+    """The pixels that count: valid, not infinitely far, within the range of depth, inside the
+    crop."""
     inside = protocol.crop_mask(*target_disparity.shape[1:]).to(valid.device)
     disparity = target_disparity.double()
     counts = valid & inside & (disparity > 0)
@@ -94,10 +108,11 @@ def score(
     valid: Bool[Tensor, "B H W"],
     protocol: Protocol,
 ) -> dict[str, Float[Tensor, " B"]]:
-    """Metrics of each image: align in disparity over the pixels that count, clamp below at 1 / cap, invert, compare.
+    """Metrics of each image: align in disparity over the pixels that count, clamp below at 1 / cap,
+    invert, compare.
 
-    The fitted scale may be below zero. Then the prediction has near and far the wrong way round and is scored as if it had them
-    right; whoever sums up scores should count such images (`inverted`).
+    The fitted scale may be below zero. Then the prediction has near and far the wrong way round and
+    is scored as if it had them right; whoever sums up scores should count such images (`inverted`).
 
     Args:
         pred_disparity: up to scale and shift, of any precision.
@@ -118,23 +133,28 @@ def score(
     scale, shift = least_squares(pred_disparity, target, valid)
     if protocol.max_depth is None:
         least = target.masked_fill(~valid, torch.inf).flatten(1).amin(1)
-        least = torch.where(torch.isfinite(least), least, 1)[:, None, None]  # (B, 1, 1); 1 where nothing counts
+        # (B, 1, 1); 1 where nothing counts
+        least = torch.where(torch.isfinite(least), least, 1)[:, None, None]
     else:
         least = target.new_full((1, 1, 1), 1 / protocol.max_depth)
     aligned = scale[:, None, None] * pred_disparity.double() + shift[:, None, None]
     pred_depth = 1 / torch.where(valid, torch.maximum(aligned, least), 1)
     nothing_counts = ~valid.flatten(1).any(1)
-    return depth_metrics(pred_depth, 1 / target, valid) | {SCALE: scale.masked_fill(nothing_counts, torch.nan)}
+    return depth_metrics(pred_depth, 1 / target, valid) | {
+        SCALE: scale.masked_fill(nothing_counts, torch.nan)
+    }
 
 
 def inverted(scales: Iterable[float]) -> int:
-    """How many images have a fitted scale below zero: their near and far are the wrong way round."""
+    """How many images have a fitted scale below zero: their near and far are the wrong way
+    round."""
     return sum(scale < 0 for scale in scales)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealSet:
-    """One real data set: `half` "tune" may guide the design of the scenes, "table" is only ever reported."""
+    """One real data set: `half` "tune" may guide the design of the scenes, "table" is only ever
+    reported."""
 
     name: str
     half: Literal["tune", "table"]
@@ -143,7 +163,13 @@ class RealSet:
 
 
 HALVES = {
-    "tune": {"sunrgbd": "indoor", "tum": "indoor", "icl_nuim": "indoor", "habitat": "indoor", "nuscenes": "driving"},
+    "tune": {
+        "sunrgbd": "indoor",
+        "tum": "indoor",
+        "icl_nuim": "indoor",
+        "habitat": "indoor",
+        "nuscenes": "driving",
+    },
     "table": {
         "nyuv2": "nyuv2",
         "kitti": "kitti",
@@ -157,32 +183,38 @@ HALVES = {
 
 
 DECLARED = "protocols.yaml"
-"""Beside a manifest: `DATA SET: {protocol: NAME, half: NAME}`, for manifests without such columns."""
+"""Beside a manifest: `DATA SET: {protocol: NAME, half: NAME}`, for manifests without such
+columns."""
 
 
 def real_sets() -> list[RealSet]:
-    """The data sets of the collection of real images, rows with a known offset only; an empty list where it is absent.
+    """The data sets of the collection of real images, rows with a known offset only; an empty list
+    where it is absent.
 
     Raises:
-        ConfigError: an unknown protocol, half or data set in the manifest or in `protocols.yaml`, or `DALIB_REALDEPTH`
-            set to something else than such a folder.
+        ConfigError: an unknown protocol, half or data set in the manifest or in `protocols.yaml`,
+            or `DALIB_REALDEPTH` set to something else than such a folder.
         DataError: as `DepthManifest`, or no row that can be scored.
     """
     return collection(realdepth())[0]
 
 
 def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
-    """The data sets of a manifest, and what a reader should be told of them: what is left out, and what was chosen.
+    """The data sets of a manifest, and what a reader should be told of them: what is left out, and
+    what was chosen.
 
-    A data set is called as in the column `dataset`, or like the folder where there is none. Its protocol and half stand
-    in the columns `protocol` and `half`, or in `protocols.yaml`. Without either, the data sets in `HALVES` have the ones
-    given there, and any other is scored as `relative`, which needs nothing known of it, in the half `table`.
+    A data set is called as in the column `dataset`, or like the folder where there is none. Its
+    protocol and half stand in the columns `protocol` and `half`, or in `protocols.yaml`. Without
+    either, the data sets in `HALVES` have the ones given there, and any other is scored as
+    `relative`, which needs nothing known of it, in the half `table`.
     """
     if not folder.is_dir():
         return [], []
     table = DepthManifest(folder)
     parts = table.by_dataset()
-    ours = {name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()}
+    ours = {
+        name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()
+    }
     declared = _declared(folder / DECLARED, parts)
     sets, chosen, apart = [], [], {}
     for name in [*(n for n in ours if n in parts), *(n for n in parts if n not in ours)]:
@@ -201,18 +233,28 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
             continue
         protocol, half = PROTOCOLS[said.get("protocol", protocol)], said.get("half", half)
         if protocol.name != "relative" and not source.scale_is_known():
-            what = f"rows of data set {name!r} have no known scale, which protocol {protocol.name} needs"
-            raise ConfigError(f"{table.manifest}: {what}; declare protocol relative for it (column or {DECLARED})")
+            what = (
+                f"rows of data set {name!r} have no known scale, which protocol "
+                f"{protocol.name} needs"
+            )
+            raise ConfigError(
+                f"{table.manifest}: {what}; declare protocol relative for it (column or {DECLARED})"
+            )
         sets.append(RealSet(name=name, half=half, source=source, protocol=protocol))
     if not sets:
-        raise DataError(f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known")
+        raise DataError(
+            f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known"
+        )
     notes = []
     if apart:
         counts = ", ".join(f"{count} of {name}" for name, count in apart.items())
         notes.append(f"{table.manifest}: rows of unknown offset are not scored: {counts}")
     if chosen:
         how = f"declare another in a column protocol or in {DECLARED}"
-        notes.append(f"{table.manifest}: scored by the protocol relative (no crop, no cap): {', '.join(chosen)}; {how}")
+        notes.append(
+            f"{table.manifest}: scored by the protocol relative (no crop, no cap): "
+            f"{', '.join(chosen)}; {how}"
+        )
     return sets, notes
 
 
@@ -224,7 +266,8 @@ def _of_columns(manifest: Path, name: str, rows: list[dict[str, str]]) -> dict[s
         check_names(entries, known, what=f"{column} of data set {name!r} in {manifest}:")
         if len(entries) > 1:
             raise ConfigError(
-                f"{manifest}: data set {name!r} has several entries of {column}: {', '.join(entries)}; keep one"
+                f"{manifest}: data set {name!r} has several entries of {column}: "
+                f"{', '.join(entries)}; keep one"
             )
         if entries:
             said[column] = entries[0]
@@ -237,11 +280,20 @@ def _declared(path: Path, known: Iterable[str]) -> dict[str, dict[str, str]]:
         return {}
     tree = strict_yaml.read(path)
     if not isinstance(tree, dict) or not all(isinstance(entry, dict) for entry in tree.values()):
-        raise ConfigError(f"{path}: write one line for each data set, DATA SET: {{protocol: NAME, half: NAME}}")
-    said = {str(name): {str(key): str(value) for key, value in entry.items()} for name, entry in tree.items()}
+        raise ConfigError(
+            f"{path}: write one line for each data set, DATA SET: {{protocol: NAME, half: NAME}}"
+        )
+    said = {
+        str(name): {str(key): str(value) for key, value in entry.items()}
+        for name, entry in tree.items()
+    }
     check_names(said, known, what=f"data set in {path}:")
     for name, entry in said.items():
         check_names(entry, ("protocol", "half"), what=f"entry of data set {name!r} in {path}:")
         for key, names in (("protocol", PROTOCOLS), ("half", HALVES)):
-            check_names([entry[key]] if key in entry else [], names, what=f"{key} of data set {name!r} in {path}:")
+            check_names(
+                [entry[key]] if key in entry else [],
+                names,
+                what=f"{key} of data set {name!r} in {path}:",
+            )
     return said

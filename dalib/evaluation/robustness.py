@@ -1,4 +1,5 @@
-"""A trained network under corruption: AbsRel and ordinal accuracy of each image, clean and at every corruption and strength."""
+"""A trained network under corruption: AbsRel and ordinal accuracy of each image, clean and at every
+corruption and strength."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -23,14 +24,18 @@ METRICS = ("abs_rel", "ordinal")
 CLEAN = ("clean", 0)
 CONDITIONS = (CLEAN, *((kind, strength) for kind in STRENGTHS for strength in range(1, 6)))
 """What the images undergo: nothing, or a corruption at a strength."""
-Scores = dict[str, dict[str, dict[str, list[float]]]]  # `condition_name` -> domain -> metric -> a value per image
+# `condition_name` -> domain -> metric -> a value per image
+Scores = dict[str, dict[str, dict[str, list[float]]]]
 
 
 @cache
 def tools_hash() -> str:
-    """Digest of the code that corrupts and measures, as it was at the first call: what changes these scores beside `science()`."""
+    """Digest of the code that corrupts and measures, as it was at the first call: what changes
+    these scores beside `science()`."""
     here = Path(__file__).parent
-    return files_hash(tuple(here / f"{name}.py" for name in ("corruptions", "ordinal", "robustness")))
+    return files_hash(
+        tuple(here / f"{name}.py" for name in ("corruptions", "ordinal", "robustness"))
+    )
 
 
 def condition_name(kind: str, strength: int) -> str:
@@ -48,8 +53,9 @@ def measure(
 ) -> Scores:
     """Score a network on the test domains under each of `CONDITIONS`.
 
-    Both metrics see the pixels that AbsRel counts in the tables (protocol "scenes"). Corruption comes at the images' own size,
-    before the network's resizing, and is rounded to 8 bits as a file would be.
+    Both metrics see the pixels that AbsRel counts in the tables (protocol "scenes"). Corruption
+    comes at the images' own size, before the network's resizing, and is rounded to 8 bits as a file
+    would be.
 
     Args:
         model: of the run; what `dalib.evaluation.run.predict_images` asks of it.
@@ -59,13 +65,21 @@ def measure(
         report: receives a line per domain.
     """
     found: Scores = {condition_name(*condition): {} for condition in CONDITIONS}
-    for name, source in (scene_domains(config, TEST_DOMAINS) if domains is None else domains).items():
+    for name, source in (
+        scene_domains(config, TEST_DOMAINS) if domains is None else domains
+    ).items():
         samples = [source[i] for i in range(min(images, len(source)))]
-        clean, target, valid = (torch.stack([s[k] for s in samples]) for k in ("image", "disparity", "valid"))
+        clean, target, valid = (
+            torch.stack([s[k] for s in samples]) for k in ("image", "disparity", "valid")
+        )
         counts = scored(target, valid, PROTOCOLS["scenes"])
         for kind, strength in CONDITIONS:
-            seen = corrupt(clean, kind, strength, domain=name, disparity=target) if strength else clean
-            maps = torch.stack(predict_images(model, list(seen), short_side=min(config.height, config.width)))
+            seen = (
+                corrupt(clean, kind, strength, domain=name, disparity=target) if strength else clean
+            )
+            maps = torch.stack(
+                predict_images(model, list(seen), short_side=min(config.height, config.width))
+            )
             values = {
                 "abs_rel": score(maps, target, valid, PROTOCOLS["scenes"])["abs_rel"],
                 "ordinal": ordinal_accuracy(maps, target, counts),

@@ -14,66 +14,87 @@ from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import Protocol, score
 
 Predict = Callable[[list[Tensor]], Sequence[Tensor]]
-"""Images uint8 (3, H, W) of any sizes -> one disparity map (h, w) each, best at the image's size."""
+"""Images uint8 (3, H, W) of any sizes -> one disparity map (h, w) each, best at the image's
+size."""
 
 
 def network_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
     """The network's input size: aspect kept as far as sides that are multiples of `multiple` allow.
 
-    The short side becomes `short_side`, raised to a multiple; the long side goes to the nearest multiple, and is never
-    shorter than the other. The paper's inference has short_side = 518 and multiple = 14.
+    The short side becomes `short_side`, raised to a multiple; the long side goes to the nearest
+    multiple, and is never shorter than the other. The paper's inference has short_side = 518 and
+    multiple = 14.
     """
     if min(height, width, short_side, multiple) < 1:
-        raise ConfigError(f"{height}x{width}, short_side {short_side}, multiple {multiple}: all must be at least 1")
+        raise ConfigError(
+            f"{height}x{width}, short_side {short_side}, multiple {multiple}: all "
+            "must be at least 1"
+        )
     ratio = short_side / min(height, width)
     least = -(-short_side // multiple) * multiple
     h, w = (max(least, round(side * ratio / multiple) * multiple) for side in (height, width))
     return h, w
 
 
-def resize_images(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 3 h w"]:
-    """uint8 to 0..1 and to `size`: bicubic as in the paper's inference; antialiased, as we shrink far more than it."""
+def resize_images(
+    images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]
+) -> Float[Tensor, "B 3 h w"]:
+    """uint8 to 0..1 and to `size`: bicubic as in the paper's inference; antialiased, as we shrink
+    far more than it."""
     pixels = images.float() / 255
     if tuple(images.shape[-2:]) == tuple(size):
         return pixels
-    return F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(
+        0, 1
+    )
 
 
-def resize_disparity(disparity: Float[Tensor, "B h w"], size: tuple[int, int]) -> Float[Tensor, "B H W"]:
+def resize_disparity(
+    disparity: Float[Tensor, "B h w"], size: tuple[int, int]
+) -> Float[Tensor, "B H W"]:
     """Bilinear, align_corners=False; a map that has the size already is returned as it is."""
     if tuple(disparity.shape[-2:]) == tuple(size):
         return disparity
-    return F.interpolate(disparity[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(disparity[:, None].float(), size, mode="bilinear", align_corners=False)[
+        :, 0
+    ]
 
 
 def check_disparity(model: nn.Module) -> None:
-    """A `ConfigError` for a network of metric depth: its metres would be fitted as if they were disparity.
+    """A `ConfigError` for a network of metric depth: its metres would be fitted as if they were
+    disparity.
 
-    In metres far is large, in disparity near is. The fit would turn the map round by a scale below zero and bend it besides, so that
-    a perfect map of metres would get a poor score that looks like any other. A network says what it predicts by its `kind`; of one
-    that does not, a part with a `max_depth` says it.
+    In metres far is large, in disparity near is. The fit would turn the map round by a scale below
+    zero and bend it besides, so that a perfect map of metres would get a poor score that looks like
+    any other. A network says what it predicts by its `kind`; of one that does not, a part with a
+    `max_depth` says it.
     """
     kind = getattr(model, "kind", None)
     metric = any(getattr(part, "max_depth", None) is not None for part in model.modules())
     if kind == "disparity" or (kind is None and not metric):
         return
     raise ConfigError(
-        "this network predicts depth in metres (its max_depth is set), and what is scored here is disparity up to scale and shift:"
+        "this network predicts depth in metres (its max_depth is set), and what is scored here is "
+        "disparity up to scale and shift:"
         " load a network of relative depth, or score 1 / depth"
     )
 
 
 @torch.inference_mode()
 def predict_images(
-    model: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], *, short_side: int, batch_size: int = 16
+    model: nn.Module,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    *,
+    short_side: int,
+    batch_size: int = 16,
 ) -> list[Float[Tensor, "_ _"]]:
     """Disparity of each image at its own size, float32 on the CPU, in the order given.
 
     Images of one size share batches. The model's mode is put back afterwards.
 
     Args:
-        model: normalised images (B, 3, h, w) -> disparity (B, h, w), alone or first in a tuple, with the attributes
-            `mean`, `std` (of 3 values) and `multiple`.
+        model: normalised images (B, 3, h, w) -> disparity (B, h, w), alone or first in a tuple,
+            with the attributes `mean`, `std` (of 3 values) and `multiple`.
         images: of any sizes.
         short_side: of the network's input, see `network_size`.
         batch_size: images at a time.
@@ -110,18 +131,22 @@ def floor(kind: Callable[[int, int], Tensor]) -> Predict:
     return lambda images: [kind(*image.shape[-2:]) for image in images]
 
 
-def evaluate_source(predict: Predict, source: Any, protocol: Protocol, *, batch_size: int = 16) -> dict[str, list]:
+def evaluate_source(
+    predict: Predict, source: Any, protocol: Protocol, *, batch_size: int = 16
+) -> dict[str, list]:
     """Per-image metrics over a whole source with ground truth.
 
-    A prediction of another size than the ground truth is resized to it bilinearly. Images are read `batch_size` at a
-    time, so that memory does not grow with the source.
+    A prediction of another size than the ground truth is resized to it bilinearly. Images are read
+    `batch_size` at a time, so that memory does not grow with the source.
 
     Returns:
-        `names`, for each of `METRICS` a list of floats in the same order, ready for a record, and `scale`, the one that was
-        fitted to each image. NaN stands for an image of which no pixel counts; `mean_over_images` leaves those out.
+        `names`, for each of `METRICS` a list of floats in the same order, ready for a record, and
+        `scale`, the one that was fitted to each image. NaN stands for an image of which no pixel
+        counts; `mean_over_images` leaves those out.
 
     Raises:
-        ValueError: a prediction that is NaN or infinite where it is scored; the message names the image.
+        ValueError: a prediction that is NaN or infinite where it is scored; the message names the
+            image.
     """
     result: dict[str, list] = {"names": [], **{key: [] for key in METRICS}}
     for start in range(0, len(source), batch_size):
@@ -130,7 +155,9 @@ def evaluate_source(predict: Predict, source: Any, protocol: Protocol, *, batch_
         for i, (sample, disparity) in enumerate(zip(samples, maps, strict=True), start=start):
             name = str(sample.get("name", i))
             target, valid = sample["disparity"][None], sample["valid"][None]
-            disparity = resize_disparity(disparity[None].to(target.device), tuple(target.shape[-2:]))
+            disparity = resize_disparity(
+                disparity[None].to(target.device), tuple(target.shape[-2:])
+            )
             try:
                 metrics = score(disparity, target, valid, protocol)
             except ValueError as error:

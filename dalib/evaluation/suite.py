@@ -1,4 +1,5 @@
-"""Everything a trained network is scored on: the six test domains, in-domain validation, and real images where there are any."""
+"""Everything a trained network is scored on: the six test domains, in-domain validation, and real
+images where there are any."""
 
 from dalib.config import RunConfig
 from dalib.data import scenes
@@ -13,7 +14,8 @@ from dalib.models.depth_anything import DepthAnything
 from dalib.paths import realdepth
 
 DIGITS = 5
-"""Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a scale its sign."""
+"""Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a
+scale its sign."""
 
 
 def scene_domains(
@@ -21,29 +23,37 @@ def scene_domains(
 ) -> dict[str, Source]:
     """The procedural domains at the run's size, materialised on first use."""
     size = {"height": config.height, "width": config.width}
-    return {name: scenes.materialise(split=name, count=config.test_images, **size) for name in names}
+    return {
+        name: scenes.materialise(split=name, count=config.test_images, **size) for name in names
+    }
 
 
 def real_domains() -> list[tuple[str, str, Source, Protocol]]:
-    """(name, half, source, protocol) of each real data set; scikit-image's Motorcycle is always among them."""
+    """(name, half, source, protocol) of each real data set; scikit-image's Motorcycle is always
+    among them."""
     found = [(s.name, s.half, s.source, s.protocol) for s in real_sets()]
     if any(name == Motorcycle.domain for name, *_ in found):
         manifest = realdepth() / "manifest.csv"
-        raise ConfigError(f"{manifest}: a data set is called {Motorcycle.domain!r}, as scikit-image's; rename it")
+        raise ConfigError(
+            f"{manifest}: a data set is called {Motorcycle.domain!r}, as scikit-image's; rename it"
+        )
     return [(Motorcycle.domain, "table", Motorcycle(), PROTOCOLS["indoor"]), *found]
 
 
 def check() -> list[str]:
     """Look at what a network will be scored on, before it is trained; no scene is rendered.
 
-    Every real image is read once: there are few, and one that cannot be scored would be found only after the training.
+    Every real image is read once: there are few, and one that cannot be scored would be found only
+    after the training.
 
     Returns:
-        Lines for the reader: rows and images that are not scored, and protocols that were chosen because none was declared.
+        Lines for the reader: rows and images that are not scored, and protocols that were chosen
+            because none was declared.
 
     Raises:
-        ConfigError, DataError: as `real_sets`, what reading a sample raises, or a data set of which nothing lies within the
-            range of its protocol; they name manifest, row, file or data set.
+        ConfigError, DataError: as `real_sets`, what reading a sample raises, or a data set of which
+            nothing lies within the range of its protocol; they name manifest, row, file or data
+            set.
     """
     notes = []
     for name, _, source, protocol in real_domains():
@@ -52,7 +62,10 @@ def check() -> list[str]:
         key = source.fingerprint, protocol
         if key not in _READ:
             _READ[key] = [str(sample["name"]) for sample in source if not _counts(sample, protocol)]
-        outside = f"data set {name!r}: no pixel lies within protocol {protocol.name} (its range of depth and its crop)"
+        outside = (
+            f"data set {name!r}: no pixel lies within protocol {protocol.name} (its range "
+            "of depth and its crop)"
+        )
         if len(_READ[key]) == len(source):
             raise DataError(f"{outside}; correct depth_scale, or declare another protocol")
         if _READ[key]:
@@ -61,7 +74,8 @@ def check() -> list[str]:
 
 
 _READ: dict[tuple[str, Protocol], list[str]] = {}
-"""What this process has read already, for a study checks before each of its runs: the images of which no pixel counts."""
+"""What this process has read already, for a study checks before each of its runs: the images of
+which no pixel counts."""
 
 
 def _counts(sample: Sample, protocol: Protocol) -> bool:
@@ -69,10 +83,12 @@ def _counts(sample: Sample, protocol: Protocol) -> bool:
 
 
 def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
-    """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...], metric: [...]}}}`.
+    """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...],
+    metric: [...]}}}`.
 
-    Beside the metrics stands `SCALE`, the scale that was fitted to each image: below zero, near and far were the wrong way round.
-    Real images are scored with the short side at the run's height, at their own aspect.
+    Beside the metrics stands `SCALE`, the scale that was fitted to each image: below zero, near and
+    far were the wrong way round. Real images are scored with the short side at the run's height, at
+    their own aspect.
 
     Raises:
         ConfigError: a network of metric depth, before anything is drawn or read.
@@ -87,7 +103,8 @@ def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dic
 
 
 def study_floors(config: RunConfig) -> dict[str, Floor]:
-    """Every floor by name: `FLOORS`, and the mean map of a run's drawn labelled scenes at the run's size.
+    """Every floor by name: `FLOORS`, and the mean map of a run's drawn labelled scenes at the run's
+    size.
 
     Raises:
         ConfigError: a run whose labelled images are not one drawn split.
@@ -95,7 +112,8 @@ def study_floors(config: RunConfig) -> dict[str, Floor]:
     kind, _, split = config.labelled[0].partition(":")
     if len(config.labelled) != 1 or kind != "scenes":
         raise ConfigError(
-            f"labelled: a mean map is made of one drawn split, such as scenes:labelled, not of {config.labelled}"
+            "labelled: a mean map is made of one drawn split, such as scenes:labelled, not of "
+            f"{config.labelled}"
         )
     size = {"height": config.height, "width": config.width}
     labelled = scenes.materialise(split=split, count=config.labelled_images, **size)
@@ -109,19 +127,26 @@ def real_floors(floors: dict[str, Floor]) -> dict[str, dict[str, dict]]:
 
 
 def drawn_floors(floors: dict[str, Floor], config: RunConfig) -> dict[str, dict[str, dict]]:
-    """The floors' scores on the test domains and validation, at a run's size: floor -> what `evaluate` has under "images"."""
+    """The floors' scores on the test domains and validation, at a run's size: floor -> what
+    `evaluate` has under "images"."""
     return {name: _drawn(floor(kind), config) for name, kind in floors.items()}
 
 
 def _drawn(predict: Predict, config: RunConfig) -> dict[str, dict]:
-    found = {name: _scores(predict, source, PROTOCOLS["scenes"]) for name, source in scene_domains(config).items()}
+    found = {
+        name: _scores(predict, source, PROTOCOLS["scenes"])
+        for name, source in scene_domains(config).items()
+    }
     for scores in found.values():
         scores.pop("names")
     return found
 
 
 def _real(predict: Predict, sets: list[tuple[str, str, Source, Protocol]]) -> dict[str, dict]:
-    return {name: {"half": half} | _scores(predict, source, protocol) for name, half, source, protocol in sets}
+    return {
+        name: {"half": half} | _scores(predict, source, protocol)
+        for name, half, source, protocol in sets
+    }
 
 
 def _scores(predict: Predict, source: Source, protocol: Protocol) -> dict[str, list]:

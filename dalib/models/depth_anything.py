@@ -1,4 +1,5 @@
-"""The whole network: an encoder and a DPT decoder, from normalised images to disparity up to scale and shift."""
+"""The whole network: an encoder and a DPT decoder, from normalised images to disparity up to scale
+and shift."""
 
 import json
 import math
@@ -16,26 +17,31 @@ from dalib.models.files import kind, read_safetensors
 from dalib.models.weights import fit, metres
 from dalib.writing import whole
 
-UNUSED = "unused."  # prefix, in our files, of tensors that came with released weights and that nothing reads
+# prefix, in our files, of tensors that came with released weights and that nothing reads
+UNUSED = "unused."
 
 
 class DepthAnything(nn.Module):
     """Encoder and decoder.
 
-    What comes out is **disparity** (larger is nearer), up to scale and shift, unless `max_depth` is given: then it is **depth
-    in metres** (larger is farther), as in V2's metric networks. `kind` says which. Nothing converts one into the other.
+    What comes out is **disparity** (larger is nearer), up to scale and shift, unless `max_depth` is
+    given: then it is **depth in metres** (larger is farther), as in V2's metric networks. `kind`
+    says which. Nothing converts one into the other.
 
     Args:
         encoder: a preset ("lite0", "vitt", "vits", "vitb", "vitl", "vitg") or a timm model name.
         pretrained: start the encoder from its pre-trained weights.
         layers: blocks that a ViT's maps come from, "v1" or "v2" (see `Encoder`).
-        position: resampling of a ViT's position embeddings, "official" or "transformers" (see `dalib.models.position.resample`).
-        max_depth: metres that the output reaches, for a network of metric depth (20 indoors and 80 outdoors in V2's releases).
+        position: resampling of a ViT's position embeddings, "official" or "transformers" (see
+            `dalib.models.position.resample`).
+        max_depth: metres that the output reaches, for a network of metric depth (20 indoors and 80
+            outdoors in V2's releases).
         encoder_weights: a local file of plain DINOv2 weights for a ViT, read instead of the hub's.
 
     Attributes:
-        unused: tensors that came with released weights and that nothing reads, under the names that they would have here
-            (DINOv2's mask token, a residual unit of the deepest fusion block). They are kept for writing them back.
+        unused: tensors that came with released weights and that nothing reads, under the names that
+            they would have here (DINOv2's mask token, a residual unit of the deepest fusion block).
+            They are kept for writing them back.
         sources: the files that the weights were read from, which no export writes over.
 
     Raises:
@@ -55,13 +61,23 @@ class DepthAnything(nn.Module):
         super().__init__()
         if max_depth is not None and not 0 < max_depth < math.inf:
             raise ConfigError(
-                f"max_depth: {max_depth} is no depth in metres; give a number above 0, or none for disparity"
+                f"max_depth: {max_depth} is no depth in metres; give a number above 0, or none "
+                "for disparity"
             )
-        self.architecture = {"encoder": encoder, "layers": layers, "position": position, "max_depth": max_depth}
+        self.architecture = {
+            "encoder": encoder,
+            "layers": layers,
+            "position": position,
+            "max_depth": max_depth,
+        }
         self.unused: dict[str, Tensor] = {}
         self.sources: tuple[Path, ...] = ()
         self.encoder = Encoder(
-            name=encoder, pretrained=pretrained, layers=layers, position=position, weights=encoder_weights
+            name=encoder,
+            pretrained=pretrained,
+            layers=layers,
+            position=position,
+            weights=encoder_weights,
         )
         spec = self.encoder.spec
         self.decoder = DPT(
@@ -78,7 +94,8 @@ class DepthAnything(nn.Module):
 
     @property
     def kind(self) -> str:
-        """What `forward` and `predict` return: "disparity" up to scale and shift, or "depth_m", depth in metres."""
+        """What `forward` and `predict` return: "disparity" up to scale and shift, or "depth_m",
+        depth in metres."""
         return "disparity" if self.architecture["max_depth"] is None else "depth_m"
 
     @property
@@ -86,23 +103,29 @@ class DepthAnything(nn.Module):
         """Metres that the output reaches, of a metric network; None for disparity."""
         return self.architecture["max_depth"]
 
-    def normalise(self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def normalise(
+        self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b 3 h w"]:
         """uint8 RGB, or floats in 0..1, to what `forward` expects."""
         if images.dtype == torch.uint8:
             images = images.float() / 255
         return (images - self.mean) / self.std
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b c h2 w2"]]:
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b c h2 w2"]]:
         """What `kind` says, (b, h, w), and the encoder's deepest features.
 
-        Disparity is at least 0 and known up to scale and shift; depth is in metres, from 0 to `max_depth`.
+        Disparity is at least 0 and known up to scale and shift; depth is in metres, from 0 to
+        `max_depth`.
         """
         maps = self.encoder(images)
         return self.decoder(maps, tuple(images.shape[-2:])), maps[-1]
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """What `kind` says (disparity, or depth in metres) of uint8 images whose sides are multiples of `multiple`.
+        """What `kind` says (disparity, or depth in metres) of uint8 images whose sides are
+        multiples of `multiple`.
 
         Puts the network into evaluation mode.
         """
@@ -123,7 +146,8 @@ def build(
     encoder_weights: Path | None = None,
     seed: int | None = None,
 ) -> DepthAnything:
-    """A network by the short name of its encoder; see `DepthAnything`. With a seed, the new weights are the same every time."""
+    """A network by the short name of its encoder; see `DepthAnything`. With a seed, the new weights
+    are the same every time."""
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -138,7 +162,8 @@ def build(
 
 
 def save(model: DepthAnything, path: Path) -> None:
-    """Write weights and architecture as safetensors, whole or not at all. A full disk is a `CheckpointError`."""
+    """Write weights and architecture as safetensors, whole or not at all. A full disk is a
+    `CheckpointError`."""
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
     tensors = {k: v.contiguous() for k, v in tensors.items()}
     with whole(path, error=CheckpointError) as partial:
@@ -146,15 +171,18 @@ def save(model: DepthAnything, path: Path) -> None:
 
 
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
-    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another encoder than expected."""
+    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another
+    encoder than expected."""
     if (form := kind(path)) != "safetensors":
         raise CheckpointError(
-            f"{path}: not a readable safetensors file but what torch.save writes ({form}); see dalib.models.load"
+            f"{path}: not a readable safetensors file but what torch.save writes ({form}); see "
+            "dalib.models.load"
         )
     tensors, metadata = read_safetensors(path)
     if "dalib" not in metadata:
         raise CheckpointError(
-            f"{path}: has no dalib metadata, so its architecture is unknown; use a file written by dalib.models.save"
+            f"{path}: has no dalib metadata, so its architecture is unknown; use a file written "
+            "by dalib.models.save"
         )
     try:
         stored = json.loads(metadata["dalib"])
@@ -168,9 +196,12 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         ) from error
     if expect is not None and architecture["encoder"] != expect:
         raise CheckpointError(
-            f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} was expected"
+            f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} "
+            "was expected"
         )
-    architecture["max_depth"] = None if reach is None else metres(reach, f"{path}: max_depth of its dalib metadata")
+    architecture["max_depth"] = (
+        None if reach is None else metres(reach, f"{path}: max_depth of its dalib metadata")
+    )
     try:
         model = build(**architecture, pretrained=False)
     except ConfigError as error:
@@ -180,5 +211,10 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     model.sources = (path.resolve(),)
     unused = {k for k in tensors if k.startswith(UNUSED)}
     model.unused = {k.removeprefix(UNUSED): tensors[k] for k in unused}
-    fit(model, {k: v for k, v in tensors.items() if k not in unused}, path=path, what=str(architecture))
+    fit(
+        model,
+        {k: v for k, v in tensors.items() if k not in unused},
+        path=path,
+        what=str(architecture),
+    )
     return model.eval()

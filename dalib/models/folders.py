@@ -1,4 +1,5 @@
-"""What a `transformers` folder says about its network, and the tensors that belong to it; each error names the file and the field."""
+"""What a `transformers` folder says about its network, and the tensors that belong to it; each
+error names the file and the field."""
 
 import json
 import logging
@@ -26,17 +27,20 @@ def read_config(file: Path) -> dict:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{file.parent}: no readable {file.name} ({error}); give a folder that transformers wrote"
+            f"{file.parent}: no readable {file.name} ({error}); give a folder that transformers "
+            "wrote"
         ) from error
     if not isinstance(config, dict):
         raise CheckpointError(
-            f"{file}: holds {_short(config)} where an object with fields is needed; copy it again from its source"
+            f"{file}: holds {_short(config)} where an object with fields is needed; copy it again "
+            "from its source"
         )
     return config
 
 
 def read_tensors(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
-    """The tensors of the folder's network and the files that they are from, by their names and not by what else lies there.
+    """The tensors of the folder's network and the files that they are from, by their names and not
+    by what else lies there.
 
     Raises `CheckpointError` where none of `FILES` is there, or an index names files that are not.
     """
@@ -48,32 +52,45 @@ def read_tensors(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
             files = [folder / part for part in _parts(index)]
         else:
             continue
-        others = sorted(p.name for end in ("*.safetensors", "*.bin") for p in folder.glob(end) if p not in files)
+        others = sorted(
+            p.name for end in ("*.safetensors", "*.bin") for p in folder.glob(end) if p not in files
+        )
         if others:
-            log.info("%s: the weights are those of %s; not read: %s", folder, name, ", ".join(others))
+            log.info(
+                "%s: the weights are those of %s; not read: %s", folder, name, ", ".join(others)
+            )
         return {k: v for file in files for k, v in read(file).items()}, tuple(files)
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
     raise CheckpointError(
-        f"{folder}: holds neither {' nor '.join(FILES)} nor their index, but {there}; rename or fetch the weights"
+        f"{folder}: holds neither {' nor '.join(FILES)} nor their index, but {there}; rename or "
+        "fetch the weights"
     )
 
 
 def _parts(index: Path) -> list[str]:
     """The files that an index of a sharded network names."""
     names = read_config(index).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(isinstance(v, str) for v in names.values()):
-        raise CheckpointError(f"{index}: weight_map is {_short(names)} where the file of each tensor is needed")
+    if (
+        not isinstance(names, dict)
+        or not names
+        or not all(isinstance(v, str) for v in names.values())
+    ):
+        raise CheckpointError(
+            f"{index}: weight_map is {_short(names)} where the file of each tensor is needed"
+        )
     parts = sorted(set(names.values()))
     for part in parts:
         if Path(part).name != part or not (index.parent / part).is_file():
             raise CheckpointError(
-                f"{index}: names {part!r}, which is no file of this folder; fetch the folder again, whole"
+                f"{index}: names {part!r}, which is no file of this folder; fetch the folder "
+                "again, whole"
             )
     return parts
 
 
 def layers_of(backbone: Mapping, file: Path) -> str:
-    """V1 or V2 from the blocks that a folder's backbone hands out, which `transformers` counts from 1."""
+    """V1 or V2 from the blocks that a folder's backbone hands out, which `transformers` counts from
+    1."""
     depth = backbone.get("num_hidden_layers", 12)
     if not _whole(depth):
         raise _wrong(file, "backbone_config.num_hidden_layers", depth, "a whole number")
@@ -88,7 +105,9 @@ def layers_of(backbone: Mapping, file: Path) -> str:
             )
         numbers = [n.removeprefix("stage") for n in names if n != "stem"]
         if not numbers or not all(n.isascii() and n.isdigit() for n in numbers):
-            raise _wrong(file, "backbone_config.out_features", names, "names of stages such as 'stage12'")
+            raise _wrong(
+                file, "backbone_config.out_features", names, "names of stages such as 'stage12'"
+            )
         places = [int(n) for n in numbers]
     if not isinstance(places, list) or not all(_whole(place) for place in places):
         raise _wrong(file, "backbone_config.out_indices", places, "a list such as [9, 10, 11, 12]")
@@ -97,7 +116,8 @@ def layers_of(backbone: Mapping, file: Path) -> str:
         if found == blocks:
             return layers
     raise CheckpointError(
-        f"{file}: backbone_config.out_indices reads the blocks {found} of {depth} (counted from 0), which neither V1 nor V2 does"
+        f"{file}: backbone_config.out_indices reads the blocks {found} of {depth} (counted from "
+        "0), which neither V1 nor V2 does"
     )
 
 
@@ -128,7 +148,9 @@ def same_network(backbone: Mapping, model: DepthAnything, file: Path) -> None:
     for key, value in wanted.items():
         found = backbone.get(key, defaults.get(key, value))
         if found != value:
-            raise CheckpointError(f"{file}: backbone_config.{key} is {found!r} where Depth Anything has {value}")
+            raise CheckpointError(
+                f"{file}: backbone_config.{key} is {found!r} where Depth Anything has {value}"
+            )
 
 
 def _whole(value: object) -> bool:
@@ -137,7 +159,8 @@ def _whole(value: object) -> bool:
 
 def _wrong(file: Path, field: str, value: object, needed: str) -> CheckpointError:
     return CheckpointError(
-        f"{file}: {field} is {_short(value)} where {needed} is needed; copy the file again from its source"
+        f"{file}: {field} is {_short(value)} where {needed} is needed; copy the file again from "
+        "its source"
     )
 
 

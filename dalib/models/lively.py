@@ -1,4 +1,5 @@
-"""Random weights under which two networks can be compared: behind default ones nearly everything is zero, in any two of them."""
+"""Random weights under which two networks can be compared: behind default ones nearly everything is
+zero, in any two of them."""
 
 import torch
 from torch import nn
@@ -9,9 +10,11 @@ SCALES = ("gamma", "lambda1")  # LayerScale, here and in transformers
 
 @torch.no_grad()
 def enliven(network: nn.Module, *, seed: int = 0) -> nn.Module:
-    """Give a network of ours, of the official code or of `transformers` seeded weights whose output varies, and return it.
+    """Give a network of ours, of the official code or of `transformers` seeded weights whose output
+    varies, and return it.
 
-    Matrices keep the size of what passes through them; position embeddings, tokens and LayerScale count.
+    Matrices keep the size of what passes through them; position embeddings, tokens and LayerScale
+    count.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
@@ -20,7 +23,9 @@ def enliven(network: nn.Module, *, seed: int = 0) -> nn.Module:
             noise = 0.5 + 0.1 * noise
         elif name.endswith(TOKENS):
             noise = 0.5 * noise
-        elif len(parameter) == 1:  # the last convolution, of what a ReLU left: the one behind it stays open
+        elif (
+            len(parameter) == 1
+        ):  # the last convolution, of what a ReLU left: the one behind it stays open
             noise = noise.abs() / parameter.numel() ** 0.5
         elif parameter.ndim > 1:
             noise = noise / parameter[0].numel() ** 0.5

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# dalib, official, transformers; {b} counts the encoder's blocks, {i} and {j} the decoder's levels from 0 and 1, {r} backwards
+# dalib, official, transformers; {b} counts the encoder's blocks, {i} and {j} the decoder's levels
+# from 0 and 1, {r} backwards
 ENCODER = (
     ("encoder.net.cls_token", "pretrained.cls_token", "backbone.embeddings.cls_token"),
     ("encoder.net.mask_token", "pretrained.mask_token", "backbone.embeddings.mask_token"),
     ("encoder.net.pos_embed", "pretrained.pos_embed", "backbone.embeddings.position_embeddings"),
-    ("encoder.net.patch_embed.proj", "pretrained.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
+    (
+        "encoder.net.patch_embed.proj",
+        "pretrained.patch_embed.proj",
+        "backbone.embeddings.patch_embeddings.projection",
+    ),
     ("encoder.net.norm", "pretrained.norm", "backbone.layernorm"),
 )
 BLOCK = (
@@ -40,14 +45,19 @@ DEPTHS = {192: 12, 384: 12, 768: 12, 1024: 24, 1536: 40}  # blocks, by width
 
 
 def table(width: int) -> list[tuple[str, str, str]]:
-    """Names of all modules and bare parameters of a ViT network: dalib's, the official, and that of `transformers`.
+    """Names of all modules and bare parameters of a ViT network: dalib's, the official, and that of
+    `transformers`.
 
     Args:
         width: of the encoder.
     """
     rows = list(ENCODER)
     for b in range(DEPTHS[width]):
-        prefixes = f"encoder.net.blocks.{b}.", f"pretrained.blocks.{b}.", f"backbone.encoder.layer.{b}."
+        prefixes = (
+            f"encoder.net.blocks.{b}.",
+            f"pretrained.blocks.{b}.",
+            f"backbone.encoder.layer.{b}.",
+        )
         rows += [
             tuple(p + n for p, n in zip(prefixes, row, strict=True))
             for row in (*BLOCK, *(SWIGLU if width == 1536 else MLP))
@@ -55,7 +65,11 @@ def table(width: int) -> list[tuple[str, str, str]]:
     for i in range(4):
         prefixes = f"fuse.{i}.", f"scratch.refinenet{i + 1}.", f"neck.fusion_stage.layers.{3 - i}."
         units = [
-            (f"{prefixes[0]}{a}.conv{n}", f"{prefixes[1]}{b}.conv{n}", f"{prefixes[2]}{c}.convolution{n}")
+            (
+                f"{prefixes[0]}{a}.conv{n}",
+                f"{prefixes[1]}{b}.conv{n}",
+                f"{prefixes[2]}{c}.convolution{n}",
+            )
             for a, b, c in UNIT
             for n in (1, 2)
         ]
@@ -77,7 +91,8 @@ def to_official(tensors: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
 def from_transformers(tensors: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
     """Tensors of a `transformers` folder under dalib's names; those of unknown name keep it.
 
-    Query, key and value, three matrices there, are one here. A third that is missing leaves the others as they were.
+    Query, key and value, three matrices there, are one here. A third that is missing leaves the
+    others as they were.
     """
     renamed = dict(tensors)
     for ours, _, theirs in table(width):
@@ -93,7 +108,9 @@ def from_transformers(tensors: Mapping[str, Tensor], width: int) -> dict[str, Te
 def to_transformers(tensors: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
     """dalib's tensors under the names in a `transformers` folder."""
     renamed = {}
-    for name, tensor in _rename(tensors, {ours: theirs for ours, _, theirs in table(width)}).items():
+    for name, tensor in _rename(
+        tensors, {ours: theirs for ours, _, theirs in table(width)}
+    ).items():
         if "{qkv}" in name:
             renamed |= {name.format(qkv=q): t for q, t in zip(QKV, tensor.chunk(3), strict=True)}
         else:
@@ -102,7 +119,8 @@ def to_transformers(tensors: Mapping[str, Tensor], width: int) -> dict[str, Tens
 
 
 def _rename(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Replace names of modules in names of tensors: "norm.weight" by that of "norm"; a bare parameter is its own module."""
+    """Replace names of modules in names of tensors: "norm.weight" by that of "norm"; a bare
+    parameter is its own module."""
     renamed = {}
     for key, tensor in tensors.items():
         module, dot, kind = key.rpartition(".")

@@ -1,8 +1,10 @@
-"""A ViT's blocks on an x86 processor: oneDNN's linear layers, with weights in the order that its kernels read.
+"""A ViT's blocks on an x86 processor: oneDNN's linear layers, with weights in the order that its
+kernels read.
 
-`torch.nn.Linear` brings its weights into that order at every call, or hands a float32 product to MKL, which reaches less on some
-processors; and it adds bias, GELU and the residual sum in passes of their own. The operations here are those that
-`torch.compile` with frozen weights puts in; no compiler is needed for them.
+`torch.nn.Linear` brings its weights into that order at every call, or hands a float32 product to
+MKL, which reaches less on some processors; and it adds bias, GELU and the residual sum in passes of
+their own. The operations here are those that `torch.compile` with frozen weights puts in; no
+compiler is needed for them.
 """
 
 import copy
@@ -24,10 +26,17 @@ SCORES = 2**21
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether blocks can be packed for a device and a precision: float32, or bfloat16 that is not emulated, on x86."""
+    """Whether blocks can be packed for a device and a precision: float32, or bfloat16 that is not
+    emulated, on x86."""
     known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     here = device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
-    return here and known and (dtype == torch.float32 or (dtype == torch.bfloat16 and _has("avx512_bf16", "amx_bf16")))
+    return (
+        here
+        and known
+        and (
+            dtype == torch.float32 or (dtype == torch.bfloat16 and _has("avx512_bf16", "amx_bf16"))
+        )
+    )
 
 
 def _has(*names: str) -> bool:
@@ -35,7 +44,8 @@ def _has(*names: str) -> bool:
 
 
 def pack(encoder: Encoder, dtype: torch.dtype) -> None:
-    """Put packed blocks in the place of a ViT's blocks, in place; blocks of another build (ViT-G's feed-forward part) stay.
+    """Put packed blocks in the place of a ViT's blocks, in place; blocks of another build (ViT-G's
+    feed-forward part) stay.
 
     LayerScale has to be folded before. The network can no longer be moved, nor its blocks be saved.
     """
@@ -45,7 +55,8 @@ def pack(encoder: Encoder, dtype: torch.dtype) -> None:
 
 
 def packable(block: nn.Module) -> bool:
-    """Whether a block is what `Block` computes: plain attention, a feed-forward part with exact GELU, and no more."""
+    """Whether a block is what `Block` computes: plain attention, a feed-forward part with exact
+    GELU, and no more."""
     if type(block) is not Plain or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
         return False
     attn, mlp = block.attn, block.mlp
@@ -55,7 +66,8 @@ def packable(block: nn.Module) -> bool:
 
 
 class Linear:
-    """A linear layer with packed weights: x (..., i) to GELU(W x + b) or W x + b + `plus`, (..., o).
+    """A linear layer with packed weights: x (..., i) to GELU(W x + b) or W x + b + `plus`, (...,
+    o).
 
     Args:
         layer: whose weights are copied.
@@ -68,7 +80,9 @@ class Linear:
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self.after = "gelu" if gelu else "none"
 
-    def __call__(self, x: Float[Tensor, "*b i"], plus: Float[Tensor, "*b o"] | None = None) -> Float[Tensor, "*b o"]:
+    def __call__(
+        self, x: Float[Tensor, "*b i"], plus: Float[Tensor, "*b o"] | None = None
+    ) -> Float[Tensor, "*b o"]:
         # overloads by name: to find them PyTorch would look at every value of the bias
         run = torch.ops.mkldnn._linear_pointwise
         if plus is not None:
@@ -79,8 +93,8 @@ class Linear:
 class Block(nn.Module):
     """timm's transformer block, for inference in one precision.
 
-    PyTorch's attention has no products in bfloat16 without AMX, and takes as long as in float32: there it is `attention`, and the
-    scale of its scores stands in the weights of the queries.
+    PyTorch's attention has no products in bfloat16 without AMX, and takes as long as in float32:
+    there it is `attention`, and the scale of its scores stands in the weights of the queries.
     """
 
     def __init__(self, block: Plain, *, dtype: torch.dtype):
@@ -92,12 +106,16 @@ class Block(nn.Module):
             for part in qkv.parameters():
                 part.data[: len(part) // 3] *= block.attn.scale / math.log(2)
         self.qkv, self.proj = Linear(qkv, dtype=dtype), Linear(block.attn.proj, dtype=dtype)
-        self.fc1, self.fc2 = Linear(block.mlp.fc1, dtype=dtype, gelu=True), Linear(block.mlp.fc2, dtype=dtype)
+        self.fc1, self.fc2 = (
+            Linear(block.mlp.fc1, dtype=dtype, gelu=True),
+            Linear(block.mlp.fc2, dtype=dtype),
+        )
 
     def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         """Same shape out as in."""
         qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = (attention if self.split else F.scaled_dot_product_attention)(*qkv)  # (b, heads, n, d)
+        # (b, heads, n, d)
+        mixed = (attention if self.split else F.scaled_dot_product_attention)(*qkv)
         x = self.proj(mixed.transpose(1, 2).flatten(2), plus=x)
         return self.fc2(self.fc1(self.norm2(x)), plus=x)
 
@@ -107,8 +125,9 @@ def attention(
 ) -> Float[Tensor, "b h n d"]:
     """sum_j 2^(q.k_j) v_j / sum_j 2^(q.k_j), by products of matrices.
 
-    The powers are taken without subtracting the largest score first, since float32 and bfloat16 reach from 2^-126 to 2^128;
-    where the sum of a row comes near either end, PyTorch's attention does it all again.
+    The powers are taken without subtracting the largest score first, since float32 and bfloat16
+    reach from 2^-126 to 2^128; where the sum of a row comes near either end, PyTorch's attention
+    does it all again.
     """
     out, n = torch.empty_like(v, memory_format=torch.contiguous_format), q.shape[2]
     sums = v.new_empty(*v.shape[:-1], 1)

@@ -1,4 +1,5 @@
-"""Weight files as plain dictionaries of tensors, the network that is meant among what a file holds, and loading it without a gap."""
+"""Weight files as plain dictionaries of tensors, the network that is meant among what a file holds,
+and loading it without a gap."""
 
 import argparse
 import logging
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 SHOWN = 12  # names that an error message lists
 DEEP = 4  # levels of dictionaries that are looked into
 WRAPPERS = ("module", "_orig_mod")  # left by DDP and torch.compile; no names of anything
-NOT_WEIGHTS = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)  # entries that hold tensors of the same names
+# entries that hold tensors of the same names
+NOT_WEIGHTS = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
 # by which names of tensors a network is found; what stands before them is the entry
 NETWORKS = re.compile(
     r"^(|.*?\.)(?="
@@ -31,7 +33,9 @@ NETWORKS = re.compile(
     r"|encoder\.net\."
     r"|decoder\.(?:reassemble|fuse|conv|head)\.)"
 )
-ENCODERS = re.compile(r"^(|.*?\.)(?=(?:cls_token|pos_embed|mask_token)$|patch_embed\.proj\.|blocks\.\d+\.)")
+ENCODERS = re.compile(
+    r"^(|.*?\.)(?=(?:cls_token|pos_embed|mask_token)$|patch_embed\.proj\.|blocks\.\d+\.)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,8 @@ class Weights:
     Args:
         tensors: under the names that the network itself gives them.
         entry: where in the file they stand; empty where the file is nothing but these.
-        max_depths: metres that the file names under "max_depth", in its own entries or in its options; mostly none.
+        max_depths: metres that the file names under "max_depth", in its own entries or in its
+            options; mostly none.
         step: of training, where the file names one.
     """
 
@@ -57,18 +62,20 @@ def read(path: Path, *, entry: str | None = None) -> dict[str, Tensor]:
 
 
 def find(path: Path, *, entry: str | None = None) -> Weights:
-    """The network in a safetensors file, in a state dict or in what a training script kept. No pickled code is run.
+    """The network in a safetensors file, in a state dict or in what a training script kept. No
+    pickled code is run.
 
-    It is found by the names of its tensors, wherever they stand: in `model`, `state_dict`, `ema` or another entry, behind `module.`
-    or another prefix. What else the file holds is left out, and a line in the log says so.
+    It is found by the names of its tensors, wherever they stand: in `model`, `state_dict`, `ema` or
+    another entry, behind `module.` or another prefix. What else the file holds is left out, and a
+    line in the log says so.
 
     Args:
         path: the file.
         entry: which network, for a file with several ("student").
 
     Raises:
-        CheckpointError: no such file, a damaged one, one without tensors; several networks and no `entry`, or an `entry` that is
-            not there, with the list of those that are.
+        CheckpointError: no such file, a damaged one, one without tensors; several networks and no
+            `entry`, or an `entry` that is not there, with the list of those that are.
     """
     held, metadata = contents(path)
     tensors = dict(_flat(held))
@@ -92,7 +99,8 @@ def find(path: Path, *, entry: str | None = None) -> Weights:
 
 
 def _flat(held: object, deep: int = DEEP) -> Iterator[tuple[str, Tensor]]:
-    """All tensors and arrays in nested dictionaries, lists and tuples, under their names joined by dots."""
+    """All tensors and arrays in nested dictionaries, lists and tuples, under their names joined by
+    dots."""
     if isinstance(held, (list, tuple)):
         held = {str(place): value for place, value in enumerate(held)}
     if not isinstance(held, Mapping):
@@ -122,7 +130,8 @@ def _choose(path: Path, prefixes: list[str], entry: str | None) -> str:
     if entry is None:
         if len(prefixes) > 1:
             raise CheckpointError(
-                f"{path}: holds several networks: {known}; say which one, as in entry={_name(prefixes[-1])!r} "
+                f"{path}: holds several networks: {known}; say which one, as in "
+                f"entry={_name(prefixes[-1])!r} "
                 f"(--entry {_name(prefixes[-1])}), or save it as a file of its own"
             )
         return prefixes[0]
@@ -131,7 +140,8 @@ def _choose(path: Path, prefixes: list[str], entry: str | None) -> str:
     found = exact or inside
     if len(found) != 1:
         raise CheckpointError(
-            f"{path}: entry {entry!r} is {'several' if found else 'none'} of those that it has: {known}"
+            f"{path}: entry {entry!r} is {'several' if found else 'none'} of those that it has: "
+            f"{known}"
         )
     return found[0]
 
@@ -147,7 +157,13 @@ def _max_depths(path: Path, held: object, deep: int = DEEP) -> Iterator[float]:
     """Each "max_depth" in nested dictionaries, lists and options."""
     if isinstance(held, argparse.Namespace):
         held = vars(held)
-    values = held.values() if isinstance(held, Mapping) else held if isinstance(held, (list, tuple)) else ()
+    values = (
+        held.values()
+        if isinstance(held, Mapping)
+        else held
+        if isinstance(held, (list, tuple))
+        else ()
+    )
     if isinstance(held, Mapping) and held.get("max_depth") is not None:
         yield metres(held["max_depth"], f"{path}: its max_depth")
     if deep:
@@ -163,7 +179,8 @@ def metres(value: object, where: str) -> float:
         number = math.nan
     if not 0 < number < math.inf:
         raise CheckpointError(
-            f"{where} is {value!r}, which is no depth in metres; correct it, or save the weights alone"
+            f"{where} is {value!r}, which is no depth in metres; correct it, or save the weights "
+            "alone"
         )
     return number
 
@@ -172,7 +189,10 @@ def _describe(held: object) -> str:
     """What a file without tensors holds, and what to save instead."""
     save = "save its state dict with the code that wrote it: torch.save(model.state_dict(), ...)"
     if isinstance(held, Opaque):
-        return f"holds a whole object of class {held.name}, which only its own code could rebuild, and that is never run; {save}"
+        return (
+            f"holds a whole object of class {held.name}, which only its own code could "
+            f"rebuild, and that is never run; {save}"
+        )
     if isinstance(held, Tensor):
         return f"holds a single tensor of shape {tuple(held.shape)} and no state dict; {save}"
     if isinstance(held, Mapping) and held:
@@ -190,7 +210,8 @@ def _what(value: object) -> str:
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path, what: str) -> None:
-    """Load all tensors into all of a module; otherwise a `CheckpointError` that lists what does not fit.
+    """Load all tensors into all of a module; otherwise a `CheckpointError` that lists what does not
+    fit.
 
     Args:
         path: of the file, for the message.
@@ -207,7 +228,9 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path, what: s
             if tensors[k].shape != wanted[k].shape
         ),
         "of another type (quantised weights cannot be read)": sorted(
-            f"{k} {tensors[k].dtype}" for k in shared if tensors[k].is_floating_point() != wanted[k].is_floating_point()
+            f"{k} {tensors[k].dtype}"
+            for k in shared
+            if tensors[k].is_floating_point() != wanted[k].is_floating_point()
         ),
     }
     if any(wrong.values()):

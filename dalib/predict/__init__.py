@@ -1,8 +1,16 @@
-"""Inference for people: images of any kind in, maps out, in memory (`predict`) or as files (`write_folder`, `write_video`)."""
+"""Inference for people: images of any kind in, maps out, in memory (`predict`) or as files
+(`write_folder`, `write_video`)."""
 
 from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
 from dalib.predict.outputs import COLOURS, read_png16
-from dalib.predict.run import Predictor, check_numbers, default_short_side, predict, training_size, usable_device
+from dalib.predict.run import (
+    Predictor,
+    check_numbers,
+    default_short_side,
+    predict,
+    training_size,
+    usable_device,
+)
 from dalib.predict.video import check_video, is_video, write_video
 
 __all__ = [

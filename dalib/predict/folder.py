@@ -1,4 +1,5 @@
-"""A folder of photographs to a folder of maps: resumable, never half a file, and a damaged photograph stops nobody else."""
+"""A folder of photographs to a folder of maps: resumable, never half a file, and a damaged
+photograph stops nobody else."""
 
 import os
 import time
@@ -23,17 +24,19 @@ from dalib.predict.run import Predictor, finite, network_error
 
 THREADS = 4  # that decode and write while the network runs
 MEANING = {
-    "disparity": "relative disparity: larger is nearer; scale and shift are unknown and each map's own",
+    "disparity": "relative disparity: larger is nearer; scale and shift are unknown and each "
+    "map's own",
     "depth_m": "depth in metres",
 }
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What became of the images, by name: written, kept from an earlier run, or failed, with the reason.
+    """What became of the images, by name: written, kept from an earlier run, or failed, with the
+    reason.
 
-    `notes` say what of a file was ignored, `passed_over` what in the folder is no photograph, and `missed` which of its
-    photographs are of a kind that nobody here reads.
+    `notes` say what of a file was ignored, `passed_over` what in the folder is no photograph, and
+    `missed` which of its photographs are of a kind that nobody here reads.
     """
 
     written: list[str] = field(default_factory=list)
@@ -49,7 +52,8 @@ class Report:
         self.missed.merge(found.missed)
 
     def failures(self, most: int = 20) -> list[str]:
-        """A line for each image that failed, up to so many, and for each kind of photograph that was missed."""
+        """A line for each image that failed, up to so many, and for each kind of photograph that
+        was missed."""
         lines = list(self.failed.values())[:most]
         if (more := len(self.failed) - len(lines)) > 0:
             lines.append(f"and {more} more")
@@ -60,12 +64,15 @@ class Report:
 
 
 def photographs(folder: Path, out: Path) -> tuple[dict[str, Path], Listing]:
-    """Name -> file of every photograph under a folder, what lies in `out` left aside; and what else is there.
+    """Name -> file of every photograph under a folder, what lies in `out` left aside; and what else
+    is there.
 
     The name is the path within the folder, without its ending where that tells it apart.
     """
     if is_same(folder, out):
-        raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
+        raise ConfigError(
+            f"{out}: is the folder of the photographs itself; name another one for the maps"
+        )
     found = list_folder(folder)
     place, root = out.resolve(), folder.resolve()
     if root in place.parents:
@@ -76,15 +83,17 @@ def photographs(folder: Path, out: Path) -> tuple[dict[str, Path], Listing]:
         found.names = [name for name in found.names if not name.startswith(start)]
     if not found.names:
         there = "; ".join([*found.missed.lines(), *found.passed_over.lines()])
-        raise DataError(f"{folder}: no photograph in this folder" + (f", only {there}" if there else ""))
+        raise DataError(
+            f"{folder}: no photograph in this folder" + (f", only {there}" if there else "")
+        )
     return {name: folder / file for file, name in distinct(found.names).items()}, found
 
 
 def distinct(files: Iterable[str]) -> dict[str, str]:
     """File -> name, such that no two names lead to one map, on any file system and in any format.
 
-    A name is the path without its ending; with it, where two would meet; and with a number, where two still do, as they
-    may where case or accents are not told apart.
+    A name is the path without its ending; with it, where two would meet; and with a number, where
+    two still do, as they may where case or accents are not told apart.
     """
     tries = dict.fromkeys(files, 0)
 
@@ -99,7 +108,11 @@ def distinct(files: Iterable[str]) -> dict[str, str]:
         taken = Counter(place for each in places.values() for place in each)
         folders = {os.path.dirname(each[0]) for each in places.values()}
         folders |= {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
-        meeting = [f for f, each in places.items() if any(taken[place] > 1 or place in folders for place in each)]
+        meeting = [
+            f
+            for f, each in places.items()
+            if any(taken[place] > 1 or place in folders for place in each)
+        ]
         if not meeting:
             return {file: name(file) for file in tries}
         early = [file for file in meeting if tries[file] == 0]
@@ -108,7 +121,8 @@ def distinct(files: Iterable[str]) -> dict[str, str]:
 
 
 def _places(name: str) -> list[str]:
-    """Where the maps of a name would lie, with what some file systems do not tell apart made equal."""
+    """Where the maps of a name would lie, with what some file systems do not tell apart made
+    equal."""
     folded = unicodedata.normalize("NFC", name).casefold()
     return [folded + end for end in ENDS.values()]
 
@@ -130,10 +144,12 @@ def write_folder(folder: Path, out: Path, *, run: Predictor, **options) -> Repor
 
 
 def check_images(images: Mapping[str, Path], out: Path, *, formats: tuple[str, ...]) -> None:
-    """See that the maps of these images may be written to `out`: what can be known before a network is loaded.
+    """See that the maps of these images may be written to `out`: what can be known before a network
+    is loaded.
 
     Raises:
-        ConfigError: `out` cannot be a folder for results, is a photograph's own, or holds a file that is in the way.
+        ConfigError: `out` cannot be a folder for results, is a photograph's own, or holds a file
+            that is in the way.
     """
     with Ledger(out) as ledger:
         _checked(images, out, formats, ledger)
@@ -146,9 +162,13 @@ def _checked(
     files = {name: targets(out / name, formats) for name in images}
     for folder in {os.path.dirname(path): path.parent for path in images.values()}.values():
         if is_same(folder, out):
-            raise ConfigError(f"{out}: is the folder of the photographs itself; name another one for the maps")
+            raise ConfigError(
+                f"{out}: is the folder of the photographs itself; name another one for the maps"
+            )
     if not ledger.is_new:
-        ledger.check_folders(map(Path, {os.path.dirname(path) for each in files.values() for path in each.values()}))
+        ledger.check_folders(
+            map(Path, {os.path.dirname(path) for each in files.values() for path in each.values()})
+        )
         for name, path in images.items():
             ledger.check_files(files[name].values(), path)
     return files
@@ -163,19 +183,21 @@ def write_images(
     colours: str = COLOURS,
     report: Callable[[str], None] = print,
 ) -> Report:
-    """Predict and write. An image whose files are all there, as they were written and made of it as it is now, is kept.
+    """Predict and write. An image whose files are all there, as they were written and made of it as
+    it is now, is kept.
 
     Args:
         images: name, which is the path in `out` without an ending -> file.
-        out: made where it is missing. `predictions.json` there says with what network and settings, and lists the files.
+        out: made where it is missing. `predictions.json` there says with what network and settings,
+            and lists the files.
         run: the network.
         formats: any of "png16", "npy", "colour", see `dalib.predict.outputs`.
         colours: a Matplotlib colour map.
         report: gets a line every few seconds.
 
     Raises:
-        ConfigError: `out` holds maps of another network or of other settings, or a file in the way that is not ours;
-            another process writes there; an unknown format or colour map.
+        ConfigError: `out` holds maps of another network or of other settings, or a file in the way
+            that is not ours; another process writes there; an unknown format or colour map.
         DataError: a file cannot be written.
     """
     if "colour" in formats:
@@ -183,7 +205,11 @@ def write_images(
     with Ledger(out) as ledger:
         files = _checked(images, out, formats, ledger)
         check_settings(ledger, run, colours)
-        result = Report(kept=[name for name, path in images.items() if ledger.is_kept(files[name].values(), path)])
+        result = Report(
+            kept=[
+                name for name, path in images.items() if ledger.is_kept(files[name].values(), path)
+            ]
+        )
         kept = set(result.kept)
         todo = {name: path for name, path in images.items() if name not in kept}
         ledger.claim(path for name in todo for path in files[name].values())
@@ -208,7 +234,8 @@ def _write(
     origins: dict[str, dict] = {}
 
     def prepare(name: str) -> Prepared:
-        origins[name] = origin(todo[name])  # before it is read, so that a later change makes the map an old one
+        # before it is read, so that a later change makes the map an old one
+        origins[name] = origin(todo[name])
         return run.prepare(todo[name], name=name)
 
     def prepared(pool: ThreadPoolExecutor) -> Iterator[Prepared]:
@@ -247,8 +274,11 @@ def _write(
         _settle(writing, result)
 
 
-def _maps(run: Predictor, group: list[Prepared], result: Report) -> Iterator[tuple[Prepared, Float[Tensor, "h w"]]]:
-    """The maps of a batch; what the network cannot do fails by name. A batch that fails is tried image by image."""
+def _maps(
+    run: Predictor, group: list[Prepared], result: Report
+) -> Iterator[tuple[Prepared, Float[Tensor, "h w"]]]:
+    """The maps of a batch; what the network cannot do fails by name. A batch that fails is tried
+    image by image."""
     try:
         maps = run(group)
     except RuntimeError as error:  # as PyTorch says that memory is short, or a compiler missing
@@ -271,7 +301,9 @@ def _reason(error: Exception, path: Path) -> str:
     return f"{path}: cannot be read ({type(error).__name__}: {error}); replace or remove it"
 
 
-def _ahead(pool: ThreadPoolExecutor, call: Callable, names: Iterable[str]) -> Iterator[tuple[str, Future]]:
+def _ahead(
+    pool: ThreadPoolExecutor, call: Callable, names: Iterable[str]
+) -> Iterator[tuple[str, Future]]:
     """Each name with its finished future, in order, a few calls ahead of what is taken."""
     waiting: deque[tuple[str, Future]] = deque()
     for name in names:
@@ -282,7 +314,8 @@ def _ahead(pool: ThreadPoolExecutor, call: Callable, names: Iterable[str]) -> It
 
 
 def _settle(writing: list[tuple[str, Future]], result: Report) -> None:
-    """Wait for what is being written. A name that no file can have fails alone; a full disk ends the run."""
+    """Wait for what is being written. A name that no file can have fails alone; a full disk ends
+    the run."""
     for name, future in writing:
         try:
             future.result()
@@ -305,14 +338,20 @@ def check_settings(ledger: Ledger, run: Predictor, colours: str) -> None:
         "dtype": str(run.dtype).removeprefix("torch."),
         "colours": colours,
     }
-    ledger.check_settings(mine, {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth})
+    ledger.check_settings(
+        mine, {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth}
+    )
 
 
 def fingerprint(model: nn.Module) -> str:
-    """16 hexadecimal digits over the names and bits of all weights, and how a network of ours is built: which blocks it reads, too."""
+    """16 hexadecimal digits over the names and bits of all weights, and how a network of ours is
+    built: which blocks it reads, too."""
     built = sorted(getattr(model, "architecture", {}).items())
     total = blake2b(repr(built).encode(), digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().cpu().contiguous().view(-1)
-        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + flat.view(torch.uint8).numpy().tobytes())
+        total.update(
+            f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
+            + flat.view(torch.uint8).numpy().tobytes()
+        )
     return total.hexdigest()

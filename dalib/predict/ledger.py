@@ -1,8 +1,8 @@
 """What of a folder is ours: only that is ever written over, or taken for the map of a photograph.
 
-`predictions.json` lists each file that was written, what it was made of and how it looked then. While a run goes on, a
-journal beside it takes a line for each file before it is written and another one after, so that a run that is killed
-leaves nothing that the next one would not know.
+`predictions.json` lists each file that was written, what it was made of and how it looked then.
+While a run goes on, a journal beside it takes a line for each file before it is written and another
+one after, so that a run that is killed leaves nothing that the next one would not know.
 """
 
 import json
@@ -27,7 +27,11 @@ BLOCK = 2**20
 def origin(source: Path) -> dict:
     """Which file, of which size and time of change, a map was made of."""
     look = source.stat()
-    return {"source": os.path.abspath(source), "source_size": look.st_size, "source_mtime_ns": look.st_mtime_ns}
+    return {
+        "source": os.path.abspath(source),
+        "source_size": look.st_size,
+        "source_mtime_ns": look.st_mtime_ns,
+    }
 
 
 class Ledger:
@@ -69,7 +73,9 @@ class Ledger:
             raise
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._close_journal()
         finally:
@@ -85,9 +91,13 @@ class Ledger:
         except FileNotFoundError:
             there = {}
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{note}: not readable ({error}); remove it, or choose another folder") from error
+            raise DataError(
+                f"{note}: not readable ({error}); remove it, or choose another folder"
+            ) from error
         if not isinstance(there, dict) or (there and "network" not in there):
-            raise DataError(f"{note}: was not written by dalib.predict; choose another folder for the results")
+            raise DataError(
+                f"{note}: was not written by dalib.predict; choose another folder for the results"
+            )
         self._files = listed_maps(note)
         self.settings = {key: value for key, value in there.items() if key != "files"}
         try:
@@ -95,11 +105,15 @@ class Ledger:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.out / JOURNAL}: not readable ({error}); choose another folder") from error
+            raise DataError(
+                f"{self.out / JOURNAL}: not readable ({error}); choose another folder"
+            ) from error
         for line in lines:
             self._replay(line)
         if not self.settings:
-            raise DataError(f"{self.out / JOURNAL}: was not written by dalib.predict; choose another folder")
+            raise DataError(
+                f"{self.out / JOURNAL}: was not written by dalib.predict; choose another folder"
+            )
         for name in self._claims:
             partial_of(self.out / name).unlink(missing_ok=True)
 
@@ -142,7 +156,9 @@ class Ledger:
             exists = os.path.lexists(self.out / name)
             if not exists:
                 self._files.pop(name, None)
-            elif not self._is_intact(name):  # replaced by us, in a run that was killed before it could say so
+            elif not self._is_intact(
+                name
+            ):  # replaced by us, in a run that was killed before it could say so
                 self._files[name] = {"unfinished": True}
         if not self._files and not (self.out / NOTE).exists():
             journal.unlink()
@@ -165,8 +181,13 @@ class Ledger:
             ConfigError: `out` holds maps that were made otherwise.
         """
         there = self.settings or mine
-        if other := ", ".join(f"{key} {there.get(key)}" for key in mine if there.get(key) != mine[key]):
-            raise ConfigError(f"{self.out}: holds maps made otherwise ({other}); choose another folder, or empty it")
+        if other := ", ".join(
+            f"{key} {there.get(key)}" for key in mine if there.get(key) != mine[key]
+        ):
+            raise ConfigError(
+                f"{self.out}: holds maps made otherwise ({other}); choose another "
+                "folder, or empty it"
+            )
         self.settings = {**mine, **about}
         self._note({"settings": self.settings})
 
@@ -176,7 +197,10 @@ class Ledger:
         for folder in folders:
             real = folder.resolve()
             if real != inside and inside not in real.parents:
-                raise ConfigError(f"{folder}: is a link to {real}; remove it, or choose another folder for the results")
+                raise ConfigError(
+                    f"{folder}: is a link to {real}; remove it, or choose another "
+                    "folder for the results"
+                )
 
     def check_files(self, files: Iterable[Path], source: Path) -> None:
         """Refuse to write over what is not ours, or is the map of something else.
@@ -198,15 +222,29 @@ class Ledger:
             except OSError:  # it is not there, or cannot be, which writing it will say
                 continue
             name = self._name(path)
-            if not stat.S_ISREG(look.st_mode) or (name not in self._files and name not in self._claims):
-                raise ConfigError(f"{path}: is there already and not a result of dalib.predict; choose another folder")
+            if not stat.S_ISREG(look.st_mode) or (
+                name not in self._files and name not in self._claims
+            ):
+                raise ConfigError(
+                    f"{path}: is there already and not a result of dalib.predict; "
+                    "choose another folder"
+                )
             if name in self._claims or "unfinished" in self._files[name]:
                 continue
             if not self._is_intact(name):
-                raise ConfigError(f"{path}: was changed since it was predicted; rename it, or choose another folder")
+                raise ConfigError(
+                    f"{path}: was changed since it was predicted; rename it, or "
+                    "choose another folder"
+                )
             made_of = str(self._files[name].get("source"))
-            if made_of != os.path.abspath(source) and os.path.exists(made_of) and not os.path.samefile(made_of, source):
-                raise ConfigError(f"{path}: is the map of {made_of}, not of {source}; choose another folder")
+            if (
+                made_of != os.path.abspath(source)
+                and os.path.exists(made_of)
+                and not os.path.samefile(made_of, source)
+            ):
+                raise ConfigError(
+                    f"{path}: is the map of {made_of}, not of {source}; choose another folder"
+                )
 
     def is_kept(self, files: Iterable[Path], source: Path) -> bool:
         """Whether all files are as we wrote them, and made of this very source as it is now."""
@@ -219,12 +257,18 @@ class Ledger:
         for path in files:
             name = self._name(path)
             entry = self._files.get(name)
-            if entry is None or name in self._claims or not now.items() <= entry.items() or not self._is_intact(name):
+            if (
+                entry is None
+                or name in self._claims
+                or not now.items() <= entry.items()
+                or not self._is_intact(name)
+            ):
                 return False
         return True
 
     def claim(self, files: Iterable[Path]) -> None:
-        """Say that these files are going to be written, so that they are known as ours if the run is killed then."""
+        """Say that these files are going to be written, so that they are known as ours if the run
+        is killed then."""
         names = [self._name(path) for path in files]
         self._note(*({"file": name, "claimed": True} for name in names))
         self._claims.update(names)
@@ -233,7 +277,12 @@ class Ledger:
         """Say that these files are done, and what they were made of, see `origin`."""
         for path in files:
             name, look = self._name(path), path.stat()
-            entry = {**made_of, "size": look.st_size, "mtime_ns": look.st_mtime_ns, "digest": _digest(path)}
+            entry = {
+                **made_of,
+                "size": look.st_size,
+                "mtime_ns": look.st_mtime_ns,
+                "digest": _digest(path),
+            }
             self._note({"file": name, **entry})
             with self._guard:
                 self._files[name] = entry
@@ -254,7 +303,8 @@ class Ledger:
         return os.path.relpath(path, self.out).replace(os.sep, "/")
 
     def _is_intact(self, name: str) -> bool:
-        """Whether a file is as we wrote it. A copy with times of its own is, too: then its bytes are compared."""
+        """Whether a file is as we wrote it. A copy with times of its own is, too: then its bytes
+        are compared."""
         entry, path = self._files.get(name, {}), self.out / name
         try:
             look = os.lstat(path)

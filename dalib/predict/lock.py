@@ -14,7 +14,8 @@ LOCK = "predictions.lock"
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, an advisory lock of the operating system on a file that says who holds it.
+    """Hold the folder's lock, an advisory lock of the operating system on a file that says who
+    holds it.
 
     Where the file system knows no such locks, nothing is held.
 
@@ -41,11 +42,15 @@ def _lock(path: Path) -> int:
         if not locking.lock(handle):
             os.close(handle)
             who = _holder(path) or "another process"
-            raise ConfigError(f"{path.parent}: {who}, writes there; wait for it, or choose another folder")
+            raise ConfigError(
+                f"{path.parent}: {who}, writes there; wait for it, or choose another folder"
+            )
         if _is_still(path, handle):
             if os.fstat(handle).st_size and _holder(path) is None:
                 os.close(handle)
-                raise ConfigError(f"{path}: was not written by dalib.predict; choose another folder")
+                raise ConfigError(
+                    f"{path}: was not written by dalib.predict; choose another folder"
+                )
             return handle
         os.close(handle)  # its holder removed it between our two steps
 

@@ -1,11 +1,13 @@
-"""Maps as files: 16-bit PNG, .npy and coloured PNG, at full size, written in bands of rows and never left half done.
+"""Maps as files: 16-bit PNG, .npy and coloured PNG, at full size, written in bands of rows and
+never left half done.
 
 A band is a few million pixels, so that a map of any size costs little memory; for a PNG see
 `dalib.predict.png`. What the values mean stands in the PNG's own text chunks:
 
-- `kind` "disparity": value = minimum + stored * (maximum - minimum) / 65535; `minimum` and `maximum` are the map's own.
-- `kind` "depth_m": metres = stored / depth_scale. The scale is 1000 (millimetres), or 256 where the network reaches beyond
-  65.535 m, which millimetres in 16 bits cannot say.
+- `kind` "disparity": value = minimum + stored * (maximum - minimum) / 65535; `minimum` and
+  `maximum` are the map's own.
+- `kind` "depth_m": metres = stored / depth_scale. The scale is 1000 (millimetres), or 256 where the
+  network reaches beyond 65.535 m, which millimetres in 16 bits cannot say.
 """
 
 from collections.abc import Iterator
@@ -37,9 +39,11 @@ def targets(stem: Path, formats: tuple[str, ...]) -> dict[str, Path]:
 
 
 def bands(disparity: Float[Tensor, "h w"], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The map resized as `resize_disparity` does it, as float32 arrays (rows, W) from top to bottom."""
+    """The map resized as `resize_disparity` does it, as float32 arrays (rows, W) from top to
+    bottom."""
     (height, width), rows = size, disparity.shape[0]
-    wide = F.interpolate(disparity[None], width, mode="linear", align_corners=False)[0]  # (h, w) -> (h, W)
+    # (h, w) -> (h, W)
+    wide = F.interpolate(disparity[None], width, mode="linear", align_corners=False)[0]
     step = max(1, BAND // width)
     for start in range(0, height, step):
         middles = torch.arange(start, min(start + step, height), dtype=torch.float64) + 0.5
@@ -75,7 +79,8 @@ def save(
 
 
 def read_png16(path: Path) -> tuple[Float[Tensor, "H W"], str]:
-    """(map, kind) out of a 16-bit PNG that `save` wrote: the float map to within 1/131070 of its range, or to half a step in metres."""
+    """(map, kind) out of a 16-bit PNG that `save` wrote: the float map to within 1/131070 of its
+    range, or to half a step in metres."""
     picture = open_image(path)
     texts = getattr(picture, "text", {})
     stored = torch.from_numpy(np.asarray(picture).astype(np.float64))
@@ -91,7 +96,8 @@ def read_png16(path: Path) -> tuple[Float[Tensor, "H W"], str]:
 
 
 def shown_range(disparity: Float[Tensor, "h w"], kind: str) -> tuple[float, float]:
-    """Disparities at the two ends of the colours: the 2nd and 98th percentile, so that one odd pixel changes nothing."""
+    """Disparities at the two ends of the colours: the 2nd and 98th percentile, so that one odd
+    pixel changes nothing."""
     low, high = np.quantile(_nearness(disparity.numpy(), kind), (0.02, 0.98))
     return float(low), float(high)
 
@@ -103,7 +109,10 @@ def palette(colours: str) -> np.ndarray:
     except ImportError as error:
         raise ConfigError("colours need Matplotlib: python -m pip install matplotlib") from error
     if colours not in colormaps:
-        raise ConfigError(f"colours: {colours!r} is no Matplotlib colour map; try Spectral_r, inferno, viridis or gray")
+        raise ConfigError(
+            f"colours: {colours!r} is no Matplotlib colour map; try Spectral_r, "
+            "inferno, viridis or gray"
+        )
     return (255 * colormaps[colours](np.linspace(0, 1, 256))[:, :3]).round().astype(np.uint8)
 
 
@@ -136,17 +145,34 @@ def _write_png16(
 ) -> None:
     if kind == "depth_m":
         low, steps = 0.0, float(depth_scale(max_depth))
-        texts = {"depth_scale": str(depth_scale(max_depth)), "Description": "metres = stored / depth_scale"}
+        texts = {
+            "depth_scale": str(depth_scale(max_depth)),
+            "Description": "metres = stored / depth_scale",
+        }
     else:
         low, high = float(disparity.min()), float(disparity.max())
         steps = TOP / (high - low) if high > low else 1.0
         texts = {"minimum": repr(low), "maximum": repr(high)}
-        texts["Description"] = "relative disparity = minimum + stored * (maximum - minimum) / 65535; larger is nearer"
-    stored = (((band - low) * steps).round().clip(0, TOP).astype(np.uint16) for band in bands(disparity, size))
+        texts["Description"] = (
+            "relative disparity = minimum + stored * (maximum - minimum) / 65535; larger is nearer"
+        )
+    stored = (
+        ((band - low) * steps).round().clip(0, TOP).astype(np.uint16)
+        for band in bands(disparity, size)
+    )
     write_png(path, stored, size, depth=16, texts={"kind": kind, **texts})
 
 
-def _write_colour(path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, colours: str, **_) -> None:
+def _write_colour(
+    path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, colours: str, **_
+) -> None:
     ends = shown_range(disparity, kind)
     places = (indices(band, kind, ends) for band in bands(disparity, size))
-    write_png(path, places, size, depth=8, texts={"kind": kind, "colours": colours}, table=palette(colours))
+    write_png(
+        path,
+        places,
+        size,
+        depth=8,
+        texts={"kind": kind, "colours": colours},
+        table=palette(colours),
+    )

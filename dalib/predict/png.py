@@ -1,4 +1,5 @@
-"""A PNG of one channel written in bands of rows, so that its memory does not grow with its height; Pillow needs the whole picture."""
+"""A PNG of one channel written in bands of rows, so that its memory does not grow with its height;
+Pillow needs the whole picture."""
 
 import struct
 import zlib
@@ -19,7 +20,8 @@ def write_png(
     texts: dict[str, str],
     table: np.ndarray | None = None,
 ) -> None:
-    """Grey, or with a palette. Follows the PNG specification, third edition; every row is stored as its change from the row above.
+    """Grey, or with a palette. Follows the PNG specification, third edition; every row is stored as
+    its change from the row above.
 
     Args:
         path: of the file, which is overwritten.
@@ -32,10 +34,18 @@ def write_png(
     with path.open("wb") as file:
 
         def chunk(kind: bytes, data: bytes) -> None:
-            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+            file.write(
+                struct.pack(">I", len(data))
+                + kind
+                + data
+                + struct.pack(">I", zlib.crc32(kind + data))
+            )
 
         file.write(b"\x89PNG\r\n\x1a\n")
-        chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], depth, 0 if table is None else 3, 0, 0, 0))
+        chunk(
+            b"IHDR",
+            struct.pack(">IIBBBBB", size[1], size[0], depth, 0 if table is None else 3, 0, 0, 0),
+        )
         for key, text in {"Software": f"dalib {dalib.__version__}", **texts}.items():
             chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1"))
         if table is not None:
@@ -44,7 +54,8 @@ def write_png(
         for band in rows:
             raw = band.astype(f">u{depth // 8}").view(np.uint8).reshape(len(band), -1)
             above = np.concatenate([last, raw[:-1]])
-            filtered = np.pad(raw - above, ((0, 0), (1, 0)), constant_values=2)  # wraps at 256, as it should
+            # wraps at 256, as it should
+            filtered = np.pad(raw - above, ((0, 0), (1, 0)), constant_values=2)
             chunk(b"IDAT", packer.compress(filtered.tobytes()))
             last = raw[-1:]
         chunk(b"IDAT", packer.flush())

@@ -1,9 +1,12 @@
 """One image of any kind, upright and at the network's size, without a float of the full picture.
 
-An enormous photograph is shrunk while it is still bytes: a JPEG is decoded at a half, a quarter or an eighth of its size,
-anything else is averaged over blocks, both to no less than `GAP` times the network's size. From there on the resize is
-that of the evaluation: bicubic, antialiased. The released pipeline uses OpenCV's bicubic, which does not antialias: from a
-large photograph it takes a few pixels and leaves the rest, so that fine texture turns into false structure. Ours stays.
+An enormous photograph is shrunk while it is still bytes: a JPEG is decoded at a half, a quarter or
+an eighth of its size, anything else is averaged over blocks, both to no less than `GAP` times the
+network's size. From there on the resize is
+that of the evaluation: bicubic, antialiased. The released pipeline uses OpenCV's bicubic, which
+does not antialias: from a
+large photograph it takes a few pixels and leaves the rest, so that fine texture turns into false
+structure. Ours stays.
 """
 
 import io
@@ -20,7 +23,15 @@ from torch import Tensor
 from dalib.data.colours import to_srgb
 from dalib.data.files import to_rgb
 from dalib.data.listing import NO_WHITE, RAW, ending, endings
-from dalib.data.metadata import DAMAGED_EXTRAS, Tell, decode, explain, open_header, orientation, without_extras
+from dalib.data.metadata import (
+    DAMAGED_EXTRAS,
+    Tell,
+    decode,
+    explain,
+    open_header,
+    orientation,
+    without_extras,
+)
 from dalib.errors import DataError
 from dalib.evaluation.run import network_size, resize_images
 
@@ -29,7 +40,8 @@ Picture = str | Path | Image.Image | np.ndarray | UInt8[Tensor, "3 H W"]
 LONGEST = 8
 """The network's long side is at most this many times the short side that was asked for."""
 GAP = 3
-"""Shrinking by blocks stops at this many times the network's size; with Pillow's `reducing_gap` 3 is "almost the same"."""
+"""Shrinking by blocks stops at this many times the network's size; with Pillow's `reducing_gap` 3
+is "almost the same"."""
 LARGE = 40_000_000
 """Pixels from which on pictures are decoded one at a time, whatever the number of threads."""
 
@@ -40,7 +52,8 @@ _alone = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What the network sees of an image, 0..1, and the (H, W) of the upright image, to which its map returns.
+    """What the network sees of an image, 0..1, and the (H, W) of the upright image, to which its
+    map returns.
 
     `notes` say what of the file was ignored.
     """
@@ -56,7 +69,8 @@ class OwnMapError(DataError):
 
 
 def inner_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
-    """`network_size`, with a limit for strips: beyond 1:8 the whole image is run smaller, its aspect kept while it can be."""
+    """`network_size`, with a limit for strips: beyond 1:8 the whole image is run smaller, its
+    aspect kept while it can be."""
     ratio = max(height, width) / max(1, min(height, width))
     short = short_side if ratio <= LONGEST else max(1, int(short_side * LONGEST / ratio))
     h, w = network_size(height, width, short_side=short, multiple=multiple)
@@ -68,7 +82,8 @@ def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple:
     """Decode, shrink, turn upright and resize one image.
 
     Args:
-        picture: a file, a Pillow image, an array as `dalib.data.files.to_rgb` takes it, or uint8 (3, H, W).
+        picture: a file, a Pillow image, an array as `dalib.data.files.to_rgb` takes it, or uint8
+            (3, H, W).
         name: what the result and errors call it; errors about a file name the file.
         short_side: of the network's input, see `network_size`.
         multiple: of which the sides of the network's input are multiples.
@@ -86,7 +101,8 @@ def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple:
     else:
         if not isinstance(picture, Image.Image):
             pixels = picture if isinstance(picture, Tensor) else to_rgb(picture, name=name)
-            picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())  # (3, H, W) -> (H, W, 3)
+            # (3, H, W) -> (H, W, 3)
+            picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
         width, height = picture.size
     small = _averaged(picture, inner_size(width, height, **wanted), tell=tell)
     if orientation(picture, tell=tell) >= 5:  # to_rgb will turn it by a quarter
@@ -97,7 +113,8 @@ def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple:
 
 
 def _decode(path: Path, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
-    """A decoded picture, a JPEG perhaps smaller than it is, and the true (width, height) as stored."""
+    """A decoded picture, a JPEG perhaps smaller than it is, and the true (width, height) as
+    stored."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path")
     if hint := refusal(path):
@@ -119,14 +136,19 @@ def _decode(path: Path, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tupl
         raise explain(path, error) from error
 
 
-def _decode_from(source: Path | io.BytesIO, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
+def _decode_from(
+    source: Path | io.BytesIO, *, tell: Tell, **wanted: int
+) -> tuple[Image.Image, tuple[int, int]]:
     """See `_decode`."""
     with _alone, warnings.catch_warnings():  # warning filters belong to all threads
-        warnings.simplefilter("ignore")  # of bombs, whose memory is bounded below, and of damaged tags, which are told
+        # of bombs, whose memory is bounded below, and of damaged tags, which are told
+        warnings.simplefilter("ignore")
         opened = open_header(source)
     with opened as picture:
         if _is_own_map(picture):
-            raise OwnMapError("is a map that dalib.predict wrote; name the photograph it was made of")
+            raise OwnMapError(
+                "is a map that dalib.predict wrote; name the photograph it was made of"
+            )
         is_jpeg, stored = picture.format in ("JPEG", "MPO"), picture.size
         if is_jpeg:
             picture.draft(None, tuple(GAP * side for side in inner_size(*stored, **wanted)))
@@ -144,7 +166,8 @@ def _is_own_map(picture: Image.Image) -> bool:
 
 
 def refusal(path: Path) -> str | None:
-    """Why a file cannot be a photograph for us, and what to do, where its name or its first bytes say so already."""
+    """Why a file cannot be a photograph for us, and what to do, where its name or its first bytes
+    say so already."""
     end = ending(path.name)
     if end in RAW:
         return "is a camera's raw file; develop it to JPEG, PNG or TIFF"
@@ -158,15 +181,19 @@ def refusal(path: Path) -> str | None:
 
 
 def _averaged(picture: Image.Image, inner: tuple[int, int], *, tell: Tell) -> Image.Image:
-    """Means over blocks of whole pixels, down to no less than `GAP` times `inner` (width, height)."""
-    factors = tuple(max(1, side // (GAP * least)) for side, least in zip(picture.size, inner, strict=True))
+    """Means over blocks of whole pixels, down to no less than `GAP` times `inner` (width,
+    height)."""
+    factors = tuple(
+        max(1, side // (GAP * least)) for side, least in zip(picture.size, inner, strict=True)
+    )
     if factors == (1, 1):
         return picture
     if picture.mode.startswith("I"):  # 16 bits
         return picture.convert("I").reduce(factors)
     if picture.mode in ("L", "RGB", "F") and not picture.has_transparency_data:
         return picture.reduce(factors)
-    # The others, among them palettes and one bit, have no mean; and the profile of most would not fit what they become.
+    # The others, among them palettes and one bit, have no mean; and the profile of most would not
+    # fit what they become.
     picture = to_srgb(picture, tell=tell)
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.info.pop("icc_profile", None)

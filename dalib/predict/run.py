@@ -1,4 +1,5 @@
-"""Disparity for people: one image, a list, a folder or a video in, maps at the size of the images out."""
+"""Disparity for people: one image, a list, a folder or a video in, maps at the size of the images
+out."""
 
 import json
 from collections import defaultdict
@@ -21,7 +22,8 @@ from dalib.predict.prepare import Picture, Prepared, prepare
 from dalib.provenance import device_type
 
 PAPER, TOY = 518, 96
-"""Default short sides: of DINOv2 encoders as in the paper, and of a CNN, which here learned at 96 x 128."""
+"""Default short sides: of DINOv2 encoders as in the paper, and of a CNN, which here learned at 96 x
+128."""
 LARGEST = 8192
 """A short side beyond which no network here was ever run, nor would fit into memory."""
 HELD = 4
@@ -31,12 +33,14 @@ Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
 
 
 def default_short_side(model: nn.Module) -> int:
-    """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A guess: say it if you know."""
+    """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A
+    guess: say it if you know."""
     return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
 
 
 def training_size(weights: Path) -> int | None:
-    """The short side that a run's network learned at, as written beside its weights; None for weights from elsewhere."""
+    """The short side that a run's network learned at, as written beside its weights; None for
+    weights from elsewhere."""
     try:
         config = json.loads(weights.with_name("job.json").read_text())["config"]
         return min(config["height"], config["width"])
@@ -53,7 +57,8 @@ def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
-    """The device, on which numbers can be reckoned and read back; by default the accelerator where there is one, else the CPU."""
+    """The device, on which numbers can be reckoned and read back; by default the accelerator where
+    there is one, else the CPU."""
     try:
         result = torch.device(device_type() if device is None else device)
         torch.ones(1, device=result).add(1).cpu()
@@ -68,7 +73,8 @@ def _no_device(device: str | torch.device | None, error: Exception) -> str:
 
 
 def ready(model: nn.Module, *, device: torch.device, dtype: torch.dtype, compile: bool) -> Maps:
-    """A network of ours in its form for inference, a copy; any other module moved to the device, under autocast where asked for."""
+    """A network of ours in its form for inference, a copy; any other module moved to the device,
+    under autocast where asked for."""
     if isinstance(model, DepthAnything):
         return optimise(model, device=device, dtype=dtype, compile=compile)
     model = model.to(device, memory_format=torch.channels_last).eval()
@@ -88,8 +94,9 @@ class Predictor:
     """A network made ready to run on any images.
 
     Args:
-        model: as `dalib.models` gives it: normalised images (b, 3, h, w) -> maps (b, h, w), alone or first in a tuple,
-            with `mean`, `std` and `multiple`; for a metric one, `kind` "depth_m" and `architecture["max_depth"]`.
+        model: as `dalib.models` gives it: normalised images (b, 3, h, w) -> maps (b, h, w), alone
+            or first in a tuple, with `mean`, `std` and `multiple`; for a metric one, `kind`
+            "depth_m" and `architecture["max_depth"]`.
         short_side: of the network's input; by default `default_short_side`.
         batch: images at a time; only images of one network size share a batch.
         device: the accelerator where there is one, else "cpu".
@@ -128,7 +135,8 @@ class Predictor:
         return list(self._maps(torch.stack([item.image for item in items]).to(self.device)).cpu())
 
     def batches(self, items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-        """Items of one network size together. What waits is bounded: beyond that the fullest group goes unfilled."""
+        """Items of one network size together. What waits is bounded: beyond that the fullest group
+        goes unfilled."""
         waiting: dict[tuple, list[Prepared]] = defaultdict(list)
         for item in items:
             size = tuple(item.image.shape)
@@ -148,7 +156,9 @@ class Predictor:
         result = {}
         for group in self.batches(items):
             for item, disparity in zip(group, self(group), strict=True):
-                result[item.name] = resize_disparity(finite(disparity, item.name)[None], item.size)[0]
+                result[item.name] = resize_disparity(finite(disparity, item.name)[None], item.size)[
+                    0
+                ]
         return result
 
 
@@ -156,7 +166,8 @@ def finite(disparity: Float[Tensor, "h w"], name: str) -> Float[Tensor, "h w"]:
     """The map itself; a `DataError` that names the image where a value is NaN or infinite."""
     if not disparity.isfinite().all():
         raise DataError(
-            f"{name}: the network gave NaN or infinite values; try float32, and see that the weights are whole"
+            f"{name}: the network gave NaN or infinite values; try float32, and see that the "
+            "weights are whole"
         )
     return disparity
 
@@ -164,7 +175,10 @@ def finite(disparity: Float[Tensor, "h w"], name: str) -> Float[Tensor, "h w"]:
 def network_error(error: RuntimeError) -> str:
     """What to say where a network fails on an image: one line of PyTorch's, and what to try."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"the network failed ({first}); try a smaller --short-side or --batch, and do without --compile"
+    return (
+        f"the network failed ({first}); try a smaller --short-side or --batch, and do without "
+        "--compile"
+    )
 
 
 def predict(
@@ -177,17 +191,19 @@ def predict(
     dtype: torch.dtype = torch.float32,
     compile: bool = False,
 ) -> Float[Tensor, "H W"] | list[Float[Tensor, "_ _"]] | dict[str, Float[Tensor, "_ _"]] | Iterator:
-    """The maps of images, each at the size of its image: relative disparity, larger is nearer, or metres for a metric network.
+    """The maps of images, each at the size of its image: relative disparity, larger is nearer, or
+    metres for a metric network.
 
     Args:
-        images: one image (a file, a Pillow image, an array, or a uint8 tensor (3, H, W)), a list of them, a folder
-            (searched with its sub-folders), or a video file.
+        images: one image (a file, a Pillow image, an array, or a uint8 tensor (3, H, W)), a list of
+            them, a folder (searched with its sub-folders), or a video file.
         model: and the rest, see `Predictor`.
 
     Returns:
-        float32 on the CPU: one map for one image; a list in the order given for a list; name -> map for a folder, which
-        all have to fit into memory (`dalib.predict.write_folder` writes them one by one instead); an iterator of maps, frame by
-        frame, for a video.
+        float32 on the CPU: one map for one image; a list in the order given for a list; name -> map
+            for a folder, which
+        all have to fit into memory (`dalib.predict.write_folder` writes them one by one instead);
+        an iterator of maps, frame by frame, for a video.
 
     Raises:
         DataError: an image that cannot be read, by name; a map that is not finite.
@@ -195,11 +211,14 @@ def predict(
     """
     from dalib.predict.video import is_video, video_maps
 
-    run = Predictor(model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile)
+    run = Predictor(
+        model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile
+    )
     if isinstance(images, (str, Path)):
         if is_video(images):
             return (
-                resize_disparity(disparity[None], frame.size)[0] for frame, disparity in video_maps(Path(images), run)
+                resize_disparity(disparity[None], frame.size)[0]
+                for frame, disparity in video_maps(Path(images), run)
             )
         if Path(images).is_dir():
             names = list_folder(images).names
@@ -209,5 +228,7 @@ def predict(
             return {name: maps[name] for name in names}
     if isinstance(images, (str, Path, Image.Image, np.ndarray, Tensor)):
         return run.full_size([run.prepare(images)]).popitem()[1]
-    maps = run.full_size(run.prepare(picture, name=f"image {i}") for i, picture in enumerate(images))
+    maps = run.full_size(
+        run.prepare(picture, name=f"image {i}") for i, picture in enumerate(images)
+    )
     return [maps[f"image {i}"] for i in range(len(maps))]

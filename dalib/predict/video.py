@@ -1,9 +1,12 @@
-"""A video file to a coloured video, and to one map per frame where asked for; streamed, so that its length costs no memory.
+"""A video file to a coloured video, and to one map per frame where asked for; streamed, so that its
+length costs no memory.
 
-The colours of a frame span the 2nd to the 98th percentile of its disparity. Taken frame by frame they would flicker, over the
-whole clip they would need two passes: here both ends follow the frames as an exponential mean with a memory of `MEMORY_S`
-seconds. A cut to another scene is caught up with in about that time. Relative disparity has a scale and a shift of its own in
-each frame; steady colours make it look steadier than it is.
+The colours of a frame span the 2nd to the 98th percentile of its disparity. Taken frame by frame
+they would flicker, over the
+whole clip they would need two passes: here both ends follow the frames as an exponential mean with
+a memory of `MEMORY_S`
+seconds. A cut to another scene is caught up with in about that time. Relative disparity has a scale
+and a shift of its own in each frame; steady colours make it look steadier than it is.
 """
 
 import math
@@ -35,7 +38,8 @@ from dalib.writing import whole
 
 MEMORY_S = 1.0
 STILLS = ("_pipe", "image2", "tty")
-"""FFmpeg's readers of single pictures, and of text as if a terminal showed it: what they open is no clip."""
+"""FFmpeg's readers of single pictures, and of text as if a terminal showed it: what they open is no
+clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,8 @@ class Frame(Prepared):
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether a file is a clip: by its ending where that is a clip's, else by what Pillow and PyAV say of its content.
+    """Whether a file is a clip: by its ending where that is a clip's, else by what Pillow and PyAV
+    say of its content.
 
     An animated GIF is one; other pictures of several frames are photographs.
     """
@@ -77,7 +82,8 @@ def video_maps(path: Path, run: Predictor) -> Iterator[tuple[Frame, Float[Tensor
 
     Raises:
         ConfigError: PyAV is missing.
-        DataError: a file that is missing, damaged, or holds no video. The frames before the damage come first.
+        DataError: a file that is missing, damaged, or holds no video. The frames before the damage
+            come first.
     """
     for group in _batches(_frames(path, run), run.batch):
         try:
@@ -89,7 +95,8 @@ def video_maps(path: Path, run: Predictor) -> Iterator[tuple[Frame, Float[Tensor
 
 
 def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """Frames that follow each other and have one network size. What came before an error is not lost by it."""
+    """Frames that follow each other and have one network size. What came before an error is not
+    lost by it."""
     group: list[Frame] = []
     failure = None
     try:
@@ -107,18 +114,21 @@ def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
 
 
 def check_video(path: Path, out: Path, *, formats: tuple[str, ...]) -> None:
-    """See that the maps of a clip may be written to `out`: what can be known before a network is loaded.
+    """See that the maps of a clip may be written to `out`: what can be known before a network is
+    loaded.
 
     Raises:
-        ConfigError: PyAV is missing; `out` cannot be a folder for results, is the clip's own, or holds what is not ours
-            where the maps have to go.
+        ConfigError: PyAV is missing; `out` cannot be a folder for results, is the clip's own, or
+            holds what is not ours where the maps have to go.
     """
     _av()
     with Ledger(out) as ledger:
         _checked(path, out, formats, ledger)
 
 
-def _checked(path: Path, out: Path, formats: tuple[str, ...], ledger: Ledger) -> tuple[Path, Path, tuple[str, ...]]:
+def _checked(
+    path: Path, out: Path, formats: tuple[str, ...], ledger: Ledger
+) -> tuple[Path, Path, tuple[str, ...]]:
     """The folder of maps, the coloured clip, and the formats that are written frame by frame."""
     targets(path, formats)  # an unknown format should fail at once
     if is_same(path.parent, out):
@@ -130,7 +140,10 @@ def _checked(path: Path, out: Path, formats: tuple[str, ...], ledger: Ledger) ->
     if per_frame and os.path.lexists(folder):
         ledger.check_folders([folder])
         if not folder.is_dir():
-            raise ConfigError(f"{folder}: is there already, and no folder for the maps of {path}; choose another one")
+            raise ConfigError(
+                f"{folder}: is there already, and no folder for the maps of {path}; "
+                "choose another one"
+            )
         ledger.check_files(sorted(folder.iterdir()), path)
     return folder, clip, per_frame
 
@@ -146,9 +159,10 @@ def write_video(
 ) -> list[Path]:
     """Write `NAME.colour.mp4`, and for "png16" and "npy" a folder `NAME` of one file per frame.
 
-    The coloured video appears when it is complete, a frame's map as soon as it is predicted. It has the clip's frame times, no
-    sound, and even sides (H.264 needs them: an odd last row or column is dropped); if the clip changes its size on the way, it
-    keeps the first. Maps that an earlier run made of this clip are removed first.
+    The coloured video appears when it is complete, a frame's map as soon as it is predicted. It has
+    the clip's frame times, no sound, and even sides (H.264 needs them: an odd last row or column is
+    dropped); if the clip changes its size on the way, it keeps the first. Maps that an earlier run
+    made of this clip are removed first.
 
     Args:
         path: the clip.
@@ -162,7 +176,8 @@ def write_video(
         What was written.
 
     Raises:
-        ConfigError: `out` holds what is not ours in these places, or maps that were made otherwise; frames too small to be shown.
+        ConfigError: `out` holds what is not ours in these places, or maps that were made otherwise;
+            frames too small to be shown.
         DataError: a clip that is damaged. What came before the damage is written.
     """
     table = palette(colours) if "colour" in formats else None
@@ -180,7 +195,8 @@ def write_video(
             size = " x ".join(map(str, reversed(first[0].size)))
             kept = f"; its maps are in {folder}" if per_frame else ""
             failure = ConfigError(
-                f"{path}: frames of {size} pixels are too small for --format colour, leave it out{kept}"
+                f"{path}: frames of {size} pixels are too small for --format colour, leave it "
+                f"out{kept}"
             )
             table = None
         told = begun = time.perf_counter()
@@ -188,7 +204,9 @@ def write_video(
         with ExitStack() as stack:
             if table is not None:
                 ledger.claim([clip])
-                coloured = stack.enter_context(_ColouredClip(stack.enter_context(whole(clip)), table))
+                coloured = stack.enter_context(
+                    _ColouredClip(stack.enter_context(whole(clip)), table)
+                )
             try:
                 for frame, disparity in chain([first], frames):
                     if per_frame:
@@ -197,7 +215,9 @@ def write_video(
                         save(disparity, frame.size, files, kind=run.kind, max_depth=run.max_depth)
                         ledger.written(files.values(), made_of)
                     if table is not None:
-                        ends = follow(ends, shown_range(disparity, run.kind), float(frame.time - before))
+                        ends = follow(
+                            ends, shown_range(disparity, run.kind), float(frame.time - before)
+                        )
                         before = frame.time
                         full = resize_disparity(disparity[None], frame.size)[0]
                         coloured.add(indices(full.numpy(), run.kind, ends), frame.time)
@@ -205,7 +225,10 @@ def write_video(
                     if time.perf_counter() - told > 2:
                         told = time.perf_counter()
                         speed = f"{count / (told - begun):.1f}/s"
-                        report(f"{name}: {count} frames, {float(frame.time):.1f} s of the clip, {speed}")
+                        report(
+                            f"{name}: {count} frames, {float(frame.time):.1f} s of the clip, "
+                            f"{speed}"
+                        )
             except DiskError:
                 raise
             except DataError as error:
@@ -217,7 +240,9 @@ def write_video(
     return [clip] * (table is not None) + [folder] * bool(per_frame)
 
 
-def follow(ends: tuple[float, float] | None, seen: tuple[float, float], seconds: float) -> tuple[float, float]:
+def follow(
+    ends: tuple[float, float] | None, seen: tuple[float, float], seconds: float
+) -> tuple[float, float]:
     """The running range after a frame that shows `seen`, `seconds` after the one before it."""
     if ends is None:
         return seen
@@ -229,12 +254,15 @@ def _av():
     try:
         import av
     except ImportError as error:
-        raise ConfigError("video needs PyAV, which is not installed: python -m pip install av") from error
+        raise ConfigError(
+            "video needs PyAV, which is not installed: python -m pip install av"
+        ) from error
     return av
 
 
 def _opened(path: Path):
-    """A container. An absolute path is no protocol of FFmpeg's; a name that is not UTF-8 is opened for it."""
+    """A container. An absolute path is no protocol of FFmpeg's; a name that is not UTF-8 is opened
+    for it."""
     name = os.path.abspath(path)
     try:
         name.encode()
@@ -258,10 +286,15 @@ def _frames(path: Path, run: Predictor) -> Iterator[Frame]:
             for frame in container.decode(stream):
                 moment = count * gap if frame.pts is None else frame.pts * frame.time_base
                 first = moment if first is None else first
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))  # anticlockwise
-                item = run.prepare(np.ascontiguousarray(upright), name=f"{path.name}, frame {count}")
+                # anticlockwise
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                item = run.prepare(
+                    np.ascontiguousarray(upright), name=f"{path.name}, frame {count}"
+                )
                 count += 1
-                yield Frame(name=item.name, image=item.image, size=item.size, time=Fraction(moment - first))
+                yield Frame(
+                    name=item.name, image=item.image, size=item.size, time=Fraction(moment - first)
+                )
     except av.FFmpegError as error:
         where = f"damaged after frame {count - 1}" if count else "damaged or no video"
         raise DataError(f"{path}: {where} ({error}); replace it") from error
@@ -283,7 +316,9 @@ class _ColouredClip:
     def __enter__(self) -> "_ColouredClip":
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._encode(None)
@@ -291,7 +326,8 @@ class _ColouredClip:
             self.container.close()
 
     def add(self, places: np.ndarray, time: Fraction) -> None:
-        """One frame: colour indices (H, W), shown at `time` or, where clips were joined and time goes back, just behind the last."""
+        """One frame: colour indices (H, W), shown at `time` or, where clips were joined and time
+        goes back, just behind the last."""
         height, width = (side - side % 2 for side in places.shape)
         if self.stream is None:
             self.stream = self.container.add_stream("libx264", options={"crf": "18"})

@@ -1,7 +1,9 @@
-"""Semantic segmentation as an auxiliary task with a decoder of its own: what the authors tried before feature alignment (section 3.3).
+"""Semantic segmentation as an auxiliary task with a decoder of its own: what the authors tried
+before feature alignment (section 3.3).
 
-They labelled their pool with a chain of foundation models. Here the renderer's own classes take that place, which no labelling
-could better, so that the row is an upper bound of what the task can do for us.
+They labelled their pool with a chain of foundation models. Here the renderer's own classes take
+that place, which no labelling could better, so that the row is an upper bound of what the task can
+do for us.
 """
 
 import torch
@@ -37,13 +39,16 @@ class WithSegmentation(nn.Module):
             self.segmentation.head = nn.Conv2d(spec.features // 2, len(CLASSES), 1)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Disparity (b, h, w), the encoder's deepest features, and the classes' logits (b, k, h, w)."""
+        """Disparity (b, h, w), the encoder's deepest features, and the classes' logits (b, k, h,
+        w)."""
         maps, size = self.student.encoder(images), tuple(images.shape[-2:])
         logits = self.segmentation.head(self.segmentation.path(maps))
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
         return self.student.decoder(maps, size), maps[-1], logits
 
 
-def segmentation(logits: Float[Tensor, "b k h w"], classes: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def segmentation(
+    logits: Float[Tensor, "b k h w"], classes: UInt8[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
     """Mean cross-entropy over all pixels."""
     return F.cross_entropy(logits.float(), classes.long())

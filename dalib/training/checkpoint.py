@@ -1,4 +1,5 @@
-"""What a run leaves behind while it goes: a line of metrics per logged step, the state to go on from, the state before a failure."""
+"""What a run leaves behind while it goes: a line of metrics per logged step, the state to go on
+from, the state before a failure."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -20,7 +21,8 @@ KEPT = 2
 
 
 class Log:
-    """metrics.jsonl, one line per logged step; lines after the step that training resumes from are dropped."""
+    """metrics.jsonl, one line per logged step; lines after the step that training resumes from are
+    dropped."""
 
     def __init__(self, path: Path, start: int):
         kept: Iterable[str] = path.read_text().splitlines() if start and path.exists() else ()
@@ -37,16 +39,27 @@ class Log:
             with self.path.open("a") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise DataError(f"{self.path}: could not be written ({error}); free some space and run again") from error
+            raise DataError(
+                f"{self.path}: could not be written ({error}); free some space and run again"
+            ) from error
 
 
-def keep(out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = CHECKPOINTS) -> Path:
-    """Full state, whole or not at all; the last `KEPT` stay. Every random number is a function of (seed, step): none is kept.
+def keep(
+    out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = CHECKPOINTS
+) -> Path:
+    """Full state, whole or not at all; the last `KEPT` stay. Every random number is a function of
+    (seed, step): none is kept.
 
-    Raises `DataError`, which names the file, where the disk refuses; the checkpoints before it are untouched.
+    Raises `DataError`, which names the file, where the disk refuses; the checkpoints before it are
+    untouched.
     """
     path = out / name / f"step-{step:09d}.pt"
-    state = {"step": step, "stamp": stamp, "model": student.state_dict(), "optimiser": optimiser.state_dict()}
+    state = {
+        "step": step,
+        "stamp": stamp,
+        "model": student.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
     with whole(path, also=(RuntimeError,)) as partial:
         torch.save(state, partial)
     for older in found(out, name)[KEPT:]:
@@ -60,7 +73,8 @@ def found(out: Path, name: str = CHECKPOINTS) -> list[Path]:
 
 
 def set_foreign_aside(out: Path, stamp: str) -> None:
-    """Give checkpoints of other code a name that no run goes on from, so that they neither mislead nor are pruned."""
+    """Give checkpoints of other code a name that no run goes on from, so that they neither mislead
+    nor are pruned."""
     for path in found(out):
         try:
             theirs = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["stamp"]
@@ -79,10 +93,11 @@ def resume(
     main: bool,
     report: Callable[[str], None] = print,
 ) -> int:
-    """Load the latest readable checkpoint of this very run, if there is one, and return the step to go on with.
+    """Load the latest readable checkpoint of this very run, if there is one, and return the step to
+    go on with.
 
-    A damaged checkpoint is passed over for the one before it, with a line. Where none is readable a `TrainingError` names them:
-    to start anew is for the user to decide.
+    A damaged checkpoint is passed over for the one before it, with a line. Where none is readable a
+    `TrainingError` names them: to start anew is for the user to decide.
     """
     damaged = {}
     for path in found(out):
@@ -94,18 +109,29 @@ def resume(
             damaged[path] = " ".join(str(error).split())[:200]
             continue
         if main and damaged:
-            report(f"{', '.join(map(str, damaged))}: unreadable; going on from step {state['step']} of {path.name}")
+            report(
+                f"{', '.join(map(str, damaged))}: unreadable; going on from step "
+                f"{state['step']} of {path.name}"
+            )
         return state["step"]
     if damaged:
         files = "; ".join(f"{path} ({error})" for path, error in damaged.items())
-        raise TrainingError(f"unreadable checkpoint: {files}; move {out / CHECKPOINTS} away to start again")
+        raise TrainingError(
+            f"unreadable checkpoint: {files}; move {out / CHECKPOINTS} away to start again"
+        )
     if main:
         write_text(out / "config.json", json.dumps(config.to_dict(), indent=1) + "\n")
     return 0
 
 
 def not_finite(
-    accelerator: Accelerator, out: Path, student: nn.Module, optimiser, step: int, batch: dict, parts: dict
+    accelerator: Accelerator,
+    out: Path,
+    student: nn.Module,
+    optimiser,
+    step: int,
+    batch: dict,
+    parts: dict,
 ) -> None:
     """Save the state before the bad step and say which images it saw."""
     ids = {k: v.tolist() for k, v in batch.items() if k.endswith("index")}

@@ -1,6 +1,8 @@
-"""A run's folder: who holds it, which code made what lies in it, what it was trained on, and how long it took.
+"""A run's folder: who holds it, which code made what lies in it, what it was trained on, and how
+long it took.
 
-Nothing is ever removed from one. What another version of the code left there is set aside under a name of its own.
+Nothing is ever removed from one. What another version of the code left there is set aside under a
+name of its own.
 """
 
 import json
@@ -29,14 +31,18 @@ def folder(config: RunConfig) -> Path:
 
 
 def trained(config: RunConfig) -> bool:
-    """Whether the run's weights are there, made by today's code or by code that is certified to give the same bits."""
+    """Whether the run's weights are there, made by today's code or by code that is certified to
+    give the same bits."""
     out = folder(config)
     stamp = read_json(out / DONE).get("stamp")
-    return (out / WEIGHTS).exists() and stamp is not None and certificates.unchanged("training", stamp)
+    return (
+        (out / WEIGHTS).exists() and stamp is not None and certificates.unchanged("training", stamp)
+    )
 
 
 def read_json(path: Path) -> dict:
-    """A small file of the run; an empty dictionary where it is missing, damaged or no dictionary."""
+    """A small file of the run; an empty dictionary where it is missing, damaged or no
+    dictionary."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -46,13 +52,16 @@ def read_json(path: Path) -> dict:
 
 def set_aside(out: Path, why: str, report: Callable[[str], None]) -> None:
     """Rename a run's folder, so that nothing in it is lost and a new run can take its place."""
-    kept = next(p for n in range(1, 10_000) if not (p := out.with_name(f"{out.name}-{why}-{n}")).exists())
+    kept = next(
+        p for n in range(1, 10_000) if not (p := out.with_name(f"{out.name}-{why}-{n}")).exists()
+    )
     out.rename(kept)
     report(f"what {out} held is kept as {kept.name}")
 
 
 def other_code(out: Path) -> str | None:
-    """The hash of the code that made what is in this folder, where neither it nor a certificate makes it today's.
+    """The hash of the code that made what is in this folder, where neither it nor a certificate
+    makes it today's.
 
     "unknown" stands for weights that nothing says the code of and no checkpoint would make again.
     """
@@ -63,11 +72,14 @@ def other_code(out: Path) -> str | None:
 
 
 @contextmanager
-def held(out: Path, *, report: Callable[[str], None], role: str = "run", shared: bool = False) -> Iterator[None]:
-    """Hold a folder against other jobs while a block runs; wait for whoever holds it now, and say who that is.
+def held(
+    out: Path, *, report: Callable[[str], None], role: str = "run", shared: bool = False
+) -> Iterator[None]:
+    """Hold a folder against other jobs while a block runs; wait for whoever holds it now, and say
+    who that is.
 
-    The lock is the system's (`flock`), so that a killed process leaves none behind. Its file, `runs/locks/NAME.ROLE`, names the
-    holder. A file system without locks is used without one.
+    The lock is the system's (`flock`), so that a killed process leaves none behind. Its file,
+    `runs/locks/NAME.ROLE`, names the holder. A file system without locks is used without one.
 
     Args:
         out: the folder. It need not exist.
@@ -94,7 +106,9 @@ def _opened(path: Path) -> TextIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path}: could not be written ({error}); set DALIB_RUNS to a folder that can") from error
+        raise DataError(
+            f"{path}: could not be written ({error}); set DALIB_RUNS to a folder that can"
+        ) from error
 
 
 def _holder(path: Path) -> str:
@@ -105,10 +119,12 @@ def _holder(path: Path) -> str:
 
 
 def changed(out: Path, sources: Mapping[str, object]) -> dict[str, str]:
-    """Role -> what differs, for each source that is not as the note of the run's first leg has it."""
+    """Role -> what differs, for each source that is not as the note of the run's first leg has
+    it."""
     before = read_json(out / DATA)
     return {
-        role: f"the images changed since this run began ({before[role]['images']} then, {now['images']} now, or other names,"
+        role: f"the images changed since this run began ({before[role]['images']} then, "
+        f"{now['images']} now, or other names,"
         " sizes or times)"
         for role, now in _noted(sources).items()
         if role in before and before[role] != now
@@ -129,25 +145,30 @@ def same_data(out: Path, sources: Mapping[str, object], *, begun: bool) -> None:
     Args:
         out: the run's folder.
         sources: role ("labelled", "unlabelled") -> source; None where the run has none.
-        begun: whether there is a checkpoint, whose order of images a changed source would not continue.
+        begun: whether there is a checkpoint, whose order of images a changed source would not
+            continue.
 
     Raises `DataError` for images that changed since then, naming which.
     """
     for role, what in changed(out, sources).items() if begun else ():
         raise DataError(
-            f"{role}: {what}, and it could not go on as it would have; put them back, or move {out} away to start anew"
+            f"{role}: {what}, and it could not go on as it would have; put them back, or move "
+            f"{out} away to start anew"
         )
     if not begun or not (out / DATA).exists():
         write_text(out / DATA, json.dumps(_noted(sources), indent=1) + "\n")
 
 
 class Clock:
-    """Seconds of all legs of a run: those of earlier processes are on file, and this one's are noted as it goes."""
+    """Seconds of all legs of a run: those of earlier processes are on file, and this one's are
+    noted as it goes."""
 
     def __init__(self, out: Path):
         self.path, self.begun = out / LEGS, time.perf_counter()
         earlier = read_json(self.path).get("seconds", [])
-        self.earlier = [s for s in earlier if isinstance(s, int | float)] if isinstance(earlier, list) else []
+        self.earlier = (
+            [s for s in earlier if isinstance(s, int | float)] if isinstance(earlier, list) else []
+        )
 
     def tick(self) -> float:
         """Note the time so far, and return the sum over all legs."""

@@ -1,4 +1,5 @@
-"""Where training runs: in this process when one is asked for, through `accelerate launch` when several are."""
+"""Where training runs: in this process when one is asked for, through `accelerate launch` when
+several are."""
 
 import json
 import os
@@ -41,29 +42,46 @@ from dalib.training.processes import refuse_other_launcher, wait_for_launcher
 from dalib.training.train import SNAPSHOTS, train
 from dalib.writing import write_text
 
-SAYS, ENDS = "dalib: ", "dalib stops: "  # how a process's lines begin that are meant for the one that started it
+# how a process's lines begin that are meant for the one that started it
+SAYS, ENDS = "dalib: ", "dalib stops: "
 WORKERS = (
-    "workers"  # the lock that the processes of a job share: where one outlives its parent, the next job waits for it
+    # the lock that the processes of a job share: where one outlives its parent, the next job waits
+    # for it
+    "workers"
 )
-PATIENCE = timedelta(hours=12)  # how long processes wait for one another, as while one lists millions of files
+# how long processes wait for one another, as while one lists millions of files
+PATIENCE = timedelta(hours=12)
 
 
 def sources(config: RunConfig) -> tuple[Concat, Concat | None]:
     """The labelled source, and the unlabelled one where the run has one."""
 
     def concat(names, count):
-        return Concat(*(open_source(name, count=count, height=config.height, width=config.width) for name in names))
+        return Concat(
+            *(
+                open_source(name, count=count, height=config.height, width=config.width)
+                for name in names
+            )
+        )
 
     labelled = concat(config.labelled, config.labelled_images)
-    return labelled, concat(config.unlabelled, config.unlabelled_images) if config.pseudo_labels else None
+    return labelled, concat(
+        config.unlabelled, config.unlabelled_images
+    ) if config.pseudo_labels else None
 
 
 def ensure_weights(
-    config: RunConfig, *, processes: int = 1, afresh: bool = False, report: Callable[[str], None] = print
+    config: RunConfig,
+    *,
+    processes: int = 1,
+    afresh: bool = False,
+    report: Callable[[str], None] = print,
 ) -> Path:
-    """Weights of a run, trained by this very code or by code certified to give the same bits; a whole run is not trained again.
+    """Weights of a run, trained by this very code or by code certified to give the same bits; a
+    whole run is not trained again.
 
-    A student's teacher is seen to first. What another version of the code left in the run's folder is set aside, never removed.
+    A student's teacher is seen to first. What another version of the code left in the run's folder
+    is set aside, never removed.
 
     Args:
         config: the run.
@@ -83,7 +101,9 @@ def ensure_weights(
             report(line)
         return out / WEIGHTS
     for role, needed in before(config).items():
-        ensure_weights(needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}"))
+        ensure_weights(
+            needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}")
+        )
     with listening(Stop()) as stop, held(out, report=report):
         with held(out, report=report, role=WORKERS):
             pass  # processes of a job whose parent is gone have saved their state
@@ -107,7 +127,8 @@ def ensure_weights(
 
 
 def _changed_data(config: RunConfig) -> list[str]:
-    """What a reader should know of a whole run: which of its folders and data sets hold other images now. Scenes never change."""
+    """What a reader should know of a whole run: which of its folders and data sets hold other
+    images now. Scenes never change."""
     out = folder(config)
     names = (*config.labelled, *(config.unlabelled if config.pseudo_labels else ()))
     if all(name.startswith("scenes:") for name in names):
@@ -117,7 +138,8 @@ def _changed_data(config: RunConfig) -> list[str]:
     except UserError as error:  # gone, perhaps; the weights are still what they were
         return [str(error)]
     return [
-        f"{role}: {what}; the weights in {out} are of the images as they were, --retrain makes others"
+        f"{role}: {what}; the weights in {out} are of the images as they were, --retrain makes "
+        "others"
         for role, what in changed(out, {"labelled": labelled, "unlabelled": unlabelled}).items()
     ]
 
@@ -133,7 +155,8 @@ def before(config: RunConfig) -> dict[str, RunConfig]:
 
 
 def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None] = print) -> None:
-    """Label the pool where the run has one, train, and leave `train.json` behind. Runs in each process of the job."""
+    """Label the pool where the run has one, train, and leave `train.json` behind. Runs in each
+    process of the job."""
     config, out = RunConfig.from_dict(job["config"]), Path(job["out"])
     cpu, clock = parse_flag_from_env("ACCELERATE_USE_CPU"), Clock(out)
     state = PartialState(cpu=cpu, timeout=PATIENCE)
@@ -148,7 +171,9 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     if config.selection != "none":
         pool = _stable(config, unlabelled, labels, state, report)
     if config.selection == "stable_first":
-        later = _pseudo_labels(config, config.replace(selection="stable"), unlabelled, state, stop, report)
+        later = _pseudo_labels(
+            config, config.replace(selection="stable"), unlabelled, state, stop, report
+        )
         labels, pool = selection.Relabelled(labels, later, kept=pool), None
     train(
         config,
@@ -182,7 +207,12 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
 
 
 def _pseudo_labels(
-    config: RunConfig, by: RunConfig, unlabelled: Concat, state: PartialState, stop: Stop | None, report
+    config: RunConfig,
+    by: RunConfig,
+    unlabelled: Concat,
+    state: PartialState,
+    stop: Stop | None,
+    report,
 ) -> pseudo.PseudoLabels:
     """A run's labels of this pool, made once and shared by every student of that teacher."""
     weights = folder(by) / WEIGHTS
@@ -191,15 +221,22 @@ def _pseudo_labels(
     out = weights.parent / f"pseudo-{unlabelled.fingerprint[:12]}-{teacher}"
 
     alone = held(out, report=report, role=by.hash()) if state.is_main_process else nullcontext()
-    with alone:  # another student of this teacher may be at it; from here on nobody else writes the manifest
+    # another student of this teacher may be at it; from here on nobody else writes the manifest
+    with alone:
         state.wait_for_everyone()
         if not (out / pseudo.MANIFEST).exists():
             if state.is_main_process:
                 report(f"labelling {len(unlabelled)} images")
-            model = restore(weights, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+            model = restore(weights, expect=config.encoder).to(
+                state.device, memory_format=torch.channels_last
+            )
             share = {"rank": state.process_index, "world": state.num_processes}
-            with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                pseudo.label(model, unlabelled, out=out, teacher=teacher, stop=stop, **share, **size)
+            with torch.autocast(
+                state.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+            ):
+                pseudo.label(
+                    model, unlabelled, out=out, teacher=teacher, stop=stop, **share, **size
+                )
             state.wait_for_everyone()
             if state.is_main_process:
                 pseudo.finish(out, teacher=teacher, source=unlabelled, **size)
@@ -210,29 +247,36 @@ def _pseudo_labels(
 def _stable(
     config: RunConfig, unlabelled: Concat, labels: pseudo.PseudoLabels, state: PartialState, report
 ) -> np.ndarray:
-    """Indices of the stabler half of the pool, found by the main process and kept beside the pseudo labels."""
+    """Indices of the stabler half of the pool, found by the main process and kept beside the pseudo
+    labels."""
     path = labels.path / selection.STABILITY
     if state.is_main_process and not path.exists():
         report(f"comparing the labels of {len(unlabelled)} images over the teacher's training")
         before = [folder(config.teacher()) / name for name in SNAPSHOTS]
         networks = [
-            restore(p, expect=config.encoder).to(state.device, memory_format=torch.channels_last) for p in before
+            restore(p, expect=config.encoder).to(state.device, memory_format=torch.channels_last)
+            for p in before
         ]
-        error = selection.instability(networks, unlabelled, labels, height=config.height, width=config.width)
+        error = selection.instability(
+            networks, unlabelled, labels, height=config.height, width=config.width
+        )
         selection.write(path, error)
     state.wait_for_everyone()
     return selection.stable_half(selection.read(path))
 
 
 def _peak_memory() -> float:
-    """Greatest memory of this process in MB: of the accelerator where there is one, resident otherwise."""
+    """Greatest memory of this process in MB: of the accelerator where there is one, resident
+    otherwise."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if status.is_file():  # of this process alone; ru_maxrss begins with what its parent had
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], None]) -> None:
@@ -266,7 +310,9 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
     tail, errors = [], []
     with (
         stop.defer(relay=job.with_name(STOP)),
-        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
     ):
         for line in process.stdout:
             tail = [*tail[-120:], line.rstrip()]
@@ -278,10 +324,13 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
     if stopped:
         raise Stopped(stopped[0])
     if stop.reason():
-        raise Stopped(f"{job.parent}: stopped by {stop.reason()}; run again to go on from its last checkpoint")
+        raise Stopped(
+            f"{job.parent}: stopped by {stop.reason()}; run again to go on from its last checkpoint"
+        )
     if process.returncode:
         raise TrainingError(
-            f"accelerate launch ended with code {process.returncode}:\n" + "\n".join(dict.fromkeys(errors) or tail)
+            f"accelerate launch ended with code {process.returncode}:\n"
+            + "\n".join(dict.fromkeys(errors) or tail)
         )
 
 
@@ -296,7 +345,8 @@ def worker(path: str) -> None:
             wait_for_launcher(stop)
             execute(job, stop=stop, report=_say)
     except UserError as error:
-        print(ENDS.rstrip(), f"{type(error).__name__}:", *str(error).split(), flush=True)  # in one line
+        # in one line
+        print(ENDS.rstrip(), f"{type(error).__name__}:", *str(error).split(), flush=True)
         raise SystemExit(error.exit_code) from error
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

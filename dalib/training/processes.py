@@ -1,4 +1,5 @@
-"""How many processes train, and that no launcher but our own starts them: asked before anything waits."""
+"""How many processes train, and that no launcher but our own starts them: asked before anything
+waits."""
 
 import os
 import socket
@@ -8,9 +9,12 @@ from dalib.config import RunConfig
 from dalib.errors import ConfigError, Stopped
 from dalib.stopping import Stop
 
-RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # of torchrun and its kin; where one is set, processes wait for the others
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # of MPI, which sets 1 for a single process too
-SETTINGS = {  # of `accelerate launch`, which change how a step is made -> the values that change nothing
+# of torchrun and its kin; where one is set, processes wait for the others
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+# of MPI, which sets 1 for a single process too
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# of `accelerate launch`, which change how a step is made -> the values that change nothing
+SETTINGS = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1",),
     "ACCELERATE_DYNAMO_BACKEND": ("no", "NO"),
     "ACCELERATE_USE_DEEPSPEED": ("false", "False"),
@@ -23,21 +27,27 @@ SETTINGS = {  # of `accelerate launch`, which change how a step is made -> the v
 def refuse_other_launcher() -> None:
     """Raise `ConfigError` where the environment is that of torchrun, MPI or `accelerate launch`.
 
-    Every process of such a launcher would train the same run, or wait for ever for others that never come. For the parent
-    of a training only: its workers, which `dalib.training.launch` starts, have these variables rightly.
+    Every process of such a launcher would train the same run, or wait for ever for others that
+    never come. For the parent
+    of a training only: its workers, which `dalib.training.launch` starts, have these variables
+    rightly.
     """
     found = [name for name in RANKS if name in os.environ]
     found += [name for name in SIZES if os.environ.get(name, "1") != "1"]
-    found += [name for name, plain in SETTINGS.items() if os.environ.get(name, plain[0]) not in plain]
+    found += [
+        name for name, plain in SETTINGS.items() if os.environ.get(name, plain[0]) not in plain
+    ]
     if found:
         raise ConfigError(
-            f"{', '.join(found)}: set by another launcher (torchrun, accelerate launch, MPI); call the command without it and"
+            f"{', '.join(found)}: set by another launcher (torchrun, accelerate launch, MPI); "
+            "call the command without it and"
             f" say --processes N, or unset what is left over: unset {' '.join(found)}"
         )
 
 
 def check_processes(count: int, *configs: RunConfig) -> None:
-    """Raise `ConfigError` for more processes than cores or GPUs, or a number that cannot share these runs' batches."""
+    """Raise `ConfigError` for more processes than cores or GPUs, or a number that cannot share
+    these runs' batches."""
     if count < 1:
         raise ConfigError(f"processes: {count} is not at least 1")
     if count == 1:
@@ -58,10 +68,12 @@ def check_processes(count: int, *configs: RunConfig) -> None:
 
 
 def wait_for_launcher(stop: Stop) -> None:
-    """Wait until the place where the processes of a job meet can be reached; `Stopped` where their launcher is gone.
+    """Wait until the place where the processes of a job meet can be reached; `Stopped` where their
+    launcher is gone.
 
-    torch would wait there too, but deaf and blind: killed while its processes are importing, a launcher would leave them there for
-    as long as they may wait for one another. Nothing is waited for where there is one process, or where this one is the place.
+    torch would wait there too, but deaf and blind: killed while its processes are importing, a
+    launcher would leave them there for as long as they may wait for one another. Nothing is waited
+    for where there is one process, or where this one is the place.
     """
     place = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     launcher_is_place = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

@@ -1,4 +1,5 @@
-"""Teacher to stored pseudo labels: one pass over the clean unlabelled images, shards with checksums, one manifest."""
+"""Teacher to stored pseudo labels: one pass over the clean unlabelled images, shards with
+checksums, one manifest."""
 
 import hashlib
 import json
@@ -44,15 +45,18 @@ def label(
     world: int = 1,
     stop: Stop | None = None,
 ) -> None:
-    """Write the teacher's disparity of every image of `source` to `out`, each map scaled to 0..1 and kept in float16.
+    """Write the teacher's disparity of every image of `source` to `out`, each map scaled to 0..1
+    and kept in float16.
 
     Args:
         model: the teacher.
         source: unlabelled images; they are not perturbed.
-        out: folder of the shards. Shards that are already whole are kept, so a killed pass goes on where it stopped.
+        out: folder of the shards. Shards that are already whole are kept, so a killed pass goes on
+            where it stopped.
         teacher: hash of the teacher's weights, for the manifest.
         height, width: size of the images that the student will see.
-        rank, world: this process and how many there are; each writes every `world`-th shard. Call `finish` when all are done.
+        rank, world: this process and how many there are; each writes every `world`-th shard. Call
+            `finish` when all are done.
         stop: asked at each batch; the shards that are whole stay.
 
     Raises:
@@ -74,7 +78,10 @@ def label(
         maps = torch.empty(end - start, height, width, dtype=torch.float16)
         for indices, images in zip(batches, _ahead(read, batches), strict=True):
             if stop is not None and (reason := stop.reason()):
-                raise Stopped(f"{out}: labelling stopped by {reason}; whole shards are kept, run again to go on")
+                raise Stopped(
+                    f"{out}: labelling stopped by {reason}; whole shards are kept, run "
+                    "again to go on"
+                )
             maps[indices - start] = unit_range(model.predict(images)).half().cpu()
         with whole(path) as partial:
             save_file({"disparity": maps}, partial, metadata={"teacher": teacher})
@@ -99,9 +106,14 @@ def unit_range(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
 
 
 def finish(out: Path, *, teacher: str, source: Source, height: int, width: int) -> None:
-    """Write the manifest: who made the labels, of what, how many, and each shard's checksum. Only now do they count as whole."""
+    """Write the manifest: who made the labels, of what, how many, and each shard's checksum. Only
+    now do they count as whole."""
     shards = [
-        {"file": f"{start:09d}.safetensors", "first": start, "sha256": sha256(out / f"{start:09d}.safetensors")}
+        {
+            "file": f"{start:09d}.safetensors",
+            "first": start,
+            "sha256": sha256(out / f"{start:09d}.safetensors"),
+        }
         for start in range(0, len(source), SHARD)
     ]
     manifest = {
@@ -139,14 +151,17 @@ class PseudoLabels:
         path: folder that `label` and `finish` wrote.
         teacher, source: what the labels must come from; a mismatch is a `DataError`.
 
-    A shard's checksum is compared when the shard is first read. Memory-mapped: only the rows asked for are read.
+    A shard's checksum is compared when the shard is first read. Memory-mapped: only the rows asked
+    for are read.
     """
 
     def __init__(self, path: Path, *, teacher: str | None = None, source: Source | None = None):
         self.path = path
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            self.manifest = {k: manifest[k] for k in ("teacher", "data", "count", "per_shard", "shards")}
+            self.manifest = {
+                k: manifest[k] for k in ("teacher", "data", "count", "per_shard", "shards")
+            }
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{path / MANIFEST}: no readable manifest ({error}); delete {path} and label again"
@@ -155,7 +170,8 @@ class PseudoLabels:
         for key, value in expected.items():
             if value is not None and self.manifest[key] != value:
                 raise DataError(
-                    f"{path / MANIFEST}: made from {key} {self.manifest[key]}, not {value}; delete {path} and label again"
+                    f"{path / MANIFEST}: made from {key} {self.manifest[key]}, not {value}; "
+                    f"delete {path} and label again"
                 )
         self._open: dict[int, object] = {}
 
@@ -165,7 +181,9 @@ class PseudoLabels:
     def get_batch(self, indices: np.ndarray) -> Float[Tensor, "b h w"]:
         """Disparity in 0..1 (float32) of the images with these indices."""
         shard, row = np.divmod(np.asarray(indices), self.manifest["per_shard"])
-        return torch.stack([self._shard(int(s))[int(r)] for s, r in zip(shard, row, strict=True)]).float()
+        return torch.stack(
+            [self._shard(int(s))[int(r)] for s, r in zip(shard, row, strict=True)]
+        ).float()
 
     def _shard(self, k: int):
         if k not in self._open:
@@ -173,7 +191,8 @@ class PseudoLabels:
             path = self.path / entry["file"]
             if not path.exists() or sha256(path) != entry["sha256"]:
                 raise DataError(
-                    f"{path}: pseudo-label shard is missing or damaged (checksum differs); delete {self.path} and label again"
+                    f"{path}: pseudo-label shard is missing or damaged (checksum differs); delete "
+                    f"{self.path} and label again"
                 )
             self._open[k] = safe_open(path, framework="pt").__enter__().get_slice("disparity")
         return self._open[k]

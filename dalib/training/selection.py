@@ -1,8 +1,10 @@
-"""Which pseudo labels to trust first: ST++'s selective re-training (arXiv:2106.05095), carried over from classes to disparity.
+"""Which pseudo labels to trust first: ST++'s selective re-training (arXiv:2106.05095), carried over
+from classes to disparity.
 
-ST++ ranks unlabelled images by how well the labels of earlier teacher checkpoints agree with the last one's, trains a student
-on the better half, lets that student label the rest anew, and trains a fresh student on everything. Agreement of classes was
-their mean IoU; for disparity it is the affine-invariant loss between the maps.
+ST++ ranks unlabelled images by how well the labels of earlier teacher checkpoints agree with the
+last one's, trains a student on the better half, lets that student label the rest anew, and trains a
+fresh student on everything. Agreement of classes was their mean IoU; for disparity it is the
+affine-invariant loss between the maps.
 """
 
 from collections.abc import Sequence
@@ -27,9 +29,16 @@ STABILITY = "instability.safetensors"
 
 
 def instability(
-    earlier: Sequence[DepthAnything], source: Source, labels: PseudoLabels, *, height: int, width: int, batch: int = 32
+    earlier: Sequence[DepthAnything],
+    source: Source,
+    labels: PseudoLabels,
+    *,
+    height: int,
+    width: int,
+    batch: int = 32,
 ) -> Float[Tensor, " n"]:
-    """Mean affine-invariant loss of each image between what earlier networks say and its pseudo label; low is stable.
+    """Mean affine-invariant loss of each image between what earlier networks say and its pseudo
+    label; low is stable.
 
     Args:
         earlier: the teacher as it was before the end of its training.
@@ -41,16 +50,21 @@ def instability(
     error = torch.empty(len(source))
     for start in range(0, len(source), batch):
         indices = np.arange(start, min(start + batch, len(source)))
-        images = fetch(source, indices, height=height, width=width, crop=pool_crop(indices))["image"]
+        images = fetch(source, indices, height=height, width=width, crop=pool_crop(indices))[
+            "image"
+        ]
         last = labels.get_batch(indices)
         maps = [network.predict(images).cpu() for network in earlier]
-        found = [losses.affine_invariant(m, last, torch.ones_like(last, dtype=torch.bool)) for m in maps]
+        found = [
+            losses.affine_invariant(m, last, torch.ones_like(last, dtype=torch.bool)) for m in maps
+        ]
         error[indices] = torch.stack(found).mean(0)
     return error
 
 
 def stable_half(error: Float[Tensor, " n"]) -> Int[np.ndarray, " m"]:
-    """Indices of the half with the lower error (rounded up), in ascending order; of equals the first ones."""
+    """Indices of the half with the lower error (rounded up), in ascending order; of equals the
+    first ones."""
     return np.sort(error.argsort(stable=True)[: (len(error) + 1) // 2].numpy())
 
 

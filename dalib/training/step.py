@@ -13,9 +13,15 @@ from dalib.training.pseudo import unit_range
 
 
 def step_losses(
-    config: RunConfig, model: nn.Module, student: DepthAnything, frozen: Encoder | None, batch: dict, step: int
+    config: RunConfig,
+    model: nn.Module,
+    student: DepthAnything,
+    frozen: Encoder | None,
+    batch: dict,
+    step: int,
 ) -> dict[str, Tensor]:
-    """The losses of one step: `labelled` (L_l), and where there are such images `unlabelled` (L_u) and `feat` (L_feat).
+    """The losses of one step: `labelled` (L_l), and where there are such images `unlabelled` (L_u)
+    and `feat` (L_feat).
 
     Labelled and perturbed unlabelled images go through the network as one batch.
 
@@ -24,14 +30,17 @@ def step_losses(
         model: the student as it is trained: in its wrappers, and perhaps with an auxiliary decoder.
         student: the student itself, for its normalisation.
         frozen: the frozen pre-trained encoder where there is feature alignment.
-        batch: what `Mixture` gives, with `pool_` before the names of what belongs to unlabelled images.
+        batch: what `Mixture` gives, with `pool_` before the names of what belongs to unlabelled
+            images.
         step: number of the step.
     """
     n, mask, clean = len(batch["image"]), None, config.frozen_sees == "clean"
     images = batch["image"].float().div_(255)
     undistorted = [images] if clean else []
     if config.perturb_labelled:
-        images = perturb.distort(images, _draw(config, 8, batch["position"], config.perturb_labelled, images))
+        images = perturb.distort(
+            images, _draw(config, 8, batch["position"], config.perturb_labelled, images)
+        )
     if "pool_image" in batch:
         pool = batch["pool_image"].float().div_(255)
         drawn = _draw(config, 7, batch["pool_position"], config.perturb, pool)
@@ -44,26 +53,39 @@ def step_losses(
     pred = pred.float()
     parts = {"labelled": _labelled(config, pred[:n], batch["disparity"], batch["valid"])}
     if "pool_image" in batch:
-        parts["unlabelled"] = _unlabelled(config, pred[n:], batch["pool_disparity"], batch["pool_valid"], mask)
+        parts["unlabelled"] = _unlabelled(
+            config, pred[n:], batch["pool_disparity"], batch["pool_valid"], mask
+        )
     if frozen is not None:
-        which = {"unlabelled": slice(n, None), "labelled": slice(0, n), "both": slice(None)}[config.align]
+        which = {"unlabelled": slice(n, None), "labelled": slice(0, n), "both": slice(None)}[
+            config.align
+        ]
         if clean:
-            images = student.normalise(torch.cat(undistorted)).contiguous(memory_format=torch.channels_last)
+            images = student.normalise(torch.cat(undistorted)).contiguous(
+                memory_format=torch.channels_last
+            )
         with torch.no_grad():
             reference = frozen(images[which])[-1]
-        parts["feat"] = losses.feature_alignment(features[which], reference, margin=config.margin).mean()
+        parts["feat"] = losses.feature_alignment(
+            features[which], reference, margin=config.margin
+        ).mean()
     if logits:
         parts["segmentation"] = segmentation(logits[0][n:], mixed(batch["pool_semantics"], mask))
     return parts
 
 
-def _draw(config: RunConfig, stream: int, positions: Tensor, kinds: tuple[str, ...], images: Tensor):
+def _draw(
+    config: RunConfig, stream: int, positions: Tensor, kinds: tuple[str, ...], images: Tensor
+):
     keys = [(config.seed, stream, int(p)) for p in positions]
-    return perturb.draw(keys, kinds, height=images.shape[-2], width=images.shape[-1], strength=config.strength)
+    return perturb.draw(
+        keys, kinds, height=images.shape[-2], width=images.shape[-1], strength=config.strength
+    )
 
 
 def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the images. Sources refuse images without valid pixels, so that every one counts."""
+    """Mean over the images. Sources refuse images without valid pixels, so that every one
+    counts."""
     if not config.gradient_weight:
         return losses.affine_invariant(pred, target, valid).mean()
     valid = valid & torch.isfinite(target)
@@ -71,7 +93,9 @@ def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) ->
     return alternatives.map_loss(error, valid, gradient_weight=config.gradient_weight).mean()
 
 
-def _unlabelled(config: RunConfig, pred: Tensor, around: Tensor, valid: Tensor, mask: Tensor | None) -> Tensor:
+def _unlabelled(
+    config: RunConfig, pred: Tensor, around: Tensor, valid: Tensor, mask: Tensor | None
+) -> Tensor:
     within = around if mask is None else around[perturb.partner(len(around)).to(around.device)]
     valid, inside = mixed(valid, mask), torch.zeros_like(valid) if mask is None else mask
     together = config.cutmix_regions == "together"
@@ -90,16 +114,26 @@ def _unlabelled(config: RunConfig, pred: Tensor, around: Tensor, valid: Tensor, 
 
 
 def mixed(maps: Tensor, mask: Tensor | None) -> Tensor:
-    """Maps (b, h, w) under CutMix: the partner's inside the mask; as they are where there is no mask."""
-    return maps if mask is None else torch.where(mask, maps[perturb.partner(len(maps)).to(maps.device)], maps)
+    """Maps (b, h, w) under CutMix: the partner's inside the mask; as they are where there is no
+    mask."""
+    return (
+        maps
+        if mask is None
+        else torch.where(mask, maps[perturb.partner(len(maps)).to(maps.device)], maps)
+    )
 
 
 def label_now(teacher: DepthAnything, batch: dict) -> dict[str, Tensor]:
-    """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have stored, before rounding to float16.
+    """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have
+    stored, before rounding to float16.
 
-    The teacher sees the clean image as it is in its source; where the batch has it mirrored, the label is mirrored.
+    The teacher sees the clean image as it is in its source; where the batch has it mirrored, the
+    label is mirrored.
     """
     flip = batch["pool_flip"][:, None, None]
     images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
     maps = unit_range(teacher.predict(images))
-    return {"pool_disparity": torch.where(flip, maps.flip(-1), maps), "pool_valid": torch.isfinite(maps)}
+    return {
+        "pool_disparity": torch.where(flip, maps.flip(-1), maps),
+        "pool_valid": torch.isfinite(maps),
+    }

@@ -1,4 +1,5 @@
-"""One flat loop for teacher and student. What differs between them is in the config: whether there are unlabelled images."""
+"""One flat loop for teacher and student. What differs between them is in the config: whether there
+are unlabelled images."""
 
 import sys
 import time
@@ -26,7 +27,8 @@ from dalib.training.folder import WEIGHTS, Clock, same_data
 from dalib.training.pseudo import Labels
 from dalib.training.step import label_now, step_losses
 
-SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")  # of a run on labelled images alone, for ST++
+# of a run on labelled images alone, for ST++
+SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")
 
 
 def train(
@@ -47,41 +49,51 @@ def train(
 ) -> Path:
     """Train a teacher (no unlabelled images) or a student, and write `out/model.safetensors`.
 
-    A run that was killed goes on from its last checkpoint and ends with the same bits as one that was not.
+    A run that was killed goes on from its last checkpoint and ends with the same bits as one that
+    was not.
 
     Args:
         config: everything that can change the result.
         out: the run's folder: config.json, metrics.jsonl, checkpoint/, and at the end the weights.
         labelled, unlabelled: the sources.
         pool: which of the unlabelled images to read; all by default.
-        pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or the network itself.
-            Neither where an oracle does: then the source's own disparity is the label.
-        start_from: weights of a network of the same kind to begin with, instead of the pre-trained encoder's.
+        pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or
+            the network itself. Neither where an oracle does: then the source's own disparity is the
+            label.
+        start_from: weights of a network of the same kind to begin with, instead of the pre-trained
+            encoder's.
         processes: the world size that was asked for; another one is a `TrainingError`.
-        stamp: hash of the code; a checkpoint with another stamp is not continued, unless a certificate joins the two.
-        stop: asked at the end of each step; a request in any of the processes saves the state and ends the run in all of them.
+        stamp: hash of the code; a checkpoint with another stamp is not continued, unless a
+            certificate joins the two.
+        stop: asked at the end of each step; a request in any of the processes saves the state and
+            ends the run in all of them.
         clock: notes the time whenever something is logged or saved.
         report: receives a line of progress now and then.
 
     Raises:
-        TrainingError: wrong world size, neither or both of `pseudo` and `teacher`, or a loss that is not finite (the state
-            is saved first).
-        DataError: the images are others than those of the checkpoint, or the disk refuses a file, which it names.
+        TrainingError: wrong world size, neither or both of `pseudo` and `teacher`, or a loss that
+            is not finite (the state is saved first).
+        DataError: the images are others than those of the checkpoint, or the disk refuses a file,
+            which it names.
         Stopped: there was a request to stop, and the state is saved.
     """
     if not PartialState._shared_state or PartialState().num_processes == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)  # one kernel may train in several precisions
-    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # saves a copy of the gradients
+        # one kernel may train in several precisions
+        AcceleratorState._reset_state(reset_partial_state=True)
+    # saves a copy of the gradients
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[ddp])
     if accelerator.num_processes != processes:
         raise TrainingError(
-            f"processes: asked for {processes}, but {accelerator.num_processes} run; start training through dalib.training.launch"
+            f"processes: asked for {processes}, but {accelerator.num_processes} run; start "
+            "training through dalib.training.launch"
         )
     stop = Stop() if stop is None else stop
     given = (pseudo is not None) + (teacher is not None)
     if unlabelled is not None and given != (config.labelling != "oracle"):
         raise TrainingError(
-            "unlabelled: give what labels these images, either pseudo or teacher, and neither for an oracle"
+            "unlabelled: give what labels these images, either pseudo or teacher, and neither for "
+            "an oracle"
         )
     main, device = accelerator.is_main_process, accelerator.device
     weights = Path(config.encoder_weights) if config.encoder_weights else None
@@ -99,13 +111,18 @@ def train(
     student = student.to(device, memory_format=torch.channels_last)
     trained, heads = student, [student.decoder]
     if config.segmentation_weight:
-        trained = WithSegmentation(student=student, seed=config.seed).to(device, memory_format=torch.channels_last)
+        trained = WithSegmentation(student=student, seed=config.seed).to(
+            device, memory_format=torch.channels_last
+        )
         heads.append(trained.segmentation)
     frozen = _frozen(config) if config.align != "none" else None
     optimiser = torch.optim.AdamW(
         [
             {"params": student.encoder.parameters(), "lr": config.encoder_lr},
-            {"params": [p for h in heads for p in h.parameters()], "lr": config.encoder_lr * config.decoder_lr_factor},
+            {
+                "params": [p for h in heads for p in h.parameters()],
+                "lr": config.encoder_lr * config.decoder_lr_factor,
+            },
         ],
         weight_decay=config.weight_decay,
         fused=True,
@@ -132,13 +149,15 @@ def train(
         sampler=range(start, config.steps),
         num_workers=config.workers,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # its own, so that the loader does not draw from the global one
+        # its own, so that the loader does not draw from the global one
+        generator=torch.Generator(),
         worker_init_fn=ignore_signals,  # a request to stop is this process's to answer
     )
     model, optimiser = accelerator.prepare(trained, optimiser)
     for network in (n for n in (frozen, teacher) if n is not None):
         network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        accelerator.prepare_model(network, evaluation_mode=True)  # in place: the student's device and precision
+        # in place: the student's device and precision
+        accelerator.prepare_model(network, evaluation_mode=True)
     if config.compile:
         compile_parts(*(n for n in (student, frozen, teacher) if n is not None))
     model.train()
@@ -152,13 +171,17 @@ def train(
             if teacher is not None:
                 batch |= label_now(teacher, batch)
             parts = step_losses(config, model, student, frozen, batch, step)
-            loss = losses.total(parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight})
+            loss = losses.total(
+                parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight}
+            )
             asked = loss.new_tensor(float(stop.reason() is not None))
             told = torch.stack([loss.detach(), *(p.detach() for p in parts.values()), asked])
-            *seen, asked = accelerator.reduce(told, reduction="mean")  # of all processes: what one is asked, all are
+            # of all processes: what one is asked, all are
+            *seen, asked = accelerator.reduce(told, reduction="mean")
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-            if not torch.isfinite(torch.stack([*seen, norm])).all():  # the step's one wait for the accelerator
+            # the step's one wait for the accelerator
+            if not torch.isfinite(torch.stack([*seen, norm])).all():
                 not_finite(accelerator, out, trained, optimiser, step, batch, parts)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -180,7 +203,8 @@ def train(
             if ends_early:
                 accelerator.wait_for_everyone()  # none may leave while the state is being written
                 raise Stopped(
-                    f"{out}: asked to stop; the state after step {done} of {config.steps} is saved, run again to go on"
+                    f"{out}: asked to stop; the state after step {done} of {config.steps} is "
+                    "saved, run again to go on"
                 )
         if main:
             save(student, out / WEIGHTS)
@@ -191,8 +215,10 @@ def train(
 def compile_parts(*networks: DepthAnything | Encoder) -> None:
     """`torch.compile`, in place, each transformer block by itself (a CNN whole), and the decoder.
 
-    Blocks are alike and share their machine code, so that a deep network compiles as fast as a shallow one. Checkpointing and
-    DistributedDataParallel stay outside what is compiled: the one can run a block again, the other send its gradients
+    Blocks are alike and share their machine code, so that a deep network compiles as fast as a
+    shallow one. Checkpointing and
+    DistributedDataParallel stay outside what is compiled: the one can run a block again, the other
+    send its gradients
     while earlier blocks are still at work. Names of parameters do not change.
     """
     torch.compiler.reset()  # what an earlier run compiled counts towards the limit of variants

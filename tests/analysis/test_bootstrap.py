@@ -1,4 +1,5 @@
-"""The bootstrap over seeds and images, against loops that do what its sentence says, and against what theory expects."""
+"""The bootstrap over seeds and images, against loops that do what its sentence says, and against
+what theory expects."""
 
 import numpy as np
 import pytest
@@ -9,14 +10,18 @@ from dabook.analysis import bootstrap
 
 
 def slow_means(scores, weights, draws):
-    """Draw by draw, seed by seed, domain by domain, with each image repeated as often as it was drawn."""
+    """Draw by draw, seed by seed, domain by domain, with each image repeated as often as it was
+    drawn."""
     seeds, found = scores[0].shape[1], []
     for draw in range(draws):
         taken = np.repeat(np.arange(seeds), bootstrap.counts(seeds, 0, draws)[draw])
         total = 0.0
         for seed in taken:
             for stream, domain in enumerate(scores, 1):
-                images = np.repeat(np.arange(domain.shape[2]), bootstrap.counts(domain.shape[2], stream, draws)[draw])
+                images = np.repeat(
+                    np.arange(domain.shape[2]),
+                    bootstrap.counts(domain.shape[2], stream, draws)[draw],
+                )
                 for row, weight in enumerate(weights):
                     total += weight * np.nanmean(domain[row, seed, images]) / len(scores)
         found.append(total / len(taken))
@@ -24,12 +29,13 @@ def slow_means(scores, weights, draws):
 
 
 def test_draws_by_hand(monkeypatch):
-    """Two seeds, two images: the counts of three draws written down, and the differences they give worked out."""
+    """Two seeds, two images: the counts of three draws written down, and the differences they give
+    worked out."""
     times = {0: [[2, 0], [1, 1], [0, 2]], 1: [[1, 1], [2, 0], [0, 2]]}
     monkeypatch.setattr(bootstrap, "counts", lambda size, stream, draws: np.array(times[stream]))
     scores = [np.array([[[0.2, 0.4], [0.6, 0.8]], [[0.1, 0.2], [0.6, 0.4]]])]  # (row, seed, image)
-    # differences by seed and image: [[0.1, 0.2], [0.0, 0.4]]; draw 1 takes seed 0 twice and both images, draw 2 both
-    # seeds and image 0 twice, draw 3 seed 1 twice and image 1 twice
+    # differences by seed and image: [[0.1, 0.2], [0.0, 0.4]]; draw 1 takes seed 0 twice and both
+    # images, draw 2 both seeds and image 0 twice, draw 3 seed 1 twice and image 1 twice
     means = bootstrap.draw_means(scores, np.array([1.0, -1.0]), draws=3)
     assert means == pytest.approx([0.15, 0.05, 0.4])
 
@@ -57,7 +63,8 @@ def test_the_interval_holds_the_middle_of_the_draws():
 
 
 def test_its_width_is_that_of_two_crossed_samples():
-    """For y = seed effect + image effect, Var = var_seeds / seeds + var_images / images, with the sample's own variances."""
+    """For y = seed effect + image effect, Var = var_seeds / seeds + var_images / images, with the
+    sample's own variances."""
     rng = np.random.default_rng(7)
     seeds, images = rng.normal(0, 0.3, 12), rng.normal(0, 1.0, 80)
     scores = [(seeds[:, None] + images)[None]]

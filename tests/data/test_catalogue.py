@@ -1,4 +1,5 @@
-"""Sources by name: every option is read by its name and type, and what is wrong is said before anything is opened."""
+"""Sources by name: every option is read by its name and type, and what is wrong is said before
+anything is opened."""
 
 import csv
 
@@ -50,7 +51,10 @@ WRONG = [
     ("photos:F?", "unknown option in source 'photos:F?': ''"),
     ("photos:F?path=G", "unknown option in source 'photos:F?path=G': 'path'"),
     ("depth:F?quality", "option quality is empty"),
-    ("depth:F?offset_known=perhaps", "option offset_known is 'perhaps'; write offset_known=yes or offset_known=no"),
+    (
+        "depth:F?offset_known=perhaps",
+        "option offset_known is 'perhaps'; write offset_known=yes or offset_known=no",
+    ),
     ("depth:F?offset_known", "option offset_known is ''; write offset_known=yes"),
     ("depth:F?dataset=a&dataset=b", "option dataset is given more than once"),
     ("hub:F?offset_known=no", "unknown option in source 'hub:F?offset_known=no': 'offset_known'"),
@@ -74,7 +78,14 @@ def test_a_wrong_name_is_refused_before_anything_is_opened(name, message):
 
 def test_a_wrong_option_ends_a_row_in_one_line(tmp_path, monkeypatch, capsys):
     """From the command line, with nothing trained."""
-    size = {"height": 32, "width": 32, "steps": 2, "batch": 2, "pretrained": False, "labelled": ["photos:F?foo=1"]}
+    size = {
+        "height": 32,
+        "width": 32,
+        "steps": 2,
+        "batch": 2,
+        "pretrained": False,
+        "labelled": ["photos:F?foo=1"],
+    }
     rows = {"mine": {"question": "does it run?", "rows": {"a": {"label": "a", "set": {}}}}}
     tree = {"profiles": {"tiny": {"seeds": 1, "record": "local", "set": size}}, "experiments": rows}
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(tree))
@@ -104,8 +115,14 @@ def test_offset_known_means_what_it_says(data, word, kept):
 def test_sources_are_looked_at_before_training(data):
     """Both roles, and each need: places, files, ground truth, classes."""
     pool = {"pseudo_labels": True, "labelling": "online"}
-    check_sources(RunConfig(labelled=(f"depth:{data}", "scenes:labelled"), unlabelled=("photos:nowhere",)))
-    check_sources(RunConfig(labelled=("skimage:motorcycle",), unlabelled=(f"photos:{data / 'photos'}",), **pool))
+    check_sources(
+        RunConfig(labelled=(f"depth:{data}", "scenes:labelled"), unlabelled=("photos:nowhere",))
+    )
+    check_sources(
+        RunConfig(
+            labelled=("skimage:motorcycle",), unlabelled=(f"photos:{data / 'photos'}",), **pool
+        )
+    )
     cases = [
         (
             {"labelled": (f"photos:{data / 'photos'}",)},
@@ -117,7 +134,10 @@ def test_sources_are_looked_at_before_training(data):
             {"unlabelled": (f"photos:{data / 'photos'}",)} | pool | {"labelling": "oracle"},
             "unlabelled: .* no ground truth",
         ),
-        ({"unlabelled": (f"depth:{data}",), "segmentation_weight": 1.0} | pool, "unlabelled: depth:.* has no classes"),
+        (
+            {"unlabelled": (f"depth:{data}",), "segmentation_weight": 1.0} | pool,
+            "unlabelled: depth:.* has no classes",
+        ),
     ]
     for changes, message in cases:
         with pytest.raises(DataError, match=message):

@@ -22,7 +22,9 @@ def _tried(scene: Scene, height: int = H, width: int = W) -> list[torch.Tensor]:
     hit = depth < math.inf
     t = torch.where(hit, depth, 1.0)
     local = (rays.u, rays.v, torch.ones_like(rays.u))
-    point = tuple(scene.eye[k] + t * sum(scene.gaze[k, j] * local[j] for j in range(3)) for k in range(3))
+    point = tuple(
+        scene.eye[k] + t * sum(scene.gaze[k, j] * local[j] for j in range(3)) for k in range(3)
+    )
     up = (torch.zeros_like(t), torch.ones_like(t), torch.zeros_like(t))
     lights = [
         ((0.36, 0.8, -0.48, 0.0), math.inf),
@@ -42,16 +44,23 @@ def _try_all(monkeypatch, height: int = H, width: int = W) -> None:
         return np.repeat(chosen, blocks), np.tile(np.arange(blocks), len(chosen))
 
     monkeypatch.setattr(raycast, "_pairs", every)
-    monkeypatch.setattr(shading, "_shade_pairs", lambda scene, chosen, *_: every(scene, chosen=chosen))
+    monkeypatch.setattr(
+        shading, "_shade_pairs", lambda scene, chosen, *_: every(scene, chosen=chosen)
+    )
 
 
-PICKS = (1, 30, 34, 36, 39)  # table tops where bounds by the width at the bottom cut off cups or their shadows
-SWEEP = [(kind, index) for kind in KINDS for index in (0, 1)] + [("tabletop", index) for index in PICKS]
+# table tops where bounds by the width at the bottom cut off cups or their shadows
+PICKS = (1, 30, 34, 36, 39)
+SWEEP = [(kind, index) for kind in KINDS for index in (0, 1)] + [
+    ("tabletop", index) for index in PICKS
+]
 
 
 def test_culling_loses_no_pair_that_matters(monkeypatch):
     """The same hits and shadows when every primitive is tried in every block."""
-    scenes = [describe(Split("test", 103, {kind: 1.0}, {"plain": 1.0}), index)[0] for kind, index in SWEEP]
+    scenes = [
+        describe(Split("test", 103, {kind: 1.0}, {"plain": 1.0}), index)[0] for kind, index in SWEEP
+    ]
     culled = [_tried(scene, 96, 128) for scene in scenes]
     _try_all(monkeypatch, 96, 128)
     for what, scene, found in zip(SWEEP, scenes, culled, strict=True):
@@ -63,7 +72,8 @@ def test_culling_loses_no_pair_that_matters(monkeypatch):
 
 @pytest.mark.parametrize("shape", [CONE, WEDGE])
 def test_what_is_wider_at_the_top_is_not_cut_at_its_bottom_width(shape, monkeypatch):
-    """A flowerpot of 1 m at the bottom and 1.5 m at the top, 4 m ahead: at each of these places some rim leaves its bottom's blocks."""
+    """A flowerpot of 1 m at the bottom and 1.5 m at the top, 4 m ahead: at each of these places
+    some rim leaves its bottom's blocks."""
     places = np.linspace(-1, 1, 9)
     scenes = []
     for x in places:
@@ -75,7 +85,9 @@ def test_what_is_wider_at_the_top_is_not_cut_at_its_bottom_width(shape, monkeypa
     culled = [_tried(scene) for scene in scenes]
     _try_all(monkeypatch)
     for x, scene, found in zip(places, scenes, culled, strict=True):
-        for name, one, other in zip(("depth", "owner", "sun", "sky", "lamp"), found, _tried(scene), strict=True):
+        for name, one, other in zip(
+            ("depth", "owner", "sun", "sky", "lamp"), found, _tried(scene), strict=True
+        ):
             assert torch.equal(one, other), (x, name)
         for k, shadow in enumerate(found[2:]):
             assert (shadow < 1).sum() > 20, (x, k)
@@ -84,16 +96,27 @@ def test_what_is_wider_at_the_top_is_not_cut_at_its_bottom_width(shape, monkeypa
 def test_the_corners_of_a_tapered_box_are_its_own():
     b = Builder()
     b.wedge(1, 0, 2, 2, 4, 6, GREY, "object", taper=(0.5, -1.0))
-    b.cone(0, 0, 0, 2, 2, 2, GREY, "object", taper=(-0.5, 0.9))  # round: of a cone's tapers the first counts
+    # round: of a cone's tapers the first counts
+    b.cone(0, 0, 0, 2, 2, 2, GREY, "object", taper=(-0.5, 0.9))
     b.box(0, 0, 0, 2, 2, 2, GREY, "object", taper=(0.5, 0.5))  # neither boxes nor ellipsoids taper
     box, wedge, cone = b.build().corners.transpose(1, 0, 2)
     expected = {
-        (1 + x * (0.5 if y else 1), y, 2 + z * (6 if y else 3)) for x in (-1, 1) for y in (0, 4) for z in (-1, 1)
+        (1 + x * (0.5 if y else 1), y, 2 + z * (6 if y else 3))
+        for x in (-1, 1)
+        for y in (0, 4)
+        for z in (-1, 1)
     }
     assert set(map(tuple, wedge.round(12).tolist())) == expected
-    expected = {(x * (1.5 if y else 1), y, z * (1.5 if y else 1)) for x in (-1, 1) for y in (0, 2) for z in (-1, 1)}
+    expected = {
+        (x * (1.5 if y else 1), y, z * (1.5 if y else 1))
+        for x in (-1, 1)
+        for y in (0, 2)
+        for z in (-1, 1)
+    }
     assert set(map(tuple, cone.round(12).tolist())) == expected
-    assert set(map(tuple, box.round(12).tolist())) == {(x, y, z) for x in (-1, 1) for y in (0, 2) for z in (-1, 1)}
+    assert set(map(tuple, box.round(12).tolist())) == {
+        (x, y, z) for x in (-1, 1) for y in (0, 2) for z in (-1, 1)
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,6 +130,7 @@ def test_a_glance_sees_what_the_renderer_sees(kind):
             rays.image(k).flip(0).flatten().numpy() for k in cast(scene, rays)
         )  # a glance begins at the bottom
         found, first = glance(scene)
-        same = (owner == first) | np.isclose(found, depth, rtol=1e-6)  # two faces in one plane may take turns
+        # two faces in one plane may take turns
+        same = (owner == first) | np.isclose(found, depth, rtol=1e-6)
         assert same.sum() >= SIDE * SIDE - 1, index  # one ray may graze an edge
         np.testing.assert_allclose(found[same], depth[same], rtol=1e-5)

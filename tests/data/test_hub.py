@@ -11,7 +11,8 @@ from dalib.errors import DataError
 
 @pytest.fixture
 def local_hub(tmp_path):
-    """Two samples saved by `datasets`: PIL images, 16-bit depth in millimetres, float disparity with NaN, and its mask."""
+    """Two samples saved by `datasets`: PIL images, 16-bit depth in millimetres, float disparity
+    with NaN, and its mask."""
     depth = Image.fromarray(np.array([[0, 1000, 2000, 4000]] * 2, np.uint16))
     columns = {
         "photo": [Image.new("RGB", (4, 2), (200, 10, 20)), Image.new("L", (4, 2), 77)],
@@ -37,7 +38,9 @@ def test_hub_by_hand(local_hub):
     assert (metres["domain"], metres["name"], metres["scale_known"]) == ("saved", "1", True)
     masked = HubDataset(local_hub, image="photo", disparity="disp", mask="known", domain="toy")[0]
     assert masked["disparity"].tolist() == [[0, 1, 0, 3]] * 2
-    assert masked["valid"].tolist() == [[False, True, True, True]] * 2, "0 inside the mask is the sky"
+    assert masked["valid"].tolist() == [[False, True, True, True]] * 2, (
+        "0 inside the mask is the sky"
+    )
     assert (masked["domain"], masked["scale_known"]) == ("toy", False)
     assert HubDataset(local_hub, image="photo")[0].keys() == {"image", "domain", "name"}
 
@@ -56,13 +59,16 @@ def test_hub_loads_parquet_and_splits(local_hub, tmp_path, monkeypatch):
 
 def test_hub_fingerprint_follows_the_mapping(local_hub):
     one, same, other = (
-        HubDataset(local_hub, image="photo", depth="depth_mm", depth_scale=scale).fingerprint for scale in (1, 1, 2)
+        HubDataset(local_hub, image="photo", depth="depth_mm", depth_scale=scale).fingerprint
+        for scale in (1, 1, 2)
     )
     assert one == same != other
 
 
 def test_hub_bad_input(local_hub, tmp_path):
-    with pytest.raises(DataError, match=r"saved: missing column image; .* among photo, depth_mm, disp, known"):
+    with pytest.raises(
+        DataError, match=r"saved: missing column image; .* among photo, depth_mm, disp, known"
+    ):
         HubDataset(local_hub)
     with pytest.raises(DataError, match="missing column depths"):
         HubDataset(local_hub, image="photo", depth="depths")

@@ -1,4 +1,5 @@
-"""The table of a manifest: other encodings and separators are read right, and what cannot be meant is named by row."""
+"""The table of a manifest: other encodings and separators are read right, and what cannot be meant
+is named by row."""
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ READ = {
     "empty lines": ("\n" + PLAIN.replace("\n", "\n\n") + ",,,\n").encode(),
     "trailing commas": PLAIN.replace("\n", ",,\n").encode(),
     "index": b",image,depth,kind,depth_scale\n0,\xc3\xa4nne.png,depth.png,depth_m,1000\n",
-    "other order": b'depth_scale,notes,kind,depth,image\n1e3,"a, b",depth_m,./depth.png,\xc3\xa4nne.png\n',
+    "other order": b'depth_scale,notes,kind,depth,image\n1e3,"a, '
+    b'b",depth_m,./depth.png,\xc3\xa4nne.png\n',
 }
 
 
@@ -60,20 +62,44 @@ REFUSED = {
     "cut utf-16": (PLAIN.encode("utf-16")[:-1], "cannot be read as utf-16"),
     "nothing": (b"", "missing column image, depth, kind, depth_scale; it has none"),
     "half a quote": (PLAIN.replace("depth.png", '"depth.png').encode(), "cannot be read"),
-    "doubled column": (PLAIN.replace("kind", "kind,kind").encode(), "column kind stands more than once"),
+    "doubled column": (
+        PLAIN.replace("kind", "kind,kind").encode(),
+        "column kind stands more than once",
+    ),
     "too few": (PLAIN.replace(",1000", "").encode(), "row 1 has not 4 entries"),
     "too many": (PLAIN.replace("1000", "1000,0").encode(), "row 1 has not 4 entries"),
     "decimal comma": (
         PLAIN.replace(",", ";").replace("1000", "1000,0").encode(),
         "row 1 .* with a point for the decimals",
     ),
-    "doubled row": ((PLAIN + ROW).encode(), "rows 1 and 2 are the same pair, änne.png and depth.png; remove one"),
-    "doubled file": ((PLAIN + ROW.replace("depth.png", "./depth.png")).encode(), "rows 1 and 2 are the same pair"),
-    "itself": (PLAIN.replace("depth.png", "änne.png").encode(), "image and depth are the same file"),
-    "second row": ((PLAIN + "a.png,b.png,metres,1\n").encode(), r"row 2 \(a\.png\): unknown kind 'metres'"),
-    "no number": ((PLAIN.replace("1000", "0")).encode(), r"row 1 \(änne\.png\): depth_scale is '0'"),
-    "bits": (PLAIN.replace("scale\n", "scale,bits\n").replace("1000", "1000,many").encode(), "bits is 'many'"),
-    "invalid": (PLAIN.replace("scale\n", "scale,invalid\n").replace("1000", "1000,0;1").encode(), "invalid is '0;1'"),
+    "doubled row": (
+        (PLAIN + ROW).encode(),
+        "rows 1 and 2 are the same pair, änne.png and depth.png; remove one",
+    ),
+    "doubled file": (
+        (PLAIN + ROW.replace("depth.png", "./depth.png")).encode(),
+        "rows 1 and 2 are the same pair",
+    ),
+    "itself": (
+        PLAIN.replace("depth.png", "änne.png").encode(),
+        "image and depth are the same file",
+    ),
+    "second row": (
+        (PLAIN + "a.png,b.png,metres,1\n").encode(),
+        r"row 2 \(a\.png\): unknown kind 'metres'",
+    ),
+    "no number": (
+        (PLAIN.replace("1000", "0")).encode(),
+        r"row 1 \(änne\.png\): depth_scale is '0'",
+    ),
+    "bits": (
+        PLAIN.replace("scale\n", "scale,bits\n").replace("1000", "1000,many").encode(),
+        "bits is 'many'",
+    ),
+    "invalid": (
+        PLAIN.replace("scale\n", "scale,invalid\n").replace("1000", "1000,0;1").encode(),
+        "invalid is '0;1'",
+    ),
 }
 
 
@@ -91,13 +117,19 @@ def test_a_row_without_depth_may_say_anything(folder):
 
 
 def test_the_same_picture_may_have_two_maps(folder):
-    (folder / "manifest.csv").write_text(PLAIN + ROW.replace("depth.png", "other.png"), encoding="utf-8")
+    (folder / "manifest.csv").write_text(
+        PLAIN + ROW.replace("depth.png", "other.png"), encoding="utf-8"
+    )
     assert len(DepthManifest(folder)) == 2
 
 
 def test_data_sets_by_name(folder):
-    text = PLAIN.replace("scale\n", "scale,dataset,offset_known\n").replace("1000\n", "1000,roof,no\n")
-    (folder / "manifest.csv").write_text(text + ROW.replace("depth.png", "other.png").replace("\n", ",,yes\n"))
+    text = PLAIN.replace("scale\n", "scale,dataset,offset_known\n").replace(
+        "1000\n", "1000,roof,no\n"
+    )
+    (folder / "manifest.csv").write_text(
+        text + ROW.replace("depth.png", "other.png").replace("\n", ",,yes\n")
+    )
     parts = DepthManifest(folder).by_dataset()
     assert {name: (len(part), part.domain) for name, part in parts.items()} == {
         "roof": (1, "roof"),

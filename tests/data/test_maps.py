@@ -1,4 +1,5 @@
-"""Depth maps and masks as files hold them: every value as stored, what is no depth refused, and turned like the photograph."""
+"""Depth maps and masks as files hold them: every value as stored, what is no depth refused, and
+turned like the photograph."""
 
 import io
 
@@ -25,7 +26,9 @@ def encoded(array, kind="PNG", **options):
     if kind == "NPY":
         np.save(file, array, allow_pickle=True)
     else:
-        (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(file, format=kind, **options)
+        (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(
+            file, format=kind, **options
+        )
     return file.getvalue()
 
 
@@ -45,7 +48,8 @@ def oriented(picture, orientation, kind="PNG"):
 
 @pytest.fixture
 def pair(tmp_path):
-    """Write one pair and its manifest, files given as bytes; photograph 6 x 4 unless told otherwise."""
+    """Write one pair and its manifest, files given as bytes; photograph 6 x 4 unless told
+    otherwise."""
 
     def write(data, *, image=None, mask=None, **row):
         row = CARRY | row
@@ -65,7 +69,10 @@ def pair(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 10**6), st.integers(1, 65535), st.booleans(), st.sampled_from([b"", b"# a note\n", b"#\r# 5 5\n"])
+    st.integers(0, 10**6),
+    st.integers(1, 65535),
+    st.booleans(),
+    st.sampled_from([b"", b"# a note\n", b"#\r# 5 5\n"]),
 )
 def test_a_pgm_keeps_its_values(seed, maxval, words, note):
     values = np.random.default_rng(seed).integers(0, maxval + 1, (3, 5))
@@ -80,7 +87,9 @@ def test_16_bits_come_as_they_are(kind):
     assert np.array_equal(decode_map(encoded(RAMP, kind), name="x")[0], RAMP)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int64", "uint16", ">f4", "<u2"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "int32", "int64", "uint16", ">f4", "<u2"]
+)
 def test_arrays_of_any_number_come_as_they_are(dtype):
     assert np.array_equal(decode_map(encoded(RAMP.astype(dtype), "NPY"), name="x")[0], RAMP)
 
@@ -98,7 +107,8 @@ def test_grey_of_few_bits_is_not_stretched(bits):
     picture = Image.fromarray(values).convert("P")
     picture.putpalette([x for k in range(256) for x in (k, k, k)])
     data = bytearray(encoded(picture, bits=bits))
-    data = bytes(data).replace(bytes([bits, 3, 0, 0, 0]), bytes([bits, 0, 0, 0, 0]), 1)  # header: grey, no palette
+    # header: grey, no palette
+    data = bytes(data).replace(bytes([bits, 3, 0, 0, 0]), bytes([bits, 0, 0, 0, 0]), 1)
     grey = _without_palette_and_with_sums(data)
     assert np.array_equal(decode_map(grey, name="x")[0], values)
 
@@ -112,7 +122,9 @@ def _without_palette_and_with_sums(data):
         (length,) = struct.unpack(">I", data[place : place + 4])
         word, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
         if word != b"PLTE":
-            chunks.append(struct.pack(">I", length) + word + body + struct.pack(">I", zlib.crc32(word + body)))
+            chunks.append(
+                struct.pack(">I", length) + word + body + struct.pack(">I", zlib.crc32(word + body))
+            )
         place += 12 + length
     return data[:8] + b"".join(chunks)
 
@@ -127,27 +139,51 @@ FOREIGN = {
         "this is an OpenEXR file, which is not read; .* save the depth as a 16-bit grey PNG",
     ),
     "h5": (b"\x89HDF\r\n\x1a\n" + bytes(40), "this is an HDF5 file.* with h5py"),
-    "mat": (b"MATLAB 5.0 MAT-file, Platform" + bytes(40), "this is a MATLAB file.* with scipy.io.loadmat"),
+    "mat": (
+        b"MATLAB 5.0 MAT-file, Platform" + bytes(40),
+        "this is a MATLAB file.* with scipy.io.loadmat",
+    ),
     "npz": (b"PK\x03\x04" + bytes(40), "this is an archive, such as .npz"),
     "hdr": (b"#?RADIANCE\n" + bytes(40), "this is a Radiance HDR picture"),
     "pfm of colours": (b"PF\n6 4\n-1.0\n" + bytes(288), "this is a PFM of three channels"),
     "dpt": (b"PIEH" + bytes(40), "this is a Sintel .dpt"),
-    "pickle": (b"\x80\x04\x95" + bytes(40), "this is a pickle, which is not read, for it may run code"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer .* git lfs pull"),
-    "text": (b"1.0 2.0 3.0\n", "truncated, damaged or not an image of a known format; save the depth"),
+    "pickle": (
+        b"\x80\x04\x95" + bytes(40),
+        "this is a pickle, which is not read, for it may run code",
+    ),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "a Git LFS pointer .* git lfs pull",
+    ),
+    "text": (
+        b"1.0 2.0 3.0\n",
+        "truncated, damaged or not an image of a known format; save the depth",
+    ),
     "empty": (b"", "truncated, damaged or not an image"),
     "bool": (encoded(FLOATS > 0, "NPY"), "holds integers or floats, not bool"),
     "complex": (encoded(FLOATS * 1j, "NPY"), "holds integers or floats, not complex64"),
-    "objects": (encoded(FLOATS.astype(object), "NPY"), "an array of Python objects; save one of numbers"),
+    "objects": (
+        encoded(FLOATS.astype(object), "NPY"),
+        "an array of Python objects; save one of numbers",
+    ),
     "records": (encoded(RECORDS, "NPY"), r"holds integers or floats, not \[\('z', '<f4'\)\]"),
     "words": (encoded(FLOATS.astype("U3"), "NPY"), "holds integers or floats, not <U3"),
     "dates": (encoded(RAMP.astype("M8[s]"), "NPY"), "holds integers or floats, not datetime64"),
     "stack": (encoded(FLOATS[None], "NPY"), r"one channel, not shape \(1, 4, 6\)"),
-    "palette": (encoded(Image.fromarray(np.zeros((4, 6), np.uint8)).convert("P")), "places in a palette of colours"),
+    "palette": (
+        encoded(Image.fromarray(np.zeros((4, 6), np.uint8)).convert("P")),
+        "places in a palette of colours",
+    ),
     "colours": (encoded(np.zeros((4, 6, 3), np.uint8)), r"one channel, not shape \(4, 6, 3\)"),
     "1 bit": (encoded(Image.new("1", (6, 4), 1)), "holds integers or floats, not bool"),
-    "jpeg": (encoded(np.full((4, 6), 9, np.uint8), "JPEG"), "JPEG does not keep a map's values; save it as PNG"),
-    "pages": (encoded(RAMP, "TIFF", save_all=True, append_images=[Image.fromarray(RAMP)]), "it holds 2 pictures"),
+    "jpeg": (
+        encoded(np.full((4, 6), 9, np.uint8), "JPEG"),
+        "JPEG does not keep a map's values; save it as PNG",
+    ),
+    "pages": (
+        encoded(RAMP, "TIFF", save_all=True, append_images=[Image.fromarray(RAMP)]),
+        "it holds 2 pictures",
+    ),
     "cut pgm": (pgm(RAMP, 9600)[:-3], "truncated or damaged PGM"),
     "cut pgm in words": (pgm(RAMP, 9600, words=True)[:-9], "truncated or damaged PGM"),
     "head of a pgm": (b"P5\n6 ", "a PGM whose header is damaged"),
@@ -174,14 +210,22 @@ def test_8_bits_are_depth_only_where_that_is_declared(pair, kind):
         "plain": (encoded(grey), "8 bits a value, as pictures of nearness have"),
         "pgm": (pgm(grey, 250), "8 bits a value"),
         "npy": (encoded(grey, "NPY"), "8 bits a value"),
-        "x 257": (encoded(grey.astype(np.uint16) * 257), "its 16-bit values are 8-bit ones, stretched"),
-        "x 256": (encoded(grey.astype(np.uint16) * 256), "its 16-bit values are 8-bit ones, stretched"),
+        "x 257": (
+            encoded(grey.astype(np.uint16) * 257),
+            "its 16-bit values are 8-bit ones, stretched",
+        ),
+        "x 256": (
+            encoded(grey.astype(np.uint16) * 256),
+            "its 16-bit values are 8-bit ones, stretched",
+        ),
     }
     for name, (data, message) in forms.items():
         if kind == "disparity":
             assert pair(data, kind=kind)[0]["valid"].all(), name
             continue
-        with pytest.raises(DataError, match=rf"depth\.png: {message}.*declare kind disparity, or, .* bits (8|16)"):
+        with pytest.raises(
+            DataError, match=rf"depth\.png: {message}.*declare kind disparity, or, .* bits (8|16)"
+        ):
             pair(data)[0]
         assert pair(data, bits="16" if name.startswith("x") else "8")[0]["valid"].all(), name
     if kind == "depth_m":
@@ -215,7 +259,9 @@ GREATEST = {
 
 @pytest.mark.parametrize(("array", "scale", "word"), GREATEST.values(), ids=GREATEST)
 @pytest.mark.parametrize("kind", ["depth_m", "disparity"])
-def test_holes_written_as_the_greatest_value_are_refused_or_declared(pair, array, scale, word, kind):
+def test_holes_written_as_the_greatest_value_are_refused_or_declared(
+    pair, array, scale, word, kind
+):
     if kind == "disparity" and word == "4095":
         return  # less than all bits: in disparity that may be what is nearest
     row = {"depth": "depth.npy", "depth_scale": scale, "kind": kind}
@@ -232,7 +278,9 @@ def test_holes_written_as_the_greatest_value_are_refused_or_declared(pair, array
 def test_a_disparity_that_fills_its_range_is_no_hole(pair):
     for full in (np.linspace(0, 65535, 24), np.linspace(0, 255, 24).astype(np.uint8).astype(float)):
         dtype = np.uint16 if full.max() > 255 else np.uint8
-        sample = pair(encoded(full.astype(dtype).reshape(4, 6)), kind="disparity", depth_scale="1")[0]
+        sample = pair(encoded(full.astype(dtype).reshape(4, 6)), kind="disparity", depth_scale="1")[
+            0
+        ]
         assert sample["disparity"].max() == full.max()
 
 
@@ -250,7 +298,8 @@ def test_values_that_cannot_be_are_refused_or_declared(pair, value, word):
 
 
 def test_a_disparity_of_0_is_unknown_or_sky(pair):
-    """Unknown as it stands and beside other holes; sky inside a mask, and where every value is meant."""
+    """Unknown as it stands and beside other holes; sky inside a mask, and where every value is
+    meant."""
     stored = RAMP.copy()
     stored[0] = [0, 0, 0, 60000, 60000, 7]
     data, row = encoded(stored), {"kind": "disparity", "depth_scale": "1"}
@@ -258,7 +307,9 @@ def test_a_disparity_of_0_is_unknown_or_sky(pair):
         "as it stands": pair(data, **row)[0],
         "other holes": pair(data, **row, invalid="60000")[0],
         "every value": pair(data, **row, invalid="none")[0],
-        "mask": pair(data, **row, mask=encoded(np.array([[1, 1, 0, 0, 1, 1]] + [[1] * 6] * 3, np.uint8)))[0],
+        "mask": pair(
+            data, **row, mask=encoded(np.array([[1, 1, 0, 0, 1, 1]] + [[1] * 6] * 3, np.uint8))
+        )[0],
     }
     assert {name: sample["valid"][0].tolist() for name, sample in first.items()} == {
         "as it stands": [False, False, False, True, True, True],
@@ -267,7 +318,9 @@ def test_a_disparity_of_0_is_unknown_or_sky(pair):
         "mask": [True, True, False, False, True, True],
     }
     assert first["mask"]["disparity"][0].tolist() == [0, 0, 0, 0, 60000, 7]
-    assert not pair(holes_in_metres := encoded(holes(RAMP, 0)), invalid="none")[0]["valid"][0, :2].any(), "depth 0"
+    assert not pair(holes_in_metres := encoded(holes(RAMP, 0)), invalid="none")[0]["valid"][
+        0, :2
+    ].any(), "depth 0"
     assert pair(holes_in_metres)[0]["valid"].sum() == 22
 
 
@@ -293,8 +346,14 @@ def test_a_mask_says_where_there_is_ground_truth(pair, mask):
 
 
 BAD_MASKS = {
-    "size": (encoded(np.ones((4, 5), np.uint8)), r"a mask of size \(4, 5\) for a map of size \(4, 6\)"),
-    "jpeg": (encoded(np.ones((4, 6), np.uint8), "JPEG"), "JPEG does not keep a map's values; save it as PNG"),
+    "size": (
+        encoded(np.ones((4, 5), np.uint8)),
+        r"a mask of size \(4, 5\) for a map of size \(4, 6\)",
+    ),
+    "jpeg": (
+        encoded(np.ones((4, 6), np.uint8), "JPEG"),
+        "JPEG does not keep a map's values; save it as PNG",
+    ),
     "colours": (encoded(np.ones((4, 6, 3), np.uint8)), "one channel"),
     "palette": (encoded(Image.new("P", (6, 4), 1)), "palette"),
     "words": (encoded(FLOATS.astype("U3"), "NPY"), "a mask holds whole numbers, not <U3"),
@@ -331,7 +390,9 @@ COLOURS = (np.arange(72) * 3).astype(np.uint8).reshape(4, 6, 3)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_is_pillows_own_turn(orientation):
     with Image.open(io.BytesIO(oriented(Image.fromarray(RAMP), orientation))) as picture:
-        assert np.array_equal(turned(RAMP, orientation), np.asarray(ImageOps.exif_transpose(picture)))
+        assert np.array_equal(
+            turned(RAMP, orientation), np.asarray(ImageOps.exif_transpose(picture))
+        )
 
 
 def sizes(orientation):
@@ -341,22 +402,35 @@ def sizes(orientation):
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_map_is_turned_with_its_photograph(pair, orientation, mask):
-    """Both carry the tag; or the map does not and its size says how it lies: as stored, or as seen."""
+    """Both carry the tag; or the map does not and its size says how it lies: as stored, or as
+    seen."""
     image, upright = oriented(Image.fromarray(COLOURS), orientation), turned(RAMP, orientation)
     known = {"mask": encoded((RAMP != 4000).astype(np.uint8))} if mask else {}
-    tagged = {"mask": oriented(Image.fromarray((RAMP != 4000).astype(np.uint8)), orientation)} if mask else {}
+    tagged = (
+        {"mask": oriented(Image.fromarray((RAMP != 4000).astype(np.uint8)), orientation)}
+        if mask
+        else {}
+    )
     got = [pair(oriented(Image.fromarray(RAMP), orientation), image=image, **tagged)[0]]
     if orientation not in (2, 3, 4):
         got.append(pair(encoded(RAMP), image=image, **known)[0])
     if orientation > 4:
         seen = {"mask": encoded((upright != 4000).astype(np.uint8))} if mask else {}
         got.append(pair(encoded(upright), image=image, **seen)[0])
-        got.append(pair(oriented(Image.fromarray(RAMP), orientation), image=encoded(turned3(orientation)), **tagged)[0])
+        got.append(
+            pair(
+                oriented(Image.fromarray(RAMP), orientation),
+                image=encoded(turned3(orientation)),
+                **tagged,
+            )[0]
+        )
     for sample in got:
         assert sample["image"].shape == (3, *sizes(orientation))
         assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), turned3(orientation))
         assert np.array_equal(sample["valid"].numpy(), (upright != 4000) | (not mask))
-        assert np.allclose(1000 / sample["disparity"].numpy()[sample["valid"]], upright[sample["valid"]])
+        assert np.allclose(
+            1000 / sample["disparity"].numpy()[sample["valid"]], upright[sample["valid"]]
+        )
 
 
 def turned3(orientation):
@@ -365,28 +439,38 @@ def turned3(orientation):
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_where_nothing_shows_how_a_map_lies_it_is_refused(pair, orientation):
-    """Mirrored, upside down, or square: both readings have the same size, and one would give half of the pixels another's depth."""
+    """Mirrored, upside down, or square: both readings have the same size, and one would give half
+    of the pixels another's depth."""
     size = 6 if orientation > 4 else 4
     image = oriented(Image.new("RGB", (6, size)), orientation)
     depth = RAMP if size == 4 else np.arange(1, 37, dtype=np.uint16).reshape(6, 6) * 100
     message = rf"depth\.png: the photograph and not its map has an EXIF orientation \({orientation}\).*exiftool"
     with pytest.raises(DataError, match=message):
         pair(encoded(depth), image=image)[0]
-    with pytest.raises(DataError, match=r"depth\.png: the map and not its photograph has an EXIF orientation"):
-        pair(oriented(Image.fromarray(depth), orientation), image=encoded(np.zeros((size, 6, 3), np.uint8)))[0]
+    with pytest.raises(
+        DataError, match=r"depth\.png: the map and not its photograph has an EXIF orientation"
+    ):
+        pair(
+            oriented(Image.fromarray(depth), orientation),
+            image=encoded(np.zeros((size, 6, 3), np.uint8)),
+        )[0]
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_tiff_which_pillow_turns_itself_is_turned_once(pair, orientation):
     """As photograph, as map, and as both; and its tag still counts where the map has none."""
-    files = {kind: oriented(Image.fromarray(COLOURS), orientation, kind) for kind in ("PNG", "TIFF")}
+    files = {
+        kind: oriented(Image.fromarray(COLOURS), orientation, kind) for kind in ("PNG", "TIFF")
+    }
     maps = {kind: oriented(Image.fromarray(RAMP), orientation, kind) for kind in ("PNG", "TIFF")}
     for kinds in (("TIFF", "PNG"), ("PNG", "TIFF"), ("TIFF", "TIFF")):
         sample = pair(maps[kinds[1]], image=files[kinds[0]])[0]
         assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), turned3(orientation)), kinds
         assert np.allclose(1000 / sample["disparity"].numpy(), turned(RAMP, orientation)), kinds
     if orientation < 5:
-        with pytest.raises(DataError, match="the photograph and not its map has an EXIF orientation"):
+        with pytest.raises(
+            DataError, match="the photograph and not its map has an EXIF orientation"
+        ):
             pair(encoded(RAMP), image=files["TIFF"])[0]
     else:
         sample = pair(encoded(RAMP), image=files["TIFF"])[0]
@@ -398,7 +482,10 @@ def test_damaged_tags_cost_no_pair(pair, tmp_path):
     image, depth = (encoded(array, exif=b"Exif\0\0garbage") for array in (COLOURS, RAMP))
     columns = hub(tmp_path / "hub", image=image, depth=depth)
     with pytest.warns(PictureWarning, match="damaged EXIF tags, which were ignored"):
-        samples = [pair(depth, image=image)[0], HubDataset(columns, depth="depth", depth_scale=1000)[0]]
+        samples = [
+            pair(depth, image=image)[0],
+            HubDataset(columns, depth="depth", depth_scale=1000)[0],
+        ]
     for sample in samples:
         assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), COLOURS)
         assert np.allclose(1000 / sample["disparity"].numpy(), RAMP)
@@ -436,7 +523,9 @@ def test_a_hub_data_set_keeps_values_and_turns_like_a_manifest(tmp_path):
     upright = turned(RAMP, 6)
     assert sample["image"].shape == (3, 6, 4)
     assert np.array_equal(sample["valid"].numpy(), upright != 4000)
-    assert np.allclose(1000 / sample["disparity"].numpy()[sample["valid"]], upright[sample["valid"]])
+    assert np.allclose(
+        1000 / sample["disparity"].numpy()[sample["valid"]], upright[sample["valid"]]
+    )
     for column, message in (
         ("nearness", "8 bits a value"),
         ("gone", "65535, which mostly marks holes"),
@@ -445,12 +534,18 @@ def test_a_hub_data_set_keeps_values_and_turns_like_a_manifest(tmp_path):
         with pytest.raises(DataError, match=rf"a, sample 0: .*{message}"):
             HubDataset(folder, depth=column, depth_scale=1000)[0]
     assert HubDataset(folder, depth="nearness", bits=8)[0]["valid"].all()
-    assert HubDataset(folder, depth="gone", depth_scale=1000, invalid="65535")[0]["valid"].sum() == 22
+    assert (
+        HubDataset(folder, depth="gone", depth_scale=1000, invalid="65535")[0]["valid"].sum() == 22
+    )
     assert HubDataset(folder, disparity="nearness")[0]["valid"].all()
     with pytest.raises(ConfigError, match="invalid is '0;1'; write numbers"):
         HubDataset(folder, depth="pgm", invalid="0;1")
-    half_turn = hub(tmp_path / "b", image=oriented(Image.fromarray(COLOURS), 3), depth=encoded(RAMP))
-    with pytest.raises(DataError, match="b, sample 0: the photograph and not its map has an EXIF orientation"):
+    half_turn = hub(
+        tmp_path / "b", image=oriented(Image.fromarray(COLOURS), 3), depth=encoded(RAMP)
+    )
+    with pytest.raises(
+        DataError, match="b, sample 0: the photograph and not its map has an EXIF orientation"
+    ):
         HubDataset(half_turn, depth="depth")[0]
 
 
@@ -462,7 +557,10 @@ def test_a_hub_entry_that_is_missing_or_no_map_is_named(tmp_path):
         "count": [3],
     }
     features = datasets.Features(
-        image=datasets.Image(), depth=datasets.Image(), word=datasets.Value("string"), count=datasets.Value("int64")
+        image=datasets.Image(),
+        depth=datasets.Image(),
+        word=datasets.Value("string"),
+        count=datasets.Value("int64"),
     )
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "a")
     for column, message in (

@@ -1,4 +1,5 @@
-"""Batches as a function of the step: the ratio, sharding, epochs, augmentation, and that nothing else matters."""
+"""Batches as a function of the step: the ratio, sharding, epochs, augmentation, and that nothing
+else matters."""
 
 import numpy as np
 import pytest
@@ -23,16 +24,25 @@ class Labels:
 
     def get_batch(self, indices):
         columns = torch.arange(96) / 1000
-        return (torch.from_numpy(np.asarray(indices)).float()[:, None, None] + columns).expand(-1, 64, 96).clone()
+        return (
+            (torch.from_numpy(np.asarray(indices)).float()[:, None, None] + columns)
+            .expand(-1, 64, 96)
+            .clone()
+        )
 
 
 class Numbered(Source):
-    """Image, disparity and valid of sample i all show i and the column, at any size; with a batch reader on request."""
+    """Image, disparity and valid of sample i all show i and the column, at any size; with a batch
+    reader on request."""
 
     domain = "numbered"
 
     def __init__(self, count, *, height=64, width=96):
-        self.count, self.shape, self.fingerprint = count, (height, width), f"{count:04x}{height:04x}{width:04x}"
+        self.count, self.shape, self.fingerprint = (
+            count,
+            (height, width),
+            f"{count:04x}{height:04x}{width:04x}",
+        )
 
     def __len__(self):
         return self.count
@@ -73,7 +83,8 @@ def same(a, b):
 
 
 def test_mix_is_splitmix64():
-    """The first outputs of SplitMix64 from state 0, as its author's C code gives them; our chain of one word 0."""
+    """The first outputs of SplitMix64 from state 0, as its author's C code gives them; our chain of
+    one word 0."""
     states = np.array([0, 0x9E3779B97F4A7C15], dtype=np.uint64)
     assert mix(states).tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
 
@@ -180,7 +191,8 @@ def test_any_batch_comes_without_the_ones_before():
 def test_seeds_differ():
     assert not torch.equal(mixture(seed=0)[0]["index"], mixture(seed=1)[0]["index"])
     one, other = mixture(seed=0, labelled=31), mixture(seed=1, labelled=31)
-    assert not torch.equal(one[0]["index"][:4], one[0]["pool_index"][:4])  # the two streams are shuffled differently
+    # the two streams are shuffled differently
+    assert not torch.equal(one[0]["index"][:4], one[0]["pool_index"][:4])
     assert not torch.equal(one[0]["pool_index"], other[0]["pool_index"])
 
 
@@ -193,7 +205,8 @@ def test_workers_do_not_matter(workers):
 
 
 def test_flips_are_consistent():
-    """Image, disparity and valid turn together, about half of the images turn, and a pseudo label turns with its image."""
+    """Image, disparity and valid turn together, about half of the images turn, and a pseudo label
+    turns with its image."""
     turned = []
     batches = mixture()
     for step in range(40):
@@ -204,14 +217,17 @@ def test_flips_are_consistent():
         pool_column = batch["pool_image"][:, 1, 0].float()
         expected = batch["pool_index"][:, None] + pool_column / 1000
         assert torch.allclose(batch["pool_disparity"][:, 0], expected, atol=1e-5)
-        turned += (column[:, 0] > column[:, -1]).tolist() + (pool_column[:, 0] > pool_column[:, -1]).tolist()
+        turned += (column[:, 0] > column[:, -1]).tolist() + (
+            pool_column[:, 0] > pool_column[:, -1]
+        ).tolist()
     assert np.mean(turned) == pytest.approx(0.5, abs=0.08)
 
 
 def test_flips_differ_between_epochs():
     batches = mixture(labelled=4)
     flipped = {
-        tuple((b["image"][:, 1, 0, 0] > 0)[b["index"].argsort()].tolist()) for b in map(batches.__getitem__, range(12))
+        tuple((b["image"][:, 1, 0, 0] > 0)[b["index"].argsort()].tolist())
+        for b in map(batches.__getitem__, range(12))
     }
     assert len(flipped) > 3
 
@@ -223,7 +239,12 @@ def test_pseudo_labels_that_are_not_finite_are_not_valid():
             maps[:, :, :10] = torch.nan
             return maps
 
-    batch = Mixture(config=config(pseudo_labels=True), labelled=Numbered(5), unlabelled=Numbered(5), pseudo=Holes())[0]
+    batch = Mixture(
+        config=config(pseudo_labels=True),
+        labelled=Numbered(5),
+        unlabelled=Numbered(5),
+        pseudo=Holes(),
+    )[0]
     assert torch.equal(batch["pool_valid"], torch.isfinite(batch["pool_disparity"]))
     assert (~batch["pool_valid"]).sum() == 8 * 64 * 10
 
@@ -301,17 +322,22 @@ def test_fetch_takes_whole_batches_where_the_size_fits():
     for source in (Batched(5), Concat(Batched(5))):
         assert fetch(source, np.array([1, 2]), **SIZE)["image"].unique().tolist() == [7]
         assert fetch(source, np.array([1, 2]), height=32, width=48)["image"].shape == (2, 3, 32, 48)
-    assert fetch(Concat(Batched(5), Numbered(2)), np.array([1, 6]), **SIZE)["image"][:, 0, 0, 0].tolist() == [1, 1]
+    assert fetch(Concat(Batched(5), Numbered(2)), np.array([1, 6]), **SIZE)["image"][
+        :, 0, 0, 0
+    ].tolist() == [1, 1]
 
 
 def test_fetch_mixes_labelled_and_unlabelled_sources():
     """A pool may hold scenes and photographs; what not all have is left out."""
-    batch = fetch(Concat(Smooth(count=2), Smooth(count=2, labelled=False)), np.array([0, 3]), **SIZE)
+    batch = fetch(
+        Concat(Smooth(count=2), Smooth(count=2, labelled=False)), np.array([0, 3]), **SIZE
+    )
     assert set(batch) == {"image", "domain"}
 
 
 def test_pool_crops_belong_to_the_index():
-    """So that the stored label shows the same pixels in every epoch, in labelling and in training."""
+    """So that the stored label shows the same pixels in every epoch, in labelling and in
+    training."""
     crops = pool_crop(np.arange(500))
     assert np.array_equal(pool_crop(np.array([499, 3])), crops[[499, 3]])
     assert crops.shape == (500, 2)
@@ -337,7 +363,9 @@ def test_a_damaged_image_is_named_in_one_line(tmp_path, workers):
     Image.new("RGB", (16, 16)).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    config = RunConfig(height=16, width=16, batch=2, steps=3, pseudo_labels=True, labelling="online")
+    config = RunConfig(
+        height=16, width=16, batch=2, steps=3, pseudo_labels=True, labelling="online"
+    )
     mixture = Mixture(config=config, labelled=Smooth(), unlabelled=PhotoFolder(tmp_path))
     loader = DataLoader(mixture, batch_size=None, num_workers=workers)
     with pytest.raises(DataError) as raised:

@@ -1,4 +1,5 @@
-"""Perturbation: independent step-by-step references, the laws of what is drawn, and what a key decides."""
+"""Perturbation: independent step-by-step references, the laws of what is drawn, and what a key
+decides."""
 
 import math
 
@@ -11,7 +12,18 @@ from numpy.testing import assert_allclose
 from scipy import ndimage
 
 from dalib.data import perturb
-from dalib.data.perturb import BLUR, CUTMIX, GREY_P, JITTER, Perturbation, apply, draw, gaussian_blur, inside, partner
+from dalib.data.perturb import (
+    BLUR,
+    CUTMIX,
+    GREY_P,
+    JITTER,
+    Perturbation,
+    apply,
+    draw,
+    gaussian_blur,
+    inside,
+    partner,
+)
 from dalib.errors import ConfigError
 
 ALL = ("colour", "blur", "cutmix")
@@ -51,7 +63,10 @@ def test_another_key_draws_something_else():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), min_size=1, max_size=6), st.randoms())
+@given(
+    st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), min_size=1, max_size=6),
+    st.randoms(),
+)
 def test_the_company_does_not_matter(some, random):
     """A key draws the same whatever other keys the batch holds, and in whatever place."""
     order = random.sample(range(len(some)), len(some))
@@ -80,7 +95,8 @@ def test_nothing_switched_on_changes_nothing():
 
 
 class Script(np.random.Generator):
-    """A generator that returns prepared numbers: `random`, `uniform` (in -1..1) and the order of the four steps."""
+    """A generator that returns prepared numbers: `random`, `uniform` (in -1..1) and the order of
+    the four steps."""
 
     def __new__(cls, **_):
         return super().__new__(cls, np.random.PCG64(0))
@@ -106,7 +122,8 @@ class Script(np.random.Generator):
 
 
 def stepwise(image, *, brightness, contrast, saturation, angle, order, grey):
-    """Brightness, contrast, saturation, hue one after the other on (3, h, w), float64, nothing clamped on the way."""
+    """Brightness, contrast, saturation, hue one after the other on (3, h, w), float64, nothing
+    clamped on the way."""
     for step in order:
         luma = np.tensordot(LUMA, image, 1)
         if step == 0:
@@ -119,10 +136,17 @@ def stepwise(image, *, brightness, contrast, saturation, angle, order, grey):
             turned = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
             i = 0.595716 * image[0] - 0.274453 * image[1] - 0.321263 * image[2]
             q = 0.211456 * image[0] - 0.522591 * image[1] + 0.311135 * image[2]
-            i, q = math.cos(angle) * i - math.sin(angle) * q, math.sin(angle) * i + math.cos(angle) * q
+            i, q = (
+                math.cos(angle) * i - math.sin(angle) * q,
+                math.sin(angle) * i + math.cos(angle) * q,
+            )
             # back to RGB by NTSC's published inverse
             image = np.stack(
-                [turned + 0.9563 * i + 0.6210 * q, turned - 0.2721 * i - 0.6474 * q, turned - 1.1070 * i + 1.7046 * q]
+                [
+                    turned + 0.9563 * i + 0.6210 * q,
+                    turned - 0.2721 * i - 0.6474 * q,
+                    turned - 1.1070 * i + 1.7046 * q,
+                ]
             )
     return np.repeat(np.tensordot(LUMA, image, 1)[None], 3, 0) if grey else image
 
@@ -139,7 +163,10 @@ def test_colour_step_by_step(uniforms, order, jitter, grey, seed):
     """One linear map of pixel and mean does what the four steps do one after the other."""
     colour = perturb._colour(Script(jitter=jitter, grey=grey, uniforms=uniforms, order=order), 1.0)
     image = pictures(1, seed)
-    factors = [1 + JITTER[k] * u for k, u in zip(("brightness", "contrast", "saturation"), uniforms, strict=False)]
+    factors = [
+        1 + JITTER[k] * u
+        for k, u in zip(("brightness", "contrast", "saturation"), uniforms, strict=False)
+    ]
     expected = stepwise(
         image[0].double().numpy(),
         brightness=factors[0],
@@ -183,7 +210,8 @@ def test_colour_law():
     plain |= (colour - torch.cat([luma, torch.zeros(3, 3)], 1)).abs().amax((1, 2)) < 1e-5
     assert grey.float().mean().item() == pytest.approx(GREY_P, abs=0.03)
     assert plain.float().mean().item() == pytest.approx(1 - JITTER["p"], abs=0.03)
-    # a white image keeps brightness only, whatever the order: contrast, saturation and hue leave it alone
+    # a white image keeps brightness only, whatever the order: contrast, saturation and hue leave it
+    # alone
     brightness = colour.sum(2).mean(1)
     jittered = brightness[~plain]
     assert jittered.min() > 1 - JITTER["brightness"] - 1e-3
@@ -221,7 +249,9 @@ def test_blur_does_not_depend_on_the_company():
     images, sigma = pictures(4), torch.tensor([0.4, 1.02, 0.0, 2.0])
     together = gaussian_blur(images, sigma)
     for i in range(4):
-        assert_allclose(gaussian_blur(images[i : i + 1], sigma[i : i + 1])[0], together[i], atol=1e-6)
+        assert_allclose(
+            gaussian_blur(images[i : i + 1], sigma[i : i + 1])[0], together[i], atol=1e-6
+        )
 
 
 def test_blur_keeps_a_constant_and_the_mean_of_the_interior():
@@ -257,7 +287,8 @@ def test_blur_law():
 
 
 def test_box_law():
-    """On a large square: p 0.5, area U(0.02, 0.4), aspect U(0.3, 1/0.3) as far as the rectangle fits, placed uniformly."""
+    """On a large square: p 0.5, area U(0.02, 0.4), aspect U(0.3, 1/0.3) as far as the rectangle
+    fits, placed uniformly."""
     box = many("cutmix", height=1000, width=1000).box.double()
     mixed = box[(box[:, 2] > box[:, 0])]
     assert len(mixed) / len(box) == pytest.approx(CUTMIX["p"], abs=0.03)
@@ -306,7 +337,8 @@ def test_partner_by_hand():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_partners_stay_in_their_slice(pairs, world):
-    """Each process pairs its own images, so a batch split over processes has the pairs of the whole batch."""
+    """Each process pairs its own images, so a batch split over processes has the pairs of the whole
+    batch."""
     whole, share = partner(2 * pairs * world), 2 * pairs
     parts = [partner(share) + rank * share for rank in range(world)]
     assert torch.equal(torch.cat(parts), whole)
@@ -322,7 +354,8 @@ def test_inside_by_hand():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_mixed_image_is_the_partner_inside_and_itself_outside(seed):
-    """The partner as distorted for itself (eq. 5), not the clean one and not distorted with the neighbour's numbers."""
+    """The partner as distorted for itself (eq. 5), not the clean one and not distorted with the
+    neighbour's numbers."""
     images, drawn = pictures(6, seed % 100), draw(keys(6, seed), ALL, **SIZE)
     distorted, none = apply(images, Perturbation(colour=drawn.colour, sigma=drawn.sigma, box=None))
     mixed, mask = apply(images, drawn)

@@ -1,4 +1,5 @@
-"""Procedural scenes: exact against values worked out by hand, the same bits in any order, a cache that tells when it is broken."""
+"""Procedural scenes: exact against values worked out by hand, the same bits in any order, a cache
+that tells when it is broken."""
 
 import math
 from random import Random
@@ -7,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from dalib.data.scenes import SPLITS, STYLES, TEST_DOMAINS, TUNE_DOMAINS, Scenes, Split, cache, describe, render
+from dalib.data.scenes import (
+    SPLITS,
+    STYLES,
+    TEST_DOMAINS,
+    TUNE_DOMAINS,
+    Scenes,
+    Split,
+    cache,
+    describe,
+    render,
+)
 from dalib.data.scenes.landscapes import KINDS
 from dalib.data.scenes.primitives import CLASSES, Builder, Material, rotation
 from dalib.data.scenes.raycast import cast, pixel_rays
@@ -19,9 +30,14 @@ H, W = 48, 72
 
 
 def _rays(builder: Builder) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel directions in the world with unit length along the optical axis, in float64, and the eye."""
+    """Pixel directions in the world with unit length along the optical axis, in float64, and the
+    eye."""
     tangent = math.tan(math.radians(builder.fov) / 2)
-    v, u = np.meshgrid((H / 2 - np.arange(H) - 0.5) / (H / 2), (np.arange(W) + 0.5 - W / 2) / (H / 2), indexing="ij")
+    v, u = np.meshgrid(
+        (H / 2 - np.arange(H) - 0.5) / (H / 2),
+        (np.arange(W) + 0.5 - W / 2) / (H / 2),
+        indexing="ij",
+    )
     local = np.stack([u * tangent, v * tangent, np.ones_like(u)], -1)
     return local @ rotation(*map(np.array, builder.angles)).T, np.array(builder.eye)
 
@@ -41,7 +57,8 @@ def _builder(**options) -> Builder:
 
 
 def _close(found: np.ndarray, expected: np.ndarray, rim: np.ndarray | None = None) -> None:
-    """Equal to a few float32 roundings; pixels on a rim (where a ray grazes) may decide either way."""
+    """Equal to a few float32 roundings; pixels on a rim (where a ray grazes) may decide either
+    way."""
     keep = np.ones_like(found, bool) if rim is None else ~rim
     assert keep.mean() > 0.95
     np.testing.assert_allclose(found[keep], expected[keep], rtol=2e-5, atol=1e-7)
@@ -53,7 +70,9 @@ def test_ground_plane_has_its_analytic_disparity():
     direction, eye = _rays(builder)
     t = eye[1] / -direction[..., 1]
     expected = np.where(
-        (t > 0) & (t * np.abs(direction[..., 0]) < 1900) & (t * np.abs(direction[..., 2]) < 1900), 1 / t, 0
+        (t > 0) & (t * np.abs(direction[..., 0]) < 1900) & (t * np.abs(direction[..., 2]) < 1900),
+        1 / t,
+        0,
     )
     found = _disparity(builder)
     far = (expected < 1e-3) & (found < 1e-3)  # the plane's edge two kilometres away
@@ -64,7 +83,9 @@ def test_ground_plane_has_its_analytic_disparity():
 @pytest.mark.parametrize("distance", [1.5, 8.0, 60.0])
 def test_sphere_has_its_analytic_disparity(distance):
     builder, radius = _builder(angles=(0.0, 0.0, 0.0), eye=(0.0, 0.0, 0.0)), 0.2 * distance
-    builder.ball(0.1 * distance, -radius, distance, 2 * radius, 2 * radius, 2 * radius, GREY, "object")
+    builder.ball(
+        0.1 * distance, -radius, distance, 2 * radius, 2 * radius, 2 * radius, GREY, "object"
+    )
     direction, eye = _rays(builder)
     centre = np.array([0.1 * distance, 0, distance]) - eye
     a, b, c = (direction**2).sum(-1), direction @ centre, centre @ centre - radius**2
@@ -74,7 +95,8 @@ def test_sphere_has_its_analytic_disparity(distance):
 
 
 def test_turned_box_and_cylinder_against_sampled_rays():
-    """Walk along each ray in float64 and find the first point inside: an independent, slow answer."""
+    """Walk along each ray in float64 and find the first point inside: an independent, slow
+    answer."""
     builder = _builder(angles=(0.0, -0.1, 0.0))
     builder.box(-0.8, 0.5, 4.0, 1.2, 0.9, 0.7, GREY, "object", yaw=0.6, pitch=0.3, roll=-0.2)
     builder.cone(1.2, 0.4, 4.5, 1.0, 1.5, 1.0, GREY, "object", taper=(0.5, 0))
@@ -88,11 +110,21 @@ def test_turned_box_and_cylinder_against_sampled_rays():
         x, y, z = (start[j] + t * step[..., j, None] for j in range(3))
         width_x, width_z = (1 - scene.taper[k, j] * (y + 1) / 2 for j in (0, 1))
         round_ = scene.shape[k] == 3
-        inside = (np.hypot(x, z) <= width_x) if round_ else (np.abs(x) <= width_x) & (np.abs(z) <= width_z)
+        inside = (
+            (np.hypot(x, z) <= width_x)
+            if round_
+            else (np.abs(x) <= width_x) & (np.abs(z) <= width_z)
+        )
         inside &= np.abs(y) <= 1
         first = np.minimum(first, np.where(inside.any(-1), t[inside.argmax(-1)], np.inf))
     found = _disparity(builder)
-    agree = np.abs(np.where(found > 0, 1 / np.maximum(found, 1e-9), 99) - np.where(first < np.inf, first, 99)) < 2e-3
+    agree = (
+        np.abs(
+            np.where(found > 0, 1 / np.maximum(found, 1e-9), 99)
+            - np.where(first < np.inf, first, 99)
+        )
+        < 2e-3
+    )
     assert agree.mean() > 0.995  # thin corners fall between samples
     assert (found > 0).mean() > 0.1
 
@@ -102,7 +134,12 @@ def test_depth_is_along_the_optical_axis_and_nearest_wins():
     builder.box(0, -50, 10.5, 100, 100, 1, GREY, "wall")
     builder.box(0, -0.5, 5.5, 1, 1, 1, GREY, "object")
     found = _disparity(builder)
-    assert set(np.unique(found.round(6)).tolist()) <= {0.1, 0.2, np.float32(0.1).item(), np.float32(0.2).item()}
+    assert set(np.unique(found.round(6)).tolist()) <= {
+        0.1,
+        0.2,
+        np.float32(0.1).item(),
+        np.float32(0.2).item(),
+    }
     assert found[H // 2, W // 2] == pytest.approx(0.2)
     assert found[0, 0] == pytest.approx(0.1)
 
@@ -172,7 +209,9 @@ def test_supersampling_leaves_the_disparity_alone():
 
 
 def test_a_wider_image_shows_the_same_middle():
-    narrow, wide = (render("labelled", [1], height=48, width=width)["disparity"][0] for width in (64, 160))
+    narrow, wide = (
+        render("labelled", [1], height=48, width=width)["disparity"][0] for width in (64, 160)
+    )
     assert torch.allclose(narrow, wide[:, 48:112], rtol=1e-5)
 
 
@@ -183,11 +222,19 @@ def test_splits_do_not_overlap():
     assert len(TUNE_DOMAINS) == 3
     assert all(SPLITS[name].about for name in SPLITS)
     tuned, tested = (
-        {(kind, style) for name in names for kind in SPLITS[name].kinds for style in SPLITS[name].styles}
+        {
+            (kind, style)
+            for name in names
+            for kind in SPLITS[name].kinds
+            for style in SPLITS[name].styles
+        }
         for names in (TUNE_DOMAINS, TEST_DOMAINS)
     )
     assert not tuned & tested
-    eyes = [(*scene.eye, scene.tangent) for scene in (describe(name, i)[0] for name in SPLITS for i in range(5))]
+    eyes = [
+        (*scene.eye, scene.tangent)
+        for scene in (describe(name, i)[0] for name in SPLITS for i in range(5))
+    ]
     assert len(set(eyes)) == len(eyes)
     assert set(SPLITS["labelled"].kinds) < set(SPLITS["unlabelled"].kinds)
 
@@ -210,7 +257,9 @@ def test_mipmaps_average_and_lookups_interpolate():
     checker = torch.tensor([PATTERNS["checker"]], dtype=torch.int32)
 
     def at(u: float, footprint: float) -> float:
-        return lookup(checker, torch.tensor([u]), torch.tensor([0.125]), torch.tensor([footprint])).item()
+        return lookup(
+            checker, torch.tensor([u]), torch.tensor([0.125]), torch.tensor([footprint])
+        ).item()
 
     assert (at(0.125, 0.001), at(0.375, 0.001)) == (0.0, 1.0)
     assert at(0.25, 0.001) == pytest.approx(0.5, abs=0.02)
@@ -244,7 +293,10 @@ def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[k], other[k]) for k in one if k != "domain")
         assert one["domain"] == other["domain"]
-    assert all(torch.equal(source[41][k], fresh[41][k]) for k in ("image", "disparity", "valid", "semantics"))
+    assert all(
+        torch.equal(source[41][k], fresh[41][k])
+        for k in ("image", "disparity", "valid", "semantics")
+    )
     assert [p.name for p in folder.iterdir()] == [f"unlabelled-{source.fingerprint}"]
 
 
@@ -287,7 +339,8 @@ def test_a_worker_that_dies_is_reported(folder, monkeypatch):
 
 
 def test_random_stream_is_stable():
-    """Python promises the same stream for the same integer seed on every platform; so does SeedSequence."""
+    """Python promises the same stream for the same integer seed on every platform; so does
+    SeedSequence."""
     assert Random(12345).random() == 0.41661987254534116
     assert (
         np.random.SeedSequence([101, 0]).generate_state(2).tolist()

@@ -11,7 +11,13 @@ from dalib.errors import DataError
 def depth_ramp(rows, columns):
     disparity = torch.arange(rows * columns).float().view(rows, columns)
     image = (disparity % 251).to(torch.uint8).expand(3, -1, -1)
-    return {"image": image, "disparity": disparity, "valid": disparity % 3 > 0, "domain": "test", "name": "x"}
+    return {
+        "image": image,
+        "disparity": disparity,
+        "valid": disparity % 3 > 0,
+        "domain": "test",
+        "name": "x",
+    }
 
 
 class Squares(Source):
@@ -29,7 +35,9 @@ def test_a_source_counts_from_both_ends():
     assert [s["image"] for s in squares] == [0, 1, 4]
     assert squares[-1]["image"] == 4
     for outside in (3, -4):
-        with pytest.raises(IndexError, match=f"Squares has 3 samples; there is no sample {outside}"):
+        with pytest.raises(
+            IndexError, match=f"Squares has 3 samples; there is no sample {outside}"
+        ):
             squares[outside]
 
 
@@ -55,7 +63,8 @@ def test_fit_crops_and_mirrors():
 
 
 def test_fit_never_mixes_disparity():
-    """Shrinking by 3 takes the middle pixel of each 3 x 3; values and validity belong to the same pixel."""
+    """Shrinking by 3 takes the middle pixel of each 3 x 3; values and validity belong to the same
+    pixel."""
     sample = depth_ramp(9, 15)
     got = fit(sample, height=3, width=5)
     assert torch.equal(got["disparity"], sample["disparity"][1::3, 1::3])

@@ -1,4 +1,5 @@
-"""Real data behind one schema: what comes out by hand-worked values, and a clear error for each kind of bad input."""
+"""Real data behind one schema: what comes out by hand-worked values, and a clear error for each
+kind of bad input."""
 
 import csv
 import os
@@ -63,7 +64,9 @@ def test_grey_palette_and_transparency(tmp_path):
     half_and_half("P").save(tmp_path / "2_palette.png")
     Image.new("RGBA", (2, 2), (255, 0, 0, 128)).save(tmp_path / "3_alpha.png")
     Image.new("LA", (2, 2), (9, 0)).save(tmp_path / "4_transparent.png")
-    grey, palette, alpha, transparent = (sample["image"][:, 0, 0].tolist() for sample in PhotoFolder(tmp_path))
+    grey, palette, alpha, transparent = (
+        sample["image"][:, 0, 0].tolist() for sample in PhotoFolder(tmp_path)
+    )
     assert grey == [77, 77, 77]
     assert np.abs(np.subtract(palette, RED)).max() <= 26, "the web palette has steps of 51"
     assert alpha == [255, 127, 127], "half red over white"
@@ -116,7 +119,8 @@ def test_fingerprint_follows_content(tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Write a manifest of one row: image 4x2, depth 0, 1, 2, 4 m in both rows, unless told otherwise."""
+    """Write a manifest of one row: image 4x2, depth 0, 1, 2, 4 m in both rows, unless told
+    otherwise."""
 
     def write(depth=None, *, drop=(), **changes):
         half_and_half().save(tmp_path / "image.png")
@@ -126,8 +130,19 @@ def manifest(tmp_path):
         else:
             np.save(tmp_path / "depth.npy", depth)
             changes.setdefault("depth", "depth.npy")
-        row = {"id": "one", "dataset": "toy", "image": "image.png", "depth": "depth.png", "kind": "depth_m"}
-        row |= {"depth_scale": "1000", "quality": "A", "scale_known": "yes", "offset_known": "yes"} | changes
+        row = {
+            "id": "one",
+            "dataset": "toy",
+            "image": "image.png",
+            "depth": "depth.png",
+            "kind": "depth_m",
+        }
+        row |= {
+            "depth_scale": "1000",
+            "quality": "A",
+            "scale_known": "yes",
+            "offset_known": "yes",
+        } | changes
         row = {k: v for k, v in row.items() if k not in drop}
         with (tmp_path / "manifest.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, row)
@@ -150,7 +165,9 @@ def test_manifest_by_hand(manifest):
 def test_manifest_of_disparity(manifest):
     """value = stored / depth_scale, passed on as it is: it is disparity already."""
     stored = np.array([[0, 256, 512, 25600]] * 2, np.uint16)
-    path = manifest(stored, kind="disparity", depth_scale="256", drop=("scale_known", "offset_known"))
+    path = manifest(
+        stored, kind="disparity", depth_scale="256", drop=("scale_known", "offset_known")
+    )
     sample = DepthManifest(path / "manifest.csv")[0]
     assert sample["disparity"].tolist() == [[0, 1, 2, 100]] * 2
     assert (sample["scale_known"], sample["offset_known"]) == (False, True)
@@ -159,7 +176,9 @@ def test_manifest_of_disparity(manifest):
 def test_manifest_filters(manifest):
     path = manifest(quality="B", offset_known="no")
     assert len(DepthManifest(path, dataset="toy", quality="B", offset_known=False)) == 1
-    with pytest.raises(DataError, match=r"no row with depth and {'offset_known': 'yes'}; data sets with depth: toy"):
+    with pytest.raises(
+        DataError, match=r"no row with depth and {'offset_known': 'yes'}; data sets with depth: toy"
+    ):
         DepthManifest(path, offset_known=True)
 
 
@@ -184,13 +203,19 @@ def test_manifest_fingerprint_follows_files_and_rows(manifest, tmp_path):
 BAD = [
     ({"depth": np.ones((3, 4), np.uint16)}, r"depth\.png: the map is 4x3 but its image 4x2"),
     ({"depth": np.zeros((2, 4), np.uint16)}, r"depth\.png: no valid value of depth_m"),
-    ({"depth": np.array([[1, np.nan, 1, 1]] * 2)}, r"depth\.npy: 2 NaN or infinite values .* store 0 or mask"),
+    (
+        {"depth": np.array([[1, np.nan, 1, 1]] * 2)},
+        r"depth\.npy: 2 NaN or infinite values .* store 0 or mask",
+    ),
     ({"depth": np.array([[1, np.inf, 1, 1]] * 2)}, r"depth\.npy: 2 NaN or infinite"),
     ({"depth": np.array([[1, -3.0, 1, 1]] * 2)}, r"depth\.npy: 2 negative values"),
     ({"depth": np.ones((2, 4, 3))}, r"depth\.npy: a depth map has one channel"),
     ({"kind": "metres"}, "unknown kind 'metres'; it must be 'depth_m' or 'disparity'"),
     ({"image": ""}, r"manifest\.csv: row 1 \(\): it names no image"),
-    ({"depth_scale": "-1"}, r"manifest\.csv: row 1 \(image\.png\): depth_scale is '-1'; it must be a positive number"),
+    (
+        {"depth_scale": "-1"},
+        r"manifest\.csv: row 1 \(image\.png\): depth_scale is '-1'; it must be a positive number",
+    ),
     ({"depth_scale": "much"}, r"depth_scale is 'much'; it must be a positive number"),
     ({"depth_scale": "1000,0"}, r"depth_scale is '1000,0'; .* with a point for the decimals"),
     ({"depth_scale": "inf"}, "depth_scale is 'inf'"),
@@ -238,7 +263,8 @@ def test_truncated_or_absent_manifest(manifest, tmp_path):
 
 
 def test_realdepth():
-    """The collection itself: 25 pairs, what its own columns say of them, KITTI at full resolution."""
+    """The collection itself: 25 pairs, what its own columns say of them, KITTI at full
+    resolution."""
     if not paths.realdepth().is_dir():
         pytest.skip("../shared/realdepth is not here; set DALIB_REALDEPTH to its folder")
     source = DepthManifest(paths.realdepth())
@@ -249,7 +275,9 @@ def test_realdepth():
         if sample["domain"] == "kitti":
             assert sample["image"].shape[2] > 1200
         else:
-            assert sample["valid"].double().mean().item() == pytest.approx(float(row["valid_frac"]), abs=1e-3)
+            assert sample["valid"].double().mean().item() == pytest.approx(
+                float(row["valid_frac"]), abs=1e-3
+            )
             assert values.min().item() == pytest.approx(float(row["min_valid"]), rel=1e-3)
             assert values.max().item() == pytest.approx(float(row["max_valid"]), rel=1e-3)
 
@@ -258,7 +286,8 @@ def test_realdepth():
 
 
 def test_motorcycle():
-    """In metres, from the published calibration: depth 2.110 to 5.017 m, 27,226 of 500 x 741 pixels unknown."""
+    """In metres, from the published calibration: depth 2.110 to 5.017 m, 27,226 of 500 x 741 pixels
+    unknown."""
     sample = Motorcycle()[0]
     assert sample["image"].shape == (3, 500, 741)
     assert (~sample["valid"]).sum().item() == 27226
@@ -269,7 +298,8 @@ def test_motorcycle():
 
 
 def test_motorcycle_agrees_with_realdepth():
-    """The collection has the same pair, cropped or resized to 640 x 432, quantised to millimetres."""
+    """The collection has the same pair, cropped or resized to 640 x 432, quantised to
+    millimetres."""
     if not paths.realdepth().is_dir():
         pytest.skip("../shared/realdepth is not here; set DALIB_REALDEPTH to its folder")
     source = DepthManifest(paths.realdepth(), dataset="middlebury", offset_known=True)
@@ -298,7 +328,9 @@ def test_skimage_photos_need_no_network(monkeypatch):
 def test_depth_becomes_disparity_in_one_place():
     """A mask overrides junk; depth 0 is never inverted."""
     junk = np.array([[np.nan, -1, 0, 4.0]])
-    disparity, valid = to_disparity(junk, kind="depth_m", scale=1, name="x", mask=np.array([[0, 0, 1, 1]]))
+    disparity, valid = to_disparity(
+        junk, kind="depth_m", scale=1, name="x", mask=np.array([[0, 0, 1, 1]])
+    )
     assert disparity.tolist() == [[0, 0, 0, 0.25]]
     assert valid.tolist() == [[False, False, False, True]]
     with pytest.raises(DataError, match=r"x: a mask of size \(1, 3\) for a map of size \(1, 4\)"):

@@ -1,4 +1,5 @@
-"""Least squares: hand-worked values, numpy.linalg.lstsq, properties, and the peer bugs that concern alignment."""
+"""Least squares: hand-worked values, numpy.linalg.lstsq, properties, and the peer bugs that concern
+alignment."""
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def maps(*, seed, images=3, height=7, width=9):
 
 
 def test_by_hand():
-    """Points (0, 1), (1, 2), (2, 6), (9, not valid): means 1 and 3, cov 5/3, var 2/3, so scale 2.5 and shift 0.5."""
+    """Points (0, 1), (1, 2), (2, 6), (9, not valid): means 1 and 3, cov 5/3, var 2/3, so scale 2.5
+    and shift 0.5."""
     pred, target = torch.tensor([[[0.0, 1, 2, 9]]]), torch.tensor([[[1.0, 2, 6, -50]]])
     scale, shift = least_squares(pred, target, torch.tensor([[[True, True, True, False]]]))
     assert (scale.item(), shift.item()) == pytest.approx((2.5, 0.5))
@@ -50,11 +52,15 @@ def test_recovers_scale_and_shift(seed, scale, shift):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e38, 0.0]))
+@given(
+    st.integers(0, 10**6), st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e38, 0.0])
+)
 def test_invalid_pixels_never_matter(seed, junk):
     pred, target, valid = maps(seed=seed)
     spoiled = [torch.where(valid, x, junk) for x in (pred, target)]
-    for got, expected in zip(least_squares(*spoiled, valid), least_squares(pred, target, valid), strict=True):
+    for got, expected in zip(
+        least_squares(*spoiled, valid), least_squares(pred, target, valid), strict=True
+    ):
         assert torch.equal(got, expected)
 
 
@@ -69,7 +75,8 @@ def test_images_are_independent():
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3.7, 1e-30, 1e30, 6e4])
 def test_constant_prediction(constant):
-    """Peer bug: a near-singular determinant gave a huge scale or NaN. 0.1 is not exact in binary, so its sums round."""
+    """Peer bug: a near-singular determinant gave a huge scale or NaN. 0.1 is not exact in binary,
+    so its sums round."""
     _, target, valid = maps(seed=2)
     scale, shift = least_squares(torch.full_like(target, constant), target, valid)
     assert scale.tolist() == [0, 0, 0]
@@ -77,7 +84,8 @@ def test_constant_prediction(constant):
 
 
 def test_near_singular():
-    """A float32 map that varies in its last bit is constant; a spread of 1e-4 of its size is a signal and fits."""
+    """A float32 map that varies in its last bit is constant; a spread of 1e-4 of its size is a
+    signal and fits."""
     ramp = torch.linspace(0, 1, 48).view(1, 6, 8)
     everywhere = torch.ones(1, 6, 8, dtype=torch.bool)
     noise = torch.nextafter(torch.ones(1, 6, 8), torch.where(ramp > 0.5, 2.0, 1.0))
@@ -97,7 +105,10 @@ def test_half_precision_sums():
 
 def test_few_pixels():
     """No valid pixel: 0 and 0. One: its target. Two: through both."""
-    pred, target = torch.tensor([[[1.0, 3.0]]]).repeat(3, 1, 1), torch.tensor([[[5.0, 9.0]]]).repeat(3, 1, 1)
+    pred, target = (
+        torch.tensor([[[1.0, 3.0]]]).repeat(3, 1, 1),
+        torch.tensor([[[5.0, 9.0]]]).repeat(3, 1, 1),
+    )
     valid = torch.tensor([[[False, False]], [[True, False]], [[True, True]]])
     scale, shift = least_squares(pred, target, valid)
     assert scale.tolist() == [0, 0, 2]
@@ -112,12 +123,16 @@ def test_refuses_to_pool_images(shape):
 
 def test_refuses_to_broadcast():
     with pytest.raises(ValueError, match=r"prediction \(2, 6, 8\), target \(1, 6, 8\)"):
-        check_shapes(torch.zeros(2, 6, 8), torch.zeros(1, 6, 8), torch.ones(2, 6, 8, dtype=torch.bool))
+        check_shapes(
+            torch.zeros(2, 6, 8), torch.zeros(1, 6, 8), torch.ones(2, 6, 8, dtype=torch.bool)
+        )
 
 
 def test_nan_where_valid_is_an_error():
     pred, target, valid = maps(seed=3)
     row, column = valid[1].nonzero()[0].tolist()
     pred[1, row, column] = torch.nan
-    with pytest.raises(ValueError, match=r"prediction is NaN or infinite at valid pixels of images \[1\]"):
+    with pytest.raises(
+        ValueError, match=r"prediction is NaN or infinite at valid pixels of images \[1\]"
+    ):
         least_squares(pred, target, valid)

@@ -18,7 +18,9 @@ def batch() -> dict:
 
 
 def worse(batch, kind, strength, **options):
-    return corrupt(batch["image"], kind, strength, domain="d", disparity=batch["disparity"], **options)
+    return corrupt(
+        batch["image"], kind, strength, domain="d", disparity=batch["disparity"], **options
+    )
 
 
 def distance(a, b) -> float:
@@ -61,8 +63,12 @@ def test_light_by_hand():
 
 def test_a_stop_halves_the_light():
     grey = torch.full((1, 3, 4, 4), 0.5)
-    assert to_light(corruptions.dark(grey, 1.0)).mean().item() == pytest.approx(0.2140 / 2, rel=1e-3)
-    assert to_light(corrupt(grey, "dark", 2)).mean().item() == pytest.approx(0.2140 / 2**2.5, rel=1e-3)
+    assert to_light(corruptions.dark(grey, 1.0)).mean().item() == pytest.approx(
+        0.2140 / 2, rel=1e-3
+    )
+    assert to_light(corrupt(grey, "dark", 2)).mean().item() == pytest.approx(
+        0.2140 / 2**2.5, rel=1e-3
+    )
 
 
 def test_noise_has_its_standard_deviation_and_numbers_of_its_own():
@@ -70,7 +76,10 @@ def test_noise_has_its_standard_deviation_and_numbers_of_its_own():
     noise = corrupt(grey, "noise", 2, domain="a") - grey
     assert noise.std().item() == pytest.approx(STRENGTHS["noise"][1], rel=0.03)
     assert noise.mean().item() == pytest.approx(0, abs=2e-3)
-    others = (corrupt(grey, "noise", 2, domain="b"), corrupt(grey, "noise", 2, domain="a", indices=[5, 6]))
+    others = (
+        corrupt(grey, "noise", 2, domain="b"),
+        corrupt(grey, "noise", 2, domain="a", indices=[5, 6]),
+    )
     for other in (noise.flip(0), *(o - grey for o in others)):
         together = torch.corrcoef(torch.stack([noise.flatten(), other.flatten()]))
         assert abs(together[0, 1].item()) < 0.05
@@ -82,18 +91,26 @@ def test_blur_spreads_a_point_as_its_sigma_says_and_scales_with_the_image():
         point[..., height // 2, height // 2] = 1
         seen = corruptions.blur(point, 2.0)[0, 0].double()
         x = torch.arange(height, dtype=torch.float64) - height // 2
-        assert (seen.sum(0) * x**2).sum().sqrt().item() == pytest.approx(2.0 * height / 96, rel=0.03)
+        assert (seen.sum(0) * x**2).sum().sqrt().item() == pytest.approx(
+            2.0 * height / 96, rel=0.03
+        )
 
 
 def test_fog_lets_through_what_koschmieder_says():
-    disparity = torch.tensor([[[1.0, 0.5, 0.25, 0.0]]])  # depths 1, 2, 4 and the sky; their median is 2
+    # depths 1, 2, 4 and the sky; their median is 2
+    disparity = torch.tensor([[[1.0, 0.5, 0.25, 0.0]]])
     through = corruptions.transmission(disparity, 0.8)
-    assert through[0, 0].tolist() == pytest.approx([math.exp(-0.4), math.exp(-0.8), math.exp(-1.6), 0.0])
-    assert torch.allclose(corruptions.transmission(1000 * disparity, 0.8), through)  # the unit cancels
+    assert through[0, 0].tolist() == pytest.approx(
+        [math.exp(-0.4), math.exp(-0.8), math.exp(-1.6), 0.0]
+    )
+    # the unit cancels
+    assert torch.allclose(corruptions.transmission(1000 * disparity, 0.8), through)
     black = torch.zeros(1, 3, 1, 4)
     light = to_light(corruptions.fog(black, 0.8, disparity))[0, 0, 0]
     grey = to_light(torch.tensor(FOG)).item()
-    assert light.tolist() == pytest.approx([(1 - t) * grey for t in through[0, 0].tolist()], abs=1e-6)
+    assert light.tolist() == pytest.approx(
+        [(1 - t) * grey for t in through[0, 0].tolist()], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("strength", [1, 5])

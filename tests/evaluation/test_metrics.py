@@ -1,4 +1,5 @@
-"""Depth metrics: hand-worked values, a NumPy reference, properties, and the pooling that peers did."""
+"""Depth metrics: hand-worked values, a NumPy reference, properties, and the pooling that peers
+did."""
 
 import numpy as np
 import pytest
@@ -24,17 +25,27 @@ def maps(*, seed, images=3):
 
 
 def test_by_hand():
-    """Depth 2, 4, 1 for 2, 2, 2 (one more is not valid): errors 0, 1, 1/2; ratios 1, 2, 2 > 1.25^3; squares 0, 4, 1."""
+    """Depth 2, 4, 1 for 2, 2, 2 (one more is not valid): errors 0, 1, 1/2; ratios 1, 2, 2 > 1.25^3;
+    squares 0, 4, 1."""
     pred, target = torch.tensor([[[2.0, 4, 1, 77]]]), torch.full((1, 1, 4), 2.0)
     got = depth_metrics(pred, target, torch.tensor([[[True, True, True, False]]]))
     assert tuple(got) == METRICS
-    expected = {"abs_rel": 0.5, "delta1": 1 / 3, "delta2": 1 / 3, "delta3": 1 / 3, "rmse": (5 / 3) ** 0.5}
+    expected = {
+        "abs_rel": 0.5,
+        "delta1": 1 / 3,
+        "delta2": 1 / 3,
+        "delta3": 1 / 3,
+        "rmse": (5 / 3) ** 0.5,
+    }
     assert {k: v.item() for k, v in got.items()} == pytest.approx(expected)
 
 
 def test_delta_is_strict():
-    """A ratio of exactly 1.25 is outside, as in Eigen's definition; 1.25 and 1.5625 are exact in binary."""
-    got = depth_metrics(torch.tensor([[[1.25, 1.5625]]]), torch.ones(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool))
+    """A ratio of exactly 1.25 is outside, as in Eigen's definition; 1.25 and 1.5625 are exact in
+    binary."""
+    got = depth_metrics(
+        torch.tensor([[[1.25, 1.5625]]]), torch.ones(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool)
+    )
     assert [got[f"delta{k}"].item() for k in (1, 2, 3)] == [0, 0.5, 1]
 
 
@@ -43,7 +54,9 @@ def test_reference(dtype):
     pred, target, valid = maps(seed=0)
     pred, target = pred.to(dtype), target.to(dtype)
     got = torch.stack(list(depth_metrics(pred, target, valid).values()), 1)
-    assert_allclose(got, [reference(*image) for image in zip(pred, target, valid, strict=True)], rtol=1e-12)
+    assert_allclose(
+        got, [reference(*image) for image in zip(pred, target, valid, strict=True)], rtol=1e-12
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -64,7 +77,8 @@ def test_permuting_images_permutes_results():
 
 
 def test_pixels_are_not_pooled_over_images():
-    """Peer bug. 9 valid pixels with error 0 in one image, 1 with error 1 in the other: the mean is 0.5, pooled 0.1."""
+    """Peer bug. 9 valid pixels with error 0 in one image, 1 with error 1 in the other: the mean is
+    0.5, pooled 0.1."""
     target, pred = torch.ones(2, 3, 3), torch.ones(2, 3, 3)
     pred[1] = 2
     valid = torch.ones(2, 3, 3, dtype=torch.bool)

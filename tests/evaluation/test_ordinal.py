@@ -12,12 +12,15 @@ ALL = torch.ones(3, 12, 16, dtype=torch.bool)
 
 
 def test_two_pixels_by_hand():
-    """Of the pairs (0, 0), (0, 1), (1, 0), (1, 1) only the unequal ones count, whichever are drawn."""
+    """Of the pairs (0, 0), (0, 1), (1, 0), (1, 1) only the unequal ones count, whichever are
+    drawn."""
     true, valid = torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2, dtype=torch.bool)
     assert ordinal_accuracy(torch.tensor([[[0.0, 0.1]]]), true, valid).item() == 1
     assert ordinal_accuracy(torch.tensor([[[0.1, 0.0]]]), true, valid).item() == 0
-    assert ordinal_accuracy(torch.tensor([[[7.0, 7.0]]]), true, valid).item() == 0.5  # a tie is a guess
-    assert ordinal_accuracy(true, true, valid, ratio=2.0).isnan().item()  # 2 is not more than twice 1
+    # a tie is a guess
+    assert ordinal_accuracy(torch.tensor([[[7.0, 7.0]]]), true, valid).item() == 0.5
+    # 2 is not more than twice 1
+    assert ordinal_accuracy(true, true, valid, ratio=2.0).isnan().item()
     assert ordinal_accuracy(true, true, valid, ratio=1.99).item() == 1
 
 
@@ -43,7 +46,12 @@ def test_the_truth_is_right_its_negative_wrong_and_a_constant_a_guess():
 
 
 @settings(deadline=None, max_examples=25)
-@given(scale=st.floats(0.1, 100), shift=st.floats(-10, 10), power=st.sampled_from([1, 3]), seed=st.integers(0, 10**6))
+@given(
+    scale=st.floats(0.1, 100),
+    shift=st.floats(-10, 10),
+    power=st.sampled_from([1, 3]),
+    seed=st.integers(0, 10**6),
+)
 def test_growing_maps_change_nothing_and_falling_ones_turn_it_round(scale, shift, power, seed):
     pred = torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     here = ordinal_accuracy(pred, TRUE, ALL)

@@ -32,7 +32,10 @@ class Pictures:
     def __init__(self):
         sizes = ((20, 30), (40, 30), (20, 30))
         generator = torch.Generator().manual_seed(0)
-        self.images = [torch.randint(20, 250, (3, *size), generator=generator).to(torch.uint8) for size in sizes]
+        self.images = [
+            torch.randint(20, 250, (3, *size), generator=generator).to(torch.uint8)
+            for size in sizes
+        ]
 
     def __len__(self):
         return 3
@@ -40,12 +43,19 @@ class Pictures:
     def __getitem__(self, i):
         image = self.images[i]
         disparity = image[0].float() / 100
-        return {"image": image, "disparity": disparity, "valid": disparity > 0.5, "domain": "test", "name": f"no{i}"}
+        return {
+            "image": image,
+            "disparity": disparity,
+            "valid": disparity > 0.5,
+            "domain": "test",
+            "name": f"no{i}",
+        }
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_evaluate_source(batch_size):
-    """Names and scores stay with their images, whatever the batches; each score is the one its image has alone."""
+    """Names and scores stay with their images, whatever the batches; each score is the one its
+    image has alone."""
 
     def noisy(images):
         return [image[0].float() + image[1].float() / (1 + image.shape[1]) for image in images]
@@ -60,15 +70,26 @@ def test_evaluate_source(batch_size):
 
 
 def test_prediction_of_another_size_is_resized():
-    """Bilinear, align_corners=False: the middles of 2 pixels become 1/4 and 3/4 of the way, the ends stay."""
-    assert resize_disparity(torch.tensor([[[0.0, 1.0]]]), (1, 4)).flatten().tolist() == [0, 0.25, 0.75, 1]
-    small = evaluate_source(lambda images: [torch.rand(5, 5) for _ in images], Pictures(), NEAR_AND_FAR)
+    """Bilinear, align_corners=False: the middles of 2 pixels become 1/4 and 3/4 of the way, the
+    ends stay."""
+    assert resize_disparity(torch.tensor([[[0.0, 1.0]]]), (1, 4)).flatten().tolist() == [
+        0,
+        0.25,
+        0.75,
+        1,
+    ]
+    small = evaluate_source(
+        lambda images: [torch.rand(5, 5) for _ in images], Pictures(), NEAR_AND_FAR
+    )
     assert np.isfinite(small["abs_rel"]).all()
 
 
 def test_evaluate_source_names_the_image():
     def broken(images):
-        return [torch.full(image.shape[1:], torch.nan if image.shape[1] == 40 else 1.0) for image in images]
+        return [
+            torch.full(image.shape[1:], torch.nan if image.shape[1] == 40 else 1.0)
+            for image in images
+        ]
 
     with pytest.raises(ValueError, match="test, image 'no1': prediction is NaN"):
         evaluate_source(broken, Pictures(), NEAR_AND_FAR)
@@ -101,10 +122,15 @@ def test_network_size_refuses_nothing():
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_predict_images(pair):
-    """Sizes are grouped, order and size of the images kept, a smooth image survives the way there and back."""
+    """Sizes are grouped, order and size of the images kept, a smooth image survives the way there
+    and back."""
     model = Brightness(pair)
     ramp = torch.linspace(0, 255, 48).to(torch.uint8)
-    images = [ramp.expand(3, 24, 48), ramp[:, None].expand(3, 48, 24), ramp.expand(3, 24, 48).flip(-1)]
+    images = [
+        ramp.expand(3, 24, 48),
+        ramp[:, None].expand(3, 48, 24),
+        ramp.expand(3, 24, 48).flip(-1),
+    ]
     maps = predict_images(model, images, short_side=16, batch_size=2)
     assert model.seen == [(2, 3, 16, 32), (1, 3, 32, 16)]
     assert model.training
@@ -115,11 +141,14 @@ def test_predict_images(pair):
 
 def test_predict_images_leaves_the_right_size_alone():
     image = torch.randint(0, 256, (3, 16, 24)).to(torch.uint8)
-    assert_allclose(predict_images(Brightness(False), [image], short_side=16)[0], image[0] / 255, atol=1e-6)
+    assert_allclose(
+        predict_images(Brightness(False), [image], short_side=16)[0], image[0] / 255, atol=1e-6
+    )
 
 
 def test_predict_images_is_antialiased():
-    """Stripes one pixel wide are grey once they are too fine for the network; without antialiasing they alias."""
+    """Stripes one pixel wide are grey once they are too fine for the network; without antialiasing
+    they alias."""
     stripes = (torch.arange(128) % 2 * 255).to(torch.uint8).expand(3, 64, 128)
     inner = predict_images(Brightness(False), [stripes], short_side=24)[0]
     assert_allclose(inner[:, 8:-8], 0.5, atol=0.03)
@@ -147,7 +176,8 @@ class Metres(Brightness):
 
 @pytest.mark.parametrize("how", ["kind", "itself", "part"])
 def test_a_network_of_metres_is_refused_before_it_sees_an_image(how):
-    """A perfect map of metres would be fitted upside down and get a poor score that looks like any other."""
+    """A perfect map of metres would be fitted upside down and get a poor score that looks like any
+    other."""
     model = Metres(how)
     image = torch.zeros(3, 16, 24, dtype=torch.uint8)
     with pytest.raises(ConfigError, match="predicts depth in metres"):
@@ -170,7 +200,8 @@ def test_our_own_networks_say_what_they_predict(max_depth, monkeypatch):
 
 
 def test_metres_taken_for_disparity_are_turned_round_by_the_fit():
-    """Why metres are refused: the map is perfect, its scale comes out below zero, and its error is large."""
+    """Why metres are refused: the map is perfect, its scale comes out below zero, and its error is
+    large."""
     depth = torch.linspace(1, 9, 48).view(1, 6, 8)
     everywhere = torch.ones(1, 6, 8, dtype=torch.bool)
     scores = score(depth, 1 / depth, everywhere, NEAR_AND_FAR)

@@ -8,5 +8,6 @@ OF_THE_BOOK = frozenset(book().names)
 
 
 def main(words: list[str]) -> int:
-    """Call `python -m dalib` or `python -m dabook` with these words in this process: whichever has the command."""
+    """Call `python -m dalib` or `python -m dabook` with these words in this process: whichever has
+    the command."""
     return (book_main if words[0] in OF_THE_BOOK else library_main)(words)

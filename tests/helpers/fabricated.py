@@ -1,4 +1,5 @@
-"""Made-up records with known means, written under a temporary root: for tests of what is made of records, never for the book."""
+"""Made-up records with known means, written under a temporary root: for tests of what is made of
+records, never for the book."""
 
 import json
 import shutil
@@ -11,14 +12,32 @@ from dabook.runs.experiments import expand
 from dalib import paths, provenance
 
 REPO = Path(__file__).resolve().parents[2]
-DOMAINS = ("night_street", "fog_nature", "warm_tabletop", "noisy_warehouse", "drawn_room", "floating", "validation")
-REAL = {"motorcycle": "table", "sunrgbd": "tune", "tum": "tune", "nuscenes": "tune", "nyuv2": "table", "kitti": "table"}
+DOMAINS = (
+    "night_street",
+    "fog_nature",
+    "warm_tabletop",
+    "noisy_warehouse",
+    "drawn_room",
+    "floating",
+    "validation",
+)
+REAL = {
+    "motorcycle": "table",
+    "sunrgbd": "tune",
+    "tum": "tune",
+    "nuscenes": "tune",
+    "nyuv2": "table",
+    "kitti": "table",
+}
 
 
 def refuse_the_checkout() -> None:
     """What is made up must never lie among what was measured."""
     if paths.root().resolve() == REPO:
-        raise RuntimeError("fabricated records would go into the checkout itself: set DALIB_ROOT to a temporary folder")
+        raise RuntimeError(
+            "fabricated records would go into the checkout itself: set DALIB_ROOT "
+            "to a temporary folder"
+        )
 
 
 def root(folder: Path) -> Path:
@@ -30,17 +49,25 @@ def root(folder: Path) -> Path:
 
 
 def record(row, config, *, level: float, images: int = 4, code: str | None = None) -> dict:
-    """A record whose AbsRel is `level` on average over each domain, exactly; `code` is the hash that it carries, today's by default."""
+    """A record whose AbsRel is `level` on average over each domain, exactly; `code` is the hash
+    that it carries, today's by default."""
     spread = np.linspace(-0.02, 0.02, images)
 
     def metrics(at: float) -> dict:
-        values = {"abs_rel": at + spread, "delta1": 1 - 1.5 * at - spread, "delta2": 1 - at - spread}
+        values = {
+            "abs_rel": at + spread,
+            "delta1": 1 - 1.5 * at - spread,
+            "delta2": 1 - at - spread,
+        }
         values |= {"delta3": 1 - at / 2 - spread, "rmse": 10 * at + spread}
         return {k: np.round(v, 6).tolist() for k, v in values.items()}
 
-    scores = {"images": {d: metrics(level + 0.03 * (k - 2.5) * (k < 6)) for k, d in enumerate(DOMAINS)}}
+    scores = {
+        "images": {d: metrics(level + 0.03 * (k - 2.5) * (k < 6)) for k, d in enumerate(DOMAINS)}
+    }
     scores["real"] = {
-        d: {"half": h, "names": [str(i) for i in range(images)], **metrics(level + 0.02)} for d, h in REAL.items()
+        d: {"half": h, "names": [str(i) for i in range(images)], **metrics(level + 0.02)}
+        for d, h in REAL.items()
     }
     hashes = {f"{part}_hash": code or provenance.code_hash(part) for part in provenance.ROOTS}
     training = {
@@ -59,13 +86,18 @@ def record(row, config, *, level: float, images: int = 4, code: str | None = Non
     }
 
 
-def write(name: str, levels: dict[str, list[float]], *, profile: str = "study", **options) -> list[records.Entry]:
+def write(
+    name: str, levels: dict[str, list[float]], *, profile: str = "study", **options
+) -> list[records.Entry]:
     """Records of an experiment with the given AbsRel of each row and seed; returns its entries."""
     refuse_the_checkout()
     experiment = expand(name, profile=profile, seeds=max(len(v) for v in levels.values()))
     for row, values in levels.items():
         for config, level in zip(experiment[row].configs, values, strict=False):
-            records.write(record(experiment[row], config, level=level, **options), committed=experiment.committed)
+            records.write(
+                record(experiment[row], config, level=level, **options),
+                committed=experiment.committed,
+            )
     return records.entries(experiment)
 
 
@@ -74,14 +106,19 @@ FLOORS = {"constant": 0.35, "vertical ramp": 0.30, "mean map": 0.32}
 
 
 def write_floors(
-    levels: dict[str, float] = FLOORS, *, images: int = 4, drawn: bool = True, inverted: dict[str, int] | None = None
+    levels: dict[str, float] = FLOORS,
+    *,
+    images: int = 4,
+    drawn: bool = True,
+    inverted: dict[str, int] | None = None,
 ) -> Path:
     """A record of the floors, each with one AbsRel on every image.
 
     Args:
         levels: floor -> AbsRel.
         images: per real data set; of a drawn domain as many as the study scores.
-        drawn: with the drawn domains too; earlier records had the real data sets alone, and no scales.
+        drawn: with the drawn domains too; earlier records had the real data sets alone, and no
+            scales.
         inverted: floor -> images per domain with a fitted scale below zero; none by default.
     """
     refuse_the_checkout()
@@ -97,7 +134,9 @@ def write_floors(
     if drawn:
         whole = expand("main_table", profile="study").rows[0].configs[0]
         size = f"{whole.height} x {whole.width}"
-        facts["drawn"] = {size: {name: {d: scores(name, whole.test_images) for d in DOMAINS} for name in levels}}
+        facts["drawn"] = {
+            size: {name: {d: scores(name, whole.test_images) for d in DOMAINS} for name in levels}
+        }
     path = paths.floors()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts))

@@ -1,4 +1,5 @@
-"""What a comparison with `transformers` or with the official code needs: inputs, its network, and a distance."""
+"""What a comparison with `transformers` or with the official code needs: inputs, its network, and a
+distance."""
 
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
@@ -19,7 +20,9 @@ def distance(found, reference):
 
 
 def images(height, width, count=1):
-    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(height + width))
+    return torch.randn(
+        count, 3, height, width, generator=torch.Generator().manual_seed(height + width)
+    )
 
 
 def peer(encoder, layers, **changes):

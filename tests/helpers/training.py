@@ -10,7 +10,8 @@ from dalib.data.schema import Source
 
 
 class Smooth(Source):
-    """Random smooth images whose disparity is what one sees: brighter is nearer. Sample i depends on (seed, i) alone.
+    """Random smooth images whose disparity is what one sees: brighter is nearer. Sample i depends
+    on (seed, i) alone.
 
     Args:
         count, height, width: how many, and how large.
@@ -20,9 +21,19 @@ class Smooth(Source):
 
     domain = "smooth"
 
-    def __init__(self, *, count: int = 24, height: int = 64, width: int = 96, seed: int = 0, labelled: bool = True):
+    def __init__(
+        self,
+        *,
+        count: int = 24,
+        height: int = 64,
+        width: int = 96,
+        seed: int = 0,
+        labelled: bool = True,
+    ):
         self.count, self.shape, self.seed, self.labelled = count, (height, width), seed, labelled
-        self.fingerprint = hashlib.sha256(repr((count, height, width, seed, labelled)).encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(
+            repr((count, height, width, seed, labelled)).encode()
+        ).hexdigest()[:16]
 
     def __len__(self) -> int:
         return self.count
@@ -39,7 +50,9 @@ class Smooth(Source):
         return sample
 
 
-TINY = RunConfig(height=64, width=96, steps=6, batch=2, checkpoint_every=2, log_every=1, encoder_lr=1e-3)
+TINY = RunConfig(
+    height=64, width=96, steps=6, batch=2, checkpoint_every=2, log_every=1, encoder_lr=1e-3
+)
 
 
 def quiet(_):
@@ -61,7 +74,8 @@ def interrupt_at(step):
 
 
 class Plain:
-    """Stands for the student: disparity = the mean colour, features = the colours in cells of 16 pixels."""
+    """Stands for the student: disparity = the mean colour, features = the colours in cells of 16
+    pixels."""
 
     @staticmethod
     def normalise(images):

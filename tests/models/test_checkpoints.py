@@ -1,4 +1,5 @@
-"""Whose weights these are shows from the file; what does not fit is refused with the list of what is missing."""
+"""Whose weights these are shows from the file; what does not fit is refused with the list of what
+is missing."""
 
 import argparse
 import collections
@@ -28,7 +29,10 @@ def network():
     model = enliven(build("vitt", pretrained=False, layers="v2")).eval()
     unit = model.decoder.fuse[3].unit.state_dict()
     generator = torch.Generator().manual_seed(5)
-    model.unused = {f"decoder.fuse.3.skip.{k}": torch.randn(v.shape, generator=generator) for k, v in unit.items()}
+    model.unused = {
+        f"decoder.fuse.3.skip.{k}": torch.randn(v.shape, generator=generator)
+        for k, v in unit.items()
+    }
     model.unused["encoder.net.mask_token"] = torch.randn(1, 192, generator=generator)
     return model
 
@@ -50,16 +54,25 @@ def same(one, other):
 
 
 def test_round_trip_loses_nothing(network, released, tmp_path):
-    """Official -> dalib -> our file -> transformers -> dalib -> official: every tensor bit for bit, the unused ones too."""
+    """Official -> dalib -> our file -> transformers -> dalib -> official: every tensor bit for bit,
+    the unused ones too."""
     model = load(released)
-    assert model.architecture == {"encoder": "vitt", "layers": "v2", "position": "official", "max_depth": None}
+    assert model.architecture == {
+        "encoder": "vitt",
+        "layers": "v2",
+        "position": "official",
+        "max_depth": None,
+    }
     save(model, tmp_path / "ours.safetensors")
     with pytest.warns(UserWarning, match="resamples position embeddings by target size"):
         export_transformers(load(tmp_path / "ours.safetensors"), tmp_path / "folder")
     again = load(tmp_path / "folder")
     assert again.architecture == model.architecture | {"position": "transformers"}
     export_official(again, tmp_path / "again.pth")
-    assert same(torch.load(tmp_path / "again.pth", weights_only=True), torch.load(released, weights_only=True))
+    assert same(
+        torch.load(tmp_path / "again.pth", weights_only=True),
+        torch.load(released, weights_only=True),
+    )
     assert same(again.unused, network.unused)
     assert same(again.state_dict(), network.state_dict())
 
@@ -84,13 +97,16 @@ def test_a_released_name_says_what_the_keys_do_not(name, layers, max_depth, tens
 def test_another_name_needs_the_layers(tensors, tmp_path):
     path = tmp_path / "student.pth"
     torch.save(tensors, path)
-    with pytest.raises(CheckpointError, match=r"student\.pth: the keys do not say which blocks.*layers='v1'"):
+    with pytest.raises(
+        CheckpointError, match=r"student\.pth: the keys do not say which blocks.*layers='v1'"
+    ):
         load(path)
     assert load(path, layers="v1").encoder.blocks == [8, 9, 10, 11]
     assert load(path, layers="v2", max_depth=12.0).kind == "depth_m"
 
 
-# relative or metric: the keys are the same, and a map of the one read as the other has near and far exchanged
+# relative or metric: the keys are the same, and a map of the one read as the other has near and far
+# exchanged
 
 
 @pytest.mark.parametrize(
@@ -109,14 +125,19 @@ def test_another_name_needs_the_layers(tensors, tmp_path):
         ({"max_depth": float("nan")}, {}, "its max_depth is nan"),
     ],
 )
-def test_a_v2_network_of_unknown_name_says_what_it_predicts_or_is_refused(extra, given, expected, tensors, tmp_path):
+def test_a_v2_network_of_unknown_name_says_what_it_predicts_or_is_refused(
+    extra, given, expected, tensors, tmp_path
+):
     torch.save({"model": tensors, "epoch": 3} | extra, tmp_path / "latest.pth")
     if isinstance(expected, str):
         with pytest.raises(CheckpointError, match=rf"latest\.pth: .*{expected}"):
             load(tmp_path / "latest.pth", layers="v2", **given)
         return
     model = load(tmp_path / "latest.pth", layers="v2", **given)
-    assert (model.max_depth, model.kind) == (expected, "disparity" if expected is None else "depth_m")
+    assert (model.max_depth, model.kind) == (
+        expected,
+        "disparity" if expected is None else "depth_m",
+    )
 
 
 @pytest.mark.parametrize("reach", [0.0, -1.0, float("nan"), float("inf")])
@@ -160,13 +181,21 @@ WRAPPED = {
     "averaged": lambda t: {"n_averaged": torch.tensor(4), **prefixed("module.", t)},
     "ema alone": lambda t: {"ema": prefixed("module.", t), "model": None},
     "two levels": lambda t: {"checkpoint": {"weights": {"ema_model": t}}},
-    "numpy numbers": lambda t: {"model": t, "best": np.float64(0.1), "step": np.int64(4), "loss": np.float32(1)},
+    "numpy numbers": lambda t: {
+        "model": t,
+        "best": np.float64(0.1),
+        "step": np.int64(4),
+        "loss": np.float32(1),
+    },
     "options": lambda t: {"model": t, "args": argparse.Namespace(lr=1e-4, out=Path("runs"))},
     "numpy arrays": lambda t: {k: v.numpy() if k.endswith("bias") else v for k, v in t.items()},
     "another class": lambda t: {"model": t, "metric": Metric(), "when": datetime.date(2024, 1, 1)},
     "counts": lambda t: {"model": t, "seen": collections.defaultdict(list, a=[1])},
     "pair": lambda t: (t, 7),
-    "named moments": lambda t: {"model": t, "optimizer": {"state": {k: {"exp_avg": v} for k, v in t.items()}}},
+    "named moments": lambda t: {
+        "model": t,
+        "optimizer": {"state": {k: {"exp_avg": v} for k, v in t.items()}},
+    },
     "half precision": lambda t: {k: v.half() for k, v in t.items()},
     "bfloat16": lambda t: {k: v.bfloat16() for k, v in t.items()},
 }
@@ -176,7 +205,9 @@ WRAPPED = {
 def test_training_files_are_read(wrapping, tensors, tmp_path):
     torch.save(WRAPPED[wrapping](tensors), tmp_path / "last.ckpt")
     model = load(tmp_path / "last.ckpt", layers="v1")
-    kept = {"half precision": torch.float16, "bfloat16": torch.bfloat16}.get(wrapping, torch.float32)
+    kept = {"half precision": torch.float16, "bfloat16": torch.bfloat16}.get(
+        wrapping, torch.float32
+    )
     for ours, theirs in (
         ("encoder.net.cls_token", "pretrained.cls_token"),
         ("decoder.conv.bias", "depth_head.scratch.output_conv1.bias"),
@@ -196,21 +227,29 @@ def test_a_line_says_which_entry_was_taken(tensors, tmp_path, caplog):
 def test_of_several_networks_one_is_named(form, tensors, tmp_path):
     both = {"teacher": tensors, "student": {k: v * 2 for k, v in tensors.items()}}
     if form == "flat":
-        both = {"state_dict": prefixed("teacher.", both["teacher"]) | prefixed("student.", both["student"])}
+        both = {
+            "state_dict": prefixed("teacher.", both["teacher"])
+            | prefixed("student.", both["student"])
+        }
     torch.save(both, path := tmp_path / "both.pth")
     with pytest.raises(
-        CheckpointError, match=r"both\.pth: holds several networks: .*teacher, .*student; .*--entry .*student"
+        CheckpointError,
+        match=r"both\.pth: holds several networks: .*teacher, .*student; .*--entry .*student",
     ):
         load(path, layers="v1")
     for entry, factor in (("teacher", 1), ("student", 2)):
         got = load(path, layers="v1", entry=entry).encoder.net.cls_token
         assert torch.equal(got, factor * tensors["pretrained.cls_token"])
-    with pytest.raises(CheckpointError, match=r"entry 'ema' is none of those that it has: .*teacher"):
+    with pytest.raises(
+        CheckpointError, match=r"entry 'ema' is none of those that it has: .*teacher"
+    ):
         load(path, layers="v1", entry="ema")
 
 
 def test_an_entry_of_a_file_without_entries(released, network, tmp_path):
-    with pytest.raises(CheckpointError, match="entry 'student' is none of those that it has: the file itself"):
+    with pytest.raises(
+        CheckpointError, match="entry 'student' is none of those that it has: the file itself"
+    ):
         load(released, entry="student")
     save(network, tmp_path / "ours.safetensors")
     with pytest.raises(ConfigError, match=r"entry: 'student' was asked for, but .*ours"):
@@ -225,7 +264,10 @@ def test_an_entry_of_a_file_without_entries(released, network, tmp_path):
             lambda n: {"model": torch.nn.Linear(2, 2), "epoch": 1},
             "model \\(a whole object of class torch.nn.modules.linear.Linear",
         ),
-        (lambda n: {"epoch": 3, "args": {"lr": 1}}, "no tensors of a network, but epoch \\(int\\), args"),
+        (
+            lambda n: {"epoch": 3, "args": {"lr": 1}},
+            "no tensors of a network, but epoch \\(int\\), args",
+        ),
         (lambda n: torch.ones(2), "a single tensor"),
         (lambda n: [], "something else than a state dict"),
         (lambda n: {"a.weight": torch.ones(2)}, "unknown network"),
@@ -241,16 +283,22 @@ def test_what_holds_no_weights_is_described_and_no_code_is_advised(held, said, n
 
 
 def test_an_old_pickle_is_not_run_either(tensors, tmp_path):
-    torch.save({"model": tensors, "m": Metric()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save(
+        {"model": tensors, "m": Metric()},
+        tmp_path / "old.pth",
+        _use_new_zipfile_serialization=False,
+    )
     with pytest.raises(
-        CheckpointError, match=r"old\.pth: could only be read by running code out of it \(.*Metric\)"
+        CheckpointError,
+        match=r"old\.pth: could only be read by running code out of it \(.*Metric\)",
     ) as caught:
         load(tmp_path / "old.pth", layers="v1")
     assert "weights_only" not in str(caught.value)
 
 
 def test_the_state_of_a_run(tmp_path):
-    """A run's checkpoint has our names and no metadata: the architecture stands in the run's config.json."""
+    """A run's checkpoint has our names and no metadata: the architecture stands in the run's
+    config.json."""
     model = build("lite0", seed=4)
     keep(tmp_path, model, torch.optim.AdamW(model.parameters()), step=5, stamp="x")
     (tmp_path / "config.json").write_text(json.dumps({"encoder": "lite0", "layers": "v1"}))
@@ -274,7 +322,10 @@ def zipped(name):
     ("content", "said"),
     [
         (b"", "an empty file"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 99\n", "a Git LFS pointer"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 99\n",
+            "a Git LFS pointer",
+        ),
         (b"\n<!DOCTYPE html><html>sign in</html>", "a web page"),
         (b'{"error": "not found"}', "a JSON text"),
         (b"404: Not Found\n", "a text and no weights"),
@@ -302,7 +353,9 @@ def test_a_truncated_pth(share, released, tmp_path):
 
 
 def test_quantised_weights_are_refused(tensors, tmp_path):
-    tensors["pretrained.blocks.0.mlp.fc1.weight"] = tensors["pretrained.blocks.0.mlp.fc1.weight"].to(torch.int8)
+    tensors["pretrained.blocks.0.mlp.fc1.weight"] = tensors[
+        "pretrained.blocks.0.mlp.fc1.weight"
+    ].to(torch.int8)
     torch.save(tensors, tmp_path / "depth_anything_v2_vits.pth")
     with pytest.raises(CheckpointError, match=r"quantised.*fc1\.weight torch\.int8"):
         load(tmp_path / "depth_anything_v2_vits.pth")
@@ -325,7 +378,9 @@ def changed(folder, tmp_path, content):
     return copy
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "true", '"depth_anything"', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "null", "true", '"depth_anything"', "[" * 100_000]
+)
 def test_a_config_of_another_shape(content, folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json"):
         load(changed(folder, tmp_path, content))
@@ -336,7 +391,10 @@ def test_a_config_of_another_shape(content, folder, tmp_path):
     [
         *(("backbone_config", v) for v in (None, [], "dinov2", 3, True, {})),
         *(("backbone_config.num_hidden_layers", v) for v in ("12", 12.5, None, True, [12])),
-        *(("backbone_config.out_indices", v) for v in (12, "9", ["9", "10", "11", "12"], [True], {}, [1.0])),
+        *(
+            ("backbone_config.out_indices", v)
+            for v in (12, "9", ["9", "10", "11", "12"], [True], {}, [1.0])
+        ),
         ("backbone_config.num_attention_heads", "3"),
         ("depth_estimation_type", "both"),
         ("depth_estimation_type", ["metric"]),
@@ -345,7 +403,10 @@ def test_a_config_of_another_shape(content, folder, tmp_path):
     ],
 )
 def test_a_wrong_field_of_a_config_is_named(field, value, folder, tmp_path):
-    config = json.loads((folder / "config.json").read_text()) | {"depth_estimation_type": "metric", "max_depth": 20}
+    config = json.loads((folder / "config.json").read_text()) | {
+        "depth_estimation_type": "metric",
+        "max_depth": 20,
+    }
     *way, last = field.split(".")
     (config[way[0]] if way else config)[last] = value
     with pytest.raises(CheckpointError, match=rf"config\.json: .*{field}"):
@@ -354,11 +415,16 @@ def test_a_wrong_field_of_a_config_is_named(field, value, folder, tmp_path):
 
 def test_names_of_stages(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
-    config["backbone_config"] |= {"out_indices": None, "out_features": ["stage3", "stage6", "stage9", "stage12"]}
+    config["backbone_config"] |= {
+        "out_indices": None,
+        "out_features": ["stage3", "stage6", "stage9", "stage12"],
+    }
     assert load(changed(folder, tmp_path, config)).architecture["layers"] == "v2"
     config["backbone_config"]["out_features"] = ["last", "first"]
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=r"config\.json: backbone_config\.out_features is \['last', 'first'\]"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json: backbone_config\.out_features is \['last', 'first'\]"
+    ):
         load(tmp_path / "copy")
 
 
@@ -368,7 +434,8 @@ def test_a_second_file_beside_the_weights_changes_nothing(folder, tmp_path):
     save_file({k: v + 1 for k, v in own.items()}, copy / "zz_ema.safetensors")
     (copy / "adapter.safetensors").write_bytes(b"no weights")
     assert same(load(copy).state_dict(), load(folder).state_dict())
-    shifted = load(copy / "zz_ema.safetensors")  # asked for by its name, it is this one and not the folder's
+    # asked for by its name, it is this one and not the folder's
+    shifted = load(copy / "zz_ema.safetensors")
     assert torch.equal(shifted.encoder.net.cls_token, load(folder).encoder.net.cls_token + 1)
 
 
@@ -385,7 +452,9 @@ def test_shards_by_their_index_and_pickled_weights(folder, tmp_path):
     for name, keys in shards.items():
         save_file({k: own[k] for k in keys}, copy / name)
     index = copy / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {k: name for name, keys in shards.items() for k in keys}}))
+    index.write_text(
+        json.dumps({"weight_map": {k: name for name, keys in shards.items() for k in keys}})
+    )
     assert same(load(copy).state_dict(), load(folder).state_dict())
     for bad in (
         [],
@@ -443,7 +512,9 @@ def test_a_hub_id_without_network(monkeypatch):
         raise ConnectionError(name)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(CheckpointError, match=r"owner/name: .*could not be fetched.*ConnectionError"):
+    with pytest.raises(
+        CheckpointError, match=r"owner/name: .*could not be fetched.*ConnectionError"
+    ):
         load("owner/name")
 
 
@@ -453,7 +524,9 @@ def test_a_hub_id_is_a_folder_that_is_fetched(released, tmp_path, monkeypatch):
     export_transformers(load(released, position="transformers"), tmp_path / "snapshot")
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or tmp_path / "snapshot"
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, **_: asked.append(name) or tmp_path / "snapshot",
     )
     assert same(load("someone/depth").state_dict(), load(released).state_dict())
     assert asked == ["someone/depth"]
@@ -462,7 +535,9 @@ def test_a_hub_id_is_a_folder_that_is_fetched(released, tmp_path, monkeypatch):
 @pytest.mark.parametrize("naming", ["official", "timm"])
 def test_plain_dinov2(naming, tensors, tmp_path):
     """The encoder alone: its weights are read, the decoder is new, and a warning says so."""
-    encoder = {k.removeprefix("pretrained."): v for k, v in tensors.items() if k.startswith("pretrained.")}
+    encoder = {
+        k.removeprefix("pretrained."): v for k, v in tensors.items() if k.startswith("pretrained.")
+    }
     if naming == "timm":
         del encoder["mask_token"]
         save_file(encoder, path := tmp_path / "dinov2.safetensors")
@@ -470,7 +545,9 @@ def test_plain_dinov2(naming, tensors, tmp_path):
         torch.save(encoder, path := tmp_path / "dinov2.pth")
     with pytest.warns(UserWarning, match="the decoder is new"):
         model = load(path)
-    assert torch.equal(model.encoder.net.blocks[3].attn.qkv.weight, tensors["pretrained.blocks.3.attn.qkv.weight"])
+    assert torch.equal(
+        model.encoder.net.blocks[3].attn.qkv.weight, tensors["pretrained.blocks.3.attn.qkv.weight"]
+    )
     assert model.encoder.blocks == [8, 9, 10, 11]
 
 
@@ -499,5 +576,8 @@ def test_folders_are_checked(released, tmp_path):
 def test_query_key_and_value_are_one_matrix_here(released, tmp_path, tensors):
     export_transformers(load(released, position="transformers"), tmp_path)
     theirs = load_file(tmp_path / "model.safetensors")
-    parts = [theirs[f"backbone.encoder.layer.7.attention.attention.{p}.weight"] for p in ("query", "key", "value")]
+    parts = [
+        theirs[f"backbone.encoder.layer.7.attention.attention.{p}.weight"]
+        for p in ("query", "key", "value")
+    ]
     assert torch.equal(torch.cat(parts), tensors["pretrained.blocks.7.attn.qkv.weight"])

@@ -1,4 +1,5 @@
-"""Out again: folders that `transformers` loads and runs, ONNX under onnxruntime, torch.export; each beside the network itself."""
+"""Out again: folders that `transformers` loads and runs, ONNX under onnxruntime, torch.export; each
+beside the network itself."""
 
 import os
 import resource
@@ -18,7 +19,9 @@ from dalib.models.lively import enliven
 
 
 def network(**options):
-    return enliven(build("vitt", pretrained=False, **({"position": "transformers", "layers": "v2"} | options))).eval()
+    return enliven(
+        build("vitt", pretrained=False, **({"position": "transformers", "layers": "v2"} | options))
+    ).eval()
 
 
 def rgb(height, width, count=2):
@@ -51,7 +54,8 @@ def test_transformers_runs_what_we_export(max_depth, tmp_path):
 
 
 def test_the_pipeline_of_transformers(tmp_path):
-    """Image in, map of the image's size out, by the preprocessing that we wrote: short side 518, aspect kept, multiples of 14."""
+    """Image in, map of the image's size out, by the preprocessing that we wrote: short side 518,
+    aspect kept, multiples of 14."""
     from transformers import pipeline
 
     model = network()
@@ -59,19 +63,24 @@ def test_the_pipeline_of_transformers(tmp_path):
     estimate = pipeline("depth-estimation", model=str(tmp_path))
     pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     seen = estimate.image_processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
-    assert seen.shape == (1, 3, 518, 686)  # 640 / 480 * 518 = 690.7, whose nearest multiple of 14 is 686
+    # 640 / 480 * 518 = 690.7, whose nearest multiple of 14 is 686
+    assert seen.shape == (1, 3, 518, 686)
     found = estimate(Image.fromarray(pixels))
     assert found["depth"].size == (640, 480)
     with torch.inference_mode():
         own = model(seen)[0]
-    resized = torch.nn.functional.interpolate(own[None], (480, 640), mode="bicubic", align_corners=False)[0, 0]
+    resized = torch.nn.functional.interpolate(
+        own[None], (480, 640), mode="bicubic", align_corners=False
+    )[0, 0]
     close(found["predicted_depth"].squeeze(), resized)
 
 
 def test_what_cannot_be_exported_says_so(tmp_path):
     cnn = build("lite0", pretrained=False)
     for write in (export_transformers, export_official):
-        with pytest.raises(ConfigError, match=r"know vitt, vits, vitb, vitl, vitg, and lite0 is none"):
+        with pytest.raises(
+            ConfigError, match=r"know vitt, vits, vitb, vitl, vitg, and lite0 is none"
+        ):
             write(cnn, tmp_path / "x")
     with pytest.raises(ConfigError, match="whole metres"):
         export_transformers(network(max_depth=12.5), tmp_path / "x")
@@ -90,15 +99,21 @@ def test_torch_export():
 
 @pytest.mark.parametrize(
     ("encoder", "sizes"),
-    [("vitt", ((70, 98, 2), (42, 518, 1), (112, 42, 3))), ("lite0", ((64, 96, 2), (128, 160, 1), (96, 96, 3)))],
+    [
+        ("vitt", ((70, 98, 2), (42, 518, 1), (112, 42, 3))),
+        ("lite0", ((64, 96, 2), (128, 160, 1), (96, 96, 3))),
+    ],
 )
 def test_onnx(encoder, sizes, tmp_path):
-    """A ViT with the other way of resampling, and the CNN that `make book` trains, whose "same" padding depends on the size."""
+    """A ViT with the other way of resampling, and the CNN that `make book` trains, whose "same"
+    padding depends on the size."""
     import onnxruntime
 
     model = network(position="official") if encoder == "vitt" else build(encoder, seed=0).eval()
     export_onnx(model, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    )
     assert [i.name for i in session.get_inputs()] == ["images"]
     assert [o.name for o in session.get_outputs()] == ["disparity"]
     for images in (rgb(*size) for size in sizes):
@@ -160,7 +175,9 @@ def test_a_file_is_not_written_over_unless_asked_for(to, small, instant, tmp_pat
     assert names(tmp_path) == ["mine.pth"]
 
 
-@pytest.mark.parametrize("present", ["config.json", "model.safetensors", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "present", ["config.json", "model.safetensors", "preprocessor_config.json"]
+)
 def test_a_folder_is_not_written_over_unless_asked_for(present, small, tmp_path, capsys):
     out = tmp_path / "mine"
     out.mkdir()
@@ -201,7 +218,10 @@ def test_a_source_folder_is_never_written_over(way, small, tmp_path, capsys):
     if way == "symbolic link":
         (out := tmp_path / "link").symlink_to(folder)
     assert main(words(folder, out, "transformers", "--overwrite")) == 1
-    assert main(words(folder, out / "model.safetensors", "official", "--layers", "v1", "--overwrite")) == 1
+    assert (
+        main(words(folder, out / "model.safetensors", "official", "--layers", "v1", "--overwrite"))
+        == 1
+    )
     assert capsys.readouterr().err.count("these are the weights that are being exported") == 2
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
@@ -240,7 +260,11 @@ def full():
 def test_a_full_disk_leaves_nothing_and_names_the_file(small, tmp_path, request):
     model = load(small)
     request.getfixturevalue("full")
-    for name, write in (("a.safetensors", save), ("a.pth", export_official), ("folder", export_transformers)):
+    for name, write in (
+        ("a.safetensors", save),
+        ("a.pth", export_official),
+        ("folder", export_transformers),
+    ):
         with pytest.raises(CheckpointError, match=rf"{name}.*: could not be written"):
             write(model, tmp_path / name)
         assert names(tmp_path) == []
@@ -263,7 +287,9 @@ def test_written_weights_have_the_permissions_of_the_umask(umask, mode, small, t
 def test_a_released_name_of_another_kind_of_network_is_refused(tmp_path):
     """Read back, it would be taken for what its name says: metres for disparity."""
     model = build("vitt", pretrained=False, layers="v2", max_depth=20.0)
-    with pytest.raises(ConfigError, match=r"says v2 and relative, and the network is v2 and metric to 20 m"):
+    with pytest.raises(
+        ConfigError, match=r"says v2 and relative, and the network is v2 and metric to 20 m"
+    ):
         export_official(model, tmp_path / "depth_anything_v2_vits.pth")
     export_official(model, tmp_path / "depth_anything_v2_metric_hypersim_vits.pth")
     assert load(tmp_path / "depth_anything_v2_metric_hypersim_vits.pth").max_depth == 20

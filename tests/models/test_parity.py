@@ -1,5 +1,6 @@
-"""The same weights and the same input give the same output as `transformers` (run beside ours) and as the official code (a
-float64 reference in `reference.py`; `benchmarks/parity.py` runs the official code itself where there is a checkout).
+"""The same weights and the same input give the same output as `transformers` (run beside ours) and
+as the official code (a float64 reference in `reference.py`; `benchmarks/parity.py` runs the
+official code itself where there is a checkout).
 
 Here on a narrow network; `test_parity_sizes.py` has the paper's networks and sizes.
 """
@@ -31,24 +32,32 @@ def test_transformers_metric(tmp_path):
 @pytest.mark.parametrize("position", ["official", "transformers"])
 @pytest.mark.parametrize(("layers", "max_depth"), [("v1", None), ("v2", None), ("v2", 20.0)])
 def test_official(position, layers, max_depth, tmp_path):
-    """Our network through a file under the released names, against the reference: one size shrinks the grid of position
-    embeddings, one stretches it, one leaves a side as it is.
+    """Our network through a file under the released names, against the reference: one size shrinks
+    the grid of position embeddings, one stretches it, one leaves a side as it is.
     """
-    model = build("vitt", pretrained=False, layers=layers, position=position, max_depth=max_depth).eval()
+    model = build(
+        "vitt", pretrained=False, layers=layers, position=position, max_depth=max_depth
+    ).eval()
     enliven(model)
     export_official(model, tmp_path / "weights.pth")
     tensors = torch.load(tmp_path / "weights.pth", weights_only=True)
     for size in ((70, 98), (28, 546), (518, 28)):
         x = images(*size)
         expected = depth_anything(
-            tensors, x, blocks=[BLOCKS[layers]], heads=HEADS["vitt"], position=position, max_depth=max_depth
+            tensors,
+            x,
+            blocks=[BLOCKS[layers]],
+            heads=HEADS["vitt"],
+            position=position,
+            max_depth=max_depth,
         )[0]
         with torch.inference_mode():
             assert distance(model(x)[0], expected) < 1e-4
 
 
 def test_the_two_positions_differ():
-    """By more than the tolerance, except at 518 x 518, where both leave the embeddings as they are."""
+    """By more than the tolerance, except at 518 x 518, where both leave the embeddings as they
+    are."""
     official = enliven(build("vitt", pretrained=False)).eval()
     other = enliven(build("vitt", pretrained=False, position="transformers")).eval()
     with torch.inference_mode():
@@ -62,8 +71,9 @@ def test_the_two_positions_differ():
 
 
 def test_resample_by_hand():
-    """Four cells to eight, a = -0.75: the third sample stands at 0.75, where the kernel weighs the taps at -1, 0, 1, 2 with
-    w(1.75), w(0.75), w(0.25), w(1.25) = -0.03515625, 0.26171875, 0.87890625, -0.10546875. The border is repeated.
+    """Four cells to eight, a = -0.75: the third sample stands at 0.75, where the kernel weighs the
+    taps at -1, 0, 1, 2 with w(1.75), w(0.75), w(0.25), w(1.25) = -0.03515625, 0.26171875,
+    0.87890625, -0.10546875. The border is repeated.
     """
     cells = torch.eye(4)[None]  # channel c is 1 in cell c
     third = resample(cells, (1, 4), (1, 8), position="transformers")[0, 2]
@@ -91,4 +101,6 @@ def test_resample_at_the_grids_own_size(position):
     assert torch.equal(resample(cells, (37, 37), (37, 37), position=position), cells)
     half = resample(cells.bfloat16(), (37, 37), (5, 6), position=position)
     assert half.dtype == torch.bfloat16
-    assert torch.equal(half, resample(cells.bfloat16().float(), (37, 37), (5, 6), position=position).bfloat16())
+    assert torch.equal(
+        half, resample(cells.bfloat16().float(), (37, 37), (5, 6), position=position).bfloat16()
+    )

@@ -1,7 +1,9 @@
-"""Parity at the paper's sizes: ViT-S and ViT-B, both choices of layers, against `transformers` and the float64 reference.
+"""Parity at the paper's sizes: ViT-S and ViT-B, both choices of layers, against `transformers` and
+the float64 reference.
 
-`make test` runs what one or two minutes allow: against `transformers` all of S, and B once at each size and twice with each
-choice; against the reference S at the smallest size, since the others cost 20 to 75 s each. `make test-all` runs the rest as well.
+`make test` runs what one or two minutes allow: against `transformers` all of S, and B once at each
+size and twice with each choice; against the reference S at the smallest size, since the others cost
+20 to 75 s each. `make test-all` runs the rest as well.
 """
 
 import itertools
@@ -18,13 +20,19 @@ from dalib.models.names import to_official
 SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
 SMALLEST = SIZES[2]
 NETWORKS = tuple(itertools.product(("vits", "vitb"), BLOCKS))
-ONCE = dict(zip(SIZES, ("v2", "v1", "v1", "v2"), strict=True))  # the layers that B runs at this size in make test
+# the layers that B runs at this size in make test
+ONCE = dict(zip(SIZES, ("v2", "v1", "v1", "v2"), strict=True))
 
 
 def case(network, size, *, always):
     """The same object `network` for all of its sizes: so pytest makes it once."""
     words = *([network] if isinstance(network, str) else network), "x".join(map(str, size))
-    return pytest.param(network, size, marks=pytest.mark.slow if always else pytest.mark.exhaustive, id="-".join(words))
+    return pytest.param(
+        network,
+        size,
+        marks=pytest.mark.slow if always else pytest.mark.exhaustive,
+        id="-".join(words),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,12 @@ def pair(request, tmp_path_factory):
     reference = peer(encoder, layers)
     reference.save_pretrained(folder)
     model = load(folder)
-    assert model.architecture == {"encoder": encoder, "layers": layers, "position": "transformers", "max_depth": None}
+    assert model.architecture == {
+        "encoder": encoder,
+        "layers": layers,
+        "position": "transformers",
+        "max_depth": None,
+    }
     return reference, model
 
 
@@ -77,6 +90,8 @@ def test_official(ours, size):
     """One pass of the reference through the encoder serves both choices of layers."""
     models, tensors, heads = ours
     x = images(*size)
-    expected = depth_anything(tensors, x, blocks=tuple(BLOCKS.values()), heads=heads, position="official")
+    expected = depth_anything(
+        tensors, x, blocks=tuple(BLOCKS.values()), heads=heads, position="official"
+    )
     for layers, reference in zip(BLOCKS, expected, strict=True):
         assert distance(models[layers](x)[0], reference) < 1e-4

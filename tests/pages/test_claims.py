@@ -1,4 +1,5 @@
-"""Claims: read strictly, judged by intervals, and the page says what the records say, recomputed here from their raw values."""
+"""Claims: read strictly, judged by intervals, and the page says what the records say, recomputed
+here from their raw values."""
 
 import json
 import re
@@ -40,7 +41,9 @@ def study(tmp_path, monkeypatch):
     return root
 
 
-def interval(mean: float, half: float, count: int, resampled: tuple[float, float] | None = None) -> Estimate:
+def interval(
+    mean: float, half: float, count: int, resampled: tuple[float, float] | None = None
+) -> Estimate:
     """An estimate by hand, from numbers of any kind."""
     both = None if resampled is None else (float(resampled[0]), float(resampled[1]))
     return Estimate(float(mean), float(half), count, both)
@@ -54,8 +57,10 @@ def judged() -> dict[str, Verdict]:
     ("low", "high", "lower", "higher", "no_gain"),
     [
         (-5, -2, REPRODUCED, NOT_REPRODUCED, NOT_REPRODUCED),
-        (-5, -0.5, REPRODUCED, NOT_REPRODUCED, UNDECIDED),  # a gain, perhaps smaller than the margin
-        (-0.9, -0.1, REPRODUCED, NOT_REPRODUCED, REPRODUCED),  # a gain, surely smaller than the margin
+        # a gain, perhaps smaller than the margin
+        (-5, -0.5, REPRODUCED, NOT_REPRODUCED, UNDECIDED),
+        # a gain, surely smaller than the margin
+        (-0.9, -0.1, REPRODUCED, NOT_REPRODUCED, REPRODUCED),
         (-0.9, 0.9, NOT_REPRODUCED, NOT_REPRODUCED, REPRODUCED),
         (-0.9, 5, NOT_REPRODUCED, UNDECIDED, REPRODUCED),  # a harm is no gain
         (-5, 5, UNDECIDED, UNDECIDED, UNDECIDED),
@@ -67,10 +72,14 @@ def judged() -> dict[str, Verdict]:
 )
 def test_an_interval_decides(low, high, lower, higher, no_gain):
     change = interval((low + high) / 2, (high - low) / 2, 5)
-    found = [verdicts.outcome(change, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")]
+    found = [
+        verdicts.outcome(change, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")
+    ]
     assert found == [lower, higher, no_gain]
     both = interval(change.mean, change.half, 5, (low, high))
-    assert [verdicts.outcome(both, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")] == found
+    assert [
+        verdicts.outcome(both, expect, margin=1.0) for expect in ("lower", "higher", "no_gain")
+    ] == found
 
 
 def test_both_intervals_must_agree():
@@ -89,7 +98,9 @@ def test_one_seed_decides_nothing_and_none_is_not_recorded():
 @given(st.floats(-9, 9), st.floats(0.01, 9), st.floats(0.01, 3))
 def test_lower_and_higher_mirror_each_other(mean, half, margin):
     change, mirrored = interval(mean, half, 5), interval(-mean, half, 5)
-    assert verdicts.outcome(change, "lower", margin=margin) == verdicts.outcome(mirrored, "higher", margin=margin)
+    assert verdicts.outcome(change, "lower", margin=margin) == verdicts.outcome(
+        mirrored, "higher", margin=margin
+    )
     if verdicts.outcome(change, "lower", margin=margin) == REPRODUCED:
         assert change.high < 0
 
@@ -98,10 +109,14 @@ def test_a_wider_interval_never_changes_sides():
     order = [NOT_REPRODUCED, UNDECIDED, REPRODUCED]
     for mean in np.linspace(-4, 4, 33):
         for expect in verdicts.EXPECT:
-            words = [verdicts.outcome(interval(mean, h, 5), expect, margin=1.0) for h in (0.1, 1, 10)]
+            words = [
+                verdicts.outcome(interval(mean, h, 5), expect, margin=1.0) for h in (0.1, 1, 10)
+            ]
             assert words[-1] == UNDECIDED
             sides = {order.index(w) - 1 for w in words} - {0}
-            assert len(sides) <= 1 or abs(mean) < 1, "only a decided gain below the margin may be both"
+            assert len(sides) <= 1 or abs(mean) < 1, (
+                "only a decided gain below the margin may be both"
+            )
 
 
 def test_the_worst_comparison_decides(study):
@@ -120,7 +135,10 @@ def test_the_worst_comparison_decides(study):
 def test_verdicts_of_a_made_up_study(study):
     fabricated.write("main_table", LEVELS)
     found = judged()
-    words = {name: found[name].word for name in ("naive", "perturbation", "perturbed_over_labels", "alignment")}
+    words = {
+        name: found[name].word
+        for name in ("naive", "perturbation", "perturbed_over_labels", "alignment")
+    }
     assert words == {
         "naive": REPRODUCED,
         "perturbation": REPRODUCED,
@@ -135,23 +153,32 @@ def test_every_claim_has_a_topic_that_is_shown_and_a_page_to_lead_to():
     assert {c.topic for c in KNOWN.claims.values()} == set(KNOWN.topics)
     assert len(verdicts.verdicts(KNOWN, verdicts.results_of(KNOWN))) == len(KNOWN.claims)
     for claim in KNOWN.claims.values():
-        assert all((paths.root() / "notebooks" / f"{t.experiment}.ipynb").is_file() for t in claim.tests), claim.name
+        assert all(
+            (paths.root() / "notebooks" / f"{t.experiment}.ipynb").is_file() for t in claim.tests
+        ), claim.name
 
 
 def test_every_comparison_names_two_different_rows_that_exist():
     for claim in KNOWN.claims.values():
         for test in claim.tests:
-            name = "main_table" if test.experiment in ("robustness", "real_images") else test.experiment
+            name = (
+                "main_table"
+                if test.experiment in ("robustness", "real_images")
+                else test.experiment
+            )
             rows = {row.name for row in expand(name, profile="study").rows} | {verdicts.FLOORS}
             assert {test.row, test.versus} <= rows, claim.name
             assert test.row != test.versus
 
 
 def test_claims_quote_no_result():
-    """A fraction in a claim is a setting of one of our rows, or an amount of the paper's data; a percentage would be a result."""
+    """A fraction in a claim is a setting of one of our rows, or an amount of the paper's data; a
+    percentage would be a result."""
     labels = (paths.root() / "experiments.yaml").read_text(encoding="utf8")
     for claim in KNOWN.claims.values():
-        text = f"{claim.claim} {claim.cannot}".replace("1.5 million labelled images", "").replace("MiDaS v3.1", "")
+        text = f"{claim.claim} {claim.cannot}".replace("1.5 million labelled images", "").replace(
+            "MiDaS v3.1", ""
+        )
         assert "%" not in text, claim.name
         for number in re.findall(r"\d+\.\d+", text):
             assert number in labels, (claim.name, number)
@@ -164,27 +191,69 @@ def test_claims_quote_no_result():
         (lambda t: t.update(margin="1 %"), "margin: '1 %' is not a number"),
         (lambda t: t.update(margin=0), "margin: 0 is not a number of percent above zero"),
         (lambda t: t.update(claims=[]), r"claims: expected a mapping, got \[\]"),
-        (lambda t: t["claims"]["naive"].update(verdict="reproduced"), "unknown key of claim naive 'verdict'"),
+        (
+            lambda t: t["claims"]["naive"].update(verdict="reproduced"),
+            "unknown key of claim naive 'verdict'",
+        ),
         (lambda t: t["claims"]["naive"].pop("source"), "claim naive: source missing"),
-        (lambda t: t["claims"]["naive"].update(source="rumour"), "unknown source of claim naive 'rumour'"),
-        (lambda t: t["claims"]["naive"].update(topic="luck"), "unknown topic of claim naive 'luck'"),
+        (
+            lambda t: t["claims"]["naive"].update(source="rumour"),
+            "unknown source of claim naive 'rumour'",
+        ),
+        (
+            lambda t: t["claims"]["naive"].update(topic="luck"),
+            "unknown topic of claim naive 'luck'",
+        ),
         (lambda t: t["claims"]["naive"].update(where=32), "claim naive: where is 32, not a text"),
-        (lambda t: t["claims"]["naive"].update(cannot="No."), "claim naive: either tests or cannot"),
+        (
+            lambda t: t["claims"]["naive"].update(cannot="No."),
+            "claim naive: either tests or cannot",
+        ),
         (lambda t: t["claims"]["naive"].pop("tests"), "claim naive: either tests or cannot"),
         (lambda t: t["claims"]["naive"].update(tests=[]), "claim naive: tests is"),
         (lambda t: t["claims"].update(naive="no help"), "claim naive: expected topic, claim"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(row="naif"), "row of main_table in test 1 of claim naive 'naif'"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(row="labelled_only"), "compared with no other row"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(versus="naive"), "compared with no other row"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(expect="better"), "unknown expectation in test 1 of claim naive"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(experiment="main_tabel"), "Did you mean 'main_table'"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(column="gap"), "unknown column in test 1 of claim naive 'gap'"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(column=["floating", "attic"]), "unknown column .* .attic."),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(column=[]), "a list names test domains, at least one"),
-        (lambda t: t["claims"]["zero_shot"]["tests"][0].update(column=["floating"]), "a list names test domains"),
-        (lambda t: t["claims"]["naive"]["tests"][0].update(beside="labelled_only"), "beside takes a row that main_table"),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(row="naif"),
+            "row of main_table in test 1 of claim naive 'naif'",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(row="labelled_only"),
+            "compared with no other row",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(versus="naive"),
+            "compared with no other row",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(expect="better"),
+            "unknown expectation in test 1 of claim naive",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(experiment="main_tabel"),
+            "Did you mean 'main_table'",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(column="gap"),
+            "unknown column in test 1 of claim naive 'gap'",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(column=["floating", "attic"]),
+            "unknown column .* .attic.",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(column=[]),
+            "a list names test domains, at least one",
+        ),
+        (
+            lambda t: t["claims"]["zero_shot"]["tests"][0].update(column=["floating"]),
+            "a list names test domains",
+        ),
+        (
+            lambda t: t["claims"]["naive"]["tests"][0].update(beside="labelled_only"),
+            "beside takes a row that main_table",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_file_is_an_error_that_says_where(tmp_path, change, message):
     tree = yaml.safe_load(paths.claims().read_text(encoding="utf8"))
     change(tree)
@@ -208,8 +277,10 @@ def test_without_records_the_page_reads_well(study):
     assert table.count('class="verdict not-yet-recorded"') == len(tested)
     assert "nan" not in unescape(re.sub("<[^>]*>", " ", table)).lower().split()
     assert claims.tally(found) == (
-        f"Of {len(tested)} claims that can be tested here, 0 are reproduced, 0 are not reproduced, 0 are undecided"
-        f" and {len(tested)} wait for their runs. {len(found) - len(tested)} more cannot be decided here."
+        f"Of {len(tested)} claims that can be tested here, 0 are reproduced, 0 are not "
+        "reproduced, 0 are undecided"
+        f" and {len(tested)} wait for their runs. {len(found) - len(tested)} more cannot be "
+        "decided here."
     )
     assert claims.intervals(found) == 0
     reasons = claims.undecidable(found).text
@@ -220,7 +291,8 @@ def test_the_tally_counts_in_words():
     words = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, UNDECIDED, CANNOT]
     found = [Verdict(claim=KNOWN.claims["naive"], word=word) for word in words]
     assert claims.tally(found) == (
-        "Of 4 claims that can be tested here, 2 are reproduced, 1 is not reproduced and 1 is undecided."
+        "Of 4 claims that can be tested here, 2 are reproduced, 1 is not reproduced and 1 is "
+        "undecided."
         " 1 more cannot be decided here."
     )
 
@@ -234,7 +306,8 @@ def test_other_margins_are_tried_on_the_same_intervals(study):
     words = [verdicts.verdict(KNOWN.claims["naive"], results, margin=m).word for m in (1.0, 3.0)]
     assert words == [NOT_REPRODUCED, REPRODUCED]
     assert text == (
-        "with 1 % they would be 2 reproduced, 1 not reproduced, 2 undecided; with 3 % they would be 3 reproduced, 0 not reproduced,"
+        "with 1 % they would be 2 reproduced, 1 not reproduced, 2 undecided; with 3 % they would "
+        "be 3 reproduced, 0 not reproduced,"
         " 2 undecided."
     )
 
@@ -253,14 +326,17 @@ def test_the_floors_by_hand(study):
     fabricated.write_floors()  # the best one is 0.30
     change = real_images.against_floors(recorded("main_table"), "full")
     assert change.mean == pytest.approx(100 * (0.23 - 0.30) / 0.30)
-    assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)  # t(0.975, 1); sd / sqrt 2 is 0.01
+    # t(0.975, 1); sd / sqrt 2 is 0.01
+    assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)
     assert change.resampled[0] < change.mean < change.resampled[1]
 
 
 def test_a_verdict_says_that_it_holds_at_equal_steps_and_another_claim_counts_image_passes(study):
-    """A student of the study sees 250 steps of 8 and 16 images, labelled images alone 250 or 750 steps of 8."""
+    """A student of the study sees 250 steps of 8 and 16 images, labelled images alone 250 or 750
+    steps of 8."""
     fabricated.write("main_table", LEVELS)
-    fabricated.write("equal_passes", {"long_labelled_only": [0.27, 0.29, 0.31]})  # 0.02 below, as the row "perturbed"
+    # 0.02 below, as the row "perturbed"
+    fabricated.write("equal_passes", {"long_labelled_only": [0.27, 0.29, 0.31]})
     results = verdicts.results_of(KNOWN)
     lines = page(verdicts.verdicts(KNOWN, results), results)
     assert lines["perturbed_over_labels"].endswith(" reproduced at equal steps")
@@ -273,8 +349,11 @@ def test_a_verdict_says_that_it_holds_at_equal_steps_and_another_claim_counts_im
 
 
 def test_p_values_are_adjusted_over_the_whole_page(study):
-    """Two comparisons that are measured, and the two rules by hand: the smaller doubled, the larger as it is."""
-    fabricated.write("cutmix_regions", {"apart": [0.30, 0.31, 0.32], "together": [0.30, 0.311, 0.319]})
+    """Two comparisons that are measured, and the two rules by hand: the smaller doubled, the larger
+    as it is."""
+    fabricated.write(
+        "cutmix_regions", {"apart": [0.30, 0.31, 0.32], "together": [0.30, 0.311, 0.319]}
+    )
     fabricated.write("dropping", {"none": [0.30, 0.31, 0.32], "pixel": [0.28, 0.293, 0.294]})
     results = verdicts.results_of(KNOWN)
     found = verdicts.verdicts(KNOWN, results)
@@ -286,7 +365,8 @@ def test_p_values_are_adjusted_over_the_whole_page(study):
     assert values["together"].holm == values["together"].p == values["together"].benjamini_hochberg
     assert f"Holm {2 * alone['pixel']:.3f}" in page(found, results)["drop_worst"]
     assert claims.surviving(found) == (
-        "Of 2 comparisons, 1 differ from zero at the level 0.05 over seeds when each is looked at alone; Holm's adjustment for their"
+        "Of 2 comparisons, 1 differ from zero at the level 0.05 over seeds when each is looked at "
+        "alone; Holm's adjustment for their"
         " number keeps 1 (dropping pixel), that of Benjamini and Hochberg 1."
     )
     assert claims.surviving([]) == "Not yet recorded."
@@ -301,13 +381,19 @@ def page(found, results) -> dict[str, str]:
     lines = {}
     for line in re.findall(r"<tr>(.*?)</tr>", text, re.S):
         if name := re.search(r'id="claim-([\w-]+)"', line):
-            lines[name[1].replace("-", "_")] = " ".join(unescape(re.sub("<[^>]*>", " ", line)).split())
+            lines[name[1].replace("-", "_")] = " ".join(
+                unescape(re.sub("<[^>]*>", " ", line)).split()
+            )
     return lines
 
 
 def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarray] | None]:
-    """Row -> seed -> AbsRel of each image, one array per domain, as a column has it; and the same clean, for robustness."""
-    kind, name = test.experiment, "main_table" if test.experiment in ("robustness", "real_images") else test.experiment
+    """Row -> seed -> AbsRel of each image, one array per domain, as a column has it; and the same
+    clean, for robustness."""
+    kind, name = (
+        test.experiment,
+        "main_table" if test.experiment in ("robustness", "real_images") else test.experiment,
+    )
     folder = paths.robustness() if kind == "robustness" else paths.records()
     files = {p.stem: p for p in folder.rglob("*.json")}
     found, clean = {}, {}
@@ -317,13 +403,23 @@ def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarra
                 continue
             record = json.loads(files[config.hash()].read_text())
             if kind == "robustness":
-                by = {k: {d: np.array(m["abs_rel"]) for d, m in v.items()} for k, v in record["scores"].items()}
+                by = {
+                    k: {d: np.array(m["abs_rel"]) for d, m in v.items()}
+                    for k, v in record["scores"].items()
+                }
                 pure = by.pop("clean")
                 hurt = [np.mean([v[d] for v in by.values()], axis=0) for d in pure]
                 clean.setdefault(row.name, {})[config.seed] = [*pure.values()]
-                images = [h - c if test.column == "gap" else h for h, c in zip(hurt, pure.values(), strict=True)]
+                images = [
+                    h - c if test.column == "gap" else h
+                    for h, c in zip(hurt, pure.values(), strict=True)
+                ]
             elif kind == "real_images":
-                images = [np.array(record["real"][d]["abs_rel"]) for d in HALVES["table"] if d in record["real"]]
+                images = [
+                    np.array(record["real"][d]["abs_rel"])
+                    for d in HALVES["table"]
+                    if d in record["real"]
+                ]
             else:
                 every = [d for d in record["images"] if d != "validation"]
                 asked = every if test.column == "mean" else test.column
@@ -363,20 +459,28 @@ def weights(test, against: dict[str, str], of: dict) -> dict[str, float]:
 
 
 def recomputed(test, against) -> tuple[tuple[float, float], list[np.ndarray]] | None:
-    """Student's interval, and the weighted differences as one array (seed, image) per domain; None where seeds are too few."""
+    """Student's interval, and the weighted differences as one array (seed, image) per domain; None
+    where seeds are too few."""
     found, of = scored(test)
     factors = weights(test, against, of)
     seeds = sorted(set.intersection(*(set(found[row]) for row in factors))) if factors else []
     if len(seeds) < 2:
         return None
     count = len(found[test.row][seeds[0]])
-    differ = [np.stack([sum(f * found[row][s][d] for row, f in factors.items()) for s in seeds]) for d in range(count)]
+    differ = [
+        np.stack([sum(f * found[row][s][d] for row, f in factors.items()) for s in seeds])
+        for d in range(count)
+    ]
     by_seed = np.mean([d.mean(1) for d in differ], axis=0)
-    low, high = stats.t.interval(0.95, len(seeds) - 1, loc=by_seed.mean(), scale=max(stats.sem(by_seed), 1e-12))
+    low, high = stats.t.interval(
+        0.95, len(seeds) - 1, loc=by_seed.mean(), scale=max(stats.sem(by_seed), 1e-12)
+    )
     return (float(low), float(high)), differ
 
 
-def resampled(differ: list[np.ndarray], generator: np.random.Generator, draws: int = 1000) -> tuple[float, float]:
+def resampled(
+    differ: list[np.ndarray], generator: np.random.Generator, draws: int = 1000
+) -> tuple[float, float]:
     """A plain bootstrap: images of each domain, then seeds, with replacement."""
     by_seed = np.zeros((len(differ[0]), draws))
     for domain in differ:
@@ -397,7 +501,8 @@ def word(intervals, expect: str) -> str:
 
 
 def check_the_page() -> int:
-    """Every verdict and every printed interval against the records; returns how many comparisons there were."""
+    """Every verdict and every printed interval against the records; returns how many comparisons
+    there were."""
     results = verdicts.results_of(KNOWN)
     found, compared = verdicts.verdicts(KNOWN, results), 0
     lines = page(found, results)
@@ -414,14 +519,21 @@ def check_the_page() -> int:
                 continue
             student, differ = values
             shown = [
-                (float(a), float(b)) for a, b in re.findall(r"([+-]\d+\.\d) to ([+-]\d+\.\d)", line.replace("−", "-"))
+                (float(a), float(b))
+                for a, b in re.findall(r"([+-]\d+\.\d) to ([+-]\d+\.\d)", line.replace("−", "-"))
             ]
-            assert any(np.allclose(student, s, atol=0.051) for s in shown), (verdict.claim.name, student, shown)
+            assert any(np.allclose(student, s, atol=0.051) for s in shown), (
+                verdict.claim.name,
+                student,
+                shown,
+            )
             draws = [resampled(differ, np.random.default_rng(seed)) for seed in range(3)]
             possible.append({word([student, drawn], test.expect) for drawn in draws})
             compared += 1
         allowed = {
-            next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in combination), REPRODUCED)
+            next(
+                (w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in combination), REPRODUCED
+            )
             for combination in combinations(possible)
         }
         assert verdict.word in allowed, (verdict.claim.name, verdict.word, allowed)
@@ -439,13 +551,24 @@ def test_the_page_agrees_with_made_up_records(study):
     fabricated.write("main_table", LEVELS)
     fabricated.write_floors()
     fabricated.write(
-        "perturbation", {"colour": [0.28, 0.30, 0.32], "blur": [0.29, 0.33, 0.31], "cutmix": [0.28, 0.3, 0.33]}
+        "perturbation",
+        {"colour": [0.28, 0.30, 0.32], "blur": [0.29, 0.33, 0.31], "cutmix": [0.28, 0.3, 0.33]},
     )
-    few = {"n50_labelled_only": [0.5, 0.51, 0.49, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.385, 0.4, 0.402]}
-    many = {"n5000_labelled_only": [0.3, 0.31, 0.29, 0.3, 0.3], "n5000_naive": [0.3, 0.311, 0.291, 0.3, 0.3]}
+    few = {
+        "n50_labelled_only": [0.5, 0.51, 0.49, 0.5, 0.5],
+        "n50_naive": [0.4, 0.41, 0.385, 0.4, 0.402],
+    }
+    many = {
+        "n5000_labelled_only": [0.3, 0.31, 0.29, 0.3, 0.3],
+        "n5000_naive": [0.3, 0.311, 0.291, 0.3, 0.3],
+    }
     fabricated.write("pseudo_labels", few | many)
     fabricated.write(
-        "oracle", {"oracle_naive": [0.2, 0.21, 0.22, 0.2, 0.21], "oracle_perturbed": [0.2, 0.212, 0.22, 0.2, 0.21]}
+        "oracle",
+        {
+            "oracle_naive": [0.2, 0.21, 0.22, 0.2, 0.21],
+            "oracle_perturbed": [0.2, 0.212, 0.22, 0.2, 0.21],
+        },
     )
     fabricated.write("labelled_sets", {"room": [0.35, 0.37, 0.39], "street": [0.37, 0.4, 0.41]})
     corrupted(example)

@@ -1,4 +1,5 @@
-"""What was changed after the fact: each line names a commit of this history, by its day, in order."""
+"""What was changed after the fact: each line names a commit of this history, by its day, in
+order."""
 
 import subprocess
 
@@ -10,7 +11,9 @@ from dalib.errors import ConfigError
 
 
 def git(*words: str) -> str:
-    return subprocess.run(["git", "-C", str(REPO), *words], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(REPO), *words], capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.mark.parametrize("touch", history.touches(), ids=lambda t: t["commit"][:7])
@@ -18,7 +21,9 @@ def test_a_change_is_dated_as_its_commit_is(touch):
     if git("rev-parse", "--is-shallow-repository") != "false":
         pytest.skip("the history is not here")
     assert git("log", "-1", "--format=%ad", "--date=short", touch["commit"]) == touch["date"]
-    known = subprocess.run(["git", "-C", str(REPO), "merge-base", "--is-ancestor", touch["commit"], "HEAD"])
+    known = subprocess.run(
+        ["git", "-C", str(REPO), "merge-base", "--is-ancestor", touch["commit"], "HEAD"]
+    )
     assert known.returncode == 0
 
 

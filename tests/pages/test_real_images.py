@@ -1,4 +1,5 @@
-"""Real images: paired changes by hand, one Motorcycle, and sentences that name what no row beats."""
+"""Real images: paired changes by hand, one Motorcycle, and sentences that name what no row
+beats."""
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ def write(levels: dict[str, list[float]], **sets: dict[str, float]) -> None:
 
 
 def test_a_change_on_real_images_by_hand():
-    """Full beside labelled only, on two data sets: 0.02 below on one and 0.04 above on the other for every seed, and seed by seed
-    0, 0.01 and 0.02 more on both. In percent of the base row, whose mean over seeds is 0.23 on real images.
+    """Full beside labelled only, on two data sets: 0.02 below on one and 0.04 above on the other
+    for every seed, and seed by seed 0, 0.01 and 0.02 more on both. In percent of the base row,
+    whose mean over seeds is 0.23 on real images.
     """
     full = [0.20, 0.23, 0.23]
     write({"labelled_only": BASE, "full": full}, nyuv2={"full": -0.02}, kitti={"full": 0.04})
@@ -45,7 +47,9 @@ def test_a_change_on_real_images_by_hand():
     assert (change.low, change.high) == pytest.approx((low, high))
     assert change.resampled[0] < change.mean < change.resampled[1]
     single = real_images.change(recorded("main_table"), "full", "labelled_only", ["nyuv2"])
-    assert single.mean == pytest.approx(100 * (np.array(full) - np.array(BASE) - 0.02).mean() / 0.23)
+    assert single.mean == pytest.approx(
+        100 * (np.array(full) - np.array(BASE) - 0.02).mean() / 0.23
+    )
 
 
 def test_a_change_that_is_not_recorded_is_empty():
@@ -70,32 +74,46 @@ def test_one_motorcycle_is_left_out_of_every_count_and_mean():
 
 
 def test_rows_stand_beside_the_best_of_the_floors_set_by_set():
-    """Rows at 0.23 on average; the floors are 0.30 but on KITTI, where full is as good as a floor and the others are worse."""
-    write(dict.fromkeys(ROWS, BASE), kitti={"labelled_only": 0.12, "naive": 0.12, "perturbed": 0.12, "full": 0.07})
+    """Rows at 0.23 on average; the floors are 0.30 but on KITTI, where full is as good as a floor
+    and the others are worse."""
+    write(
+        dict.fromkeys(ROWS, BASE),
+        kitti={"labelled_only": 0.12, "naive": 0.12, "perturbed": 0.12, "full": 0.07},
+    )
     fabricated.write_floors({"constant": 0.4, "vertical ramp": 0.35, "mean map": 0.3})
     results = recorded("main_table")
     assert real_images.reading(results, "full") == (
-        "“+ feature alignment” lies below the best of 3 floors on 5 of 6 data sets; it cannot be told from it on KITTI."
+        "“+ feature alignment” lies below the best of 3 floors on 5 of 6 data sets; it cannot be "
+        "told from it on KITTI."
     )
-    assert real_images.reading(results, "naive").endswith("on 5 of 6 data sets; it lies above it on KITTI.")
+    assert real_images.reading(results, "naive").endswith(
+        "on 5 of 6 data sets; it lies above it on KITTI."
+    )
     assert real_images.unbeaten(results) == (
-        "No row is surely below the best floor, which looks at no picture, on 1 of 6 data sets: KITTI (mean map)."
+        "No row is surely below the best floor, which looks at no picture, on 1 of 6 data sets: "
+        "KITTI (mean map)."
     )
     assert real_images.floors_reading(results) == (
-        "Of the floors the lowest is the constant on 0, the vertical ramp on 0, the mean map on 6 of 6 data sets."
+        "Of the floors the lowest is the constant on 0, the vertical ramp on 0, the mean map on 6 "
+        "of 6 data sets."
     )
     lines = real_images.standing(results, "full").text
     assert lines.count(">mean map<") == 6
     assert lines.count(">not to be told apart<") == 1
-    assert real_images.below_floors(results, "full")["nyuv2"].mean == pytest.approx(100 * (0.23 - 0.3) / 0.3)
-    assert "KITTI under 0.20 (missed: 0.300; the mean map has 0.300)" in real_images.aims(results, "full")
+    assert real_images.below_floors(results, "full")["nyuv2"].mean == pytest.approx(
+        100 * (0.23 - 0.3) / 0.3
+    )
+    assert "KITTI under 0.20 (missed: 0.300; the mean map has 0.300)" in real_images.aims(
+        results, "full"
+    )
 
 
 def test_where_every_floor_is_beaten_it_says_so():
     write(dict.fromkeys(ROWS, BASE))
     fabricated.write_floors()
     assert (
-        real_images.unbeaten(recorded("main_table")) == "On each of 6 data sets some row is surely below every floor."
+        real_images.unbeaten(recorded("main_table")) == "On each of 6 data sets some row is "
+        "surely below every floor."
     )
 
 
@@ -126,10 +144,18 @@ def test_nothing_recorded():
 
 
 def test_the_effects_tell_the_whole_recipe_first():
-    write({"labelled_only": BASE, "naive": BASE, "perturbed": BASE, "full": [x - 0.0115 for x in BASE]})
+    write(
+        {
+            "labelled_only": BASE,
+            "naive": BASE,
+            "perturbed": BASE,
+            "full": [x - 0.0115 for x in BASE],
+        }
+    )
     text = real_images.effects(recorded("main_table"))
     assert text.startswith(
-        "On the mean of the 2 data sets of the table half, “+ feature alignment” beside “Labelled images only” lowers the error by 5.0 %"
+        "On the mean of the 2 data sets of the table half, “+ feature alignment” beside “Labelled "
+        "images only” lowers the error by 5.0 %"
     )
     assert (
         text.index("Adding pseudo labels")

@@ -1,4 +1,5 @@
-"""Runs made once more: kept beside their records, compared with them image by image, and never averaged over."""
+"""Runs made once more: kept beside their records, compared with them image by image, and never
+averaged over."""
 
 import pytest
 from helpers import fabricated
@@ -38,7 +39,9 @@ def test_a_rerun_stands_beside_its_record_and_no_table_reads_it():
 
 
 def test_the_table_leads_to_the_record_and_the_sentence_holds_it_against_seeds():
-    fabricated.write("main_table", {row: [0.2, 0.202] for row in ("labelled_only", "naive", "perturbed", "full")})
+    fabricated.write(
+        "main_table", {row: [0.2, 0.202] for row in ("labelled_only", "naive", "perturbed", "full")}
+    )
     again("main_table", "naive", 0, 0.206)
     again("main_table", "naive", 1, 0.202)
     found = reruns.pairs()
@@ -48,8 +51,10 @@ def test_the_table_leads_to_the_record_and_the_sentence_holds_it_against_seeds()
     assert "seed 1" in shown
     assert "AVX2" in shown
     assert reruns.reading(found, recorded("main_table")) == (
-        "2 recorded runs, made again on a processor of another kind (AVX2), came out +0.0 % to +3.0 % away in mean AbsRel,"
-        " 2.1 % by the root of the mean square; by the same measure two seeds of one row lie 1.0 % apart."
+        "2 recorded runs, made again on a processor of another kind (AVX2), came out +0.0 % to "
+        "+3.0 % away in mean AbsRel,"
+        " 2.1 % by the root of the mean square; by the same measure two seeds of one row lie 1.0 "
+        "% apart."
     )
 
 
@@ -57,7 +62,10 @@ def test_the_table_leads_to_the_record_and_the_sentence_holds_it_against_seeds()
 def test_without_a_committed_record_there_is_nothing_to_stand_beside(profile, capsys):
     fabricated.write("main_table", {"naive": [0.2]}, profile="quick")
     assert main(["row", "main_table", "naive", "--profile", profile, "--again"]) == 1
-    assert f"main_table, row naive, seed 0 has no committed record in profile {profile}" in capsys.readouterr().err
+    assert (
+        f"main_table, row naive, seed 0 has no committed record in profile {profile}"
+        in capsys.readouterr().err
+    )
     assert not paths.reruns().exists()
 
 

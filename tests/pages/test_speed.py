@@ -10,9 +10,20 @@ ROW = {"largest difference": 1e-6, "AbsRel": 0.00123, "peak MB": 250.4}
 
 
 def record():
-    seconds = {("dalib", 1): 0.5, ("transformers", 1): 0.6, ("dalib", 4): 2.0, ("transformers", 4): 3.0}
+    seconds = {
+        ("dalib", 1): 0.5,
+        ("transformers", 1): 0.6,
+        ("dalib", 4): 2.0,
+        ("transformers", 4): 3.0,
+    }
     rows = [
-        {"contender": n, "batch": b, "seconds": s, "speed against transformers": seconds["transformers", b] / s} | ROW
+        {
+            "contender": n,
+            "batch": b,
+            "seconds": s,
+            "speed against transformers": seconds["transformers", b] / s,
+        }
+        | ROW
         for (n, b), s in seconds.items()
     ]
     head = {
@@ -25,7 +36,13 @@ def record():
         "bfloat16": False,
     }
     versions = {"torch": "2", "timm": "1", "transformers": "5"}
-    return head | {"versions": versions, "commit": "abc", "dirty": True, "created": "today", "rows": rows}
+    return head | {
+        "versions": versions,
+        "commit": "abc",
+        "dirty": True,
+        "created": "today",
+        "rows": rows,
+    }
 
 
 def test_speed_by_hand():
@@ -61,7 +78,10 @@ def test_work_is_shown_in_milliseconds_percent_and_ratio():
 
 
 def test_training_is_shown_beside_the_first_of_its_kind():
-    of = {"a step": {"bare": 0.5, "whole": 0.55, "planar": 0.88}, "labels <all>": {"forward": 2.0, "stored": 2.1}}
+    of = {
+        "a step": {"bare": 0.5, "whole": 0.55, "planar": 0.88},
+        "labels <all>": {"forward": 2.0, "stored": 2.1},
+    }
     found = record() | {"seconds": of, "height": 96, "width": 128, "weights": "ImageNet"}
     text = speed.training_table(found).text
     for part in ("500.0", "1.10", "1.76", "2100.0", "1.05", "labels &lt;all&gt;"):
@@ -73,7 +93,9 @@ def test_training_is_shown_beside_the_first_of_its_kind():
 
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "benchmarks", lambda: tmp_path)
-    with pytest.raises(DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"):
+    with pytest.raises(
+        DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"
+    ):
         speed.read("inference")
 
 
@@ -82,11 +104,19 @@ def test_the_committed_records_are_whole():
     found = speed.read("inference")
     names = {r["contender"] for r in found["rows"]}
     assert {"dalib", "transformers", "official code"} <= names
-    assert {(r["contender"], r["batch"]) for r in found["rows"]} == {(n, b) for n in names for b in (1, 4)}
-    assert all(r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"])
+    assert {(r["contender"], r["batch"]) for r in found["rows"]} == {
+        (n, b) for n in names for b in (1, 4)
+    }
+    assert all(
+        r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"]
+    )
     where = speed.read("where")
     assert set(where["ms"]) == {"float32", "bfloat16"}
-    assert where["ms"]["float32"].keys() == where["ms"]["bfloat16"].keys() > {"linear layers", "attention"}
+    assert (
+        where["ms"]["float32"].keys()
+        == where["ms"]["bfloat16"].keys()
+        > {"linear layers", "attention"}
+    )
     assert set(where["linear layer, GFLOP/s"]) == {"float32", "bfloat16"}
     steps = speed.read("training")
     assert {"encoder", "height", "width", "seed", "rounds"} <= steps.keys()

@@ -1,4 +1,5 @@
-"""Inference for people: what goes in upright comes out upright, at full size, whole, and as the network gave it."""
+"""Inference for people: what goes in upright comes out upright, at full size, whole, and as the
+network gave it."""
 
 import json
 import os
@@ -21,7 +22,15 @@ from dalib.data.files import read_rgb
 from dalib.data.maps import read_map
 from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.evaluation.run import resize_disparity, resize_images
-from dalib.predict import Predictor, default_short_side, predict, read_png16, write_folder, write_images, write_video
+from dalib.predict import (
+    Predictor,
+    default_short_side,
+    predict,
+    read_png16,
+    write_folder,
+    write_images,
+    write_video,
+)
 from dalib.predict.outputs import bands, indices, palette, save, shown_range, targets
 from dalib.predict.prepare import LONGEST, inner_size, prepare
 from dalib.predict.video import follow
@@ -36,7 +45,8 @@ def lite0():
 
 
 def corner(height: int, width: int) -> np.ndarray:
-    """Black, with the top left quarter red: what tells every turn and mirroring apart on an oblong picture."""
+    """Black, with the top left quarter red: what tells every turn and mirroring apart on an oblong
+    picture."""
     array = np.zeros((height, width, 3), np.uint8)
     array[: height // 2, : width // 2, 0] = 255
     return array
@@ -45,14 +55,17 @@ def corner(height: int, width: int) -> np.ndarray:
 def smooth(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, channels)).astype(np.uint8)
     layers = [
-        Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)
+        Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC)
+        for c in range(channels)
     ]
     return np.stack([np.asarray(layer) for layer in layers], -1)
 
 
 def red(picture, *, short_side=32, **options):
     """What a network that returns the red channel says: the way there and back and nothing else."""
-    return predict(picture, model=Brightness(pair=True), short_side=short_side, device="cpu", **options)
+    return predict(
+        picture, model=Brightness(pair=True), short_side=short_side, device="cpu", **options
+    )
 
 
 class TestReading:
@@ -61,14 +74,21 @@ class TestReading:
     @pytest.mark.parametrize("times", [1, 12], ids=["as it is", "averaged on the way"])
     def test_every_orientation_comes_out_upright(self, tmp_path, orientation, ending, times):
         upright = Image.fromarray(corner(32 * times, 48 * times))
-        undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's Transpose that stores what the tag turns back
-        stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+        # Pillow's Transpose that stores what the tag turns back
+        undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+        stored = (
+            upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+        )
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
         stored.save(tmp_path / f"a.{ending}", exif=exif)
         disparity = red(tmp_path / f"a.{ending}")
         assert disparity.shape == (32 * times, 48 * times)
-        quarters = disparity.unfold(0, 16 * times, 16 * times).unfold(1, 24 * times, 24 * times).mean((2, 3))
+        quarters = (
+            disparity.unfold(0, 16 * times, 16 * times)
+            .unfold(1, 24 * times, 24 * times)
+            .mean((2, 3))
+        )
         assert_allclose(quarters, [[1, 0], [0, 0]], atol=0.1)
 
     @pytest.mark.parametrize("times", [1, 12], ids=["as it is", "averaged on the way"])
@@ -99,8 +119,12 @@ class TestReading:
 
     @pytest.mark.parametrize("ending", ["jpg", "png"])
     def test_shrinking_by_blocks_first_hardly_changes_what_the_network_sees(self, tmp_path, ending):
-        noisy = smooth(900, 1200).astype(int) + np.random.default_rng(1).integers(-40, 40, (900, 1200, 3))
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / f"a.{ending}", quality=95)
+        noisy = smooth(900, 1200).astype(int) + np.random.default_rng(1).integers(
+            -40, 40, (900, 1200, 3)
+        )
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(
+            tmp_path / f"a.{ending}", quality=95
+        )
         seen = prepare(tmp_path / f"a.{ending}", short_side=64, multiple=8)
         direct = resize_images(read_rgb(tmp_path / f"a.{ending}")[None], (64, 88))[0]
         assert seen.size == (900, 1200)
@@ -110,7 +134,8 @@ class TestReading:
     def test_a_strip_is_run_smaller(self):
         assert inner_size(480, 640, short_side=518, multiple=14) == (518, 686)
         assert inner_size(1000, 8000, short_side=518, multiple=14) == (518, 4144)  # 8 * 518
-        assert inner_size(1000, 16000, short_side=518, multiple=14) == (266, 4144)  # 259 is no multiple of 14
+        # 259 is no multiple of 14
+        assert inner_size(1000, 16000, short_side=518, multiple=14) == (266, 4144)
         assert inner_size(1, 640, short_side=518, multiple=14) == (14, 3836)  # 6 * 640 = 3840
         assert max(inner_size(1, 100_000, short_side=96, multiple=32)) <= LONGEST * 96
 
@@ -123,9 +148,12 @@ class TestReading:
         with pytest.raises(DataError, match="image 1: a floating-point image"):
             red([corner(8, 8), Image.new("F", (8, 8))])
 
-    def test_pictures_beyond_pillows_limit_are_refused_and_warnings_are_not_shown(self, tmp_path, monkeypatch, recwarn):
+    def test_pictures_beyond_pillows_limit_are_refused_and_warnings_are_not_shown(
+        self, tmp_path, monkeypatch, recwarn
+    ):
         Image.new("L", (40, 50)).save(tmp_path / "a.png")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # Pillow warns beyond it, and refuses beyond twice as many
+        # Pillow warns beyond it, and refuses beyond twice as many
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)
         assert red(tmp_path / "a.png").shape == (50, 40)
         assert not recwarn.list
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
@@ -136,7 +164,8 @@ class TestReading:
 class TestRunning:
     def test_a_batch_is_one_by_one(self, lite0):
         pictures = [
-            smooth(h, w, seed) for seed, (h, w) in enumerate([(60, 80), (90, 120), (80, 60), (61, 80), (60, 80)])
+            smooth(h, w, seed)
+            for seed, (h, w) in enumerate([(60, 80), (90, 120), (80, 60), (61, 80), (60, 80)])
         ]
         together = predict(pictures, model=lite0, device="cpu", batch=3)
         for picture, disparity in zip(pictures, together, strict=True):
@@ -150,7 +179,9 @@ class TestRunning:
         items = [run.prepare(np.zeros((16, w), np.uint8), name=str(i)) for i, w in enumerate(sides)]
         groups = [[item.name for item in group] for group in run.batches(items)]
         assert groups[0] == ["0", "2"]
-        assert sorted((name for group in groups for name in group), key=int) == [str(i) for i in range(len(sides))]
+        assert sorted((name for group in groups for name in group), key=int) == [
+            str(i) for i in range(len(sides))
+        ]
         assert groups[1] == ["1"], "eight images of eight sizes wait: the first goes alone"
 
     def test_default_short_sides(self, lite0):
@@ -159,7 +190,8 @@ class TestRunning:
 
     def test_bfloat16_is_near_float32(self, lite0):
         full, half = (
-            predict(smooth(60, 80), model=lite0, device="cpu", dtype=t) for t in (torch.float32, torch.bfloat16)
+            predict(smooth(60, 80), model=lite0, device="cpu", dtype=t)
+            for t in (torch.float32, torch.bfloat16)
         )
         assert half.dtype == torch.float32
         assert 0 < (full - half).abs().max() < 0.05 * full.abs().max()
@@ -173,7 +205,8 @@ class TestRunning:
 
 class TestWriting:
     @pytest.mark.parametrize(
-        ("inner", "size"), [((5, 7), (23, 31)), ((30, 20), (7, 50)), ((4, 6), (4, 6)), ((2, 9), (1, 40))]
+        ("inner", "size"),
+        [((5, 7), (23, 31)), ((30, 20), (7, 50)), ((4, 6), (4, 6)), ((2, 9), (1, 40))],
     )
     @pytest.mark.parametrize("band", [1, 100, 2**22])
     def test_bands_are_the_whole_map_resized(self, inner, size, band, monkeypatch):
@@ -197,11 +230,17 @@ class TestWriting:
         save(torch.tensor([[1.0, 2.0], [3.0, 1.5]]), (2, 2), targets(tmp_path / "a", ("png16",)))
         picture = Image.open(tmp_path / "a.png")
         assert picture.mode == "I;16"
-        assert np.asarray(picture).tolist() == [[0, 32768], [65535, 16384]]  # 65535 / 2 = 32767.5; / 4 = 16383.75
-        assert (picture.text["minimum"], picture.text["maximum"], picture.text["kind"]) == ("1.0", "3.0", "disparity")
+        # 65535 / 2 = 32767.5; / 4 = 16383.75
+        assert np.asarray(picture).tolist() == [[0, 32768], [65535, 16384]]
+        assert (picture.text["minimum"], picture.text["maximum"], picture.text["kind"]) == (
+            "1.0",
+            "3.0",
+            "disparity",
+        )
 
     @pytest.mark.parametrize(
-        ("max_depth", "stored"), [(20.0, [1500, 65535]), (None, [1500, 65535]), (80.0, [384, 20480])]
+        ("max_depth", "stored"),
+        [(20.0, [1500, 65535]), (None, [1500, 65535]), (80.0, [384, 20480])],
     )
     def test_metres_in_millimetres_or_256ths(self, tmp_path, max_depth, stored):
         save(
@@ -224,10 +263,12 @@ class TestWriting:
     def test_colours_are_matplotlibs_and_near_is_high_for_both_kinds(self, tmp_path):
         disparity = torch.linspace(0, 1, 101)[None]
         assert shown_range(disparity, "disparity") == pytest.approx((0.02, 0.98))
-        assert indices(np.array([[0.0, 0.02, 0.5, 0.98, 2]]), "disparity", (0.02, 0.98)).tolist() == [
-            [0, 0, 128, 255, 255]
+        assert indices(
+            np.array([[0.0, 0.02, 0.5, 0.98, 2]]), "disparity", (0.02, 0.98)
+        ).tolist() == [[0, 0, 128, 255, 255]]
+        assert indices(np.array([[1.0, 2.0, 4.0]]), "depth_m", (0.25, 1.0)).tolist() == [
+            [255, 85, 0]
         ]
-        assert indices(np.array([[1.0, 2.0, 4.0]]), "depth_m", (0.25, 1.0)).tolist() == [[255, 85, 0]]
         save(disparity, (1, 101), targets(tmp_path / "a", ("colour",)), colours="inferno")
         pixels = np.asarray(Image.open(tmp_path / "a.colour.png").convert("RGB"))
         assert (pixels[0, [0, 100]] == palette("inferno")[[0, 255]]).all()
@@ -239,7 +280,9 @@ class TestWriting:
             read_png16(tmp_path / "a.png")
 
     def test_unknown_names(self, tmp_path):
-        with pytest.raises(ConfigError, match="format: exr unknown; choose from png16, npy, colour"):
+        with pytest.raises(
+            ConfigError, match="format: exr unknown; choose from png16, npy, colour"
+        ):
             targets(tmp_path / "a", ("npy", "exr"))
         with pytest.raises(ConfigError, match="'plaid' is no Matplotlib colour map"):
             palette("plaid")
@@ -252,7 +295,10 @@ def mixed(folder, count: int = 96):
         path = folder / ["", "holiday", "holiday/second day"][i % 3]
         path.mkdir(parents=True, exist_ok=True)
         kind = i % 8
-        grey, colour = Image.fromarray(smooth(height, width, i, 1)[..., 0]), Image.fromarray(smooth(height, width, i))
+        grey, colour = (
+            Image.fromarray(smooth(height, width, i, 1)[..., 0]),
+            Image.fromarray(smooth(height, width, i)),
+        )
         exif = Image.Exif()
         exif[ORIENTATION] = 6
         if kind == 0:
@@ -286,8 +332,16 @@ class TestMetric:
         Image.fromarray(smooth(64, 96)).save(tmp_path / "a.png")
         write_images({"a": tmp_path / "a.png"}, tmp_path / "out", run=run, **SILENT)
         depth_m, kind = read_png16(tmp_path / "out" / "a.png")
-        assert kind == json.loads((tmp_path / "out" / "predictions.json").read_text())["kind"] == "depth_m"
-        assert_allclose(depth_m, predict(tmp_path / "a.png", model=model, short_side=64, device="cpu"), atol=1 / 500)
+        assert (
+            kind
+            == json.loads((tmp_path / "out" / "predictions.json").read_text())["kind"]
+            == "depth_m"
+        )
+        assert_allclose(
+            depth_m,
+            predict(tmp_path / "a.png", model=model, short_side=64, device="cpu"),
+            atol=1 / 500,
+        )
 
 
 AND_PEAK = """
@@ -306,12 +360,15 @@ sys.exit(code)
 class TestFolder:
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
     def test_a_hundred_mixed_files(self, tmp_path, lite0, capsys):
-        """Two broken, one of 100 megapixels, one a pixel high; in a process of its own, whose memory is measured."""
+        """Two broken, one of 100 megapixels, one a pixel high; in a process of its own, whose
+        memory is measured."""
         photos, out = tmp_path / "photos", tmp_path / "out"
         mixed(photos)
         (photos / "holiday" / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:300])
         (photos / "text.png").write_text("no picture")
-        Image.new("RGB", (10_000, 10_000), (90, 60, 30)).save(photos / "enormous.png", compress_level=1)
+        Image.new("RGB", (10_000, 10_000), (90, 60, 30)).save(
+            photos / "enormous.png", compress_level=1
+        )
         Image.fromarray(smooth(1, 400)).save(photos / "line.png")
         assert len(files(photos)) == 100
         models.save(lite0, tmp_path / "net.safetensors")
@@ -325,7 +382,9 @@ class TestFolder:
             "--batch",
             "8",
         ]
-        done = subprocess.run([sys.executable, "-c", AND_PEAK, "predict", *words], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", AND_PEAK, "predict", *words], capture_output=True, text=True
+        )
         assert done.returncode == 1, done.stderr
         assert "98 predicted, 0 kept from before, 2 failed" in done.stdout
         assert "broken.jpg: truncated" in done.stderr
@@ -336,7 +395,9 @@ class TestFolder:
         assert {"enormous.png", "line.png", "holiday/1.png", "predictions.json"} <= files(out)
         assert Image.open(out / "enormous.png").size == (10_000, 10_000)
         assert Image.open(out / "line.png").size == (400, 1)
-        assert Image.open(out / "holiday" / "1.png").size == (36, 24), "stored upright as 24 wide, turned by its tag"
+        assert Image.open(out / "holiday" / "1.png").size == (36, 24), (
+            "stored upright as 24 wide, turned by its tag"
+        )
         assert main(["predict", *words]) == 1, "the broken ones are tried again"
         assert "0 predicted, 98 kept from before, 2 failed" in capsys.readouterr().out
 
@@ -351,14 +412,18 @@ class TestFolder:
         os.utime(tmp_path / "in" / "b.png", (later, later))
         again = write_folder(tmp_path / "in", tmp_path / "out", run=run, **SILENT)
         assert (again.written, again.kept) == (["b"], ["a", "c"])
-        more = write_folder(tmp_path / "in", tmp_path / "out", run=run, formats=("png16", "npy"), **SILENT)
+        more = write_folder(
+            tmp_path / "in", tmp_path / "out", run=run, formats=("png16", "npy"), **SILENT
+        )
         assert more.written == ["a", "b", "c"]
 
     def test_maps_of_two_networks_are_not_mixed(self, tmp_path, lite0):
         Image.fromarray(corner(16, 24)).save(tmp_path / "a.png")
         images = {"a": tmp_path / "a.png"}
         write_images(images, tmp_path / "out", run=Predictor(model=lite0, device="cpu"), **SILENT)
-        assert json.loads((tmp_path / "out" / "predictions.json").read_text())["kind"] == "disparity"
+        assert (
+            json.loads((tmp_path / "out" / "predictions.json").read_text())["kind"] == "disparity"
+        )
         for other in (
             Predictor(model=lite0, short_side=64, device="cpu"),
             Predictor(model=models.build("lite0", seed=1), device="cpu"),
@@ -374,7 +439,13 @@ class TestFolder:
         run = Predictor(model=Brightness(pair=True), short_side=16, device="cpu")
         write_folder(photos, photos / "maps", run=run, **SILENT)
         write_folder(photos, photos / "maps", run=run, **SILENT)  # its own maps are no photographs
-        assert files(photos / "maps") == {"a.png.png", "a.jpg.png", "b.c.png", "d.png", "predictions.json"}
+        assert files(photos / "maps") == {
+            "a.png.png",
+            "a.jpg.png",
+            "b.c.png",
+            "d.png",
+            "predictions.json",
+        }
         with pytest.raises(ConfigError, match="the folder of the photographs itself"):
             write_folder(photos, photos, run=run)
 
@@ -415,7 +486,15 @@ class TestFolder:
         for i in range(32):
             Image.fromarray(smooth(300, 400, i)).save(photos / f"{i}.jpg")
         models.save(lite0, tmp_path / "net.safetensors")
-        words = ["predict", str(photos), str(out), "--weights", str(tmp_path / "net.safetensors"), "--device", "cpu"]
+        words = [
+            "predict",
+            str(photos),
+            str(out),
+            "--weights",
+            str(tmp_path / "net.safetensors"),
+            "--device",
+            "cpu",
+        ]
         child = subprocess.Popen([sys.executable, "-m", "dalib", *words], stdout=subprocess.DEVNULL)
         while child.poll() is None and len(list(out.glob("*.png"))) < 5:
             time.sleep(0.01)
@@ -461,7 +540,9 @@ class TestVideo:
         import av
 
         run = Predictor(model=Brightness(pair=True), short_side=32, batch=4, device="cpu")
-        made = write_video(clip, tmp_path / "out", run=run, formats=("colour", "npy"), colours="gray", **SILENT)
+        made = write_video(
+            clip, tmp_path / "out", run=run, formats=("colour", "npy"), colours="gray", **SILENT
+        )
         assert [p.name for p in made] == ["clip.colour.mp4", "clip"]
         assert files(tmp_path / "out") == {
             "predictions.json",
@@ -470,10 +551,23 @@ class TestVideo:
         }
         with av.open(str(made[0])) as container:
             frames = list(container.decode(video=0))
-        assert [round(float(f.time), 2) for f in frames] == [0, 0.04, 0.08, 0.12, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5]
+        assert [round(float(f.time), 2) for f in frames] == [
+            0,
+            0.04,
+            0.08,
+            0.12,
+            0.3,
+            0.34,
+            0.38,
+            0.42,
+            0.46,
+            0.5,
+        ]
         right = np.array([f.to_ndarray(format="rgb24")[8:24, 30:42].mean() for f in frames])
         assert right[0] < 4
-        assert 20 < right[-1] < 80, "scaled frame by frame it would be black throughout, and unscaled it is 90"
+        assert 20 < right[-1] < 80, (
+            "scaled frame by frame it would be black throughout, and unscaled it is 90"
+        )
 
     def test_a_failed_clip_leaves_nothing(self, clip, tmp_path):
         class Broken(Brightness):

@@ -55,14 +55,21 @@ class TestWhatIsAClip:
             container.mux(stream.encode())
         assert is_video(path)
         write_video(path, tmp_path / "out", run=run, formats=("npy",), **SILENT)
-        assert names(tmp_path / "out") == [*(f"film/{i:06d}.npy" for i in range(6)), "predictions.json"]
+        assert names(tmp_path / "out") == [
+            *(f"film/{i:06d}.npy" for i in range(6)),
+            "predictions.json",
+        ]
 
     def test_an_animated_gif_is_one_and_other_pictures_are_none(self, tmp_path):
         frames = [picture(v) for v in (10, 90, 200)]
         for ending in ("gif", "png", "webp", "tif"):
-            frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], duration=100)
+            frames[0].save(
+                tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], duration=100
+            )
             assert is_video(tmp_path / f"a.{ending}") == (ending == "gif")
-        maps = list(predict(tmp_path / "a.gif", model=Brightness(pair=True), short_side=16, device="cpu"))
+        maps = list(
+            predict(tmp_path / "a.gif", model=Brightness(pair=True), short_side=16, device="cpu")
+        )
         assert [round(float(m.mean()) * 255, -1) for m in maps] == [10, 90, 200]
         picture().save(tmp_path / "still.gif")
         assert not is_video(tmp_path / "still.gif")
@@ -82,7 +89,9 @@ class TestWhatIsAClip:
         (tmp_path / name).write_bytes(content)
         assert not is_video(tmp_path / name)
 
-    @pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"a:b.mp4", b"-f.mp4", b"%03d.mp4", b"file:x.mp4"], ids=repr)
+    @pytest.mark.parametrize(
+        "name", [b"caf\xe9.mp4", b"a:b.mp4", b"-f.mp4", b"%03d.mp4", b"file:x.mp4"], ids=repr
+    )
     def test_names_that_ffmpeg_would_take_for_something_else(self, tmp_path, run, name):
         clip(tmp_path / "film.mp4", [SMALL] * 2)
         path = tmp_path / os.fsdecode(name)
@@ -90,15 +99,22 @@ class TestWhatIsAClip:
             os.rename(tmp_path / "film.mp4", path)
         except OSError:
             pytest.skip("this file system takes no such name")
-        assert len(write_video(path, tmp_path / "out", run=run, formats=("png16", "colour"), **SILENT)) == 2
+        assert (
+            len(write_video(path, tmp_path / "out", run=run, formats=("png16", "colour"), **SILENT))
+            == 2
+        )
         assert len(names(tmp_path / "out")) == 4
 
 
 class TestOddClips:
     def test_sizes_that_change_on_the_way(self, tmp_path, run):
-        """Two clips joined, as television does: each map has its frame's size, the coloured clip the first one's."""
+        """Two clips joined, as television does: each map has its frame's size, the coloured clip
+        the first one's."""
         joined = tmp_path / "joined.ts"
-        parts = [clip(tmp_path / f"{h}.ts", [(h, 48)] * 3, codec="mpeg2video", format="mpegts") for h in (32, 64)]
+        parts = [
+            clip(tmp_path / f"{h}.ts", [(h, 48)] * 3, codec="mpeg2video", format="mpegts")
+            for h in (32, 64)
+        ]
         joined.write_bytes(b"".join(part.read_bytes() for part in parts))
         write_video(joined, tmp_path / "out", run=run, formats=("npy", "colour"), **SILENT)
         shapes = [np.load(path).shape for path in sorted((tmp_path / "out" / "joined").iterdir())]
@@ -113,8 +129,16 @@ class TestOddClips:
     @pytest.mark.parametrize("shape", [(1, 3), (1, 1), (1, 40)], ids=str)
     def test_frames_too_small_for_a_coloured_clip_keep_their_maps(self, tmp_path, run, shape):
         clip(tmp_path / "tiny.mkv", [shape] * 2, codec="ffv1")
-        with pytest.raises(ConfigError, match=rf"frames of {shape[1]} x {shape[0]} pixels .* its maps are in"):
-            write_video(tmp_path / "tiny.mkv", tmp_path / "out", run=run, formats=("npy", "colour"), **SILENT)
+        with pytest.raises(
+            ConfigError, match=rf"frames of {shape[1]} x {shape[0]} pixels .* its maps are in"
+        ):
+            write_video(
+                tmp_path / "tiny.mkv",
+                tmp_path / "out",
+                run=run,
+                formats=("npy", "colour"),
+                **SILENT,
+            )
         assert names(tmp_path / "out") == ["predictions.json", "tiny/000000.npy", "tiny/000001.npy"]
         assert np.load(tmp_path / "out" / "tiny" / "000000.npy").shape == shape
 
@@ -133,20 +157,32 @@ class TestOddClips:
         data[fifth : fifth + 700] = bytes(700)
         path.write_bytes(data)
         models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-        words = ["--weights", str(tmp_path / "net.safetensors"), "--device", "cpu", "--format", "npy", "colour"]
+        words = [
+            "--weights",
+            str(tmp_path / "net.safetensors"),
+            "--device",
+            "cpu",
+            "--format",
+            "npy",
+            "colour",
+        ]
         assert main(["predict", str(path), str(tmp_path / "out"), *words]) == 1
         told = capsys.readouterr().err
         assert "film.avi: damaged after frame 4" in told
         assert "what came before it is in" in told
         assert "Traceback" not in told
-        assert [n for n in names(tmp_path / "out") if n.startswith("film/")] == [f"film/{i:06d}.npy" for i in range(5)]
+        assert [n for n in names(tmp_path / "out") if n.startswith("film/")] == [
+            f"film/{i:06d}.npy" for i in range(5)
+        ]
         with av.open(str(tmp_path / "out" / "film.colour.mp4")) as container:
             assert sum(1 for _ in container.decode(video=0)) == 5
 
     def test_sound_alone(self, tmp_path, run):
         with av.open(str(tmp_path / "sound.mp4"), "w") as container:
             stream = container.add_stream("aac", rate=8000)
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
             frame.rate = 8000
             container.mux(stream.encode(frame))
             container.mux(stream.encode())
@@ -155,10 +191,13 @@ class TestOddClips:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
-        ("matrix", "corner"), [((0, 1, -1, 0), (0, -1)), ((-1, 0, 0, -1), (-1, -1)), ((0, -1, 1, 0), (-1, 0))], ids=str
+        ("matrix", "corner"),
+        [((0, 1, -1, 0), (0, -1)), ((-1, 0, 0, -1), (-1, -1)), ((0, -1, 1, 0), (-1, 0))],
+        ids=str,
     )
     def test_a_clip_is_turned_by_its_display_matrix(self, tmp_path, matrix, corner):
-        """A quarter to the right, half a turn, a quarter to the left: where the top left corner, which is white, goes."""
+        """A quarter to the right, half a turn, a quarter to the left: where the top left corner,
+        which is white, goes."""
         path = tmp_path / "film.mp4"
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=6, options={"crf": "1"})
@@ -184,4 +223,6 @@ class TestOddClips:
         data = (tmp_path / "film.avi").read_bytes()
         start = data.index(b"Lavf")
         (tmp_path / "film.avi").write_bytes(data[:start] + b"\xe9\xff" + data[start + 2 :])
-        assert write_video(tmp_path / "film.avi", tmp_path / "out", run=run, formats=("npy",), **SILENT)
+        assert write_video(
+            tmp_path / "film.avi", tmp_path / "out", run=run, formats=("npy",), **SILENT
+        )

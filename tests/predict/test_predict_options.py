@@ -1,4 +1,5 @@
-"""What is typed wrongly ends in one line that names the option, before a network is loaded; Ctrl-C in one line and code 130."""
+"""What is typed wrongly ends in one line that names the option, before a network is loaded; Ctrl-C
+in one line and code 130."""
 
 import os
 import signal
@@ -66,7 +67,9 @@ def test_empty_and_missing_places(photos, tmp_path, capsys, monkeypatch):
     assert sorted(os.listdir()) == ["0.png", "1.png", "2.png"]
 
 
-@pytest.mark.parametrize("out", ["file", "file/sub", "link", "/proc/nowhere", "/dev/null", "photos/0.png"])
+@pytest.mark.parametrize(
+    "out", ["file", "file/sub", "link", "/proc/nowhere", "/dev/null", "photos/0.png"]
+)
 def test_places_that_no_results_can_go_to(photos, tmp_path, capsys, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
@@ -79,13 +82,22 @@ def test_places_that_no_results_can_go_to(photos, tmp_path, capsys, monkeypatch,
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is closed to this user")
 def test_a_place_that_is_read_only(photos, tmp_path, capsys):
     (tmp_path / "out").mkdir(mode=0o500)
-    assert "cannot be used as a folder for results" in refused(capsys, photos, tmp_path / "out", *NEVER_READ)
+    assert "cannot be used as a folder for results" in refused(
+        capsys, photos, tmp_path / "out", *NEVER_READ
+    )
 
 
 @pytest.mark.parametrize("side", [1, 7, 33])
 def test_a_short_side_is_raised_to_a_multiple(photos, tmp_path, side):
     models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-    words = ["--weights", str(tmp_path / "net.safetensors"), "--device", "cpu", "--short-side", str(side)]
+    words = [
+        "--weights",
+        str(tmp_path / "net.safetensors"),
+        "--device",
+        "cpu",
+        "--short-side",
+        str(side),
+    ]
     assert main(["predict", str(photos), str(tmp_path / "out"), *words]) == 0
 
 
@@ -93,7 +105,9 @@ def test_memory_that_is_short_fails_by_name_and_single_images_still_go(photos, t
     class Large(Brightness):
         def forward(self, images):
             if len(images) > 1 or images.shape[-1] > 30:
-                raise torch.OutOfMemoryError("not enough memory: you tried to allocate 18 TB\nand more lines")
+                raise torch.OutOfMemoryError(
+                    "not enough memory: you tried to allocate 18 TB\nand more lines"
+                )
             return super().forward(images)
 
     picture(size=(48, 16)).save(photos / "2.png")
@@ -142,8 +156,18 @@ def test_ctrl_c_in_the_middle_of_a_folder(tmp_path):
     for i in range(40):
         picture(i, size=(400, 300)).save(photos / f"{i}.png")
     models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-    words = ["predict", str(photos), str(out), "--weights", str(tmp_path / "net.safetensors"), "--device", "cpu"]
-    child = subprocess.Popen([sys.executable, "-m", "dalib", *words], stderr=subprocess.PIPE, text=True)
+    words = [
+        "predict",
+        str(photos),
+        str(out),
+        "--weights",
+        str(tmp_path / "net.safetensors"),
+        "--device",
+        "cpu",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "dalib", *words], stderr=subprocess.PIPE, text=True
+    )
     while child.poll() is None and len(list(out.glob("*.png"))) < 3:
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
@@ -152,7 +176,10 @@ def test_ctrl_c_in_the_middle_of_a_folder(tmp_path):
     assert told.count("\n") == 1
     assert "interrupted" in told
     there = len(list(out.glob("*.png")))
-    assert {p.name for p in out.iterdir()} == {"predictions.json", *(p.name for p in out.glob("*.png"))}
+    assert {p.name for p in out.iterdir()} == {
+        "predictions.json",
+        *(p.name for p in out.glob("*.png")),
+    }
     run = Predictor(model=models.load(tmp_path / "net.safetensors"), device="cpu")
     result = write_folder(photos, out, run=run, report=lambda line: None)
     assert (len(result.kept), len(result.written)) == (there, 40 - there)

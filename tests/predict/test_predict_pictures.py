@@ -1,4 +1,5 @@
-"""Pictures as people have them: odd metadata, profiles, frames and names cost a line, never the folder; what is passed over is named."""
+"""Pictures as people have them: odd metadata, profiles, frames and names cost a line, never the
+folder; what is passed over is named."""
 
 import os
 import shutil
@@ -55,7 +56,9 @@ class TestMetadata:
         split().save(tmp_path / f"a.{ending}", exif=DAMAGED[damage])
         result = write_folder(tmp_path, tmp_path / "out", run=run, **SILENT)
         assert result.written == ["a"]
-        assert result.notes.lines() == [f"damaged EXIF tags, which were ignored: {tmp_path}/a.{ending}"]
+        assert result.notes.lines() == [
+            f"damaged EXIF tags, which were ignored: {tmp_path}/a.{ending}"
+        ]
         with pytest.warns(PictureWarning, match="damaged EXIF"):
             image = both_ways(tmp_path / f"a.{ending}")
         assert image[0, 8, 4] > 200 > 50 > image[0, 8, 20]
@@ -66,14 +69,18 @@ class TestMetadata:
         split().save(tmp_path / f"a.{ending}", exif=exif(value))
         assert both_ways(tmp_path / f"a.{ending}").shape == (3, 16, 24)
 
-    @pytest.mark.parametrize("block", [exif(b"6\0", 2, 2), exif(6, 3, 2), exif(6, 7), exif(6, 1), exif(6, 11)], ids=str)
+    @pytest.mark.parametrize(
+        "block", [exif(b"6\0", 2, 2), exif(6, 3, 2), exif(6, 7), exif(6, 1), exif(6, 11)], ids=str
+    )
     @pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
     def test_an_orientation_of_another_type(self, tmp_path, run, ending, block):
         split().save(tmp_path / f"a.{ending}", exif=block)
         assert write_folder(tmp_path, tmp_path / "out", run=run, **SILENT).written == ["a"]
         both_ways(tmp_path / f"a.{ending}")
 
-    @pytest.mark.parametrize(("value", "turns"), [("6", False), (99, False), ((6, 6), True), (6.0, True)])
+    @pytest.mark.parametrize(
+        ("value", "turns"), [("6", False), (99, False), ((6, 6), True), (6.0, True)]
+    )
     def test_an_orientation_of_another_type_in_a_tiff(self, tmp_path, value, turns):
         from PIL import TiffImagePlugin
 
@@ -87,7 +94,8 @@ class TestMetadata:
         assert image[0, -2, -2] < 50
 
     def test_damaged_chunks_of_a_png(self, tmp_path, run):
-        """A text that unpacks to more than Pillow allows, and one with a wrong checksum; the turn is still followed."""
+        """A text that unpacks to more than Pillow allows, and one with a wrong checksum; the turn
+        is still followed."""
         info = PngInfo()
         info.add_text("big", "x" * 2_000_000, zip=True)
         info.add_text("small", "hello")
@@ -111,7 +119,9 @@ class TestMetadata:
         with warnings.catch_warnings(record=True, action="always") as heard:
             for _ in range(5):
                 source[0]
-        assert [str(w.message) for w in heard] == [f"{tmp_path}/a.png: damaged EXIF tags, which were ignored"]
+        assert [str(w.message) for w in heard] == [
+            f"{tmp_path}/a.png: damaged EXIF tags, which were ignored"
+        ]
 
     def test_damaged_pixels_stay_an_error(self, tmp_path):
         split((200, 200)).save(tmp_path / "a.png", exif=DAMAGED["garbage"])
@@ -126,7 +136,8 @@ class TestColours:
     @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
     @pytest.mark.parametrize("times", [1, 12], ids=["as it is", "averaged on the way"])
     def test_a_wide_profile_is_followed(self, tmp_path, ending, times):
-        """Pure green of Adobe RGB lies outside sRGB; (0, 144, 0) is about sRGB's (0, 145, 0) with less red."""
+        """Pure green of Adobe RGB lies outside sRGB; (0, 144, 0) is about sRGB's (0, 145, 0) with
+        less red."""
         stored = Image.new("RGB", (24 * times, 16 * times), (200, 100, 50))
         stored.save(tmp_path / f"a.{ending}", icc_profile=profile(ADOBE_RGB), quality=100)
         image = read_rgb(tmp_path / f"a.{ending}")
@@ -141,15 +152,21 @@ class TestColours:
 
     @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
     def test_no_profile_and_srgbs_leave_every_bit(self, tmp_path, mode):
-        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 4), np.uint8)).convert("RGB")
+        noise = Image.fromarray(
+            np.random.default_rng(0).integers(0, 256, (16, 24, 4), np.uint8)
+        ).convert("RGB")
         stored = noise.convert(mode)
         stored.save(tmp_path / "none.png")
         own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         stored.save(tmp_path / "srgb.png", icc_profile=own if mode not in ("L", "LA") else None)
         assert torch.equal(read_rgb(tmp_path / "none.png"), read_rgb(tmp_path / "srgb.png"))
         layers = stored.convert("RGBA")
-        flat = np.asarray(Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB"))
-        assert torch.equal(read_rgb(tmp_path / "none.png"), torch.from_numpy(flat.copy()).permute(2, 0, 1))
+        flat = np.asarray(
+            Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+        )
+        assert torch.equal(
+            read_rgb(tmp_path / "none.png"), torch.from_numpy(flat.copy()).permute(2, 0, 1)
+        )
 
     @pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
     def test_other_modes_and_their_opacity(self, tmp_path, mode):
@@ -169,19 +186,34 @@ class TestColours:
     def test_grey(self, tmp_path):
         """Half of the light, stored linearly as 128, is 188 in sRGB."""
         for times in (1, 12):
-            Image.new("L", (24 * times, 16 * times), 128).save(tmp_path / "a.png", icc_profile=profile(gamma=1.0))
+            Image.new("L", (24 * times, 16 * times), 128).save(
+                tmp_path / "a.png", icc_profile=profile(gamma=1.0)
+            )
             assert abs(int(read_rgb(tmp_path / "a.png")[1, 3, 3]) - 188) <= 2
-            assert abs(float(255 * prepare(tmp_path / "a.png", short_side=16, multiple=1).image.mean()) - 188) < 2.5
+            assert (
+                abs(
+                    float(255 * prepare(tmp_path / "a.png", short_side=16, multiple=1).image.mean())
+                    - 188
+                )
+                < 2.5
+            )
         deep = Image.fromarray(np.full((16, 24), 128 * 257, np.uint16))
         deep.save(tmp_path / "b.png", icc_profile=profile(gamma=1.0))
         assert abs(int(read_rgb(tmp_path / "b.png")[1, 3, 3]) - 188) <= 2
 
     @pytest.mark.parametrize(
         ("mode", "damage"),
-        [("RGB", b"nothing"), ("RGB", profile(gamma=1.8)), ("L", profile(ADOBE_RGB)), ("CMYK", profile(ADOBE_RGB))],
+        [
+            ("RGB", b"nothing"),
+            ("RGB", profile(gamma=1.8)),
+            ("L", profile(ADOBE_RGB)),
+            ("CMYK", profile(ADOBE_RGB)),
+        ],
         ids=["garbage", "grey's for colours", "colours' for grey", "RGB's for CMYK"],
     )
-    def test_a_profile_that_cannot_be_used_is_ignored_with_a_line(self, tmp_path, run, mode, damage):
+    def test_a_profile_that_cannot_be_used_is_ignored_with_a_line(
+        self, tmp_path, run, mode, damage
+    ):
         Image.new(mode, (24, 16)).save(tmp_path / "a.tif")
         plain = read_rgb(tmp_path / "a.tif")
         Image.new(mode, (24, 16)).save(tmp_path / "a.tif", icc_profile=damage)
@@ -194,7 +226,23 @@ class TestColours:
 class TestFormats:
     @pytest.mark.parametrize(
         "ending",
-        ["jfif", "jpe", "jp2", "gif", "tga", "dib", "pbm", "pnm", "ppm", "pcx", "sgi", "qoi", "avif", "apng", "mpo"],
+        [
+            "jfif",
+            "jpe",
+            "jp2",
+            "gif",
+            "tga",
+            "dib",
+            "pbm",
+            "pnm",
+            "ppm",
+            "pcx",
+            "sgi",
+            "qoi",
+            "avif",
+            "apng",
+            "mpo",
+        ],
     )
     def test_what_pillow_reads_is_predicted(self, tmp_path, run, ending):
         if f".{ending}" not in Image.registered_extensions():
@@ -224,26 +272,41 @@ class TestFormats:
         for name in others:
             (photos / name).write_bytes(b"x")
         models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-        words = [str(photos), str(tmp_path / "out"), "--weights", str(tmp_path / "net.safetensors"), "--device", "cpu"]
+        words = [
+            str(photos),
+            str(tmp_path / "out"),
+            "--weights",
+            str(tmp_path / "net.safetensors"),
+            "--device",
+            "cpu",
+        ]
         assert main(["predict", *words]) == 1
         told = capsys.readouterr()
         assert "1 predicted" in told.out
         for name in others:
             assert name in told.out + told.err
-        assert "no known white (save them with 8 or 16 bits a channel): d.hdr, e.pfm, f.exr" in told.err
+        assert (
+            "no known white (save them with 8 or 16 bits a channel): d.hdr, e.pfm, f.exr"
+            in told.err
+        )
         for name in ("b.HEIC", "c.nef", "d.hdr"):
             (photos / name).unlink()
         for name in ("e.pfm", "f.exr"):
             (photos / name).unlink()
         assert main(["predict", *words]) == 0, "clips and texts are no photographs without a map"
-        assert "clips, not predicted (name one by itself to predict it): i.mp4, k.mts" in capsys.readouterr().out
+        assert (
+            "clips, not predicted (name one by itself to predict it): i.mp4, k.mts"
+            in capsys.readouterr().out
+        )
 
     def test_ten_thousand_names_are_counted_and_not_listed(self, tmp_path):
         for i in range(300):
             (tmp_path / f"{i:03d}.heic").touch()
         (tmp_path / "a.png").touch()
         found = list_folder(tmp_path)
-        assert found.missed.lines()[0].endswith("000.heic, 001.heic, 002.heic, 003.heic, 004.heic and 295 more")
+        assert found.missed.lines()[0].endswith(
+            "000.heic, 001.heic, 002.heic, 003.heic, 004.heic and 295 more"
+        )
         with pytest.warns(PictureWarning, match="and 295 more"):
             PhotoFolder(tmp_path)
 
@@ -276,7 +339,9 @@ class TestFormats:
             image = read_rgb(path)
         assert image[0, 8, 4] > 200, "the first"
 
-    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16"])
+    @pytest.mark.parametrize(
+        "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16"]
+    )
     @pytest.mark.parametrize("size", [(1, 1), (1, 50), (300, 2), (24, 16)], ids=str)
     def test_every_mode_and_shape(self, mode, size):
         made = Image.new(mode, size)
@@ -297,7 +362,14 @@ class TestNames:
         with open(os.fsencode(photos) + b"/bad\xe9.png", "wb") as file:
             file.write(b"no picture")
         models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-        words = [str(photos), str(tmp_path / "out"), "--weights", str(tmp_path / "net.safetensors"), "--device", "cpu"]
+        words = [
+            str(photos),
+            str(tmp_path / "out"),
+            "--weights",
+            str(tmp_path / "net.safetensors"),
+            "--device",
+            "cpu",
+        ]
         for counts in ("2 predicted, 0 kept", "0 predicted, 2 kept"):
             assert main(["predict", *words]) == 1, "one of them is no picture"
             told = capsys.readouterr()
@@ -357,7 +429,19 @@ class TestNames:
 
 def test_no_ending_is_of_a_clip_or_a_drawing():
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".bmp"} <= endings()
-    assert not endings() & {".pdf", ".eps", ".ps", ".svg", ".h5", ".mpg", ".mpeg", ".pfm", ".hdr", ".ico", ".wmf"}
+    assert not endings() & {
+        ".pdf",
+        ".eps",
+        ".ps",
+        ".svg",
+        ".h5",
+        ".mpg",
+        ".mpeg",
+        ".pfm",
+        ".hdr",
+        ".ico",
+        ".wmf",
+    }
 
 
 def test_a_clip_among_photographs_is_named(tmp_path, run):
@@ -365,4 +449,6 @@ def test_a_clip_among_photographs_is_named(tmp_path, run):
     picture().save(tmp_path / "a.jpg")
     clip(tmp_path / "film.mp4", [(32, 48)] * 2)
     result = write_folder(tmp_path, tmp_path / "out", run=run, **SILENT)
-    assert result.passed_over.lines() == ["clips, not predicted (name one by itself to predict it): film.mp4"]
+    assert result.passed_over.lines() == [
+        "clips, not predicted (name one by itself to predict it): film.mp4"
+    ]

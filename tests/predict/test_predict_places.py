@@ -1,4 +1,5 @@
-"""Nothing of a user's is written over, removed, or taken for a map: what stands in OUT is ours only if we listed it."""
+"""Nothing of a user's is written over, removed, or taken for a map: what stands in OUT is ours only
+if we listed it."""
 
 import json
 import os
@@ -46,16 +47,25 @@ def weights(tmp_path):
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 class TestForeignFiles:
     @pytest.mark.parametrize("older", [True, False], ids=["older than the photograph", "newer"])
     @pytest.mark.parametrize(
         ("name", "formats"),
-        [("a.png", ("png16",)), ("sub/b.npy", ("png16", "npy")), ("a.colour.png", ("colour",)), ("sub", ("png16",))],
+        [
+            ("a.png", ("png16",)),
+            ("sub/b.npy", ("png16", "npy")),
+            ("a.colour.png", ("colour",)),
+            ("sub", ("png16",)),
+        ],
     )
-    def test_in_the_way_ends_before_the_first_image(self, photos, tmp_path, run, name, formats, older):
+    def test_in_the_way_ends_before_the_first_image(
+        self, photos, tmp_path, run, name, formats, older
+    ):
         out = tmp_path / "out"
         (out / name).parent.mkdir(parents=True)
         (out / name).write_text("mine")
@@ -96,7 +106,16 @@ class TestForeignFiles:
         assert (out / "a.png").read_bytes() == mine
 
     @pytest.mark.parametrize(
-        "text", ["[1, 2]", "null", '{"scores": 1}', "\x00", '"text"', '{"network": 1, "files": [3]}', "[" * 100_000]
+        "text",
+        [
+            "[1, 2]",
+            "null",
+            '{"scores": 1}',
+            "\x00",
+            '"text"',
+            '{"network": 1, "files": [3]}',
+            "[" * 100_000,
+        ],
     )
     def test_a_json_of_others(self, photos, tmp_path, run, text):
         out = tmp_path / "out"
@@ -111,7 +130,9 @@ class TestForeignFiles:
     def test_files_of_others_under_names_of_ours(self, photos, tmp_path, run, name, text):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / name).write_text(text)
-        with pytest.raises((ConfigError, DataError), match=rf"{name}: was not written by dalib\.predict"):
+        with pytest.raises(
+            (ConfigError, DataError), match=rf"{name}: was not written by dalib\.predict"
+        ):
             write_folder(photos, tmp_path / "out", run=run, **SILENT)
         assert contents(tmp_path / "out") == {name: text.encode()}
 
@@ -131,7 +152,20 @@ class TestForeignFiles:
     def test_refused_before_the_weights_are_read(self, photos, tmp_path, capsys):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "a.png").write_text("mine")
-        assert main(["predict", str(photos), str(tmp_path / "out"), "--weights", "nowhere.pth", "--device", "cpu"]) == 1
+        assert (
+            main(
+                [
+                    "predict",
+                    str(photos),
+                    str(tmp_path / "out"),
+                    "--weights",
+                    "nowhere.pth",
+                    "--device",
+                    "cpu",
+                ]
+            )
+            == 1
+        )
         assert "a.png: is there already" in capsys.readouterr().err
 
 
@@ -148,7 +182,8 @@ class TestOwnFolder:
         assert contents(photos) == before
 
     def test_inside_and_around(self, photos, tmp_path, run):
-        """Maps among the photographs are no photographs, and the photographs may lie in the folder of the maps."""
+        """Maps among the photographs are no photographs, and the photographs may lie in the folder
+        of the maps."""
         for out in (photos / "maps", tmp_path):
             once = write_folder(photos, out, run=run, **SILENT)
             again = write_folder(photos, out, run=run, **SILENT)
@@ -166,7 +201,8 @@ class TestOwnFolder:
 
 class TestWhoseMap:
     def test_kept_means_made_of_this_very_photograph(self, photos, tmp_path, run):
-        """The map of a photograph that another replaced, with an old time of its own, is made again."""
+        """The map of a photograph that another replaced, with an old time of its own, is made
+        again."""
         out = tmp_path / "out"
         write_folder(photos, out, run=run, **SILENT)
         before = read_png16(out / "a.png")[0].max()
@@ -181,11 +217,15 @@ class TestWhoseMap:
         shutil.copytree(photos, other)
         write_folder(photos, out, run=run, **SILENT)
         before = contents(out)
-        with pytest.raises(ConfigError, match=r"a\.png: is the map of .*photos/a\.png, not of .*other/a\.png"):
+        with pytest.raises(
+            ConfigError, match=r"a\.png: is the map of .*photos/a\.png, not of .*other/a\.png"
+        ):
             write_folder(other, out, run=run, **SILENT)
         assert contents(out) == before
         shutil.rmtree(photos)
-        assert write_folder(other, out, run=run, **SILENT).written == ["a", "sub/b"], "nobody else needs them now"
+        assert write_folder(other, out, run=run, **SILENT).written == ["a", "sub/b"], (
+            "nobody else needs them now"
+        )
 
     def test_a_copy_of_the_maps_is_still_known(self, photos, tmp_path, run):
         write_folder(photos, tmp_path / "out", run=run, **SILENT)
@@ -211,7 +251,9 @@ class TestWhoseMap:
     def test_no_two_photographs_share_a_file(self, names):
         found = distinct(names)
         assert sorted(found) == sorted(names)
-        files = [path for name in found.values() for path in map(str, targets(Path(name), ALL).values())]
+        files = [
+            path for name in found.values() for path in map(str, targets(Path(name), ALL).values())
+        ]
         folded = [unicodedata.normalize("NFC", f).casefold() for f in files]
         assert len(set(folded)) == 3 * len(names)
         assert not {parent for f in folded for parent in _parents(f)} & set(folded)
@@ -220,14 +262,19 @@ class TestWhoseMap:
         assert distinct(["a.jpg", "b/c.d.png"]) == {"a.jpg": "a", "b/c.d.png": "b/c.d"}
         assert distinct(["a.jpg", "a.png"]) == {"a.jpg": "a.jpg", "a.png": "a.png"}
 
-    def test_our_own_maps_are_no_photographs_wherever_they_lie(self, photos, tmp_path, run, weights, capsys):
+    def test_our_own_maps_are_no_photographs_wherever_they_lie(
+        self, photos, tmp_path, run, weights, capsys
+    ):
         """Moved away from the file that lists them, they are known by their text chunks."""
         write_folder(photos, tmp_path / "out", run=run, formats=("png16", "colour"), **SILENT)
         for name in ("a.png", "a.colour.png"):
             shutil.copy(tmp_path / "out" / name, photos / f"old_{name}")
         result = write_folder(photos, tmp_path / "more", run=run, **SILENT)
         assert result.written == ["a", "sub/b"]
-        assert any("old_a.png" in line and "old_a.colour.png" in line for line in result.passed_over.lines())
+        assert any(
+            "old_a.png" in line and "old_a.colour.png" in line
+            for line in result.passed_over.lines()
+        )
         assert main(["predict", str(photos / "old_a.png"), str(tmp_path / "alone"), *weights]) == 1
         assert "nothing was predicted" in capsys.readouterr().err
 
@@ -266,7 +313,11 @@ class TestClips:
         write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
         clip(film, [(32, 48)] * 2)
         write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
-        assert set(contents(tmp_path / "out")) == {"film/000000.npy", "film/000001.npy", "predictions.json"}
+        assert set(contents(tmp_path / "out")) == {
+            "film/000000.npy",
+            "film/000001.npy",
+            "predictions.json",
+        }
 
     def test_two_clips_of_one_name(self, film, tmp_path, run):
         write_video(film, tmp_path / "out", run=run, formats=("npy",), **SILENT)
@@ -278,23 +329,35 @@ class TestClips:
 class TestTwoRuns:
     def test_the_second_one_in_a_folder_is_refused(self, photos, tmp_path, run):
         (tmp_path / "out").mkdir()
-        with only_writer(tmp_path / "out"), pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* started 2"):
+        with (
+            only_writer(tmp_path / "out"),
+            pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* started 2"),
+        ):
             write_folder(photos, tmp_path / "out", run=run, **SILENT)
         assert len(write_folder(photos, tmp_path / "out", run=run, **SILENT).written) == 2
         assert not (tmp_path / "out" / LOCK).exists()
 
     def test_the_lock_of_a_process_that_died_blocks_nobody(self, photos, tmp_path, run):
         (tmp_path / "out").mkdir()
-        (tmp_path / "out" / LOCK).write_text('{"pid": 1, "host": "here", "started": "2020-01-01 00:00:00"}')
+        (tmp_path / "out" / LOCK).write_text(
+            '{"pid": 1, "host": "here", "started": "2020-01-01 00:00:00"}'
+        )
         assert len(write_folder(photos, tmp_path / "out", run=run, **SILENT).written) == 2
 
-    def test_killed_between_any_two_steps_nothing_becomes_foreign(self, photos, tmp_path, run, monkeypatch):
-        """A kill leaves the journal as it is; the next run knows what was done, begun and only announced."""
+    def test_killed_between_any_two_steps_nothing_becomes_foreign(
+        self, photos, tmp_path, run, monkeypatch
+    ):
+        """A kill leaves the journal as it is; the next run knows what was done, begun and only
+        announced."""
         out = tmp_path / "out"
         write_folder(photos, out, run=run, **SILENT)
         picture(99).save(photos / "a.png")
-        monkeypatch.setattr("dalib.predict.ledger.Ledger._close_journal", lambda self: self._journal.close())
-        monkeypatch.setattr("dalib.predict.ledger.Ledger.written", lambda self, files, made_of: None)
+        monkeypatch.setattr(
+            "dalib.predict.ledger.Ledger._close_journal", lambda self: self._journal.close()
+        )
+        monkeypatch.setattr(
+            "dalib.predict.ledger.Ledger.written", lambda self, files, made_of: None
+        )
         write_folder(photos, out, run=run, **SILENT)  # a.png is new, and nothing says so
         monkeypatch.undo()
         with (out / JOURNAL).open("a") as file:

@@ -1,19 +1,19 @@
-"""Certificates: a change of form is carried, a change of substance is refused with its row and step, in a checkout of their own."""
+"""Certificates: a change of form is carried, a change of substance is refused with its row and
+step, in a checkout of their own."""
 
-from helpers import ROOT
 import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT
 
+from dabook.runs import certify
 from dalib import certificates, paths, provenance
 from dalib.errors import ConfigError, DataError
-from dabook.runs import certify
 
 TREE = {
     "profiles": {
@@ -21,17 +21,30 @@ TREE = {
         "tiny": {
             "seeds": 1,
             "record": "local",
-            "set": {"height": 64, "width": 96, "steps": 2, "batch": 2, "labelled_images": 8, "test_images": 2},
+            "set": {
+                "height": 64,
+                "width": 96,
+                "steps": 2,
+                "batch": 2,
+                "labelled_images": 8,
+                "test_images": 2,
+            },
         },
     },
     "experiments": {
         "mine": {
             "question": "?",
-            "rows": {"plain": {"label": "Plain"}, "naive": {"label": "Naive", "set": {"pseudo_labels": True}}},
+            "rows": {
+                "plain": {"label": "Plain"},
+                "naive": {"label": "Naive", "set": {"pseudo_labels": True}},
+            },
         }
     },
 }
-RENAMED = ("rates = [", "speeds = ["), ("zip(optimiser.param_groups, rates", "zip(optimiser.param_groups, speeds")
+RENAMED = (
+    ("rates = [", "speeds = ["),
+    ("zip(optimiser.param_groups, rates", "zip(optimiser.param_groups, speeds"),
+)
 OTHER_LOSS = """
 
 _before = affine_invariant
@@ -58,7 +71,9 @@ def checkout(tmp_path_factory):
 
 def git(root, *words):
     who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    return subprocess.run(["git", "-C", root, *who, *words], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", root, *who, *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def commit(root, message):
@@ -70,7 +85,9 @@ def commit(root, message):
 def dabook(root, *words):
     env = {k: v for k, v in os.environ.items() if not k.startswith("DALIB_")}
     env |= {"PYTHONPATH": str(root), "DALIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "dabook", *words], cwd=root, env=env, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "dabook", *words], cwd=root, env=env, capture_output=True, text=True
+    )
 
 
 def edit(path, *pairs):
@@ -96,7 +113,9 @@ def test_a_renamed_local_and_a_moved_function_are_carried_and_a_changed_loss_is_
     second = commit(checkout, "another form")
     done = dabook(checkout, "certify", "--from", first)
     assert done.returncode == 0, done.stdout + done.stderr
-    certificate = json.loads((checkout / "data" / "certificates" / f"{first}-{second}.json").read_text())
+    certificate = json.loads(
+        (checkout / "data" / "certificates" / f"{first}-{second}.json").read_text()
+    )
     assert certificate["equal"] == ["training", "evaluation", "robustness"]
     assert certificate["rows"] == ["mine.plain", "mine.naive"]
     assert certificate["from"]["training"] != certificate["to"]["training"]
@@ -111,7 +130,9 @@ def test_a_renamed_local_and_a_moved_function_are_carried_and_a_changed_loss_is_
     assert (
         not (checkout / "data" / "certificates" / f"{second}-{third}.json").exists()
         or "training"
-        not in json.loads((checkout / "data" / "certificates" / f"{second}-{third}.json").read_text())["equal"]
+        not in json.loads(
+            (checkout / "data" / "certificates" / f"{second}-{third}.json").read_text()
+        )["equal"]
     )
 
 
@@ -121,8 +142,15 @@ def test_an_edit_of_the_evaluation_scores_the_weights_again_and_deletes_nothing(
     assert dabook(checkout, *words).returncode == 0
     (record,) = (checkout / "runs" / "records" / "mine").glob("*.json")
     before, folder = json.loads(record.read_text()), checkout / "runs" / record.stem
-    files = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.suffix != ".json"}
-    files |= {folder / "train.json": ((folder / "train.json").stat().st_mtime_ns, (folder / "train.json").read_bytes())}
+    files = {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.suffix != ".json"
+    }
+    files |= {
+        folder / "train.json": (
+            (folder / "train.json").stat().st_mtime_ns,
+            (folder / "train.json").read_bytes(),
+        )
+    }
     (folder / "of the user").touch()
     protocols = checkout / "dalib" / "evaluation" / "protocols.py"
     protocols.write_text(protocols.read_text() + '\n\nANOTHER = "protocol"\n')
@@ -159,7 +187,10 @@ def test_what_is_equal_and_what_is_only_new():
     ("changed", "words"),
     [
         ({"steps": [{"step": 1, "loss": 0.5}]}, "naive: step 2: step is None where it was 2"),
-        ({"steps": [{"step": 1, "loss": 0.5000001}] * 2}, "naive: step 1: loss is 0.5000001 where it was 0.5"),
+        (
+            {"steps": [{"step": 1, "loss": 0.5000001}] * 2},
+            "naive: step 1: loss is 0.5000001 where it was 0.5",
+        ),
         (
             {"tensors": {"model.safetensors": ["cd"]}},
             "naive: after step 2, all losses equal: tensors model.safetensors 0",
@@ -214,7 +245,9 @@ def test_a_damaged_certificate_is_named(tmp_path, monkeypatch):
 
 def test_the_committed_certificates_join_the_records_to_commits_of_this_history():
     """Each names two commits, and the parts that it calls equal."""
-    history = subprocess.run(["git", "-C", ROOT, "rev-list", "HEAD"], capture_output=True, text=True, check=True).stdout
+    history = subprocess.run(
+        ["git", "-C", ROOT, "rev-list", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout
     for path in sorted((ROOT / "data" / "certificates").glob("*.json")):
         certificate = json.loads(path.read_text())
         assert set(certificate["equal"]) <= set(certificates.PARTS)

@@ -1,23 +1,27 @@
-"""Every question of experiments.yaml from its rows to its page, in the profile `smoke`: what CI runs of the whole study."""
+"""Every question of experiments.yaml from its rows to its page, in the profile `smoke`: what CI
+runs of the whole study."""
 
 import json
 import re
 
 import nbformat
 import pytest
+from helpers.commands import main
 from helpers.notebooks import glued
 
-from helpers.commands import main
 from dabook.runs import records
 from dabook.runs.experiments import expand, experiments
 
-QUESTIONS = [name for name in experiments() if name != "main_table"]  # that one is run by test_smoke
-ALIKE = {"margin_015", "margin_070", "margin_085", "labelled", "both"}  # four steps take no token below a margin
+# that one is run by test_smoke
+QUESTIONS = [name for name in experiments() if name != "main_table"]
+# four steps take no token below a margin
+ALIKE = {"margin_015", "margin_070", "margin_085", "labelled", "both"}
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """A place of its own for this module's runs, which share teachers and rows; no real images but the one in the wheel."""
+    """A place of its own for this module's runs, which share teachers and rows; no real images but
+    the one in the wheel."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DALIB_RUNS", str(folder))
@@ -38,7 +42,9 @@ def test_a_question_runs_and_its_page_is_whole(name, local):
     found = records.entries(expand(name, profile="smoke"))
     assert {e.status for e in found} == {"fresh"}
     scores = [json.dumps(e.record["images"]) for e in found if e.row.name not in ALIKE]
-    assert len(set(scores)) == len(scores), "a setting that changes nothing: two rows are one network"
+    assert len(set(scores)) == len(scores), (
+        "a setting that changes nothing: two rows are one network"
+    )
     page = nbformat.read(local / "notebooks" / "smoke" / f"{name}.ipynb", as_version=4)
     outputs = {c.id: json.dumps(c.outputs) for c in page.cells if c.cell_type == "code"}
     assert f"{len(found)} of {len(found)} runs are there" in outputs["run"]
@@ -47,7 +53,10 @@ def test_a_question_runs_and_its_page_is_whole(name, local):
         assert f"{entry.config.hash()}.html" in outputs["records-yours"]
     values = glued(page)
     asked = {
-        key for c in page.cells if c.cell_type == "markdown" for key in re.findall(r"\{glue:text\}`(\w+):", c.source)
+        key
+        for c in page.cells
+        if c.cell_type == "markdown"
+        for key in re.findall(r"\{glue:text\}`(\w+):", c.source)
     }
     assert any(key.endswith("_answer") for key in asked)
     assert asked <= values.keys()

@@ -1,4 +1,5 @@
-"""The floors: mean maps by hand, what they may not depend on, and their scores beside a network's."""
+"""The floors: mean maps by hand, what they may not depend on, and their scores beside a
+network's."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ from numpy.testing import assert_allclose
 from dalib.config import RunConfig
 from dalib.data.schema import Source
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation import FLOORS, PROTOCOLS, inverted, least_squares, mean_map, mean_map_floor, suite
+from dalib.evaluation import (
+    FLOORS,
+    PROTOCOLS,
+    inverted,
+    least_squares,
+    mean_map,
+    mean_map_floor,
+    suite,
+)
 from dalib.evaluation.run import floor
 from dalib.losses import median_scale
 
@@ -21,7 +30,10 @@ class Labels(Source):
 
     def __init__(self, *maps: list, valid: list | None = None):
         self.maps = [torch.tensor(m, dtype=torch.float32) for m in maps]
-        self.valid = [torch.tensor(v, dtype=torch.bool) for v in valid or [np.ones(m.shape) for m in self.maps]]
+        self.valid = [
+            torch.tensor(v, dtype=torch.bool)
+            for v in valid or [np.ones(m.shape) for m in self.maps]
+        ]
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -29,7 +41,12 @@ class Labels(Source):
     def _sample(self, index: int) -> dict:
         disparity = self.maps[index]
         image = torch.full((3, *disparity.shape), 128, dtype=torch.uint8)
-        return {"image": image, "disparity": disparity, "valid": self.valid[index], "domain": "labels"}
+        return {
+            "image": image,
+            "disparity": disparity,
+            "valid": self.valid[index],
+            "domain": "labels",
+        }
 
 
 def test_a_mean_map_by_hand():
@@ -77,7 +94,9 @@ def test_labels_that_cannot_be_averaged_are_named():
 
 def test_a_mean_map_is_a_prediction_of_any_size():
     predict = floor(mean_map_floor(torch.tensor([[0.0, 1.0]])))
-    small, large = predict([torch.zeros(3, 1, 2, dtype=torch.uint8), torch.full((3, 2, 4), 200, dtype=torch.uint8)])
+    small, large = predict(
+        [torch.zeros(3, 1, 2, dtype=torch.uint8), torch.full((3, 2, 4), 200, dtype=torch.uint8)]
+    )
     assert small.tolist() == [[0, 1]]
     assert large.tolist() == [[0, 0.25, 0.75, 1]] * 2
 
@@ -99,7 +118,10 @@ def test_the_map_of_its_own_labels_beats_the_other_floors_on_them():
 def test_a_scale_in_the_scores_is_the_one_of_the_fit(monkeypatch, tmp_path):
     """A ramp upside down has the error of the ramp, and a scale below zero."""
     monkeypatch.setenv("DALIB_REALDEPTH", "none")
-    upside_down = {"ramp": FLOORS["vertical ramp"], "turned": lambda h, w: 1 - FLOORS["vertical ramp"](h, w)}
+    upside_down = {
+        "ramp": FLOORS["vertical ramp"],
+        "turned": lambda h, w: 1 - FLOORS["vertical ramp"](h, w),
+    }
     found = {name: scores["motorcycle"] for name, scores in suite.real_floors(upside_down).items()}
     assert found["ramp"]["abs_rel"] == found["turned"]["abs_rel"]
     assert found["ramp"]["scale"] == [-x for x in found["turned"]["scale"]]
@@ -114,7 +136,9 @@ def test_a_scale_in_the_scores_is_the_one_of_the_fit(monkeypatch, tmp_path):
     assert protocol is PROTOCOLS["indoor"]
 
 
-@pytest.mark.parametrize("labelled", [("depth:somewhere",), ("scenes:labelled", "scenes:labelled_room")])
+@pytest.mark.parametrize(
+    "labelled", [("depth:somewhere",), ("scenes:labelled", "scenes:labelled_room")]
+)
 def test_a_mean_map_needs_one_drawn_split(labelled):
     with pytest.raises(ConfigError, match="labelled: a mean map is made of one drawn split"):
         suite.study_floors(RunConfig(labelled=labelled))

@@ -1,31 +1,32 @@
-"""The paper's training preset on a processor: the same settings with a narrow ViT of the same shape, small images and two steps."""
+"""The paper's training preset on a processor: the same settings with a narrow ViT of the same
+shape, small images and two steps."""
 
-from helpers import ROOT
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from helpers.training import Smooth
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
+from dabook.runs.experiments import expand
 from dalib import losses
 from dalib.data.mixture import Concat, Mixture
 from dalib.errors import ConfigError, TrainingError
 from dalib.models import build, load
-from dabook.runs.experiments import expand
 from dalib.training import launch, pseudo
 from dalib.training import train as training
 from dalib.training.step import label_now, step_losses
 from dalib.training.train import train
 
 SHRUNK = {"encoder": "vitt", "pretrained": False, "height": 28, "width": 42, "batch": 1, "steps": 2}
-FREE = {"compile": False, "workers": 0, "checkpoint_every": 1, "log_every": 1}  # what never changes a result
+# what never changes a result
+FREE = {"compile": False, "workers": 0, "checkpoint_every": 1, "log_every": 1}
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def quiet(_):
 
 
 def run(config, out, *, report=quiet):
-    """Train on `Smooth` sources, labelled in the step by an untrained teacher where there is a pool; weights as bytes."""
+    """Train on `Smooth` sources, labelled in the step by an untrained teacher where there is a
+    pool; weights as bytes."""
     extra = {}
     if config.pseudo_labels:
         extra = {
@@ -80,14 +82,21 @@ def at_the_second_step(line):
 
 
 def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path):
-    """Teacher, its labels in each step, student with everything on; 5e-6 for encoders and 5e-5 for decoders, decaying.
+    """Teacher, its labels in each step, student with everything on; 5e-6 for encoders and 5e-5 for
+    decoders, decaying.
 
     The student is interrupted once, and ends with the same bits as one that was not.
     """
-    assert (config.precision, config.gradient_checkpointing, config.labelling) == ("bf16", True, "online")
+    assert (config.precision, config.gradient_checkpointing, config.labelling) == (
+        "bf16",
+        True,
+        "online",
+    )
     assert (config.perturb, config.align) == (("colour", "blur", "cutmix"), "unlabelled")
     pool = Smooth(count=10, seed=1, labelled=False)
-    monkeypatch.setattr(launch, "sources", lambda c: (Concat(Smooth()), Concat(pool) if c.pseudo_labels else None))
+    monkeypatch.setattr(
+        launch, "sources", lambda c: (Concat(Smooth()), Concat(pool) if c.pseudo_labels else None)
+    )
     monkeypatch.setattr(Spy, "rates", [], raising=False)
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     with pytest.raises(Interruption):
@@ -99,15 +108,28 @@ def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path)
     teacher = runs / config.teacher().hash() / "model.safetensors"
     assert not list(teacher.parent.glob("pseudo-*"))  # nothing was stored
     assert metrics(teacher.parent)[0].keys() == {"step", "loss", "labelled", "grad_norm"}
-    assert metrics(student.parent)[0].keys() == {"step", "loss", "labelled", "unlabelled", "feat", "grad_norm"}
+    assert metrics(student.parent)[0].keys() == {
+        "step",
+        "loss",
+        "labelled",
+        "unlabelled",
+        "feat",
+        "grad_norm",
+    }
     start = build("vitt", pretrained=False, seed=0).state_dict()
-    for path in (teacher, student):  # both begin at the encoder's own weights and move by their rates: 1 + 1/2 of them
+    # both begin at the encoder's own weights and move by their rates: 1 + 1/2 of them
+    for path in (teacher, student):
         moved = {k: (v - start[k]).abs().max().item() for k, v in load(path).state_dict().items()}
         for part, rate in (("encoder", 5e-6), ("decoder", 5e-5)):
             most = max(v for k, v in moved.items() if k.startswith(part))
             assert rate < most < 1.5 * rate * 1.02  # Adam's first steps are as long as the rate
     whole = train(
-        config, out=tmp_path / "whole", labelled=Smooth(), unlabelled=pool, teacher=load(teacher), report=quiet
+        config,
+        out=tmp_path / "whole",
+        labelled=Smooth(),
+        unlabelled=pool,
+        teacher=load(teacher),
+        report=quiet,
     )
     assert whole.read_bytes() == student.read_bytes()
     assert metrics(whole.parent) == metrics(student.parent)
@@ -118,7 +140,8 @@ def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path)
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_labels_of_the_step_are_the_stored_ones(precision, config, pool, tmp_path):
-    """Up to float16's rounding, half of 2^-11 just below 1, for images as they are and mirrored ones."""
+    """Up to float16's rounding, half of 2^-11 just below 1, for images as they are and mirrored
+    ones."""
     config, size = config.replace(batch=4), {"height": 28, "width": 42}
     teacher = build("vitt", pretrained=False, seed=3)
     batch = Mixture(config=config, labelled=Smooth(), unlabelled=pool)[1]
@@ -126,7 +149,9 @@ def test_labels_of_the_step_are_the_stored_ones(precision, config, pool, tmp_pat
         pseudo.label(teacher, pool, out=tmp_path, teacher="t", **size)
         pseudo.finish(tmp_path, teacher="t", source=pool, **size)
         made = label_now(teacher, batch)
-    stored = Mixture(config=config, labelled=Smooth(), unlabelled=pool, pseudo=pseudo.PseudoLabels(tmp_path))[1]
+    stored = Mixture(
+        config=config, labelled=Smooth(), unlabelled=pool, pseudo=pseudo.PseudoLabels(tmp_path)
+    )[1]
     assert "pool_disparity" not in batch
     assert torch.equal(batch["pool_image"], stored["pool_image"])
     assert 0 < batch["pool_flip"].sum() < len(batch["pool_flip"])
@@ -146,7 +171,8 @@ def test_someone_must_label(config, pool, tmp_path):
 
 
 def gradients(config, pool):
-    """Loss, gradients, and bytes that the forward pass of the student's step keeps for the backward pass."""
+    """Loss, gradients, and bytes that the forward pass of the student's step keeps for the backward
+    pass."""
     student = build("vitt", pretrained=False, seed=0).train()
     student.encoder.net.set_grad_checkpointing(config.gradient_checkpointing)
     batch = Mixture(config=config, labelled=Smooth(), unlabelled=pool)[0]
@@ -156,7 +182,9 @@ def gradients(config, pool):
         lambda t: kept.append(t.numel() * t.element_size()) or t, lambda t: t
     ):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-            parts = step_losses(config, student, student, training._frozen(config).requires_grad_(False), batch, 0)
+            parts = step_losses(
+                config, student, student, training._frozen(config).requires_grad_(False), batch, 0
+            )
         loss = losses.total(parts, {})
     loss.backward()
     return loss.item(), {k: p.grad for k, p in student.named_parameters()}, sum(kept)
@@ -168,14 +196,16 @@ def test_checkpointing_changes_memory_and_nothing_else(precision, config, pool):
     loss, grads, kept = gradients(config, pool)
     other, plain, more = gradients(config.replace(gradient_checkpointing=False), pool)
     assert loss == other
-    assert all(g is not None for g in plain.values())  # DistributedDataParallel need not look for unused parameters
+    # DistributedDataParallel need not look for unused parameters
+    assert all(g is not None for g in plain.values())
     for name, g in plain.items():
         assert_allclose(grads[name], g, rtol=1e-4, atol=1e-5 * float(g.abs().max()), err_msg=name)
     assert kept < 0.5 * more
 
 
 def test_bfloat16_keeps_the_map(config, pool):
-    """Before the last convolution was taken out of bfloat16, a new decoder's map had six distinct values and other losses."""
+    """Before the last convolution was taken out of bfloat16, a new decoder's map had six distinct
+    values and other losses."""
     network = build("vitt", pretrained=False, seed=0).eval()
     images = network.normalise(torch.stack([pool[i]["image"][:, :56, :84] for i in range(2)]))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -226,22 +256,32 @@ found = [parts, counted["stats"]["unique_graphs"], dict(counted["graph_break"])]
 
 @pytest.mark.slow
 def test_compiled_parts_run_the_same_steps(config, tmp_path):
-    """Traced for forward and backward, with checkpointing, but not turned into machine code, which takes a minute.
+    """Traced for forward and backward, with checkpointing, but not turned into machine code, which
+    takes a minute.
 
-    The compiled run goes on from a checkpoint of one that was not. A process of its own, because tests check types at run time.
+    The compiled run goes on from a checkpoint of one that was not. A process of its own, because
+    tests check types at run time.
     """
     config = config.replace(precision="no", steps=3)
-    text = COMPILED.format(here=str(ROOT / "tests"), config=json.dumps(config.to_dict()), out=str(tmp_path))
+    text = COMPILED.format(
+        here=str(ROOT / "tests"), config=json.dumps(config.to_dict()), out=str(tmp_path)
+    )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     parts, graphs, breaks = json.loads((tmp_path / "counted.json").read_text())
-    assert parts == 12 * ["Block"] + ["DPT"] + 24 * ["Block"] + ["DPT"]  # student, frozen encoder, teacher
-    assert graphs == 5  # these 38 share a block with gradients, without, and in inference, and two decoders
+    # student, frozen encoder, teacher
+    assert parts == 12 * ["Block"] + ["DPT"] + 24 * ["Block"] + ["DPT"]
+    # these 38 share a block with gradients, without, and in inference, and two decoders
+    assert graphs == 5
     assert not breaks
     assert [m["step"] for m in metrics(tmp_path / "compiled")] == [1, 2, 3]
     for key in ("loss", "labelled", "unlabelled", "feat", "grad_norm"):
-        found, expected = ([m[key] for m in metrics(tmp_path / name)] for name in ("compiled", "plain"))
+        found, expected = (
+            [m[key] for m in metrics(tmp_path / name)] for name in ("compiled", "plain")
+        )
         assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=key)
     names = [load_file(tmp_path / x / "model.safetensors").keys() for x in ("compiled", "plain")]
     assert names[0] == names[1]
@@ -251,11 +291,18 @@ def test_compiled_parts_run_the_same_steps(config, tmp_path):
 
 
 def test_encoder_weights_start_the_student_and_the_frozen_copy(config, tmp_path):
-    """The student's encoder after a step at a rate of 1e-30, and the frozen one, are what the file holds; so L_feat is nearly 0."""
+    """The student's encoder after a step at a rate of 1e-30, and the frozen one, are what the file
+    holds; so L_feat is nearly 0."""
     source = build("vitt", pretrained=False, seed=9).encoder.net
-    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "dinov2.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "dinov2.safetensors"
+    )
     config = config.replace(
-        encoder_weights=str(tmp_path / "dinov2.safetensors"), encoder_lr=1e-30, steps=1, precision="no", margin=1.0
+        encoder_weights=str(tmp_path / "dinov2.safetensors"),
+        encoder_lr=1e-30,
+        steps=1,
+        precision="no",
+        margin=1.0,
     )
     run(config, tmp_path / "run")
     trained = load(tmp_path / "run" / "model.safetensors").encoder.net.state_dict()
@@ -275,7 +322,12 @@ def test_encoder_weights_are_for_vits(config, tmp_path):
 def test_a_batch_of_the_profile_carries_no_labels(config, pool):
     """Images, flips and places; 1 : 2."""
     batch = Mixture(config=config, labelled=Smooth(), unlabelled=pool)[0]
-    assert {k for k in batch if k.startswith("pool_")} == {"pool_image", "pool_flip", "pool_index", "pool_position"}
+    assert {k for k in batch if k.startswith("pool_")} == {
+        "pool_image",
+        "pool_flip",
+        "pool_index",
+        "pool_position",
+    }
     assert len(batch["pool_image"]) == 2 * len(batch["image"])
     assert batch["image"].dtype == torch.uint8
     assert np.array_equal(batch["pool_position"], np.arange(2))

@@ -1,16 +1,17 @@
-"""The contributor's page is right: its YAML and a copied notebook are a new question, and it runs."""
+"""The contributor's page is right: its YAML and a copied notebook are a new question, and it
+runs."""
 
 import re
 import shutil
 
 import nbformat
 import pytest
+from helpers.commands import main
 from helpers.notebooks import glued
 
-from dalib import paths
-from helpers.commands import main
 from dabook.runs import experiments, records
 from dabook.show import sentences
+from dalib import paths
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def checkout(tmp_path, monkeypatch):
     page = (here / "book" / "contributing.md").read_text(encoding="utf-8")
     lines = re.search(r"```yaml\n(.*?)```", page, re.S)[1]
     rows = "".join(line.removeprefix("   ") for line in lines.splitlines(keepends=True))
-    (root / "experiments.yaml").write_text((here / "experiments.yaml").read_text(encoding="utf-8") + "\n" + rows)
+    (root / "experiments.yaml").write_text(
+        (here / "experiments.yaml").read_text(encoding="utf-8") + "\n" + rows
+    )
     text = (here / "notebooks" / "cutmix_regions.ipynb").read_text(encoding="utf-8")
     for old, new in (
         ("cutmix_regions", "learning_rates"),
@@ -46,12 +49,17 @@ def test_a_new_question_is_yaml_and_a_copied_notebook(checkout, runs):
     found = records.entries(experiments.expand("learning_rates", profile="smoke"))
     assert [(e.row.name, e.status) for e in found] == [("faster", "fresh"), ("alike", "fresh")]
     done = nbformat.read(runs / "notebooks" / "smoke" / "learning_rates.ipynb", as_version=4)
-    code = [c for c in done.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    code = [
+        c
+        for c in done.cells
+        if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
+    ]
     assert sum(bool(line.strip()) for c in code for line in c.source.splitlines()) < 60
     shown = {c.id: "".join(str(o) for o in c.outputs) for c in code}
     assert "2 of 2 runs are there" in shown["run"]
     assert "decoder_lr_factor: 1.0" in shown["setup"]
-    assert "5 of 10 runs are not recorded yet" in shown["table"]  # the row that the main table has, too, is there
+    # the row that the main table has, too, is there
+    assert "5 of 10 runs are not recorded yet" in shown["table"]
     assert "image/png" in shown["figure"]
     assert "profile smoke, 1 seed(s)" in shown["beside"]
     assert found[1].config.hash() in shown["records-yours"]

@@ -1,4 +1,5 @@
-"""Records and the runner: written whole or not at all, fresh, stale and foreign, and exactly what is missing is run."""
+"""Records and the runner: written whole or not at all, fresh, stale and foreign, and exactly what
+is missing is run."""
 
 import json
 import math
@@ -9,10 +10,10 @@ import sys
 import pytest
 import yaml
 
-from dalib import paths, provenance, writing
-from dalib.errors import ConfigError, DataError
 from dabook.runs import records, runner
 from dabook.runs.experiments import expand
+from dalib import paths, provenance, writing
+from dalib.errors import ConfigError, DataError
 
 TREE = {
     "profiles": {
@@ -25,13 +26,25 @@ TREE = {
             "rows": {
                 "plain": {"label": "Plain"},
                 "naive": {"label": "Naive", "set": {"pseudo_labels": True}},
-                "blurred": {"label": "Blurred", "set": {"pseudo_labels": True, "perturb": ["blur"]}},
+                "blurred": {
+                    "label": "Blurred",
+                    "set": {"pseudo_labels": True, "perturb": ["blur"]},
+                },
             },
         },
-        "second": {"question": "?", "rows": {"none": {"label": "Shared", "set": {"pseudo_labels": True}}}},
+        "second": {
+            "question": "?",
+            "rows": {"none": {"label": "Shared", "set": {"pseudo_labels": True}}},
+        },
     },
 }
-TRAINING = {"stamp": "c0de", "processes": 2, "threads": 1, "wall_seconds": 3.5, "peak_memory_mb": 321}
+TRAINING = {
+    "stamp": "c0de",
+    "processes": 2,
+    "threads": 1,
+    "wall_seconds": 3.5,
+    "peak_memory_mb": 321,
+}
 
 
 def scores(value=0.25):
@@ -53,7 +66,8 @@ def checkout(tmp_path, monkeypatch):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The runner with training and evaluation replaced: lists what was trained and what was evaluated, by hash."""
+    """The runner with training and evaluation replaced: lists what was trained and what was
+    evaluated, by hash."""
     trained, evaluated = [], []
 
     def ensure(config, *, processes=1, afresh=False, report=print):
@@ -116,7 +130,16 @@ def test_a_record_says_where_it_comes_from():
         "config": config.to_dict(),
     }
     assert {k: record[k] for k in expected} == expected
-    assert {"commit", "dirty", "created", "device", "device_type", "versions", "images", "real"} <= set(record)
+    assert {
+        "commit",
+        "dirty",
+        "created",
+        "device",
+        "device_type",
+        "versions",
+        "images",
+        "real",
+    } <= set(record)
     assert record["versions"]["torch"].split("+")[0].count(".") == 2
     assert made(row="plain")["teacher"] is None
     assert row.name == "naive"
@@ -133,7 +156,10 @@ def test_round_trip():
 
 def test_committed_records_lie_elsewhere():
     record = made(profile="study")
-    assert records.write(record, committed=True) == paths.records() / "first" / f"{record['hash']}.json"
+    assert (
+        records.write(record, committed=True)
+        == paths.records() / "first" / f"{record['hash']}.json"
+    )
     assert not paths.local_records().exists()
 
 
@@ -145,7 +171,9 @@ def test_a_diff_shows_which_domain_changed():
     other["images"]["night"] = other["images"]["night"] | {"abs_rel": [0.5, 0.5, 0.5]}
     after = records.write(other, committed=False).read_text().splitlines()
     assert len(before) == len(after)
-    assert [b for a, b in zip(before, after, strict=True) if a != b] == ['   "abs_rel": [0.5, 0.5, 0.5],']
+    assert [b for a, b in zip(before, after, strict=True) if a != b] == [
+        '   "abs_rel": [0.5, 0.5, 0.5],'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +192,9 @@ def test_a_diff_shows_which_domain_changed():
 def test_a_damaged_record_is_named(content):
     path = records.write(made(), committed=False)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"{path.name}: not a .*record.*delete it and run its row again"):
+    with pytest.raises(
+        DataError, match=rf"{path.name}: not a .*record.*delete it and run its row again"
+    ):
         records.find(sample()[1], committed=False)
 
 
@@ -180,7 +210,9 @@ def test_a_full_disk_leaves_the_old_record(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing.os, "fsync", full)
-    with pytest.raises(DataError, match=rf"{path.name}: could not be written .*No space left.*untouched"):
+    with pytest.raises(
+        DataError, match=rf"{path.name}: could not be written .*No space left.*untouched"
+    ):
         records.write(made(0.75), committed=False)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -204,10 +236,13 @@ except DataError as error:
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
 def test_a_refused_write_leaves_the_old_record():
-    """The system itself refuses: no file may grow beyond 5,000 bytes, and the write fails half way."""
+    """The system itself refuses: no file may grow beyond 5,000 bytes, and the write fails half
+    way."""
     path = records.write(made(), committed=False)
     before = path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", REFUSED, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, str(path)], capture_output=True, text=True, check=True
+    )
     assert f"{path}: could not be written" in done.stdout
     assert "File too large" in done.stdout
     assert path.read_bytes() == before
@@ -218,7 +253,11 @@ def test_a_full_disk_during_a_run_is_run_again(counted, monkeypatch):
     """No record, so the row counts as missing; it is evaluated again, not trained again."""
     trained, evaluated = counted
     with monkeypatch.context() as patch:
-        patch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            writing.os,
+            "fsync",
+            lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
         with pytest.raises(DataError, match="No space left"):
             runner.run("second", profile="quick", report=quiet)
     found = runner.run("second", profile="quick", report=quiet)
@@ -237,7 +276,11 @@ def hashes(entries):
 def test_only_what_is_missing_is_run(counted):
     trained, evaluated = counted
     found = runner.run("first", profile="quick", report=quiet)
-    assert [(e.row.name, e.status) for e in found] == [("plain", "fresh"), ("naive", "fresh"), ("blurred", "fresh")]
+    assert [(e.row.name, e.status) for e in found] == [
+        ("plain", "fresh"),
+        ("naive", "fresh"),
+        ("blurred", "fresh"),
+    ]
     assert trained == evaluated == hashes(found)
     runner.run("first", profile="quick", report=quiet)
     assert len(evaluated) == 3
@@ -252,12 +295,17 @@ def test_only_what_is_missing_is_run(counted):
 
 @pytest.mark.parametrize("row", ["plain", "naive", "blurred"])
 def test_deleting_a_record_scores_exactly_that_row_again(row, counted):
-    """Its weights are scored as they are; the other rows' records and all weights are left alone."""
+    """Its weights are scored as they are; the other rows' records and all weights are left
+    alone."""
     trained, evaluated = counted
     found = runner.run("first", profile="quick", report=quiet)
     chosen = next(e.config.hash() for e in found if e.row.name == row)
     (paths.local_records() / "first" / f"{chosen}.json").unlink()
-    assert [e.row.name for e in records.entries(expand("first", profile="quick")) if e.status == "missing"] == [row]
+    assert [
+        e.row.name
+        for e in records.entries(expand("first", profile="quick"))
+        if e.status == "missing"
+    ] == [row]
     del trained[:], evaluated[:]
     again = runner.run("first", profile="quick", report=quiet)
     assert [e.status for e in again] == ["fresh"] * 3
@@ -277,7 +325,8 @@ def test_without_training_the_entries_come_as_they_are(counted):
 
 
 def test_a_shared_row_is_run_once(counted):
-    """`second.none` and `first.naive` are the same run: whichever comes first is found by the other."""
+    """`second.none` and `first.naive` are the same run: whichever comes first is found by the
+    other."""
     trained, evaluated = counted
     runner.run("second", profile="quick", report=quiet)
     assert len(evaluated) == 1
@@ -321,13 +370,18 @@ def test_an_older_record_has_one_hash_for_both():
     del old["evaluation_hash"]
     path.write_text(json.dumps(old))
     record = records.read(path)
-    assert (record["training_hash"], record["evaluation_hash"], records.code(record)) == ("c0de", "c0de", "c0de")
+    assert (record["training_hash"], record["evaluation_hash"], records.code(record)) == (
+        "c0de",
+        "c0de",
+        "c0de",
+    )
     assert "code_hash" not in record
     assert records.is_fresh(record)
 
 
 def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, monkeypatch):
-    """The shared row was run under both codes, for different tables; it is fresh for both and not run for ever."""
+    """The shared row was run under both codes, for different tables; it is fresh for both and not
+    run for ever."""
     runner.run("first", profile="quick", report=quiet)
     monkeypatch.setattr(provenance, "code_hash", lambda part: "0ther")
     for _ in range(2):
@@ -336,12 +390,15 @@ def test_a_fresh_record_goes_before_a_stale_one_of_another_experiment(counted, m
 
 
 def test_foreign_records_are_found(counted):
-    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not foreign, however many."""
+    """Rows that experiments.yaml no longer asks for; more seeds than the profile has are not
+    foreign, however many."""
     runner.run("first", profile="quick", seeds=3, report=quiet)
     experiment = expand("first", profile="quick")
     row, config = sample()
     for strange in (config.replace(seed=10**9), config.replace(steps=77)):
-        path = records.write(records.make(row, strange, training=TRAINING, scores=scores()), committed=False)
+        path = records.write(
+            records.make(row, strange, training=TRAINING, scores=scores()), committed=False
+        )
     found = records.foreign(experiment)
     assert found.unknown == {path: "no row of experiments.yaml asks for it"}
     assert found.of_profile == {}
@@ -367,7 +424,9 @@ def test_what_is_no_record_is_listed_and_ends_nothing(counted, text):
     experiment = expand("first", profile="quick")
     path = records.folder(committed=False) / "first" / "notes.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert records.foreign(experiment).unknown == {path: "no readable record; look at it before you delete it"}
+    assert records.foreign(experiment).unknown == {
+        path: "no readable record; look at it before you delete it"
+    }
     assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 

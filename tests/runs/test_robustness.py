@@ -1,17 +1,22 @@
-"""Networks under corruption: what is recorded, when it counts as fresh, and what the book says about it."""
+"""Networks under corruption: what is recorded, when it counts as fresh, and what the book says
+about it."""
 
 import json
 import re
 
-from helpers import fabricated
-from helpers.corrupted import ROWS, corrupted, example
 import numpy as np
 import pytest
 import torch
+from helpers import fabricated
+from helpers.corrupted import ROWS, corrupted, example
 from helpers.training import Smooth
 from matplotlib import pyplot as plt
 from torch import nn
 
+from dabook.pages import corruption as results
+from dabook.runs import records, robustness
+from dabook.runs.experiments import expand
+from dabook.show.tables import record_list
 from dalib import paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
@@ -20,13 +25,7 @@ from dalib.evaluation.corruptions import STRENGTHS, corrupt
 from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.protocols import PROTOCOLS, score, scored
 from dalib.models import build, save
-from dabook.runs import records, robustness
-from dabook.pages import corruption as results
-from dabook.runs.experiments import expand
-from dabook.show.tables import record_list
 from dalib.training import launch
-from dalib.writing import write_text
-
 
 
 class Brightness(nn.Module):
@@ -49,7 +48,9 @@ def root(tmp_path, monkeypatch):
 class TestMeasure:
     def test_scores_are_those_of_each_image_worked_out_alone(self):
         source, config = Smooth(count=4), RunConfig(height=64, width=96)
-        found = scores.measure(Brightness(), config, images=3, domains={"a": source}, report=lambda line: None)
+        found = scores.measure(
+            Brightness(), config, images=3, domains={"a": source}, report=lambda line: None
+        )
         assert list(found) == ["clean", *(f"{kind} {s}" for kind in STRENGTHS for s in range(1, 6))]
         for index in range(3):
             sample = source[index]
@@ -59,18 +60,26 @@ class TestMeasure:
                 seen = corrupt(image, kind, strength, domain="a", indices=[index], disparity=target)
                 pred = (seen.float() / 255).mean(1)
                 want = score(pred, target, valid, PROTOCOLS["scenes"])["abs_rel"].item()
-                assert found[f"{kind} {strength}"]["a"]["abs_rel"][index] == pytest.approx(want, abs=1e-5)
+                assert found[f"{kind} {strength}"]["a"]["abs_rel"][index] == pytest.approx(
+                    want, abs=1e-5
+                )
                 counts = scored(target, valid, PROTOCOLS["scenes"])
                 want = ordinal_accuracy(pred, target, counts, indices=[index]).item()
-                assert found[f"{kind} {strength}"]["a"]["ordinal"][index] == pytest.approx(want, abs=1e-5)
+                assert found[f"{kind} {strength}"]["a"]["ordinal"][index] == pytest.approx(
+                    want, abs=1e-5
+                )
         assert {len(v) for domains in found.values() for v in domains["a"].values()} == {3}
 
     def test_clean_images_are_read_right_and_the_worst_noise_is_not(self):
         config = RunConfig(height=64, width=96)
-        found = scores.measure(Brightness(), config, domains={"a": Smooth(count=2)}, report=lambda line: None)
+        found = scores.measure(
+            Brightness(), config, domains={"a": Smooth(count=2)}, report=lambda line: None
+        )
         assert max(found["clean"]["a"]["abs_rel"]) < 0.02
         assert min(found["clean"]["a"]["ordinal"]) > 0.99
-        assert np.mean(found["noise 5"]["a"]["abs_rel"]) > 3 * np.mean(found["clean"]["a"]["abs_rel"])
+        assert np.mean(found["noise 5"]["a"]["abs_rel"]) > 3 * np.mean(
+            found["clean"]["a"]["abs_rel"]
+        )
 
 
 class TestRecords:
@@ -104,11 +113,16 @@ class TestRecords:
         assert "python -m dabook row main_table naive --profile smoke --seed 0" in "\n".join(lines)
         assert robustness.run(profile="smoke", report=lines.append)[0].record == found[0].record
         assert measured == [trained.hash()]
-        assert not launch.folder(expand("main_table", profile="smoke")["naive"].configs[0]).exists()  # nothing trained
+        # nothing trained
+        assert not launch.folder(expand("main_table", profile="smoke")["naive"].configs[0]).exists()
 
     def test_a_record_says_where_it_comes_from_and_is_no_training_record(self, trained, measured):
         record = robustness.run(profile="smoke", report=lambda line: None)[0].record
-        assert (record["table"], record["row"], record["seed"]) == ("main_table", "labelled_only", 0)
+        assert (record["table"], record["row"], record["seed"]) == (
+            "main_table",
+            "labelled_only",
+            0,
+        )
         assert (record["hash"], RunConfig.from_dict(record["config"])) == (trained.hash(), trained)
         assert record["training_hash"] == provenance.code_hash("training")
         assert record["evaluation_hash"] == provenance.code_hash("evaluation")
@@ -119,7 +133,9 @@ class TestRecords:
         assert not list(paths.records().glob("**/*.json"))
 
     @pytest.mark.parametrize("key", ["training_hash", "evaluation_hash", "tools_hash"])
-    def test_another_version_of_either_code_makes_it_stale_and_it_is_scored_again(self, trained, measured, key):
+    def test_another_version_of_either_code_makes_it_stale_and_it_is_scored_again(
+        self, trained, measured, key
+    ):
         corrupted(example, profile="smoke", rows=ROWS[:1], **{key: "0" * 12})
         assert robustness.entries(profile="smoke")[0].status == "stale"
         assert robustness.run(profile="smoke", report=lambda line: None)[0].status == "fresh"
@@ -128,13 +144,17 @@ class TestRecords:
     def test_weights_that_are_not_those_of_the_table_are_noticed(self, root):
         row = expand("main_table", profile="study")["naive"]
         training = fabricated.record(row, row.configs[0], level=0.3)
-        clean = {d: {"abs_rel": training["images"][d]["abs_rel"][:2]} for d in fabricated.DOMAINS[:6]}
+        clean = {
+            d: {"abs_rel": training["images"][d]["abs_rel"][:2]} for d in fabricated.DOMAINS[:6]
+        }
         hashes = {f"{part}_hash": provenance.code_hash(part) for part in provenance.ROOTS}
         ours = hashes | {"scores": {"clean": clean}}
         assert robustness.unlike(ours, None) is None
         assert robustness.unlike(ours, training) is None
         clean["floating"]["abs_rel"] = [clean["floating"]["abs_rel"][0], 0.9]
-        assert re.fullmatch(r"AbsRel 0\.9 and not 0\.\d+ on image 1 of floating", robustness.unlike(ours, training))
+        assert re.fullmatch(
+            r"AbsRel 0\.9 and not 0\.\d+ on image 1 of floating", robustness.unlike(ours, training)
+        )
         assert robustness.unlike(ours | {"training_hash": "other"}, training) is None
 
     def test_damaged_and_foreign_files_are_named(self, root):
@@ -143,12 +163,19 @@ class TestRecords:
         file.parent.mkdir(parents=True)
         for text in ('{"schema": 1', "[]", '{"schema": 1, "hash": "x"}'):
             file.write_text(text)
-            with pytest.raises(DataError, match=rf"{file.name}: not a .*record.*score its run again"):
+            with pytest.raises(
+                DataError, match=rf"{file.name}: not a .*record.*score its run again"
+            ):
                 robustness.entries()
 
     def test_the_tools_are_no_part_of_the_science(self):
         names = {file.name for part in provenance.ROOTS for file in provenance.science(part)}
-        assert not names & {"corruptions.py", "ordinal.py", "robustness.py", "robustness_results.py"}
+        assert not names & {
+            "corruptions.py",
+            "ordinal.py",
+            "robustness.py",
+            "robustness_results.py",
+        }
 
 
 class TestResults:
@@ -156,19 +183,23 @@ class TestResults:
         found = corrupted(example)
         clean = 0.2 + 0.001 * 2  # seeds 0 to 4
         assert found.value("naive", "clean").mean == pytest.approx(clean)
-        assert found.value("naive", "fog").mean == pytest.approx(clean + 0.02 * 3)  # strengths 1 to 5
+        # strengths 1 to 5
+        assert found.value("naive", "fog").mean == pytest.approx(clean + 0.02 * 3)
         assert found.value("naive", "gap").mean == pytest.approx(0.06)
         assert found.value("naive", "mean", "ordinal").mean == pytest.approx(1 - clean - 0.06)
         assert found.change("perturbed", "mean").mean == pytest.approx(-100 * 0.03 / (clean + 0.06))
         assert found.change("perturbed", "clean").mean == pytest.approx(0, abs=1e-9)
-        assert found.change("perturbed", "gap").mean == pytest.approx(-100 * 0.03 / clean)  # of the clean error
+        # of the clean error
+        assert found.change("perturbed", "gap").mean == pytest.approx(-100 * 0.03 / clean)
         points = found.points("perturbed", "mean")
         assert points.mean == pytest.approx(3)
         assert len(points.intervals) == 2
         assert points.resampled == pytest.approx((3, 3))  # the same gain in every image
         full = 100 * np.array([-0.001, 0.001, -0.001, 0.001, -0.001]) / (clean + 0.06)
         assert found.change("full", "noise").mean == pytest.approx(full.mean())
-        assert found.change("full", "noise").half == pytest.approx(2.776445 * full.std(ddof=1) / 5**0.5, rel=1e-5)
+        assert found.change("full", "noise").half == pytest.approx(
+            2.776445 * full.std(ddof=1) / 5**0.5, rel=1e-5
+        )
 
     def test_the_reading_words_only_decided_changes_as_effects(self, root):
         noisy = lambda row, seed, kind, s: example(row, seed, kind, s) + 1e-5 * ((seed * 7 + s) % 5)  # noqa: E731
@@ -203,18 +234,30 @@ class TestResults:
         found = corrupted(example)
         text = results.table(found).text + results.changes(found).text
         leads = set(re.findall(r'href="([^"]+)"', text))
-        assert leads == {f"../notebooks/robustness.html#records-study-{row.replace('_', '-')}" for row in ROWS}
+        assert leads == {
+            f"../notebooks/robustness.html#records-study-{row.replace('_', '-')}" for row in ROWS
+        }
         listed = record_list(found).text
         assert all(f'id="{lead.partition("#")[2]}"' in listed for lead in leads)
         assert listed.count("../records/robustness/") == 20 * 8
         assert "STALE" not in text
-        assert "STALE: 20 of 20" in results.table(corrupted(example, tools_hash="0" * 12), "ordinal").text
+        assert (
+            "STALE: 20 of 20"
+            in results.table(corrupted(example, tools_hash="0" * 12), "ordinal").text
+        )
 
     def test_the_figure_draws_means_from_clean_to_strength_five(self, root):
         figure = results.curves(corrupted(example))
         figure.canvas.draw()
         assert not plt.get_fignums()
-        assert [ax.get_title("left") for ax in figure.axes] == ["noise", "blur", "fog", "dark", "JPEG", "all five"]
+        assert [ax.get_title("left") for ax in figure.axes] == [
+            "noise",
+            "blur",
+            "fog",
+            "dark",
+            "JPEG",
+            "all five",
+        ]
         for ax in figure.axes:
             drawn = [line.get_ydata() for line in ax.get_lines() if len(line.get_xdata()) == 6]
             assert len(drawn) == 4
@@ -234,4 +277,7 @@ def test_the_measurement_is_the_same_to_the_bit_twice():
     torch.manual_seed(1)
     first = scores.measure(model, config, domains={"a": Smooth(count=2)}, report=lambda line: None)
     torch.manual_seed(2)
-    assert scores.measure(model, config, domains={"a": Smooth(count=2)}, report=lambda line: None) == first
+    assert (
+        scores.measure(model, config, domains={"a": Smooth(count=2)}, report=lambda line: None)
+        == first
+    )

@@ -1,4 +1,5 @@
-"""The whole road, small: scenes, teacher, pseudo labels, students, scores, records, and what happens the second time."""
+"""The whole road, small: scenes, teacher, pseudo labels, students, scores, records, and what
+happens the second time."""
 
 import json
 import os

@@ -22,7 +22,9 @@ from dalib.losses import region_weights
 
 LEVELS = {
     row: [base, base + 0.01, base - 0.01]
-    for row, base in zip(("labelled_only", "naive", "perturbed", "full"), (0.30, 0.29, 0.28, 0.27), strict=True)
+    for row, base in zip(
+        ("labelled_only", "naive", "perturbed", "full"), (0.30, 0.29, 0.28, 0.27), strict=True
+    )
 }
 
 
@@ -53,7 +55,9 @@ def shown(figure) -> Figure:
 
 def test_the_seeds_figure_draws_every_seed_and_every_interval(results):
     left, right = shown(charts.seeds(results)).axes
-    points = np.concatenate([c.get_offsets()[:, 0] for c in left.collections if isinstance(c, PathCollection)])
+    points = np.concatenate(
+        [c.get_offsets()[:, 0] for c in left.collections if isinstance(c, PathCollection)]
+    )
     assert sorted(np.round(points, 6)) == sorted(np.round(np.concatenate(list(LEVELS.values())), 6))
     assert next(t.get_text() for t in left.get_yticklabels()) == "Labelled images only"
     assert len(right.containers) == 3  # an interval per change; the first row has none
@@ -75,7 +79,10 @@ def test_domains_and_real_images(results):
 
 
 def test_floors_are_strokes_beside_the_rows(results):
-    for figure, count in ((charts.domains(results), 8), (charts.real(results, real_images.read_floors()), 6)):
+    for figure, count in (
+        (charts.domains(results), 8),
+        (charts.real(results, real_images.read_floors()), 6),
+    ):
         strokes = {
             c.get_label().removeprefix("floor: "): c.get_offsets()
             for c in shown(figure).axes[0].collections
@@ -104,7 +111,9 @@ def test_loss_curves(tmp_path):
 def test_plain_charts():
     shown(charts.curves([0, 1, 2], {"a": [0, 1, 4], "b": [1, 1, 1]}, x_label="x"))
     shown(charts.histograms({"a": torch.rand(100), "b": torch.rand(50)}))
-    frame = pd.DataFrame({"kind": ["a", "b"] * 4, "who": ["x"] * 4 + ["y"] * 4, "value": np.arange(8.0)})
+    frame = pd.DataFrame(
+        {"kind": ["a", "b"] * 4, "who": ["x"] * 4 + ["y"] * 4, "value": np.arange(8.0)}
+    )
     shown(charts.groups(frame, "kind", "value"))
     shown(charts.groups(frame, "kind", "value", hue="who"))
 
@@ -114,14 +123,18 @@ def test_the_error_map_has_absrel_as_its_mean(samples):
     for sample in samples:
         pred = sample["disparity"] + 0.05 * torch.rand_like(sample["disparity"])
         error = pictures.relative_error(pred, sample["disparity"], sample["valid"])
-        want = score(pred[None], sample["disparity"][None], sample["valid"][None], PROTOCOLS["scenes"])["abs_rel"]
+        want = score(
+            pred[None], sample["disparity"][None], sample["valid"][None], PROTOCOLS["scenes"]
+        )["abs_rel"]
         assert error.nanmean().item() == pytest.approx(want.item(), rel=1e-4)
         assert torch.isnan(error[sample["disparity"] == 0]).all()  # sky is not scored
 
 
 def test_pictures(batch, samples):
     maps = [sample["disparity"] for sample in samples]
-    shown(pictures.contact_sheet([*batch["image"], *batch["disparity"]], [""] * 8, kind="disparity"))
+    shown(
+        pictures.contact_sheet([*batch["image"], *batch["disparity"]], [""] * 8, kind="disparity")
+    )
     shown(pictures.layers(batch, scenes.CLASSES))
     shown(pictures.gallery(samples, {"a": maps, "b": maps}, errors=["a"]))
     shown(pictures.gallery([{"image": s["image"]} for s in samples], {"a": maps}, truth=False))
@@ -129,10 +142,14 @@ def test_pictures(batch, samples):
 
 
 def test_the_cutmix_figure_shows_both_regions(batch):
-    drawn = perturb.Perturbation(colour=None, sigma=None, box=torch.tensor([[8, 8, 24, 40], [0, 0, 0, 0]]))
+    drawn = perturb.Perturbation(
+        colour=None, sigma=None, box=torch.tensor([[8, 8, 24, 40], [0, 0, 0, 0]])
+    )
     mixed, inside = perturb.apply(batch["image"][:2].float() / 255, drawn)
     weight = region_weights(inside, torch.ones_like(inside)).tolist()
-    figure = shown(pictures.cutmix(batch["image"][:2], mixed, batch["disparity"][:2], inside, weight))
+    figure = shown(
+        pictures.cutmix(batch["image"][:2], mixed, batch["disparity"][:2], inside, weight)
+    )
     titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
     assert any("× 0.17" in title for title in titles)  # 16 x 32 of 48 x 64
 

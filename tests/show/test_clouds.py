@@ -1,4 +1,5 @@
-"""Clouds: points lie where a pinhole camera and the stated guess put them, and the page stays light."""
+"""Clouds: points lie where a pinhole camera and the stated guess put them, and the page stays
+light."""
 
 import base64
 
@@ -34,7 +35,9 @@ def test_a_cloud_has_few_points_in_the_colours_of_the_image(height, width):
     image[0, :, : width // 2], image[2, :, width // 2 :] = 200, 100
     disparity = torch.linspace(0, 1, height)[:, None].expand(height, width)
     figure = clouds.cloud(image, disparity, points=2000)
-    assert [bool(trace.visible) for trace in figure.data] == [r == clouds.SHOWN for r in clouds.RATIOS]
+    assert [bool(trace.visible) for trace in figure.data] == [
+        r == clouds.SHOWN for r in clouds.RATIOS
+    ]
     trace = figure.data[0]
     assert 0 < len(trace.x) <= 2000
     colours = {trace.marker.colorscale[i][1] for i in trace.marker.color.tolist()}
@@ -51,7 +54,9 @@ def test_no_coordinate_overflows_sixteen_bits():
 
 
 def test_the_fragment_is_light_and_asks_for_nothing():
-    image = torch.randint(0, 256, (3, 300, 400), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    image = torch.randint(0, 256, (3, 300, 400), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
     html = clouds.show(image, torch.rand(300, 400)).data
     assert len(html) < 1_000_000
     assert "http" not in html.replace("http://www.w3.org", "")

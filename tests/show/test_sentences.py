@@ -7,8 +7,10 @@ from dabook.analysis.statistics import recorded
 from dabook.show import sentences
 
 NONE = [0.40, 0.41, 0.39]
-LOWER, MUCH_LOWER = [0.38, 0.39, 0.37], [0.32, 0.33, 0.31]  # by 5 % and by 20 % of 0.40, every seed alike
-HIGHER, MUCH_HIGHER, EITHER = [0.42, 0.43, 0.41], [0.48, 0.49, 0.47], [0.40, 0.36, 0.43]  # and up, and up and down
+# by 5 % and by 20 % of 0.40, every seed alike
+LOWER, MUCH_LOWER = [0.38, 0.39, 0.37], [0.32, 0.33, 0.31]
+# and up, and up and down
+HIGHER, MUCH_HIGHER, EITHER = [0.42, 0.43, 0.41], [0.48, 0.49, 0.47], [0.40, 0.36, 0.43]
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +29,8 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
     text = sentences.answer(results("perturbation", levels))
     first, lower, higher, unclear, missing = text.split(". ")
     assert first == (
-        "“all three” beside “none” lowers the error by 20.0 % (95 % interval 20.0 to 20.0), the largest gain of 4 comparisons"
+        "“all three” beside “none” lowers the error by 20.0 % (95 % interval 20.0 to 20.0), the "
+        "largest gain of 4 comparisons"
     )
     assert lower == "Also lower: “colour only” beside “none”, −5.0 %"
     assert higher == "Higher: “blur only” beside “none”, +5.0 %"
@@ -40,7 +43,8 @@ def test_without_a_gain_the_first_sentence_tells_the_largest_harm():
     text = sentences.answer(results("perturbation", levels))
     first, higher, unclear, _ = text.split(". ")
     assert first == (
-        "2 of 3 comparisons show a higher error and none a lower one; the most is “CutMix only” beside “none”, by 20.0 % "
+        "2 of 3 comparisons show a higher error and none a lower one; the most is “CutMix only” "
+        "beside “none”, by 20.0 % "
         "(95 % interval 20.0 to 20.0)"
     )
     assert higher == "Also higher: “colour only” beside “none”, +5.0 %"
@@ -56,8 +60,10 @@ def test_where_nothing_is_decided_the_first_sentence_tells_how_far_changes_and_i
     text = sentences.answer(found, list(asked))
     first, lower, _ = text.split(". ")
     assert first.replace("−", "-") == (
-        f"None of 3 comparisons can be told from zero: the changes run from {asked[low].mean:+.1f} % ({sentences.subject(found, low)})"
-        f" to {asked[high].mean:+.1f} % ({sentences.subject(found, high)}), and no 95 % interval reaches below {min(ends):+.1f} %"
+        "None of 3 comparisons can be told from zero: the changes run from "
+        f"{asked[low].mean:+.1f} % ({sentences.subject(found, low)})"
+        f" to {asked[high].mean:+.1f} % ({sentences.subject(found, high)}), and no 95 % interval "
+        f"reaches below {min(ends):+.1f} %"
         f" or above {max(ends):+.1f} %"
     )
     assert lower == "Lower: “all three” beside “none”, −20.0 %"
@@ -65,52 +71,73 @@ def test_where_nothing_is_decided_the_first_sentence_tells_how_far_changes_and_i
 
 def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
     found = results(
-        "perturbation", {"none": NONE, "colour": LOWER, "blur": HIGHER, "cutmix": EITHER, "all": MUCH_LOWER}
+        "perturbation",
+        {"none": NONE, "colour": LOWER, "blur": HIGHER, "cutmix": EITHER, "all": MUCH_LOWER},
     )
     text = sentences.answer(found, ["blur"])
     assert text.startswith(
-        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0). Lower, beside “none”: “all three”, −20.0"
+        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0). Lower, "
+        "beside “none”: “all three”, −20.0"
     )
     text = sentences.answer(found, ["colour", "blur"])
     assert text.startswith(
-        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0); “blur only” beside “none” raises the "
-        "error by 5.0 % (95 % interval 5.0 to 5.0). Also lower: “all three” beside “none”, −20.0 %. Not to be told"
+        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0); “blur "
+        "only” beside “none” raises the "
+        "error by 5.0 % (95 % interval 5.0 to 5.0). Also lower: “all three” beside “none”, −20.0 "
+        "%. Not to be told"
     )
     assert sentences.answer(found, ["labelled_too"]) == sentences.UNRECORDED
     assert sentences.quotes(found, "pt", rows=["blur"])["pt_headline"].startswith("“blur only”")
 
 
 def test_a_clause_after_the_first_goes_on_in_the_sentence():
-    levels = {"labelled_only": [*NONE, 0.4, 0.4], "naive": [*LOWER, 0.38, 0.38], "perturbed": [*LOWER, 0.38, 0.38]}
+    levels = {
+        "labelled_only": [*NONE, 0.4, 0.4],
+        "naive": [*LOWER, 0.38, 0.38],
+        "perturbed": [*LOWER, 0.38, 0.38],
+    }
     text = sentences.answer(results("main_table", levels), ["naive", "perturbed"])
     assert text.startswith(
-        "Adding pseudo labels lowers the error by 5.0 % (95 % interval 5.0 to 5.0); adding strong perturbation "
+        "Adding pseudo labels lowers the error by 5.0 % (95 % interval 5.0 to 5.0); adding strong "
+        "perturbation "
     )
 
 
 def test_one_comparison_is_one_sentence():
     entries = {"apart": [*NONE, 0.4, 0.4], "together": [*HIGHER, 0.42, 0.42]}
     assert sentences.answer(results("cutmix_regions", entries)) == (
-        "“normalised together” beside “normalised apart” raises the error by 5.0 % (95 % interval 5.0 to 5.0)."
+        "“normalised together” beside “normalised apart” raises the error by 5.0 % (95 % interval "
+        "5.0 to 5.0)."
     )
 
 
 def test_a_single_seed_shows_nothing():
-    one = results("perturbation", {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1], "cutmix": NONE[:1]})
+    one = results(
+        "perturbation",
+        {"none": NONE[:1], "colour": LOWER[:1], "blur": HIGHER[:1], "cutmix": NONE[:1]},
+    )
     text = sentences.answer(one, ["colour"])
     assert text.startswith(
-        "“colour only” beside “none” moves the error by −5.0 % in a single seed, which shows nothing."
+        "“colour only” beside “none” moves the error by −5.0 % in a single seed, which shows "
+        "nothing."
     )
-    assert "In a single seed, which shows nothing, beside “none”: “blur only”, +5.0 %; “CutMix only”, +0.0 %." in text
+    assert (
+        "In a single seed, which shows nothing, beside “none”: “blur only”, +5.0 %; “CutMix "
+        "only”, +0.0 %." in text
+    )
     everything = sentences.answer(one)
-    assert everything.startswith("In a single seed, which shows nothing, beside “none”: “colour only”, −5.0 %; “blur")
+    assert everything.startswith(
+        "In a single seed, which shows nothing, beside “none”: “colour only”, −5.0 %; “blur"
+    )
     assert "So far 0 to 1 of 5" in text
 
 
 def test_nothing_recorded():
     empty = recorded("perturbation")
     assert sentences.answer(empty) == sentences.UNRECORDED
-    assert sentences.along(empty, {1: "colour"}, what="Things", unit="times") == sentences.UNRECORDED
+    assert (
+        sentences.along(empty, {1: "colour"}, what="Things", unit="times") == sentences.UNRECORDED
+    )
     assert sentences.progress(empty) == "So far 0 of 5 seeds per row are recorded."
 
 
@@ -129,7 +156,8 @@ def test_along_a_sweep_each_point_goes_to_its_kind():
     text = sentences.along(found, rows, what="Naive pseudo labels", unit="labelled images")
     middle = found.change("n500_naive").mean
     assert text == (
-        "Naive pseudo labels lower the error at 50 (−20.0 %), 150 (−5.0 %); they raise the error at 1500 (+5.0 %); they cannot"
+        "Naive pseudo labels lower the error at 50 (−20.0 %), 150 (−5.0 %); they raise the error "
+        "at 1500 (+5.0 %); they cannot"
         f" be told from no change at 500 ({middle:+.1f} %) labelled images. Not yet recorded: 5000."
     ).replace("(-", "(−")
 
@@ -138,17 +166,24 @@ def test_the_same_comparisons_on_some_domains_alone():
     found = results("labelled_sets", {"both": NONE, "room": HIGHER, "street": EITHER})
     text = sentences.elsewhere(found, ["room", "street"], ("floating", "fog_nature"))
     assert text.startswith(
-        "On floating, fog nature alone, “rooms alone” beside “rooms and streets” raises the error by "
+        "On floating, fog nature alone, “rooms alone” beside “rooms and streets” raises the error "
+        "by "
     )
-    assert "; “streets alone” beside “rooms and streets” has an effect that cannot be told from zero (" in text
+    assert (
+        "; “streets alone” beside “rooms and streets” has an effect that cannot be told from zero ("
+        in text
+    )
     by_domain = found.scores()[["floating", "fog_nature"]].mean(axis=1)
     by_hand = 100 * (by_domain["room"] - by_domain["both"]).mean() / by_domain["both"].mean()
     assert found.change("room", ("floating", "fog_nature")).mean == pytest.approx(by_hand)
-    assert sentences.elsewhere(recorded("dropping"), ["pixel"], ("floating",)) == sentences.UNRECORDED
+    assert (
+        sentences.elsewhere(recorded("dropping"), ["pixel"], ("floating",)) == sentences.UNRECORDED
+    )
 
 
 def test_an_effect_needs_both_intervals():
-    """Student's t over seeds may exclude zero by luck where other images would have shown nothing."""
+    """Student's t over seeds may exclude zero by luck where other images would have shown
+    nothing."""
     found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
     change = found.change("together")
     assert change.decided
@@ -159,7 +194,9 @@ def test_an_effect_needs_both_intervals():
 
 
 def test_the_headline_is_the_first_sentence():
-    text = sentences.answer(results("perturbation", {"none": NONE, "all": MUCH_LOWER, "colour": LOWER, "blur": HIGHER}))
+    text = sentences.answer(
+        results("perturbation", {"none": NONE, "all": MUCH_LOWER, "colour": LOWER, "blur": HIGHER})
+    )
     assert sentences.headline(text) == text[: text.index(" Also lower")]
     assert sentences.headline(sentences.UNRECORDED) == sentences.UNRECORDED
 
@@ -167,20 +204,28 @@ def test_the_headline_is_the_first_sentence():
 def test_a_page_may_answer_in_its_own_words():
     found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
     values = sentences.quotes(found, "cr", answer="Yes. At length.", gap="By a little.")
-    assert (values["cr_answer"], values["cr_headline"], values["cr_gap"]) == ("Yes. At length.", "Yes.", "By a little.")
+    assert (values["cr_answer"], values["cr_headline"], values["cr_gap"]) == (
+        "Yes. At length.",
+        "Yes.",
+        "By a little.",
+    )
     assert sentences.quotes(found, "cr")["cr_headline"].startswith("“normalised together”")
 
 
 def test_what_does_not_beat_the_floors_of_the_drawn_domains_is_named():
-    """Rows at 0.40 and 0.32 on the mean, from 0.075 below it to 0.075 above; the floor is 0.36 everywhere."""
+    """Rows at 0.40 and 0.32 on the mean, from 0.075 below it to 0.075 above; the floor is 0.36
+    everywhere."""
     levels = {"apart": [0.40, 0.402, 0.398, 0.4, 0.4], "together": [0.32, 0.322, 0.318, 0.32, 0.32]}
     fabricated.write("cutmix_regions", levels, images=100)
-    assert sentences.beside_floors(recorded("cutmix_regions")) == "The floors are not recorded for these images."
+    assert sentences.beside_floors(recorded("cutmix_regions")) == (
+        "The floors are not recorded for these images."
+    )
     fabricated.write_floors({"constant": 0.5, "mean map": 0.36})
     text = sentences.beside_floors(recorded("cutmix_regions"))
     first, second, *rest = text.split(". ")
     assert first == (
-        "Of 2 floors, predictions that look at no picture, the best is the mean map: 0.360 on the mean of the test domains"
+        "Of 2 floors, predictions that look at no picture, the best is the mean map: 0.360 on the "
+        "mean of the test domains"
     )
     assert second == "1 of 2 rows lie below it"
     assert [part.split(",")[0] for part in rest] == [
@@ -194,14 +239,17 @@ def test_what_does_not_beat_the_floors_of_the_drawn_domains_is_named():
 
 
 def test_the_heaviest_domain_and_the_mean_without_it():
-    """Floating lies 0.075 above the mean of 0.40 and 0.38: 0.465 of six times 0.39. Without it the rows are at 0.385 and 0.365."""
+    """Floating lies 0.075 above the mean of 0.40 and 0.38: 0.465 of six times 0.39. Without it the
+    rows are at 0.385 and 0.365."""
     found = results("cutmix_regions", {"apart": NONE, "together": LOWER})
     assert sentences.without(found) == (
-        "20 % of the mean over the 6 test domains is floating alone; the rows reach 0.455 to 0.475 there. Without it, “normalised"
+        "20 % of the mean over the 6 test domains is floating alone; the rows reach 0.455 to "
+        "0.475 there. Without it, “normalised"
         " together” beside “normalised apart” lowers the error by 5.2 % (95 % interval 5.2 to 5.2)."
     )
     fabricated.write_floors()
-    assert "there, where the vertical ramp, which looks at no picture, has 0.300. Without" in sentences.without(
-        recorded("cutmix_regions")
+    assert (
+        "there, where the vertical ramp, which looks at no picture, has 0.300. Without"
+        in sentences.without(recorded("cutmix_regions"))
     )
     assert sentences.without(recorded("v2_loss")) == sentences.UNRECORDED

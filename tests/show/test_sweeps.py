@@ -38,31 +38,47 @@ def draw(results):
 def bands(ax):
     """(x, low, high) of each band at its first x."""
     found = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
-    points = [c.get_paths()[0].vertices for c in found if len(c.get_paths()) and len(c.get_paths()[0].vertices)]
-    return [(p[0, 0], p[p[:, 0] == p[0, 0], 1].min(), p[p[:, 0] == p[0, 0], 1].max()) for p in points]
+    points = [
+        c.get_paths()[0].vertices
+        for c in found
+        if len(c.get_paths()) and len(c.get_paths()[0].vertices)
+    ]
+    return [
+        (p[0, 0], p[p[:, 0] == p[0, 0], 1].min(), p[p[:, 0] == p[0, 0], 1].max()) for p in points
+    ]
 
 
 def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
     levels, changes = draw(pools)
     first, second = levels.get_lines()
-    assert first.get_xydata() == pytest.approx(np.array([[50, 0.42], [500, 0.32]]))  # nothing is drawn at 5000
-    assert second.get_xydata() == pytest.approx(np.array([[50, 0.36], [500, 0.31]]))  # 500 has seed 0 alone
+    # nothing is drawn at 5000
+    assert first.get_xydata() == pytest.approx(np.array([[50, 0.42], [500, 0.32]]))
+    # 500 has seed 0 alone
+    assert second.get_xydata() == pytest.approx(np.array([[50, 0.36], [500, 0.31]]))
     half = pools.value("n50_labelled_only").half
-    assert half == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-5)  # t(0.975, 2) by a printed table
+    # t(0.975, 2) by a printed table
+    assert half == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-5)
     assert bands(levels)[0] == pytest.approx((50, 0.42 - half, 0.42 + half))
     assert len(bands(levels)) == 1  # the single seed that both points of naive have makes no band
     drawn = [
-        line for line in changes.get_lines() if line.get_marker() not in (None, "None", "") and len(line.get_xdata())
+        line
+        for line in changes.get_lines()
+        if line.get_marker() not in (None, "None", "") and len(line.get_xdata())
     ]
     assert len(drawn) == 1  # labels alone are compared with nothing
-    assert drawn[0].get_xydata() == pytest.approx(np.array([[50, -100 * 0.04 / 0.42], [500, 100 * 0.01 / 0.32]]))
+    assert drawn[0].get_xydata() == pytest.approx(
+        np.array([[50, -100 * 0.04 / 0.42], [500, 100 * 0.01 / 0.32]])
+    )
 
 
 def test_a_sweep_is_logarithmic_and_ticked_where_it_was_measured(pools):
     for ax in draw(pools):
         assert ax.get_xscale() == "log"
         assert list(ax.get_xticks()) == [50, 500, 5000]
-    assert [t.get_text() for t in draw(pools)[0].figure.legends[0].get_texts()] == ["labelled_only", "naive"]
+    assert [t.get_text() for t in draw(pools)[0].figure.legends[0].get_texts()] == [
+        "labelled_only",
+        "naive",
+    ]
 
 
 def test_groups_draw_each_change_with_both_intervals():
@@ -71,19 +87,31 @@ def test_groups_draw_each_change_with_both_intervals():
     results = recorded("perturbation")
     groups = {"alone": ["colour", "blur"], "together": ["all", "strength_050"]}
     ax = sweeps.grouped(results, groups).axes[0]
-    labels = {t.get_text(): place for t, place in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    labels = {
+        t.get_text(): place for t, place in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)
+    }
     assert list(labels) == ["colour only", "blur only", "all three", "all three, half as strong"]
     bars = {c.lines[0].get_ydata()[0]: c for c in ax.containers if isinstance(c, ErrorbarContainer)}
-    assert sorted(bars) == [labels["colour only"], labels["all three"]]  # the others are not recorded
+    # the others are not recorded
+    assert sorted(bars) == [labels["colour only"], labels["all three"]]
     for row, label in (("colour", "colour only"), ("all", "all three")):
         change = results.change(row)
         assert bars[labels[label]].lines[0].get_xdata()[0] == pytest.approx(change.mean)
         ends = bars[labels[label]].lines[2][0].get_segments()[0][:, 0]
         assert sorted(ends) == pytest.approx([change.low, change.high])
-        thin = [line for line in ax.get_lines() if line.get_marker() == "|" and line.get_ydata()[0] == labels[label]]
+        thin = [
+            line
+            for line in ax.get_lines()
+            if line.get_marker() == "|" and line.get_ydata()[0] == labels[label]
+        ]
         assert list(thin[0].get_xdata()) == pytest.approx(list(change.resampled))
     assert results.change("all").mean == pytest.approx(-100 * (0.05 + 0.06 + 0.04) / 3 / 0.42)
-    assert [t.get_text() for t in ax.texts] == ["alone", "not yet recorded", "together", "not yet recorded"]
+    assert [t.get_text() for t in ax.texts] == [
+        "alone",
+        "not yet recorded",
+        "together",
+        "not yet recorded",
+    ]
     assert ax.yaxis_inverted()  # the first group stands at the top
 
 

@@ -38,7 +38,8 @@ def test_the_interval_is_students_t():
     mine = estimate([1.0, 2.0, 4.0])
     sd = sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)
     assert mine.mean == pytest.approx(7 / 3)
-    assert mine.half == pytest.approx(4.302653 * sd / sqrt(3), rel=1e-6)  # t(0.975, 2), from a printed table
+    # t(0.975, 2), from a printed table
+    assert mine.half == pytest.approx(4.302653 * sd / sqrt(3), rel=1e-6)
     assert mine.count == 3
 
 
@@ -46,7 +47,9 @@ def test_the_interval_is_students_t():
 def test_the_interval_agrees_with_scipy(values):
     mine = estimate(values)
     with np.errstate(all="ignore"):
-        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+        low, high = stats.t.interval(
+            0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
+        )
     if np.ptp(values) > 1e-6:
         assert (mine.low, mine.high) == pytest.approx((low, high), rel=1e-6, abs=1e-9)
 
@@ -62,7 +65,8 @@ def test_a_change_is_paired_by_seed(study):
     assert results.value("labelled_only").mean == pytest.approx(0.31)
     change = results.change("perturbed")
     assert change.mean == pytest.approx(100 * -0.02 / 0.31)
-    assert change.half == pytest.approx(0, abs=1e-6)  # every seed moved alike, though the seeds differ by 0.03
+    # every seed moved alike, though the seeds differ by 0.03
+    assert change.half == pytest.approx(0, abs=1e-6)
     assert results.value("perturbed").half > 0.01
     assert results.change("labelled_only").count == 0
 
@@ -90,7 +94,10 @@ def test_unknown_rows_cannot_be_compared(study):
 
 def test_every_number_leads_to_a_record(study):
     results = Results(fabricated.write("main_table", LEVELS))
-    table, listed = tables.main_table(results)._repr_html_(), tables.record_list(results)._repr_html_()
+    table, listed = (
+        tables.main_table(results)._repr_html_(),
+        tables.record_list(results)._repr_html_(),
+    )
     for entry in results.found:
         link = f"../records/main_table/{entry.config.hash()}.html"
         assert link in table
@@ -104,7 +111,9 @@ def test_every_number_leads_to_a_record(study):
 
 
 def test_a_single_run_is_linked_directly(study):
-    results = Results(fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()}))
+    results = Results(
+        fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()})
+    )
     only = results.of("naive")[0]
     assert tables.row_link(results, "naive") == tables.record_link(only.record)
 
@@ -157,8 +166,14 @@ def test_a_run_that_you_did_not_make_says_how_to(study):
     [
         (Estimate(-3.1, 1.9, 5), "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"),
         (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0)"),
-        (Estimate(-0.5, 1.6, 5), "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1)"),
-        (Estimate(-9.0, float("nan"), 1), "moves the error by −9.0 % in a single seed, which shows nothing"),
+        (
+            Estimate(-0.5, 1.6, 5),
+            "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1)",
+        ),
+        (
+            Estimate(-9.0, float("nan"), 1),
+            "moves the error by −9.0 % in a single seed, which shows nothing",
+        ),
         (Estimate(), "is not yet recorded"),
     ],
 )
@@ -188,10 +203,13 @@ def test_precision_is_compared_with_the_aim(study):
 
 def test_a_contrast_of_changes(study):
     few = {"n50_labelled_only": [0.5, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.39]}
-    fabricated.write("pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3})
+    fabricated.write(
+        "pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3}
+    )
     results = recorded("pseudo_labels")
     assert "−20.0 percentage points" in sentences.contrast(results, "n50_naive", "n1500_naive")
-    assert results.change("n50_naive").mean == pytest.approx(-20)  # in percent of its own pool's error
+    # in percent of its own pool's error
+    assert results.change("n50_naive").mean == pytest.approx(-20)
     assert results.contrast("n50_naive", "n500_naive").count == 0  # one of them is not recorded
 
 
@@ -212,15 +230,20 @@ def test_the_readme_table_is_markdown_with_links(study):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.1725, "0.173"), (-0.0004, "−0.000"), (1e-12, "0.000"), (float("nan"), "–")]
+    ("value", "text"),
+    [(0.1725, "0.173"), (-0.0004, "−0.000"), (1e-12, "0.000"), (float("nan"), "–")],
 )
 def test_numbers_are_rounded_as_in_the_paper(value, text):
     assert tables.number(value) == text
 
 
 def test_the_papers_rows_are_means_of_its_columns():
-    assert paper.paper("main_table")["labelled_only"] == pytest.approx(sum([85, 53, 492, 245, 134, 70]) / 6000)
-    assert paper.paper("semantic_alignment")["margin_085"] == pytest.approx(sum([80, 53, 464, 247, 127, 76]) / 6000)
+    assert paper.paper("main_table")["labelled_only"] == pytest.approx(
+        sum([85, 53, 492, 245, 134, 70]) / 6000
+    )
+    assert paper.paper("semantic_alignment")["margin_085"] == pytest.approx(
+        sum([80, 53, 464, 247, 127, 76]) / 6000
+    )
     for name in experiments():
         assert paper.counterparts(name).keys() == paper.paper(name).keys(), name
 
@@ -230,7 +253,10 @@ def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
     assert "floor" not in tables.main_table(results).text
     fabricated.write_floors({"constant": 0.4, "mean map": 0.25})
     lines = [line for line in tables.main_table(results).text.split("<tr>") if "<i>floor: " in line]
-    cells = [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)] for line in lines]
+    cells = [
+        [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)]
+        for line in lines
+    ]
     assert [cells[0][k] for k in (0, 1, 4, 5, -1)] == ["0.400", "–", "0.600", "0.400", "–"]
     assert cells[1].count("0.250") == 2 + len(
         fabricated.DOMAINS
@@ -240,7 +266,8 @@ def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
 def test_floors_of_another_size_or_number_of_images_stand_under_no_row(study):
     fabricated.write_floors()
     assert (
-        floors.drawn_scores(Results(entries(expand("main_table", profile="study")))).keys() == fabricated.FLOORS.keys()
+        floors.drawn_scores(Results(entries(expand("main_table", profile="study")))).keys()
+        == fabricated.FLOORS.keys()
     )
     assert floors.drawn_scores(Results(entries(expand("main_table", profile="quick")))) == {}
     assert floors.drawn_scores(Results(entries(expand("vit", profile="study")))) == {}
@@ -257,7 +284,8 @@ def test_an_older_record_of_the_floors_is_read_as_it_is(study):
 
 
 def test_the_heaviest_domain_stands_apart(study):
-    """The made-up domains rise by 0.03 each: floating, the sixth, lies 0.075 above the mean, and the other five 0.015 below."""
+    """The made-up domains rise by 0.03 each: floating, the sixth, lies 0.075 above the mean, and
+    the other five 0.015 below."""
     results = Results(fabricated.write("main_table", LEVELS))
     assert results.heaviest == "floating"
     assert results.value("labelled_only", results.others).mean == pytest.approx(0.31 - 0.015)
@@ -266,7 +294,8 @@ def test_the_heaviest_domain_stands_apart(study):
 
 
 def test_scales_below_zero_are_counted_where_they_are_recorded(study):
-    """Two records that have scales, one image in four below zero on every domain; the others are of an older form."""
+    """Two records that have scales, one image in four below zero on every domain; the others are of
+    an older form."""
     fabricated.write("main_table", LEVELS)
     for entry in entries(expand("main_table", profile="study")):
         if entry.row.name == "naive":
@@ -279,8 +308,12 @@ def test_scales_below_zero_are_counted_where_they_are_recorded(study):
     assert "35 of 140: “+ pseudo labels”" in text  # five seeds, seven domains
     assert "21 of 700: floor: vertical ramp" in text
     assert "0 of 700: floor: constant, floor: mean map" in text
-    assert "not recorded: “Labelled images only”, “+ strong perturbation”, “+ feature alignment”" in text
-    assert "30 of 120: “+ pseudo labels”" in repr(tables.scales(results, "real"))  # five seeds, six data sets
+    assert (
+        "not recorded: “Labelled images only”, “+ strong perturbation”, “+ feature alignment”"
+        in text
+    )
+    # five seeds, six data sets
+    assert "30 of 120: “+ pseudo labels”" in repr(tables.scales(results, "real"))
     assert "35 of 140" in repr(tables.main_table(results))
     assert "3 turned round" in repr(real_images.real_table(results))
 
@@ -301,7 +334,9 @@ def test_an_interval_leaves_out_zero_where_p_is_below_its_level(values):
 
 def test_a_row_says_how_many_of_its_seeds_are_there(study):
     results = Results(
-        fabricated.write("main_table", LEVELS | {"naive": LEVELS["naive"][:2], "full": []}, profile="study")
+        fabricated.write(
+            "main_table", LEVELS | {"naive": LEVELS["naive"][:2], "full": []}, profile="study"
+        )
     )
     assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
     assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')

@@ -20,15 +20,19 @@ QUOTED = re.compile(r"\{cite\}|\{glue")
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)|\b\d+(?:\.\d+)?\s?%(?! interval| range)")
 DEFINED = {"1.25", "95 %"}  # the threshold in the definition of delta1; the level of every interval
 SETTINGS = {  # page -> numbers that nobody measured, and where they come from
-    "losses": {"0.85", "0.87"},  # the paper's margin; a cosine of 30 degrees, worked out by hand there
-    "main_table": {"3 %"},  # the half-width that the plan aims at: the argument `aim` of the page's `reading.precision`
+    # the paper's margin; a cosine of 30 degrees, worked out by hand there
+    "losses": {"0.85", "0.87"},
+    # the half-width that the plan aims at: the argument `aim` of the page's `reading.precision`
+    "main_table": {"3 %"},
 }
 
 
 def files(entry) -> list[str]:
     """Every file that the table of contents names, in order."""
     own = [entry[k] for k in ("root", "file") if k in entry]
-    return own + [f for key in ("parts", "chapters", "sections") for e in entry.get(key, ()) for f in files(e)]
+    return own + [
+        f for key in ("parts", "chapters", "sections") for e in entry.get(key, ()) for f in files(e)
+    ]
 
 
 def sources(notebook) -> list[str]:
@@ -38,18 +42,30 @@ def sources(notebook) -> list[str]:
 
 def prose(text: str) -> list[str]:
     """Paragraphs, without code blocks, figures, roles' targets and links."""
-    text = re.sub(r"^(`{3,}|:{3,})\{?(?!admonition|glossary|grid|div|\{)[^\n]*\n.*?^\1$", "", text, flags=re.S | re.M)
+    text = re.sub(
+        r"^(`{3,}|:{3,})\{?(?!admonition|glossary|grid|div|\{)[^\n]*\n.*?^\1$",
+        "",
+        text,
+        flags=re.S | re.M,
+    )
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return [p for p in re.split(r"\n\s*\n", text) if p.strip()]
 
 
 def test_every_page_of_the_contents_exists():
-    missing = [f for f in files(TOC) if not any((ROOT / f"{f}{end}").is_file() for end in (".md", ".ipynb"))]
+    missing = [
+        f
+        for f in files(TOC)
+        if not any((ROOT / f"{f}{end}").is_file() for end in (".md", ".ipynb"))
+    ]
     assert not missing
 
 
 def test_every_page_is_in_the_contents():
-    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in [*(ROOT / "book").rglob("*.md"), *NOTEBOOKS]}
+    pages = {
+        str(p.relative_to(ROOT).with_suffix(""))
+        for p in [*(ROOT / "book").rglob("*.md"), *NOTEBOOKS]
+    }
     assert pages == set(files(TOC))
 
 
@@ -58,12 +74,17 @@ def text_of(page) -> str:
     if page.suffix == ".md":
         return page.read_text(encoding="utf8")
     cells = nbformat.read(page, as_version=4).cells
-    captions = [c.metadata["mystnb"]["figure"]["caption"] for c in cells if "figure" in c.metadata.get("mystnb", {})]
+    captions = [
+        c.metadata["mystnb"]["figure"]["caption"]
+        for c in cells
+        if "figure" in c.metadata.get("mystnb", {})
+    ]
     return "\n\n".join([*(c.source for c in cells if c.cell_type == "markdown"), *captions])
 
 
 def loose_numbers(text: str) -> list:
-    """Decimal fractions and percentages that are neither glued from a notebook nor in a paragraph that says where they were printed."""
+    """Decimal fractions and percentages that are neither glued from a notebook nor in a paragraph
+    that says where they were printed."""
     loose = []
     for paragraph in prose(text):
         for block in paragraph.split("\n| ") if paragraph.startswith("|") else [paragraph]:
@@ -82,23 +103,31 @@ def test_every_question_is_in_the_contents_and_in_the_list_of_answers():
     listed = (ROOT / "book" / "questions.md").read_text(encoding="utf8")
     for name in asked:
         notebook = ROOT / "notebooks" / f"{name}.ipynb"
-        title = nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+        title = (
+            nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+        )
         assert title.endswith("?")
-        key = re.search(r'page\.quote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook)))[1]
+        key = re.search(
+            r'page\.quote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook))
+        )[1]
         assert (
-            f"[{title}](../notebooks/{name}.ipynb)\n: {{glue:text}}`../notebooks/{name}.ipynb::{key}_headline:s`"
-            in listed
+            f"[{title}](../notebooks/{name}.ipynb)\n: "
+            f"{{glue:text}}`../notebooks/{name}.ipynb::{key}_headline:s`" in listed
         )
 
 
 @pytest.mark.parametrize("page", [*PROSE, *NOTEBOOKS], ids=lambda p: p.stem)
 def test_numbers_are_glued_or_cited(page):
     loose = loose_numbers(text_of(page))
-    assert not [(found, where) for found, where in loose if not set(found) <= SETTINGS.get(page.stem, set())]
+    assert not [
+        (found, where) for found, where in loose if not set(found) <= SETTINGS.get(page.stem, set())
+    ]
 
 
 def test_the_check_for_loose_numbers_finds_one():
-    assert loose_numbers("Naive labels gain {glue:text}`pl_x:s`.\n\nThat is 3.1 % less.\n\n| a | 0.21 |") == [
+    assert loose_numbers(
+        "Naive labels gain {glue:text}`pl_x:s`.\n\nThat is 3.1 % less.\n\n| a | 0.21 |"
+    ) == [
         (["3.1"], "That is 3.1 % less."),
         (["0.21"], "| a | 0.21 |"),
     ]
@@ -111,15 +140,30 @@ def test_the_check_for_loose_numbers_finds_one():
 @pytest.mark.parametrize("page", PROSE, ids=lambda p: p.stem)
 def test_glued_keys_name_an_existing_notebook(page):
     text = page.read_text(encoding="utf8")
-    found = re.findall(r"\{glue:text\}`\.\./(notebooks/\w+\.ipynb)::\w+:", text) + re.findall(r":doc: \.\./(\S+)", text)
-    assert text.count("{glue") == len(found), "a glue reference is not of the form `../notebooks/x.ipynb::key:format`"
+    found = re.findall(r"\{glue:text\}`\.\./(notebooks/\w+\.ipynb)::\w+:", text) + re.findall(
+        r":doc: \.\./(\S+)", text
+    )
+    assert text.count("{glue") == len(found), (
+        "a glue reference is not of the form `../notebooks/x.ipynb::key:format`"
+    )
     assert all((ROOT / f).is_file() for f in found)
 
 
 def test_citations_are_in_the_bibliography():
-    keys = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(encoding="utf8"), flags=re.M))
+    keys = set(
+        re.findall(
+            r"^@\w+\{(\w+),",
+            (ROOT / "book" / "references.bib").read_text(encoding="utf8"),
+            flags=re.M,
+        )
+    )
     sources = [p.read_text(encoding="utf8") for p in [*PROSE, *NOTEBOOKS]]
-    used = {k.strip() for s in sources for group in re.findall(r"\{cite\}`([^`]+)`", s) for k in group.split(",")}
+    used = {
+        k.strip()
+        for s in sources
+        for group in re.findall(r"\{cite\}`([^`]+)`", s)
+        for k in group.split(",")
+    }
     assert used <= keys
 
 
@@ -138,15 +182,21 @@ def test_notebooks_are_clean_chapters(path):
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
     assert len(titles) == 1
-    assert all(not c.outputs and c.execution_count is None for c in code), "strip the outputs: nbstripout"
-    assert all(len(c.source.splitlines()) <= 15 for c in code), "a cell of more than 15 lines belongs into the library"
+    assert all(not c.outputs and c.execution_count is None for c in code), (
+        "strip the outputs: nbstripout"
+    )
+    assert all(len(c.source.splitlines()) <= 15 for c in code), (
+        "a cell of more than 15 lines belongs into the library"
+    )
 
 
 def test_parameters_are_commented_line_by_line():
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
             if "parameters" in cell.metadata.get("tags", ()):
-                assert all("#" in line for line in cell.source.splitlines() if line.strip()), path.name
+                assert all("#" in line for line in cell.source.splitlines() if line.strip()), (
+                    path.name
+                )
 
 
 def test_the_published_tables_are_whole():
@@ -156,7 +206,8 @@ def test_the_published_tables_are_whole():
     assert not table.duplicated(["table", "row", "dataset", "metric"]).any()
     nine = table[table.table == "9"].pivot(index="row", columns="dataset", values="value")
     assert nine.shape == (4, 6)
-    assert nine.loc["L_l"].sum() == pytest.approx(1.079)  # by hand: .085 + .053 + .492 + .245 + .134 + .070
+    # by hand: .085 + .053 + .492 + .245 + .134 + .070
+    assert nine.loc["L_l"].sum() == pytest.approx(1.079)
     fractions = table[table.metric.str.startswith("delta")]
     assert fractions.value.between(0, 1).all()
 
@@ -184,7 +235,10 @@ def test_a_records_page_shows_means_over_images_and_escapes_what_it_quotes(exten
         "seed": 3,
         "config": {"steps": 7, "perturb": ["blur"]},
     }
-    record |= {"images": {"night": {"abs_rel": [0.1, 0.3, float("nan")], "half": "table"}}, "versions": {"torch": "2"}}
+    record |= {
+        "images": {"night": {"abs_rel": [0.1, 0.3, float("nan")], "half": "table"}},
+        "versions": {"torch": "2"},
+    }
     body = extension.record_body(record, "abc")
     assert "a &lt;b&gt; row, seed 3" in body
     assert "<th>night</th><td>0.2000</td><td>3</td>" in body.replace("\n", "")
@@ -192,14 +246,20 @@ def test_a_records_page_shows_means_over_images_and_escapes_what_it_quotes(exten
     assert 'href="abc.json"' in body
 
 
-def test_a_robustness_records_page_has_a_line_per_condition_over_all_domains(extension, tmp_path, monkeypatch):
+def test_a_robustness_records_page_has_a_line_per_condition_over_all_domains(
+    extension, tmp_path, monkeypatch
+):
     domains = {"a": {"abs_rel": [0.1, 0.3], "ordinal": [1.0]}, "b": {"abs_rel": [0.8]}}
-    body = extension.record_body({"label": "x", "seed": 0, "scores": {"fog 3": domains}}, "abc").replace("\n", "")
+    body = extension.record_body(
+        {"label": "x", "seed": 0, "scores": {"fog 3": domains}}, "abc"
+    ).replace("\n", "")
     assert "<th>fog 3</th><td>0.4000</td><td>1.0000</td><td>3</td>" in body
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     (tmp_path / "data" / "robustness").mkdir(parents=True)
     (tmp_path / "data" / "robustness" / "abc.json").write_text("{}")
-    assert [(name, path.name) for name, path in extension.record_files()] == [("robustness", "abc.json")]
+    assert [(name, path.name) for name, path in extension.record_files()] == [
+        ("robustness", "abc.json")
+    ]
 
 
 def test_bars_in_docstrings_are_not_substitutions(extension):
@@ -219,5 +279,7 @@ def test_plotly_is_loaded_only_where_it_draws(extension):
     extension.plotly_where_needed(app, "a", "page.html", {"body": "<p>plain</p>"}, None)
     extension.plotly_where_needed(app, "b", "page.html", {}, None)
     assert app.loaded == []
-    extension.plotly_where_needed(app, "c", "page.html", {"body": "<script>Plotly.newPlot()</script>"}, None)
+    extension.plotly_where_needed(
+        app, "c", "page.html", {"body": "<script>Plotly.newPlot()</script>"}, None
+    )
     assert app.loaded == ["plotly.min.js"]

@@ -1,4 +1,5 @@
-"""What `make book` does with the notebooks: their parameters, which may run side by side, what a failure leaves."""
+"""What `make book` does with the notebooks: their parameters, which may run side by side, what a
+failure leaves."""
 
 import json
 import os
@@ -20,20 +21,29 @@ TREE = {
     "experiments": {
         "main_table": {
             "question": "?",
-            "rows": {"alone": {"label": "Alone"}, "naive": {"label": "Naive", "set": {"pseudo_labels": True}}},
+            "rows": {
+                "alone": {"label": "Alone"},
+                "naive": {"label": "Naive", "set": {"pseudo_labels": True}},
+            },
         },
         "taught": {
             "question": "?",
             "rows": {
                 "alone": {"label": "Alone"},
                 "naive": {"label": "Naive", "set": {"pseudo_labels": True}},
-                "blurred": {"label": "Blurred", "set": {"pseudo_labels": True, "perturb": ["blur"]}},
+                "blurred": {
+                    "label": "Blurred",
+                    "set": {"pseudo_labels": True, "perturb": ["blur"]},
+                },
             },
         },
         "long": {"question": "?", "trained_in_book": False, "rows": {"alone": {"label": "Alone"}}},
     },
 }
-PROFILE, TRAIN = 'profile = "smoke"  # which', "train = True  # False: show what is recorded, run nothing"
+PROFILE, TRAIN = (
+    'profile = "smoke"  # which',
+    ("train = True  # False: show what is recorded, run nothing"),
+)
 
 
 @pytest.fixture
@@ -44,13 +54,19 @@ def checkout(tmp_path, monkeypatch):
 
     def write(**cells):
         notebooks.folder().mkdir(exist_ok=True)
-        (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"chapters": [{"file": f"notebooks/{n}"} for n in cells]}))
+        (tmp_path / "_toc.yml").write_text(
+            yaml.safe_dump({"chapters": [{"file": f"notebooks/{n}"} for n in cells]})
+        )
         for name, sources in cells.items():
             notebook = nbformat.v4.new_notebook(
                 cells=[nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)]
             )
             notebook.cells[0].metadata["tags"] = ["parameters"]
-            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            notebook.metadata["kernelspec"] = {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
             nbformat.write(notebook, notebooks.folder() / f"{name}.ipynb")
         return tmp_path
 
@@ -59,7 +75,10 @@ def checkout(tmp_path, monkeypatch):
 
 def test_the_book_trains_unless_the_experiment_says_otherwise(checkout):
     checkout(
-        main_table=(PROFILE,), long=(f"{PROFILE}\n{TRAIN}",), other=(f"{PROFILE}\n{TRAIN}",), plain=("x = 1  # x",)
+        main_table=(PROFILE,),
+        long=(f"{PROFILE}\n{TRAIN}",),
+        other=(f"{PROFILE}\n{TRAIN}",),
+        plain=("x = 1  # x",),
     )
     assert build.given("main_table", "quick") == {"profile": "quick"}
     assert build.given("long", "quick") == {"profile": "quick", "train": False}
@@ -75,20 +94,33 @@ def test_a_notebook_that_cannot_but_train_is_refused(checkout):
 
 
 def test_what_a_notebook_may_train(checkout, monkeypatch):
-    """Nothing without a profile or with train=False; the main table's runs where it shows networks; and its own rows."""
+    """Nothing without a profile or with train=False; the main table's runs where it shows networks;
+    and its own rows."""
     checkout(
-        main_table=(PROFILE,), taught=(PROFILE,), long=(f"{PROFILE}\n{TRAIN}",), shown=(PROFILE,), plain=("x = 1  # x",)
+        main_table=(PROFILE,),
+        taught=(PROFILE,),
+        long=(f"{PROFILE}\n{TRAIN}",),
+        shown=(PROFILE,),
+        plain=("x = 1  # x",),
     )
-    alone, naive, blurred = (row.configs[0].hash() for row in expand("taught", profile="quick").rows)
+    alone, naive, blurred = (
+        row.configs[0].hash() for row in expand("taught", profile="quick").rows
+    )
     assert build.claims("plain", "quick") == build.claims("long", "quick") == set()
     assert build.claims("shown", "quick") == build.claims("main_table", "quick") == {alone, naive}
     assert build.claims("taught", "quick") == {alone, naive, blurred}
 
     ready = {alone, naive}
     monkeypatch.setattr(launch, "trained", lambda config: config.hash() in ready)
-    monkeypatch.setattr(records.Entry, "status", property(lambda e: "fresh" if launch.trained(e.config) else "missing"))
+    monkeypatch.setattr(
+        records.Entry,
+        "status",
+        property(lambda e: "fresh" if launch.trained(e.config) else "missing"),
+    )
     assert build.claims("shown", "quick") == set()
-    assert build.claims("taught", "quick") == {alone, blurred}, "the teacher's labels are not there yet"
+    assert build.claims("taught", "quick") == {alone, blurred}, (
+        "the teacher's labels are not there yet"
+    )
     labels = launch.folder(expand("taught", profile="quick")["alone"].configs[0]) / "pseudo-1-2"
     labels.mkdir(parents=True)
     (labels / "manifest.json").touch()
@@ -121,11 +153,18 @@ def executed(monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["main_table", "plain"])
-def test_a_failure_in_either_lane_stops_the_build_and_keeps_what_is_whole(broken, checkout, executed):
+def test_a_failure_in_either_lane_stops_the_build_and_keeps_what_is_whole(
+    broken, checkout, executed
+):
     other = {"main_table": "plain", "plain": "main_table"}[broken]
-    cells = {"main_table": [PROFILE, "meet"], "plain": ["x = 1  # x", "meet"], "more": ["x = 1  # x"]}
+    cells = {
+        "main_table": [PROFILE, "meet"],
+        "plain": ["x = 1  # x", "meet"],
+        "more": ["x = 1  # x"],
+    }
     cells[broken][-1] += "\nfail"
-    cells[other][-1] += f"\noutlive {broken}"  # else it may end first, and its lane rightly begins "more"
+    # else it may end first, and its lane rightly begins "more"
+    cells[other][-1] += f"\noutlive {broken}"
     root = checkout(**cells)
     out = root / "_build" / "notebooks"
     with pytest.raises(UserError, match=rf"{broken}\.ipynb failed"):
@@ -139,7 +178,9 @@ def test_a_failure_in_either_lane_stops_the_build_and_keeps_what_is_whole(broken
 
 
 def test_stamps_from_many_threads_are_all_there(tmp_path):
-    threads = [threading.Thread(target=build._stamp, args=(tmp_path, f"n{i}", str(i))) for i in range(40)]
+    threads = [
+        threading.Thread(target=build._stamp, args=(tmp_path, f"n{i}", str(i))) for i in range(40)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -162,9 +203,15 @@ def test_damaged_or_foreign_stamps_count_as_none(content, checkout, executed):
     [
         (lambda root: None, r"unknown profile 'quik'\. Did you mean 'quick'"),
         (lambda root: (root / "_toc.yml").unlink(), r"_toc\.yml: cannot be read"),
-        (lambda root: (root / "_toc.yml").write_text("parts: ["), r"_toc\.yml, line 1: not valid YAML"),
+        (
+            lambda root: (root / "_toc.yml").write_text("parts: ["),
+            r"_toc\.yml, line 1: not valid YAML",
+        ),
         (lambda root: (root / "_build").write_text("mine"), "_build: cannot be made"),
-        (lambda root: (root / "notebooks" / "plain.ipynb").write_text("{"), r"plain\.ipynb: damaged or no notebook"),
+        (
+            lambda root: (root / "notebooks" / "plain.ipynb").write_text("{"),
+            r"plain\.ipynb: damaged or no notebook",
+        ),
     ],
 )
 def test_what_a_build_cannot_begin_with_is_named(spoil, message, checkout, executed):
@@ -189,16 +236,20 @@ def test_kernels_side_by_side_share_the_cores(monkeypatch):
 
 @pytest.mark.slow
 def test_two_kernels_at_once(checkout):
-    """Each waits for a file of the other; a third is not begun after one has failed, and the failed one is kept for reading."""
+    """Each waits for a file of the other; a third is not begun after one has failed, and the failed
+    one is kept for reading."""
     wait = (
         "import time\nfrom pathlib import Path\nPath({0!r}).touch()\nlast = time.monotonic() + 60\n"
-        "while not Path({1!r}).exists():\n    time.sleep(0.05)\n    assert time.monotonic() < last, 'the other is not here'"
+        "while not Path({1!r}).exists():\n    time.sleep(0.05)\n    assert time.monotonic() < "
+        "last, 'the other is not here'"
     )
     root = checkout(
         main_table=(PROFILE, wait.format("a", "b"), "print('here')"),
         plain=("x = 1  # x", wait.format("b", "a"), "assert x == 2, 'x is wrong'"),
     )
-    with pytest.raises(UserError, match=r"plain\.ipynb failed after \d+ s: AssertionError: x is wrong"):
+    with pytest.raises(
+        UserError, match=r"plain\.ipynb failed after \d+ s: AssertionError: x is wrong"
+    ):
         build.execute(root / "_build" / "notebooks", "quick")
     assert list(build._stamps(root / "_build")) == ["main_table"]
     assert sorted(p.name for p in (root / "_build" / "notebooks").iterdir()) == [
@@ -207,11 +258,16 @@ def test_two_kernels_at_once(checkout):
     ]
 
 
-def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(checkout, tmp_path, monkeypatch):
-    """The working directory is the process's: were it changed, the kernel of another lane could start in the wrong folder."""
+def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(
+    checkout, tmp_path, monkeypatch
+):
+    """The working directory is the process's: were it changed, the kernel of another lane could
+    start in the wrong folder."""
     here, asked = os.getcwd(), []
     go = os.chdir
     monkeypatch.setattr(os, "chdir", lambda path: (asked.append(str(path)), go(path)))
-    root = checkout(plain=("x = 1  # x", f"import os\nassert os.getcwd() == {str(tmp_path.resolve())!r}"))
+    root = checkout(
+        plain=("x = 1  # x", f"import os\nassert os.getcwd() == {str(tmp_path.resolve())!r}")
+    )
     notebooks.execute(notebooks.notebook("plain"), root / "out.ipynb", {})
     assert set(asked) <= {here}

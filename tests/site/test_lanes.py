@@ -1,4 +1,5 @@
-"""Work side by side: what may meet and what may not, what a failure stops, whose lines are whose."""
+"""Work side by side: what may meet and what may not, what a failure stops, whose lines are
+whose."""
 
 import logging
 import threading
@@ -10,10 +11,17 @@ from dabook.site import lanes
 
 
 class Work:
-    """Keeps what began and what ran beside what; a piece of `meets` waits until its partner runs too."""
+    """Keeps what began and what ran beside what; a piece of `meets` waits until its partner runs
+    too."""
 
     def __init__(self, *, fails=(), meets=()):
-        self.fails, self.begun, self.beside, self.now, self.lock = fails, [], set(), set(), threading.Lock()
+        self.fails, self.begun, self.beside, self.now, self.lock = (
+            fails,
+            [],
+            set(),
+            set(),
+            threading.Lock(),
+        )
         self.meeting = dict.fromkeys(meets, threading.Barrier(2, timeout=20))
 
     def __call__(self, name):
@@ -50,7 +58,9 @@ def test_what_claims_the_same_runs_one_after_the_other_in_order():
     work = Work()
     lanes.run("abcde", work, claims.__getitem__)
     assert not work.beside & {frozenset("ac"), frozenset("cd")}
-    assert [n for n in work.begun if n in "acd"] == ["a", "c", "d"], "d claims nothing of a's, but c stands before it"
+    assert [n for n in work.begun if n in "acd"] == ["a", "c", "d"], (
+        "d claims nothing of a's, but c stands before it"
+    )
 
 
 def test_claims_shrink_as_others_finish():
@@ -88,5 +98,8 @@ def test_lines_bear_the_name_of_their_thread(caplog):
     with caplog.at_level(logging.INFO), lanes.named_lines("papermill"):
         lanes.run(["one"], lambda name: log.info("%d of %d\nthen more\n", 1, 2), lambda name: set())
         log.info("from the main thread")
-    assert [r.getMessage() for r in caplog.records] == ["one: 1 of 2\none: then more", "from the main thread"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "one: 1 of 2\none: then more",
+        "from the main thread",
+    ]
     assert not log.filters

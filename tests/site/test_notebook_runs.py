@@ -1,4 +1,5 @@
-"""Notebooks as people have them: damaged, old, in other languages, with any parameters; and kernels that are gone, or die."""
+"""Notebooks as people have them: damaged, old, in other languages, with any parameters; and kernels
+that are gone, or die."""
 
 import json
 import sys
@@ -132,7 +133,11 @@ def test_values_that_do_not_fit_are_refused_in_one_line(name, given, message, de
 @pytest.mark.parametrize(
     ("sources", "tags", "message"),
     [
-        (("x = 1", "x = 2"), ("parameters", "parameters"), r"several cells are tagged parameters \(1, 2\)"),
+        (
+            ("x = 1", "x = 2"),
+            ("parameters", "parameters"),
+            r"several cells are tagged parameters \(1, 2\)",
+        ),
         (("x = 1", "x = 2"), ("parameters", "injected-parameters"), "the result of a run"),
         (("x = (1",), ("parameters",), r"cell parameters \(cell 1\) is not valid Python"),
     ],
@@ -152,7 +157,12 @@ def test_a_parameters_cell_that_is_no_code_is_refused(tmp_path):
 
 # files
 
-OLD = {"metadata": {}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": [], "metadata": {}}]}
+OLD = {
+    "metadata": {},
+    "nbformat": 3,
+    "nbformat_minor": 0,
+    "worksheets": [{"cells": [], "metadata": {}}],
+}
 PLAIN = {"metadata": {}, "nbformat": 4, "nbformat_minor": 2, "cells": []}
 
 
@@ -203,7 +213,13 @@ def test_the_advice_for_an_old_notebook_works(tmp_path):
 
 
 def test_an_older_minor_format_is_read(tmp_path):
-    cell = {"cell_type": "code", "metadata": {}, "source": ["x = 1\n", "y = 2"], "outputs": [], "execution_count": None}
+    cell = {
+        "cell_type": "code",
+        "metadata": {},
+        "source": ["x = 1\n", "y = 2"],
+        "outputs": [],
+        "execution_count": None,
+    }
     (tmp_path / "n.ipynb").write_text(json.dumps(PLAIN | {"cells": [cell]}))
     assert notebooks.read(tmp_path / "n.ipynb").cells[0].source == "x = 1\ny = 2"
 
@@ -213,7 +229,13 @@ def test_an_older_minor_format_is_read(tmp_path):
     [
         ({"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}, "R"),
         ({"language_info": {"name": "julia"}}, "julia"),
-        ({"language_info": {"name": "Python"}, "kernelspec": {"name": "mine", "display_name": "mine"}}, None),
+        (
+            {
+                "language_info": {"name": "Python"},
+                "kernelspec": {"name": "mine", "display_name": "mine"},
+            },
+            None,
+        ),
         ({}, None),
     ],
 )
@@ -265,12 +287,19 @@ def test_a_profile_that_is_none_names_no_folder(profile, checkout, monkeypatch, 
 
 # kernels
 
-SHOWS = "import os, sys\nfrom dalib import paths\nprint(repr((sys.executable, str(paths.runs()), os.getcwd(), count)))"
+SHOWS = (
+    "import os, sys\nfrom dalib import paths\nprint(repr((sys.executable, str(paths.runs()), "
+    "os.getcwd(), count)))"
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("argv", [["/no/such/python", "-m", "x"], ["false", "{connection_file}"]], ids=["gone", "ends"])
-def test_a_notebook_runs_in_the_python_that_was_called_and_finds_the_same_runs(argv, checkout, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "argv", [["/no/such/python", "-m", "x"], ["false", "{connection_file}"]], ids=["gone", "ends"]
+)
+def test_a_notebook_runs_in_the_python_that_was_called_and_finds_the_same_runs(
+    argv, checkout, tmp_path, monkeypatch
+):
     """Whatever `python3` is among the installed kernels, and where a notebook names none."""
     spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
@@ -285,7 +314,9 @@ def test_a_notebook_runs_in_the_python_that_was_called_and_finds_the_same_runs(a
     assert main(["run", "n", "-p", "count=4"]) == 0
     done = nbformat.read(here / "my runs" / "notebooks" / "default" / "n.ipynb", as_version=4)
     root = str((here / "..").resolve())
-    assert done.cells[-1].outputs[0].text.strip() == repr((sys.executable, str(here / "my runs"), root, 4))
+    assert done.cells[-1].outputs[0].text.strip() == repr(
+        (sys.executable, str(here / "my runs"), root, 4)
+    )
 
 
 @pytest.mark.slow
@@ -293,12 +324,16 @@ def test_a_notebook_runs_in_the_python_that_was_called_and_finds_the_same_runs(a
     ("source", "message"),
     [
         ("import os\nos._exit(1)", r"the kernel .*\(cell 2 of 3, which begins 'import os'\)"),
-        ("import sys\nsys.exit(0)", r"ended itself \(SystemExit\).*\(cell 2 of 3, which begins 'import sys'\)"),
+        (
+            "import sys\nsys.exit(0)",
+            r"ended itself \(SystemExit\).*\(cell 2 of 3, which begins 'import sys'\)",
+        ),
         ("raise ValueError('a\\nb')", r"ValueError: a b \(cell 2 of 3, which begins "),
     ],
 )
 def test_a_run_that_does_not_reach_its_end_is_no_result(source, message, tmp_path):
-    """One line names notebook and cell; what there was stays, and what there is now is kept as failed."""
+    """One line names notebook and cell; what there was stays, and what there is now is kept as
+    failed."""
     path = write(tmp_path / "n.ipynb", "x = 1", source, "print('the end')")
     out = tmp_path / "out" / "n.ipynb"
     out.parent.mkdir()

@@ -1,4 +1,5 @@
-"""The notebooks as they are committed: titled, stripped, short, and with parameters that explain themselves."""
+"""The notebooks as they are committed: titled, stripped, short, and with parameters that explain
+themselves."""
 
 import ast
 import itertools
@@ -48,7 +49,12 @@ class TestEvery:
         cells = read(path).cells
         assert cells[0].cell_type == "markdown"
         assert re.match(r"# \S", cells[0].source)
-        levels = [len(m) for c in cells if c.cell_type == "markdown" for m in re.findall(r"^(#+) ", c.source, re.M)]
+        levels = [
+            len(m)
+            for c in cells
+            if c.cell_type == "markdown"
+            for m in re.findall(r"^(#+) ", c.source, re.M)
+        ]
         assert levels.count(1) == 1
         assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
 
@@ -93,13 +99,26 @@ def test_an_ablation_is_parameterised_and_short(path):
     assert sum("run(" in c.source for c in code(read(path))) == 1
 
 
-@pytest.mark.parametrize("path", [p for p in ABLATIONS if p.stem != "main_table"], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in ABLATIONS if p.stem != "main_table"], ids=lambda p: p.stem
+)
 def test_the_page_of_a_question_asks_for_itself_and_answers_first(path):
     cells = read(path).cells
     whole = "\n".join(c.source for c in code(read(path)))
     assert re.findall(r'(?:expand|run|recorded)\(\s*"(\w+)"', whole) == [path.stem] * 3
     ids = [c.id for c in cells]
-    order = ["title", "parameters", "plan", "setup", "run", "answer-text", "answer", "table", "figure", "limits"]
+    order = [
+        "title",
+        "parameters",
+        "plan",
+        "setup",
+        "run",
+        "answer-text",
+        "answer",
+        "table",
+        "figure",
+        "limits",
+    ]
     assert [i for i in ids if i in order] == order
     assert ids[-4:] == ["beside", "records-text", "records", "records-yours"]
     prefix = re.search(r'page\.quote\(\s*study,\s*"(\w+)"', whole)[1]
@@ -111,18 +130,27 @@ def test_the_page_of_a_question_asks_for_itself_and_answers_first(path):
     drawn = set(re.findall(r'"(\w+)"', cells[ids.index("figure")].source)) & set(rows)
     against = expand(path.stem, profile="study").against
     if "sweeps.grouped" in whole:
-        assert drawn == set(rows[1:] if isinstance(against, str) else against), "a comparison is not drawn"
+        assert drawn == set(rows[1:] if isinstance(against, str) else against), (
+            "a comparison is not drawn"
+        )
 
 
 def test_prefixes_are_unique_over_the_book():
     found = [
         m
         for p in ABLATIONS
-        for m in re.findall(r'(?:quote|quotes)\(\s*\w+,\s*"(\w+)"', "\n".join(c.source for c in code(read(p))))
+        for m in re.findall(
+            r'(?:quote|quotes)\(\s*\w+,\s*"(\w+)"', "\n".join(c.source for c in code(read(p)))
+        )
     ]
     assert len(found) == len(ABLATIONS) == len(set(found))
 
 
 def test_figure_names_are_unique_over_the_book():
-    names = [c.metadata["mystnb"]["figure"]["name"] for p in ALL for c in code(read(p)) if "mystnb" in c.metadata]
+    names = [
+        c.metadata["mystnb"]["figure"]["name"]
+        for p in ALL
+        for c in code(read(p))
+        if "mystnb" in c.metadata
+    ]
     assert len(set(names)) == len(names)

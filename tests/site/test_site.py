@@ -1,6 +1,7 @@
 """The built site, read as a reader does: from the disk, in Chromium, without a network.
 
-Skips where `_build/html` (or the folder in DALIB_SITE) has not been built, and the browser part where there is no Chromium.
+Skips where `_build/html` (or the folder in DALIB_SITE) has not been built, and the browser part
+where there is no Chromium.
 DALIB_SCREENSHOTS names a folder for pictures of every page: wide and light, narrow and dark.
 """
 
@@ -15,23 +16,38 @@ import pytest
 from dalib import paths
 
 SITE = Path(os.environ.get("DALIB_SITE", paths.root() / "_build" / "html"))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason=f"{SITE} is not built: run `make book`"),
+    pytest.mark.skipif(
+        not (SITE / "index.html").is_file(), reason=f"{SITE} is not built: run `make book`"
+    ),
 ]
 
 
 def pages() -> list[Path]:
-    """Every page that is written for reading; of the many record pages, the first of each experiment."""
+    """Every page that is written for reading; of the many record pages, the first of each
+    experiment."""
     found = sorted(
-        p for p in SITE.rglob("*.html") if not {"_static", "_modules", "records"} & set(p.relative_to(SITE).parts)
+        p
+        for p in SITE.rglob("*.html")
+        if not {"_static", "_modules", "records"} & set(p.relative_to(SITE).parts)
     )
     return found + [
-        next(iter(sorted(d.glob("*.html")))) for d in sorted(SITE.glob("records/*")) if any(d.glob("*.html"))
+        next(iter(sorted(d.glob("*.html"))))
+        for d in sorted(SITE.glob("records/*"))
+        if any(d.glob("*.html"))
     ]
 
 
@@ -48,7 +64,12 @@ class Links(HTMLParser):
         self.ids |= {attrs.get("id"), attrs.get("name")}
         if tag == "a" and attrs.get("href"):
             self.leads.add(attrs["href"])
-        elif tag == "link" and attrs.get("rel") in ("stylesheet", "preload", "icon", "shortcut icon"):
+        elif tag == "link" and attrs.get("rel") in (
+            "stylesheet",
+            "preload",
+            "icon",
+            "shortcut icon",
+        ):
             self.loads.add(attrs["href"])
         elif attrs.get("src"):
             self.loads.add(attrs["src"])
@@ -56,7 +77,11 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def parsed() -> dict[Path, Links]:
-    return {p.resolve(): Links(p.read_text(encoding="utf8")) for p in SITE.rglob("*.html") if "_static" not in p.parts}
+    return {
+        p.resolve(): Links(p.read_text(encoding="utf8"))
+        for p in SITE.rglob("*.html")
+        if "_static" not in p.parts
+    }
 
 
 def test_every_local_link_leads_somewhere(parsed):
@@ -69,7 +94,11 @@ def test_every_local_link_leads_somewhere(parsed):
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             if not target.is_file():
                 broken.append(f"{page.relative_to(SITE.resolve())}: {link}")
-            elif parts.fragment and target in parsed and unquote(parts.fragment) not in parsed[target].ids:
+            elif (
+                parts.fragment
+                and target in parsed
+                and unquote(parts.fragment) not in parsed[target].ids
+            ):
                 broken.append(f"{page.relative_to(SITE.resolve())}: {link} (no such place)")
     assert not broken, "\n".join(sorted(broken))
 
@@ -104,7 +133,9 @@ def browser():
 def watched(browser):
     """A browser tab without a network, and the list of everything that goes wrong in it."""
     page, trouble = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort())
+    page.route(
+        lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort()
+    )
     page.on("requestfailed", lambda r: trouble.append(f"request failed: {r.url}"))
     page.on("console", lambda m: m.type == "error" and trouble.append(f"console: {m.text}"))
     page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
@@ -118,16 +149,22 @@ def tab(watched):
 
 
 TYPESET = (
-    "window.MathJax?.startup?.promise ? MathJax.startup.promise.then(() => true) : !document.querySelector('.math')"
+    "window.MathJax?.startup?.promise ? MathJax.startup.promise.then(() => true) : "
+    "!document.querySelector('.math')"
 )
 UNSET = """() => [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length
   + document.querySelectorAll('mjx-merror, [data-mjx-error]').length"""
-SCROLLS = ".table-scroll, .pst-scrollable-table-container, .output, .cell_output, pre, mjx-container, dt, svg, [hidden]"
+SCROLLS = (
+    ".table-scroll, .pst-scrollable-table-container, .output, .cell_output, pre, "
+    "mjx-container, dt, svg, [hidden]"
+)
 WIDER = f"""() => [...document.querySelectorAll('article *')].filter(e => !e.closest('{SCROLLS}')
   && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '.' + e.className).slice(0, 3)"""
 
 
-@pytest.mark.parametrize("path", pages() if SITE.is_dir() else [], ids=lambda p: str(p.relative_to(SITE)))
+@pytest.mark.parametrize(
+    "path", pages() if SITE.is_dir() else [], ids=lambda p: str(p.relative_to(SITE))
+)
 def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
     page, trouble = tab
     shots = Path(os.environ["DALIB_SCREENSHOTS"]) if "DALIB_SCREENSHOTS" in os.environ else None
@@ -139,13 +176,17 @@ def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
     for scheme, width in (("light", 1280), ("dark", 390)):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')", timeout=60_000)
+        page.wait_for_function(
+            "document.getAnimations().every(a => a.playState !== 'running')", timeout=60_000
+        )
         if path.parent != SITE:
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             assert page.evaluate(UNSET) == 0, "a formula was not typeset"
             assert not page.evaluate(WIDER), f"wider than the {scheme} page of {width} pixels"
         if shots:
-            page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True, animations="disabled")
+            page.screenshot(
+                path=shots / f"{name}-{scheme}-{width}.png", full_page=True, animations="disabled"
+            )
     assert not trouble, "\n".join(trouble)
 
 

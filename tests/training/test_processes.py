@@ -1,4 +1,5 @@
-"""Under another launcher, or with a number of processes that cannot be, a command ends at once and says why."""
+"""Under another launcher, or with a number of processes that cannot be, a command ends at once and
+says why."""
 
 import os
 
@@ -33,7 +34,9 @@ def plain(monkeypatch):
 def test_what_another_launcher_sets_is_named(name, value, monkeypatch):
     refuse_other_launcher()
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=rf"^{name}: set by another launcher .*--processes N.*unset {name}$"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name}: set by another launcher .*--processes N.*unset {name}$"
+    ):
         refuse_other_launcher()
 
 
@@ -46,7 +49,12 @@ def test_a_launcher_of_one_process_changes_nothing(name, monkeypatch):
 @pytest.mark.parametrize("words", [["row", "main_table", "naive"], ["run", "main_table"], ["book"]])
 def test_each_command_that_trains_refuses_before_it_waits(words, monkeypatch, capsys):
     """Before: PartialState waited for the other process, for ever."""
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }.items():
         monkeypatch.setenv(name, value)
     assert main(words) == 1
     error = capsys.readouterr().err

@@ -107,7 +107,8 @@ class Dying:
 
 @pytest.mark.parametrize("lives", [0, 1, 3, 4])
 def test_an_interrupted_pass_goes_on_where_it_stopped(lives, made, tmp_path, teacher, pool):
-    """Same files in the end; whole shards are not made again. Shards of 4, 4, 2 in batches of 3: 2, 2 and 1 passes."""
+    """Same files in the end; whole shards are not made again. Shards of 4, 4, 2 in batches of 3: 2,
+    2 and 1 passes."""
     from inspect import unwrap
 
     out = tmp_path / "labels"
@@ -155,7 +156,9 @@ def test_a_damaged_shard_is_named(damage, labels):
         shutil.copy(labels / "000000000.safetensors", shard)
     stored = PseudoLabels(labels)
     assert stored.get_batch(np.array([0, 9])).shape == (2, 64, 96)  # the others are still good
-    with pytest.raises(DataError, match=r"000000004\.safetensors: pseudo-label shard is missing or damaged"):
+    with pytest.raises(
+        DataError, match=r"000000004\.safetensors: pseudo-label shard is missing or damaged"
+    ):
         stored.get_batch(np.array([0, 5]))
 
 
@@ -163,7 +166,9 @@ def test_labels_of_another_teacher_or_pool_are_refused(labels, pool):
     with pytest.raises(DataError, match=r"manifest\.json: made from teacher beef, not cafe"):
         PseudoLabels(labels, teacher="cafe", source=pool)
     other = Smooth(count=10, width=140, seed=2, labelled=False)
-    with pytest.raises(DataError, match=rf"made from data {pool.fingerprint}, not {other.fingerprint}"):
+    with pytest.raises(
+        DataError, match=rf"made from data {pool.fingerprint}, not {other.fingerprint}"
+    ):
         PseudoLabels(labels, teacher="beef", source=other)
 
 

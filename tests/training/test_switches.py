@@ -1,4 +1,5 @@
-"""What the ablations switch: who labels, where the student starts, which images come first, what the step sees."""
+"""What the ablations switch: who labels, where the student starts, which images come first, what
+the step sees."""
 
 import inspect
 
@@ -58,12 +59,18 @@ def test_an_oracle_says_the_truth(tiny_student):
     pool = Smooth(count=10, seed=1)
     batch = Mixture(config=config, labelled=Smooth(), unlabelled=pool)[0]
     for i, flip, disparity, valid in zip(
-        batch["pool_index"], batch["pool_flip"], batch["pool_disparity"], batch["pool_valid"], strict=True
+        batch["pool_index"],
+        batch["pool_flip"],
+        batch["pool_disparity"],
+        batch["pool_valid"],
+        strict=True,
     ):
         true = pool[int(i)]
         assert torch.equal(disparity, true["disparity"].flip(-1) if flip else true["disparity"])
         assert torch.equal(valid, true["valid"].flip(-1) if flip else true["valid"])
-    with pytest.raises(DataError, match=r"unlabelled, labelling: oracle: no ground truth in {'smooth'}"):
+    with pytest.raises(
+        DataError, match=r"unlabelled, labelling: oracle: no ground truth in {'smooth'}"
+    ):
         Mixture(config=config, labelled=Smooth(), unlabelled=Smooth(labelled=False))[0]
 
 
@@ -72,7 +79,12 @@ def test_what_labels_is_given_once(tmp_path, tiny_student):
     with pytest.raises(TrainingError, match="either pseudo or teacher"):
         train(tiny_student, out=tmp_path, **sources)
     with pytest.raises(TrainingError, match="neither for an oracle"):
-        train(tiny_student.replace(labelling="oracle"), out=tmp_path, teacher=build("lite0", seed=0), **sources)
+        train(
+            tiny_student.replace(labelling="oracle"),
+            out=tmp_path,
+            teacher=build("lite0", seed=0),
+            **sources,
+        )
 
 
 # where it starts
@@ -81,13 +93,16 @@ def test_what_labels_is_given_once(tmp_path, tiny_student):
 def test_a_student_may_start_from_its_teacher(tiny_student, launched, runs):
     """With hardly any learning rate it still is its teacher in the end."""
     config = tiny_student.replace(steps=2, encoder_lr=1e-20, weight_decay=0.0)
-    afresh, continued = (launch.ensure_weights(config.replace(start=s), report=quiet) for s in ("encoder", "teacher"))
+    afresh, continued = (
+        launch.ensure_weights(config.replace(start=s), report=quiet) for s in ("encoder", "teacher")
+    )
     assert launched.given[config.hash()]["start_from"] is None
     teacher = load_file(runs / config.teacher().hash() / "model.safetensors")
     head = "decoder.head.0.weight"
     for name, value in load_file(continued).items():
         assert_allclose(value, teacher[name], atol=1e-7)
-    assert torch.equal(load_file(afresh)[head], teacher[head])  # the teacher itself has hardly moved from the same seed
+    # the teacher itself has hardly moved from the same seed
+    assert torch.equal(load_file(afresh)[head], teacher[head])
 
     trained = build("lite0", seed=5)
     from dalib.models.depth_anything import save
@@ -146,7 +161,10 @@ def test_instability_is_the_mean_loss_to_the_last_labels():
 
 
 def test_relabelled_by_hand():
-    first, later = Maps(torch.zeros(6, 2, 2)), Maps(torch.arange(1.0, 7)[:, None, None].expand(6, 2, 2))
+    first, later = (
+        Maps(torch.zeros(6, 2, 2)),
+        Maps(torch.arange(1.0, 7)[:, None, None].expand(6, 2, 2)),
+    )
     both = selection.Relabelled(first, later, kept=np.array([1, 4]))
     assert both.get_batch(np.array([4, 0, 5, 1, 4]))[:, 0, 0].tolist() == [0, 1, 6, 0, 0]
     assert both.get_batch(np.array([0, 5]))[:, 0, 0].tolist() == [1, 6]
@@ -155,14 +173,19 @@ def test_relabelled_by_hand():
 def test_the_stable_half_is_read_alone(tiny_student):
     config, pool = tiny_student.replace(batch=4), np.array([1, 4, 6, 9])
     whole = Mixture(
-        config=config, labelled=Smooth(), unlabelled=Smooth(count=10), pool=pool, pseudo=Maps(torch.zeros(10, 64, 96))
+        config=config,
+        labelled=Smooth(),
+        unlabelled=Smooth(count=10),
+        pool=pool,
+        pseudo=Maps(torch.zeros(10, 64, 96)),
     )
     for step in range(3):
         assert sorted(whole[step]["pool_index"].tolist()) == sorted([*pool, *pool])
 
 
 def test_selective_training_step_by_step(tiny_student, launched, runs):
-    """Teacher, student of the stable half, and a student of everything with the rest labelled anew."""
+    """Teacher, student of the stable half, and a student of everything with the rest labelled
+    anew."""
     config = tiny_student.replace(steps=3, selection="stable_first")
     stable, lines = config.replace(selection="stable"), []
     path = launch.ensure_weights(config, report=lines.append)
@@ -198,7 +221,9 @@ def test_damaged_stability_is_named(tmp_path):
 @pytest.fixture
 def batch(tiny_student):
     labels = Maps(torch.rand(10, 64, 96, generator=torch.Generator().manual_seed(1)))
-    return Mixture(config=tiny_student, labelled=Smooth(), unlabelled=Smooth(count=10, seed=1), pseudo=labels)[1]
+    return Mixture(
+        config=tiny_student, labelled=Smooth(), unlabelled=Smooth(count=10, seed=1), pseudo=labels
+    )[1]
 
 
 def step(config, batch, frozen=None):
@@ -209,17 +234,29 @@ def drawn(config, batch, *, kinds=None, stream=7):
     positions = batch["pool_position" if stream == 7 else "position"]
     kinds = config.perturb if kinds is None else kinds
     return perturb.draw(
-        [(config.seed, stream, int(p)) for p in positions], kinds, height=64, width=96, strength=config.strength
+        [(config.seed, stream, int(p)) for p in positions],
+        kinds,
+        height=64,
+        width=96,
+        strength=config.strength,
     )
 
 
 def test_labelled_images_are_distorted_when_asked(tiny_student, batch):
     config = tiny_student.replace(perturb_labelled=("colour", "blur"), align="none")
-    seen, _ = perturb.apply(batch["image"].float() / 255, drawn(config, batch, kinds=("colour", "blur"), stream=8))
+    seen, _ = perturb.apply(
+        batch["image"].float() / 255, drawn(config, batch, kinds=("colour", "blur"), stream=8)
+    )
     expected = losses.affine_invariant(seen.mean(1), batch["disparity"], batch["valid"]).mean()
     assert step(config, batch)["labelled"].item() == pytest.approx(expected.item(), rel=1e-6)
-    assert step(config, batch)["labelled"] != step(config.replace(perturb_labelled=()), batch)["labelled"]
-    assert step(config, batch)["unlabelled"] == step(config.replace(perturb_labelled=()), batch)["unlabelled"]
+    assert (
+        step(config, batch)["labelled"]
+        != step(config.replace(perturb_labelled=()), batch)["labelled"]
+    )
+    assert (
+        step(config, batch)["unlabelled"]
+        == step(config.replace(perturb_labelled=()), batch)["unlabelled"]
+    )
 
 
 @pytest.mark.parametrize("strength", [0.5, 2.0])
@@ -227,15 +264,23 @@ def test_strength_reaches_the_images(strength, tiny_student, batch):
     config = tiny_student.replace(strength=strength, align="none")
     seen, mask = perturb.apply(batch["pool_image"].float() / 255, drawn(config, batch))
     expected = losses.cutmix_unlabelled(
-        seen.mean(1), batch["pool_disparity"][[1, 0, 3, 2]], batch["pool_disparity"], mask, batch["pool_valid"]
+        seen.mean(1),
+        batch["pool_disparity"][[1, 0, 3, 2]],
+        batch["pool_disparity"],
+        mask,
+        batch["pool_valid"],
     )
-    assert step(config, batch)["unlabelled"].item() == pytest.approx(expected.mean().item(), rel=1e-6)
+    assert step(config, batch)["unlabelled"].item() == pytest.approx(
+        expected.mean().item(), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("align", ["unlabelled", "labelled", "both"])
 def test_the_frozen_encoder_may_see_clean_images(align, tiny_student, batch):
     """Mixed like the student's, so that tokens correspond, but neither distorted nor blurred."""
-    config = tiny_student.replace(frozen_sees="clean", perturb_labelled=("colour",), margin=1.0, align=align)
+    config = tiny_student.replace(
+        frozen_sees="clean", perturb_labelled=("colour",), margin=1.0, align=align
+    )
     labelled, pool = batch["image"].float() / 255, batch["pool_image"].float() / 255
     clean = torch.cat([labelled, perturb.cutmix(pool, drawn(config, batch))[0]])
     shown = perturb.apply(labelled, drawn(config, batch, kinds=("colour",), stream=8))[0]
@@ -246,7 +291,9 @@ def test_the_frozen_encoder_may_see_clean_images(align, tiny_student, batch):
     found = step(config, batch, lambda images: [F.avg_pool2d(images, 16)])["feat"]
     assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-7)
     assert found > 1e-4
-    same = step(config.replace(frozen_sees="perturbed"), batch, lambda images: [F.avg_pool2d(images, 16)])["feat"]
+    same = step(
+        config.replace(frozen_sees="perturbed"), batch, lambda images: [F.avg_pool2d(images, 16)]
+    )["feat"]
     assert same < 1e-6
 
 
@@ -266,7 +313,9 @@ def test_other_losses_of_unlabelled_images(change, tiny_student, batch):
     own, valid = batch["pool_disparity"], batch["pool_valid"]
     assert mask.any()
     together = config.cutmix_regions == "together"
-    error = alternatives.cutmix_residual(seen.mean(1), own[[1, 0, 3, 2]], own, mask, valid, together=together)
+    error = alternatives.cutmix_residual(
+        seen.mean(1), own[[1, 0, 3, 2]], own, mask, valid, together=together
+    )
     settings = {k: v for k, v in change.items() if k != "cutmix_regions"}
     expected = alternatives.map_loss(error, valid, inside=None if together else mask, **settings)
     parts, plain = step(config, batch), step(tiny_student.replace(align="none"), batch)
@@ -281,10 +330,12 @@ def test_the_labelled_loss_matches_gradients_too(tiny, batch):
     config = tiny.replace(gradient_weight=2.0)
     seen, valid = batch["image"].float().mean(1) / 255, batch["valid"]
     error = alternatives.residual(seen, batch["disparity"], valid)
-    expected = losses.affine_invariant(seen, batch["disparity"], valid) + 2 * alternatives.gradient_matching(
-        error, valid
+    expected = losses.affine_invariant(
+        seen, batch["disparity"], valid
+    ) + 2 * alternatives.gradient_matching(error, valid)
+    assert step(config, labelled)["labelled"].item() == pytest.approx(
+        expected.mean().item(), rel=1e-5
     )
-    assert step(config, labelled)["labelled"].item() == pytest.approx(expected.mean().item(), rel=1e-5)
 
 
 # semantic segmentation beside
@@ -294,16 +345,28 @@ def test_classes_follow_the_images(tiny_student):
     """Mirrored with them, and mixed with them."""
     config = tiny_student.replace(segmentation_weight=1.0)
     pool = Classed(count=10, seed=1)
-    batch = Mixture(config=config, labelled=Smooth(), unlabelled=pool, pseudo=Maps(torch.zeros(10, 64, 96)))[0]
+    batch = Mixture(
+        config=config, labelled=Smooth(), unlabelled=pool, pseudo=Maps(torch.zeros(10, 64, 96))
+    )[0]
     assert batch["pool_semantics"].shape == (4, 64, 96)
-    for i, flip, classes in zip(batch["pool_index"], batch["pool_flip"], batch["pool_semantics"], strict=True):
+    for i, flip, classes in zip(
+        batch["pool_index"], batch["pool_flip"], batch["pool_semantics"], strict=True
+    ):
         true = pool[int(i)]["semantics"]
         assert torch.equal(classes, true.flip(-1) if flip else true)
-    maps, mask = torch.arange(4)[:, None, None].expand(4, 2, 2), torch.zeros(4, 2, 2, dtype=torch.bool)
+    maps, mask = (
+        torch.arange(4)[:, None, None].expand(4, 2, 2),
+        torch.zeros(4, 2, 2, dtype=torch.bool),
+    )
     mask[0, 0, 1] = mask[3, 1, 0] = True
     assert mixed(maps, mask).flatten(1).tolist() == [[0, 1, 0, 0], [1] * 4, [2] * 4, [3, 3, 2, 3]]
     with pytest.raises(DataError, match=r"segmentation_weight: no classes in {'smooth'}"):
-        Mixture(config=config, labelled=Smooth(), unlabelled=Smooth(), pseudo=Maps(torch.zeros(24, 64, 96)))[0]
+        Mixture(
+            config=config,
+            labelled=Smooth(),
+            unlabelled=Smooth(),
+            pseudo=Maps(torch.zeros(24, 64, 96)),
+        )[0]
 
 
 def test_segmentation_by_hand():
@@ -329,13 +392,18 @@ def test_a_second_decoder_leaves_the_student_as_it_is():
 
 def test_training_with_segmentation_resumes_to_the_same_bits(tmp_path, tiny_student):
     config = tiny_student.replace(segmentation_weight=1.0, steps=4)
-    given = {"labelled": Smooth(), "unlabelled": Classed(count=10, seed=1), "pseudo": Maps(torch.rand(10, 64, 96))}
+    given = {
+        "labelled": Smooth(),
+        "unlabelled": Classed(count=10, seed=1),
+        "pseudo": Maps(torch.rand(10, 64, 96)),
+    }
     whole = train(config, out=tmp_path / "whole", report=quiet, **given).read_bytes()
     with pytest.raises(Interruption):
         train(config, out=tmp_path / "cut", report=interrupt_at(3), **given)
     assert train(config, out=tmp_path / "cut", report=quiet, **given).read_bytes() == whole
     names = load_file(tmp_path / "whole" / "model.safetensors")
-    assert not any("segmentation" in name for name in names)  # the second decoder is for training only
+    # the second decoder is for training only
+    assert not any("segmentation" in name for name in names)
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     assert all('"segmentation": ' in line for line in lines)
 

@@ -1,4 +1,5 @@
-"""Training: resuming to the same bits after a real kill, two learning rates, the composition of a step's losses, stops and stamps."""
+"""Training: resuming to the same bits after a real kill, two learning rates, the composition of a
+step's losses, stops and stamps."""
 
 import inspect
 import json
@@ -36,7 +37,8 @@ def pool():
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory, pool):
-    """Pseudo labels of an untrained teacher: smooth in the image, which is all that these tests need."""
+    """Pseudo labels of an untrained teacher: smooth in the image, which is all that these tests
+    need."""
     out = tmp_path_factory.mktemp("pseudo")
     pseudo.label(build("lite0", seed=3), pool, out=out, teacher="t", height=64, width=96)
     pseudo.finish(out, teacher="t", source=pool, height=64, width=96)
@@ -45,7 +47,9 @@ def labels(tmp_path_factory, pool):
 
 def run(config, out, *, labels=None, pool=None, report=quiet, **more):
     """Train on `Smooth` sources; a student where there are labels."""
-    extra = {"unlabelled": pool, "pseudo": pseudo.PseudoLabels(labels)} if config.pseudo_labels else {}
+    extra = (
+        {"unlabelled": pool, "pseudo": pseudo.PseudoLabels(labels)} if config.pseudo_labels else {}
+    )
     path = train(config, out=out, labelled=Smooth(), report=report, **extra, **more)
     return path.read_bytes()
 
@@ -77,14 +81,20 @@ train(RunConfig.from_dict(json.loads({config!r})), out=Path({out!r}), labelled=S
 
 
 def test_killed_run_ends_with_the_same_bits(tmp_path, tiny_student, pool, labels):
-    """SIGKILL after step 5, the last checkpoint being that of step 4; then the run is started again."""
+    """SIGKILL after step 5, the last checkpoint being that of step 4; then the run is started
+    again."""
     whole = run(tiny_student, tmp_path / "whole", labels=labels, pool=pool, stamp="s")
     out = tmp_path / "killed"
     text = KILLED.format(
-        here=str(ROOT / "tests"), config=json.dumps(tiny_student.to_dict()), out=str(out), labels=str(labels)
+        here=str(ROOT / "tests"),
+        config=json.dumps(tiny_student.to_dict()),
+        out=str(out),
+        labels=str(labels),
     )
     env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False
+    )
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert [m["step"] for m in metrics(out)] == [1, 2, 3, 4, 5]
     assert [p.name for p in checkpoint.found(out)] == ["step-000000004.pt", "step-000000002.pt"]
@@ -115,7 +125,8 @@ def test_interrupted_at_any_step(step, tmp_path, tiny, whole):
 
 
 def test_only_the_config_decides(tmp_path, tiny_student, pool, labels):
-    """Neither the global generators, nor loader processes, nor checkpoints, nor logging, change a bit; the seed does."""
+    """Neither the global generators, nor loader processes, nor checkpoints, nor logging, change a
+    bit; the seed does."""
     tiny_student = tiny_student.replace(steps=4)
     torch.manual_seed(1)
     one = run(tiny_student, tmp_path / "a", labels=labels, pool=pool)
@@ -151,7 +162,10 @@ def test_a_damaged_checkpoint_is_named(how, tmp_path, tiny):
         run(tiny, tmp_path, report=interrupt_at(3))
     (path,) = checkpoint.found(tmp_path)
     damage(path, how)
-    with pytest.raises(TrainingError, match=r"unreadable checkpoint: .*step-000000002\.pt .* move .*checkpoint away"):
+    with pytest.raises(
+        TrainingError,
+        match=r"unreadable checkpoint: .*step-000000002\.pt .* move .*checkpoint away",
+    ):
         run(tiny, tmp_path)
     assert path.exists()
 
@@ -172,7 +186,10 @@ def test_the_last_two_checkpoints_are_kept(tmp_path, tiny):
     config = tiny.replace(steps=6, checkpoint_every=1)
     with pytest.raises(Interruption):
         run(config, tmp_path, report=interrupt_at(5))
-    assert [p.name for p in checkpoint.found(tmp_path)] == ["step-000000004.pt", "step-000000003.pt"]
+    assert [p.name for p in checkpoint.found(tmp_path)] == [
+        "step-000000004.pt",
+        "step-000000003.pt",
+    ]
 
 
 def test_images_that_changed_under_a_run_are_named(tmp_path, tiny):
@@ -194,7 +211,8 @@ def test_schedule_by_hand():
 
 
 def test_peer_bug_encoder_and_decoder_share_one_learning_rate(tmp_path, tiny, monkeypatch):
-    """Encoder parameters at the encoder's rate, decoder parameters at ten times it, both decaying linearly; none left out."""
+    """Encoder parameters at the encoder's rate, decoder parameters at ten times it, both decaying
+    linearly; none left out."""
     rates, groups = [], []
 
     class Spy(torch.optim.AdamW):
@@ -208,7 +226,9 @@ def test_peer_bug_encoder_and_decoder_share_one_learning_rate(tmp_path, tiny, mo
     run(tiny.replace(weight_decay=0.05), tmp_path)
     assert_allclose(rates, [[1e-3 * f, 1e-2 * f] for f in (1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6)])
     model = build("lite0", pretrained=False)
-    assert groups == [[tuple(p.shape) for p in part.parameters()] for part in (model.encoder, model.decoder)]
+    assert groups == [
+        [tuple(p.shape) for p in part.parameters()] for part in (model.encoder, model.decoder)
+    ]
     assert sum(map(len, groups)) == len(list(model.parameters()))
 
 
@@ -217,22 +237,34 @@ def test_the_gradient_is_clipped(tmp_path, tiny, monkeypatch):
 
     class Spy(torch.optim.AdamW):
         def step(self, closure=None):
-            squares = [p.grad.square().sum() for g in self.param_groups for p in g["params"] if p.grad is not None]
+            squares = [
+                p.grad.square().sum()
+                for g in self.param_groups
+                for p in g["params"]
+                if p.grad is not None
+            ]
             norms.append(sum(squares).sqrt().item())
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     run(tiny.replace(clip=0.01), tmp_path)
     assert_allclose(norms, 0.01, rtol=1e-3)
-    assert all(m["grad_norm"] > 0.02 for m in metrics(tmp_path))  # what is logged is the norm before
+    # what is logged is the norm before
+    assert all(m["grad_norm"] > 0.02 for m in metrics(tmp_path))
 
 
 @pytest.mark.parametrize("student", [False, True])
-def test_training_starts_from_the_pretrained_encoder(student, tmp_path, tiny, tiny_student, pool, labels):
-    """Student and teacher alike; the student is never the teacher continued. A rate of 1e-30 changes nothing."""
+def test_training_starts_from_the_pretrained_encoder(
+    student, tmp_path, tiny, tiny_student, pool, labels
+):
+    """Student and teacher alike; the student is never the teacher continued. A rate of 1e-30
+    changes nothing."""
     config = (tiny_student if student else tiny).replace(encoder_lr=1e-30, steps=1)
     run(config, tmp_path, labels=labels, pool=pool)
-    start, end = build("lite0", seed=0).state_dict(), load(tmp_path / "model.safetensors").state_dict()
+    start, end = (
+        build("lite0", seed=0).state_dict(),
+        load(tmp_path / "model.safetensors").state_dict(),
+    )
     assert all(torch.equal(start[k], end[k]) for k in start)
 
 
@@ -247,7 +279,8 @@ def test_bf16(tmp_path, tiny):
     """A run in bfloat16 after one in float32, in the same process: close, and not the same."""
     tiny = tiny.replace(steps=2)
     run(tiny, tmp_path / "a")
-    run(tiny.replace(precision="bf16"), tmp_path / "b")  # emulated on most processors: a second a step and more
+    # emulated on most processors: a second a step and more
+    run(tiny.replace(precision="bf16"), tmp_path / "b")
     exact, rough = (np.array([m["loss"] for m in metrics(tmp_path / x)]) for x in "ab")
     assert_allclose(rough[0], exact[0], rtol=0.05)
     assert not np.array_equal(rough, exact)
@@ -277,22 +310,28 @@ def reference_loss(pred, target, valid):
 
 @pytest.fixture
 def batch(tiny_student, pool, labels):
-    return Mixture(config=tiny_student, labelled=Smooth(), unlabelled=pool, pseudo=pseudo.PseudoLabels(labels))[0]
+    return Mixture(
+        config=tiny_student, labelled=Smooth(), unlabelled=pool, pseudo=pseudo.PseudoLabels(labels)
+    )[0]
 
 
 @pytest.mark.parametrize("kinds", [(), ("colour",), ("colour", "blur", "cutmix")])
 @pytest.mark.parametrize("seed", range(3))
 def test_step_by_hand(kinds, seed, tiny_student, batch):
-    """Clean labelled images, perturbed unlabelled ones; the label of whoever shows, normalised region by region."""
+    """Clean labelled images, perturbed unlabelled ones; the label of whoever shows, normalised
+    region by region."""
     config = tiny_student.replace(perturb=kinds, seed=seed, align="unlabelled" if kinds else "none")
     parts = losses_of(config, Plain(), Plain(), frozen if kinds else None, batch, 0)
     clean = batch["image"].float() / 255
     expected = [
-        reference_loss(p.mean(0), d, v) for p, d, v in zip(clean, batch["disparity"], batch["valid"], strict=True)
+        reference_loss(p.mean(0), d, v)
+        for p, d, v in zip(clean, batch["disparity"], batch["valid"], strict=True)
     ]
     assert parts["labelled"].item() == pytest.approx(np.mean(expected), rel=1e-4)
 
-    drawn = perturb.draw([(seed, 7, int(p)) for p in batch["pool_position"]], kinds, height=64, width=96)
+    drawn = perturb.draw(
+        [(seed, 7, int(p)) for p in batch["pool_position"]], kinds, height=64, width=96
+    )
     images, _ = perturb.apply(batch["pool_image"].float() / 255, drawn)
     expected = []
     for i, image in enumerate(images):
@@ -302,14 +341,19 @@ def test_step_by_hand(kinds, seed, tiny_student, batch):
             top, left, bottom, right = drawn.box[i].tolist()
             hole[top:bottom, left:right] = True
         share = hole.mean()
-        expected.append(share * reference_loss(pred, other, hole) + (1 - share) * reference_loss(pred, own, ~hole))
+        expected.append(
+            share * reference_loss(pred, other, hole)
+            + (1 - share) * reference_loss(pred, own, ~hole)
+        )
     assert parts["unlabelled"].item() == pytest.approx(np.mean(expected), rel=1e-4)
 
     assert ("feat" in parts) == bool(kinds)
     if kinds:  # the frozen encoder sees what the student sees
         cells = F.avg_pool2d(images, 16).double().numpy()
         other = cells[:, ::-1]
-        cosine = (cells * other).sum(1) / np.linalg.norm(cells, axis=1) / np.linalg.norm(other, axis=1)
+        cosine = (
+            (cells * other).sum(1) / np.linalg.norm(cells, axis=1) / np.linalg.norm(other, axis=1)
+        )
         expected = np.where(cosine < config.margin, 1 - cosine, 0).mean()
         assert parts["feat"].item() == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
@@ -318,7 +362,9 @@ def test_alignment_on_each_choice_of_images(tiny_student, batch):
     """Both is the mean of labelled and unlabelled, weighted by their numbers 2 and 4."""
     config = tiny_student.replace(margin=1.0)
     feat = {
-        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch, 0)["feat"].item()
+        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch, 0)[
+            "feat"
+        ].item()
         for align in ("labelled", "unlabelled", "both")
     }
     assert feat["both"] == pytest.approx((feat["labelled"] + 2 * feat["unlabelled"]) / 3, rel=1e-5)
@@ -328,7 +374,9 @@ def test_alignment_on_each_choice_of_images(tiny_student, batch):
 def test_logged_losses_are_averaged(tmp_path, tiny_student, pool, labels):
     run(tiny_student.replace(align_weight=2.0, steps=2), tmp_path, labels=labels, pool=pool)
     for m in metrics(tmp_path):
-        assert m["loss"] == pytest.approx((m["labelled"] + m["unlabelled"] + 2 * m["feat"]) / 4, rel=1e-5)
+        assert m["loss"] == pytest.approx(
+            (m["labelled"] + m["unlabelled"] + 2 * m["feat"]) / 4, rel=1e-5
+        )
 
 
 # stops
@@ -340,7 +388,11 @@ def test_nan_stops_with_step_images_and_state(tmp_path, tiny):
     with pytest.raises(TrainingError) as caught:
         run(config, tmp_path)
     ids = Mixture(config=config, labelled=Smooth())[1]["index"].tolist()
-    for words in ("not finite at step 1 ", f"labelled images {ids}", str(tmp_path / "failed" / "step-000000001.pt")):
+    for words in (
+        "not finite at step 1 ",
+        f"labelled images {ids}",
+        str(tmp_path / "failed" / "step-000000001.pt"),
+    ):
         assert words in str(caught.value)
     state = torch.load(tmp_path / "failed" / "step-000000001.pt", weights_only=True)
     assert state["step"] == 1
@@ -350,7 +402,11 @@ def test_nan_stops_with_step_images_and_state(tmp_path, tiny):
 
 def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path, tiny, monkeypatch):
     """The loss is finite, its gradient is not: 0 * the slope of a root at 0."""
-    monkeypatch.setattr(training.losses, "total", lambda parts, _: parts["labelled"] + (0 * parts["labelled"]).sqrt())
+    monkeypatch.setattr(
+        training.losses,
+        "total",
+        lambda parts, _: parts["labelled"] + (0 * parts["labelled"]).sqrt(),
+    )
     with pytest.raises(TrainingError, match="gradient is not finite at step 0 "):
         run(tiny, tmp_path)
     state = torch.load(tmp_path / "failed" / "step-000000000.pt", weights_only=True)["model"]
@@ -371,7 +427,11 @@ def test_a_whole_run_is_not_trained_again(tiny, launched, runs):
     path = launch.ensure_weights(config, report=quiet)
     assert path == runs / config.hash() / "model.safetensors"
     done = json.loads((path.parent / "train.json").read_text())
-    assert (done["stamp"], done["processes"], done["threads"]) == ("c0de", 1, torch.get_num_threads())
+    assert (done["stamp"], done["processes"], done["threads"]) == (
+        "c0de",
+        1,
+        torch.get_num_threads(),
+    )
     assert done["wall_seconds"] > 0
     assert 100 < done["peak_memory_mb"] < 1e5
     assert RunConfig.from_dict(json.loads((path.parent / "config.json").read_text())) == config
@@ -394,7 +454,12 @@ def test_other_code_trains_again_and_what_it_finds_is_kept(tiny, launched, monke
     kept = path.parent.with_name(f"{config.hash()}-code-c0de-1")
     assert lines[0] == f"what {path.parent} held is kept as {kept.name}"
     assert (kept / path.name).read_bytes() == before
-    assert {p.name for p in kept.iterdir()} >= {"of the user", "train.json", "config.json", "metrics.jsonl"}
+    assert {p.name for p in kept.iterdir()} >= {
+        "of the user",
+        "train.json",
+        "config.json",
+        "metrics.jsonl",
+    }
 
 
 def test_a_whole_run_whose_images_changed_says_so(tiny, tmp_path):
@@ -419,14 +484,18 @@ def test_a_whole_run_whose_images_changed_says_so(tiny, tmp_path):
 
 def certificate(old, new, *, equal):
     """A committed certificate that joins two codes, as `certify` writes it."""
-    sides = {"from": dict.fromkeys(certificates.PARTS, old), "to": dict.fromkeys(certificates.PARTS, new)}
+    sides = {
+        "from": dict.fromkeys(certificates.PARTS, old),
+        "to": dict.fromkeys(certificates.PARTS, new),
+    }
     paths.certificates().mkdir(parents=True, exist_ok=True)
     text = json.dumps({"schema": 1, "created": "2026", "equal": equal, **sides})
     (paths.certificates() / f"{old}-{new}.json").write_text(text)
 
 
 def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeypatch, tmp_path):
-    """Weights stay, and so do checkpoints: a chain of two certificates joins the code that made them to today's."""
+    """Weights stay, and so do checkpoints: a chain of two certificates joins the code that made
+    them to today's."""
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     config, other, seen = tiny.replace(steps=2), tiny.replace(steps=4), []
     path = launch.ensure_weights(config, report=quiet)
@@ -458,7 +527,10 @@ def test_checkpoints_of_other_code_are_kept_under_another_name(tmp_path, tiny):
         run(tiny, tmp_path, report=interrupt_at(5), stamp="old")
     before = {p.name: p.read_bytes() for p in checkpoint.found(tmp_path)}
     run(tiny.replace(steps=3), tmp_path, stamp="new")
-    kept = {p.name.removeprefix("code-old-"): p.read_bytes() for p in (tmp_path / "checkpoint").glob("code-old-*")}
+    kept = {
+        p.name.removeprefix("code-old-"): p.read_bytes()
+        for p in (tmp_path / "checkpoint").glob("code-old-*")
+    }
     assert kept == before
 
 
@@ -468,7 +540,8 @@ def test_the_time_of_all_legs_is_added_up(tiny, launched, monkeypatch):
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
     (first,) = json.loads((out / "legs.json").read_text())["seconds"]
-    (out / "legs.json").write_text(json.dumps({"seconds": [first, 1000]}))  # as if another leg had taken long
+    # as if another leg had taken long
+    (out / "legs.json").write_text(json.dumps({"seconds": [first, 1000]}))
     launch.ensure_weights(tiny, report=quiet)
     done = json.loads((out / "train.json").read_text())
     assert done["legs"] == 3
@@ -497,7 +570,10 @@ def test_a_student_trains_its_teacher_once(tiny_student, launched, runs):
     assert any(line.startswith("teacher: step 2/2") for line in lines)
     (manifest,) = (runs / naive.teacher().hash()).glob("pseudo-*/manifest.json")
     manifest = json.loads(manifest.read_text())
-    assert manifest["teacher"] == pseudo.sha256(runs / naive.teacher().hash() / "model.safetensors")[:16]
+    assert (
+        manifest["teacher"]
+        == pseudo.sha256(runs / naive.teacher().hash() / "model.safetensors")[:16]
+    )
     assert manifest["count"] == 8
 
 
@@ -523,15 +599,25 @@ def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monke
 
 
 FULL = {
-    "checkpoint": ("torch.save", RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")),
-    "shard": ("dalib.training.pseudo.save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
-    "weights": ("dalib.models.depth_anything.save_file", SafetensorError("I/O error: No space left on device")),
+    "checkpoint": (
+        "torch.save",
+        RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0"),
+    ),
+    "shard": (
+        "dalib.training.pseudo.save_file",
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ),
+    "weights": (
+        "dalib.models.depth_anything.save_file",
+        SafetensorError("I/O error: No space left on device"),
+    ),
 }
 
 
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_disk_is_one_line_that_names_the_file(what, tiny_student, launched, monkeypatch):
-    """In training and in labelling; what was whole before stays, and the run goes on from it once there is space."""
+    """In training and in labelling; what was whole before stays, and the run goes on from it once
+    there is space."""
     config = tiny_student.replace(steps=4, align="none")
     with monkeypatch.context() as patch:
         place, error = FULL[what]
@@ -540,9 +626,15 @@ def test_a_full_disk_is_one_line_that_names_the_file(what, tiny_student, launche
             raise error
 
         patch.setattr(place, refuse)
-        with pytest.raises(UserError, match=r"could not be written .*free some space|Free some space") as caught:
+        with pytest.raises(
+            UserError, match=r"could not be written .*free some space|Free some space"
+        ) as caught:
             launch.ensure_weights(config, report=quiet)
-    named = {"checkpoint": "step-000000002.pt", "shard": "000000000.safetensors", "weights": ".safetensors"}[what]
+    named = {
+        "checkpoint": "step-000000002.pt",
+        "shard": "000000000.safetensors",
+        "weights": ".safetensors",
+    }[what]
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert launch.ensure_weights(config, report=quiet).is_file()

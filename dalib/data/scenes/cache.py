@@ -1,7 +1,9 @@
-"""Scenes rendered once and kept on disk as a `datasets` data set: fixed-size binary columns, memory-mapped, read without decoding.
+"""Scenes rendered once and kept on disk as a `datasets` data set: fixed-size binary columns,
+memory-mapped, read without decoding.
 
-A cache lives at `paths.cache()/<split>-<fingerprint>`, where the fingerprint covers split, size, count and the renderer's code.
-It appears by one rename, carries a checksum per file, and is made again with a message when it is damaged.
+A cache lives at `paths.cache()/<split>-<fingerprint>`, where the fingerprint covers split, size,
+count and the renderer's code. It appears by one rename, carries a checksum per file, and is made
+again with a message when it is damaged.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ COLUMNS = {"image": np.uint8, "disparity": np.float32, "semantics": np.uint8}
 class CachedScenes(Scenes):
     """The same samples as `Scenes`, read from a materialised cache at `folder`."""
 
-    def __init__(self, *, split: Split | str, count: int, height: int = 96, width: int = 128, folder: Path) -> None:
+    def __init__(
+        self, *, split: Split | str, count: int, height: int = 96, width: int = 128, folder: Path
+    ) -> None:
         super().__init__(split=split, count=count, height=height, width=width)
         self.folder = folder
         self._open()
@@ -47,7 +51,9 @@ class CachedScenes(Scenes):
 
         self.dataset = load_from_disk(str(self.folder))
         if len(self.dataset) != self.count:
-            raise DataError(f"{self.folder} holds {len(self.dataset)} scenes, {self.count} were expected")
+            raise DataError(
+                f"{self.folder} holds {len(self.dataset)} scenes, {self.count} were expected"
+            )
         shapes = {"image": (3, self.height, self.width)}
         self._starts, self._views = [0], {name: [] for name in COLUMNS}
         for name, dtype in COLUMNS.items():
@@ -63,7 +69,9 @@ class CachedScenes(Scenes):
             self._starts.append(self._starts[-1] + len(view))
 
     def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key not in ("dataset", "_views")}
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("dataset", "_views")
+        }
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -75,7 +83,8 @@ class CachedScenes(Scenes):
         chunk = np.searchsorted(self._starts, indices, side="right") - 1
         rows = [(int(c), int(i) - self._starts[c]) for c, i in zip(chunk, indices, strict=True)]
         batch = {
-            name: torch.from_numpy(np.stack([views[c][r] for c, r in rows])) for name, views in self._views.items()
+            name: torch.from_numpy(np.stack([views[c][r] for c, r in rows]))
+            for name, views in self._views.items()
         }
         return batch | {
             "valid": torch.ones_like(batch["disparity"], dtype=torch.bool),
@@ -83,7 +92,9 @@ class CachedScenes(Scenes):
         }
 
 
-def _columns(split: Split, height: int, width: int, indices: Sequence[int]) -> dict[str, list[bytes]]:
+def _columns(
+    split: Split, height: int, width: int, indices: Sequence[int]
+) -> dict[str, list[bytes]]:
     batch = render(split, indices, height=height, width=width)
     return {name: [row.numpy().tobytes() for row in batch[name]] for name in COLUMNS}
 
@@ -97,13 +108,16 @@ def _serve() -> None:
 
 
 def _parts(source: Scenes, workers: int) -> Iterator[dict[str, list[bytes]]]:
-    """Rendered parts in order. Workers are plain child processes with pipes: safe in notebooks, scripts and after any use of threads."""
+    """Rendered parts in order. Workers are plain child processes with pipes: safe in notebooks,
+    scripts and after any use of threads."""
     parts = [range(k, min(k + PART, source.count)) for k in range(0, source.count, PART)]
     work = partial(_columns, source.split, source.height, source.width)
     if workers < 2 or len(parts) < 4:
         yield from map(work, parts)
         return
-    search = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))))
+    search = os.pathsep.join(
+        filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")))
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": search}
     command = [sys.executable, "-c", COMMAND]
     crew = [
@@ -118,7 +132,8 @@ def _parts(source: Scenes, workers: int) -> Iterator[dict[str, list[bytes]]]:
             yield pickle.load(crew[k % workers].stdout)
     except (EOFError, OSError, pickle.UnpicklingError) as error:
         raise DataError(
-            f"a process that renders split {source.split.name!r} ended early; its own message stands above"
+            f"a process that renders split {source.split.name!r} ended early; its own message "
+            "stands above"
         ) from error
     finally:
         for worker in crew:
@@ -145,7 +160,9 @@ def _write(source: Scenes, folder: Path, workers: int) -> None:
     started, done, told = time.monotonic(), 0, time.monotonic()
     stream = folder.with_suffix(".stream")
     with ArrowWriter(
-        path=str(stream), features=Features({name: Value("binary") for name in COLUMNS}), writer_batch_size=480
+        path=str(stream),
+        features=Features({name: Value("binary") for name in COLUMNS}),
+        writer_batch_size=480,
     ) as writer:
         for part in _parts(source, workers):
             writer.write_batch(part)
@@ -154,7 +171,12 @@ def _write(source: Scenes, folder: Path, workers: int) -> None:
                 told = time.monotonic()
                 rate, left = done / (told - started), source.count - done
                 log.info(
-                    "%s: %d of %d scenes, %.0f/s, %.0f s left", source.split.name, done, source.count, rate, left / rate
+                    "%s: %d of %d scenes, %.0f/s, %.0f s left",
+                    source.split.name,
+                    done,
+                    source.count,
+                    rate,
+                    left / rate,
                 )
         writer.finalize()
     disable_progress_bars()
@@ -163,7 +185,9 @@ def _write(source: Scenes, folder: Path, workers: int) -> None:
     finally:
         enable_progress_bars()
     stream.unlink()
-    (folder / "dalib.json").write_text(json.dumps({"fingerprint": source.fingerprint, "files": _checksums(folder)}))
+    (folder / "dalib.json").write_text(
+        json.dumps({"fingerprint": source.fingerprint, "files": _checksums(folder)})
+    )
 
 
 def _fault(folder: Path, source: Scenes) -> str | None:
@@ -176,18 +200,32 @@ def _fault(folder: Path, source: Scenes) -> str | None:
         return "its manifest belongs to other scenes"
     found = _checksums(folder)
     wrong = sorted(
-        name for name in stated["files"].keys() | found.keys() if stated["files"].get(name) != found.get(name)
+        name
+        for name in stated["files"].keys() | found.keys()
+        if stated["files"].get(name) != found.get(name)
     )
     return f"{', '.join(wrong)}: missing or not what was written" if wrong else None
 
 
 def materialise(
-    *, split: Split | str, count: int, height: int = 96, width: int = 128, workers: int | None = None
+    *,
+    split: Split | str,
+    count: int,
+    height: int = 96,
+    width: int = 128,
+    workers: int | None = None,
 ) -> CachedScenes:
-    """The first `count` scenes of a split from the on-disk cache, rendered first by `workers` processes (default 2) if need be."""
+    """The first `count` scenes of a split from the on-disk cache, rendered first by `workers`
+    processes (default 2) if need be."""
     source = Scenes(split=split, count=count, height=height, width=width)
     folder = paths.cache() / f"{source.split.name}-{source.fingerprint}"
-    arguments = {"split": source.split, "count": count, "height": height, "width": width, "folder": folder}
+    arguments = {
+        "split": source.split,
+        "count": count,
+        "height": height,
+        "width": width,
+        "folder": folder,
+    }
     if folder.exists():
         if not (fault := _fault(folder, source)):
             return CachedScenes(**arguments)

@@ -19,9 +19,31 @@ def warehouse(b: Builder, rng: Random) -> None:
     b.eye = (rng.uniform(-0.15, 0.15) * w, rng.uniform(1.2, 1.9), 0.0)
     look(b, rng, rng.gauss(0, 14), (-4, 4), (36, 62), 2.0)
     grey = hsv(rng, (0.05, 0.6), (0, 0.12), (0.3, 0.65))
-    b.box(0, -0.5, d / 2 - 3, w, 0.5, d, stuff(rng, grey, "noise fine tiles", 3.0, gloss=0.3), "floor", casts=False)
-    b.box(0, h, d / 2 - 3, w, 0.3, d, stuff(rng, tone(grey, 0.9), "corrugated planks plain"), "ceiling", casts=False)
-    wall = stuff(rng, hsv(rng, saturation=(0, 0.3), value=(0.35, 0.8)), "bricks corrugated tiles noise", 2.0)
+    b.box(
+        0,
+        -0.5,
+        d / 2 - 3,
+        w,
+        0.5,
+        d,
+        stuff(rng, grey, "noise fine tiles", 3.0, gloss=0.3),
+        "floor",
+        casts=False,
+    )
+    b.box(
+        0,
+        h,
+        d / 2 - 3,
+        w,
+        0.3,
+        d,
+        stuff(rng, tone(grey, 0.9), "corrugated planks plain"),
+        "ceiling",
+        casts=False,
+    )
+    wall = stuff(
+        rng, hsv(rng, saturation=(0, 0.3), value=(0.35, 0.8)), "bricks corrugated tiles noise", 2.0
+    )
     for side in (-1, 1):
         b.box(side * (w / 2 + 0.1), 0, d / 2 - 3, 0.2, h, d, wall, "wall", casts=False)
     b.box(0, 0, d - 3, w, h, 0.2, wall, "wall", casts=False)
@@ -40,8 +62,13 @@ def warehouse(b: Builder, rng: Random) -> None:
     tube = Material((1, 1, 0.95), (1, 1, 0.95), PATTERNS["plain"], 1, 0, 0, 1.5)
     for k in range(6):
         b.box(0, h - 0.15, 1 + k * 5, 0.25, 0.08, 1.6, tube, "object", casts=False)
-        b.light.lamps.append((0.0, h - 0.2, 1 + k * 5.0, 2.0, (0.25, 0.25, 0.23))) if k in (1, 3) else None
-    steel = stuff(rng, hsv(rng, rng.choice(((0.05, 0.1), (0.55, 0.65))), (0.5, 0.9), (0.3, 0.7)), "plain")
+        b.light.lamps.append((0.0, h - 0.2, 1 + k * 5.0, 2.0, (0.25, 0.25, 0.23))) if k in (
+            1,
+            3,
+        ) else None
+    steel = stuff(
+        rng, hsv(rng, rng.choice(((0.05, 0.1), (0.55, 0.65))), (0.5, 0.9), (0.3, 0.7)), "plain"
+    )
     for side in (-1, 1):
         if rng.random() < 0.75:
             z = rng.uniform(0.5, 3)
@@ -64,7 +91,9 @@ def _pallet(b: Builder, rng: Random) -> None:
     for k in range(rng.randint(1, 3)):
         for x in (-0.27, 0.27):
             if rng.random() < 0.8:
-                kraft = stuff(rng, hsv(rng, (0.06, 0.1), (0.2, 0.6), (0.35, 0.7)), "plain letters noise", 0.6)
+                kraft = stuff(
+                    rng, hsv(rng, (0.06, 0.1), (0.2, 0.6), (0.35, 0.7)), "plain letters noise", 0.6
+                )
                 b.box(
                     x,
                     0.14 + 0.42 * k,
@@ -88,8 +117,14 @@ def _rack(b: Builder, rng: Random, steel: Material, h: Real) -> None:
         b.box(0, y, 0, 0.95, 0.08, 2.6, steel, "furniture")
         for z in (-0.85, 0.0, 0.85):
             if rng.random() < 0.75:
-                kraft = stuff(rng, hsv(rng, (0.06, 0.1), (0.2, 0.6), (0.3, 0.7)), "plain letters noise", 0.6)
-                size = (rng.uniform(0.5, 0.8), rng.uniform(0.35, 0.85) * h / levels, rng.uniform(0.5, 0.8))
+                kraft = stuff(
+                    rng, hsv(rng, (0.06, 0.1), (0.2, 0.6), (0.3, 0.7)), "plain letters noise", 0.6
+                )
+                size = (
+                    rng.uniform(0.5, 0.8),
+                    rng.uniform(0.35, 0.85) * h / levels,
+                    rng.uniform(0.5, 0.8),
+                )
                 b.box(
                     0,
                     y + 0.08,

@@ -1,4 +1,5 @@
-"""Six kinds of scene: where things stand, where the camera is and how it looks. Each fills a `Builder` from one random stream."""
+"""Six kinds of scene: where things stand, where the camera is and how it looks. Each fills a
+`Builder` from one random stream."""
 
 from __future__ import annotations
 
@@ -15,7 +16,12 @@ def sun(b: Builder, rng: Random) -> None:
     """Daylight: a sun at 15 to 65 degrees, or a veiled one; ambient light from the sky."""
     azimuth, height = rng.uniform(0, math.tau), math.radians(rng.uniform(15, 65))
     light, power = b.light, rng.uniform(0.35, 1.1)
-    light.main = (math.sin(azimuth) * math.cos(height), math.sin(height), math.cos(azimuth) * math.cos(height), 0.0)
+    light.main = (
+        math.sin(azimuth) * math.cos(height),
+        math.sin(height),
+        math.cos(azimuth) * math.cos(height),
+        0.0,
+    )
     light.colour = (power, power * rng.uniform(0.86, 0.97), power * rng.uniform(0.7, 0.92))
     level = rng.uniform(0.4, 0.75) + 0.3 * (1.1 - power)
     light.above = (level * 0.88, level * 0.96, level * rng.uniform(1.0, 1.2))
@@ -42,38 +48,92 @@ def indoors(b: Builder, rng: Random, w: Real, h: Real, d: Real) -> None:
 
 
 def look(
-    b: Builder, rng: Random, yaw: Real, pitch: tuple[Real, Real], fov: tuple[Real, Real], roll: Real = 1.5
+    b: Builder,
+    rng: Random,
+    yaw: Real,
+    pitch: tuple[Real, Real],
+    fov: tuple[Real, Real],
+    roll: Real = 1.5,
 ) -> None:
     """Angles in degrees; pitch and roll are (mean, spread) and spread of normal laws."""
-    b.angles = (math.radians(yaw), math.radians(rng.gauss(*pitch)), math.radians(rng.gauss(0, roll)))
+    b.angles = (
+        math.radians(yaw),
+        math.radians(rng.gauss(*pitch)),
+        math.radians(rng.gauss(0, roll)),
+    )
     b.fov = rng.uniform(*fov)
 
 
 def _wall_frames(w: Real, d: Real) -> list[tuple[Real, Real, Real, Real]]:
     """(x, z, yaw, length) of the four walls, seen so that -z points into the room."""
-    return [(0, d / 2, 0.0, w), (w / 2, 0, math.pi / 2, d), (0, -d / 2, math.pi, w), (-w / 2, 0, -math.pi / 2, d)]
+    return [
+        (0, d / 2, 0.0, w),
+        (w / 2, 0, math.pi / 2, d),
+        (0, -d / 2, math.pi, w),
+        (-w / 2, 0, -math.pi / 2, d),
+    ]
 
 
 def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
     """Windows, doors, pictures, radiators on a wall."""
     trim = stuff(rng, hsv(rng, saturation=(0, 0.15), value=(0.5, 0.9)), "plain wood")
     if rng.random() < 0.45:
-        x, pane, tall = rng.uniform(-0.3, 0.3) * length, rng.uniform(0.8, min(2.4, 0.7 * length)), rng.uniform(0.9, 1.4)
+        x, pane, tall = (
+            rng.uniform(-0.3, 0.3) * length,
+            rng.uniform(0.8, min(2.4, 0.7 * length)),
+            rng.uniform(0.9, 1.4),
+        )
         day = hsv(rng, (0.5, 0.62), (0.0, 0.25), (0.75, 1.0))
         view = Material(
-            tone(day, 0.6), day, PATTERNS[rng.choice(("plain", "smooth", "picture", "clouds"))], 3.0, 0.1, 0.3, 1.2
+            tone(day, 0.6),
+            day,
+            PATTERNS[rng.choice(("plain", "smooth", "picture", "clouds"))],
+            3.0,
+            0.1,
+            0.3,
+            1.2,
         )
         y = rng.uniform(0.7, 1.0)
-        b.box(x, y, -0.01, pane, tall, 0.03, view._replace(a=day if rng.random() < 0.5 else view.a), "opening")
+        b.box(
+            x,
+            y,
+            -0.01,
+            pane,
+            tall,
+            0.03,
+            view._replace(a=day if rng.random() < 0.5 else view.a),
+            "opening",
+        )
         for side in (-1, 0, 1):
-            b.box(x + side * pane / 2, y, -0.02, 0.06, tall + 0.1, 0.06, trim, "opening", casts=False)
+            b.box(
+                x + side * pane / 2, y, -0.02, 0.06, tall + 0.1, 0.06, trim, "opening", casts=False
+            )
         for k in (0, 1):
-            b.box(x, y + k * tall - 0.05 * (1 - k), -0.03, pane + 0.1, 0.06, 0.08, trim, "opening", casts=False)
+            b.box(
+                x,
+                y + k * tall - 0.05 * (1 - k),
+                -0.03,
+                pane + 0.1,
+                0.06,
+                0.08,
+                trim,
+                "opening",
+                casts=False,
+            )
         if rng.random() < 0.4:
-            cloth = stuff(rng, hsv(rng, saturation=(0, 0.5), value=(0.3, 0.9)), "corrugated stripes", 1.6)
+            cloth = stuff(
+                rng, hsv(rng, saturation=(0, 0.5), value=(0.3, 0.9)), "corrugated stripes", 1.6
+            )
             for side in (-1, 1):
                 b.box(
-                    x + side * (pane / 2 + 0.12), 0.15, -0.1, 0.4, min(y + tall + 0.05, h - 0.2), 0.08, cloth, "opening"
+                    x + side * (pane / 2 + 0.12),
+                    0.15,
+                    -0.1,
+                    0.4,
+                    min(y + tall + 0.05, h - 0.2),
+                    0.08,
+                    cloth,
+                    "opening",
                 )
     if rng.random() < 0.3:
         x, leaf = rng.uniform(-0.35, 0.35) * length, o.furniture_surface(rng)
@@ -82,8 +142,22 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
         b.ball(x + 0.33, 0.98, -0.1, 0.06, 0.06, 0.06, o.METAL, "opening")
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         size = rng.uniform(0.25, 0.9)
-        x, y, ratio = rng.uniform(-0.42, 0.42) * length, rng.uniform(1.2, 1.8) - size / 4, rng.uniform(0.6, 1.5)
-        b.box(x, y, -0.015, size + 0.05, size / ratio + 0.05, 0.03, o.furniture_surface(rng), "opening", casts=False)
+        x, y, ratio = (
+            rng.uniform(-0.42, 0.42) * length,
+            rng.uniform(1.2, 1.8) - size / 4,
+            rng.uniform(0.6, 1.5),
+        )
+        b.box(
+            x,
+            y,
+            -0.015,
+            size + 0.05,
+            size / ratio + 0.05,
+            0.03,
+            o.furniture_surface(rng),
+            "opening",
+            casts=False,
+        )
         art = stuff(
             rng,
             hsv(rng, value=(0.1, 0.6)),
@@ -104,11 +178,31 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
     while x < length / 2 - 0.5:
         room = length / 2 - x
         name = rng.choice(
-            ("cabinet", "tall", "shelf", "table", "bed", "sofa", "chair", "plant", "gap", "gap", "counter")
+            (
+                "cabinet",
+                "tall",
+                "shelf",
+                "table",
+                "bed",
+                "sofa",
+                "chair",
+                "plant",
+                "gap",
+                "gap",
+                "counter",
+            )
         )
-        w = {"tall": rng.uniform(0.7, 2.0), "bed": rng.choice((0.95, 1.5, 1.8)), "sofa": rng.uniform(1.4, 2.3), "chair": 0.6, "plant": 0.5,
-             "counter": rng.uniform(1.2, 3.0)}.get(name, rng.uniform(0.6, 1.5))  # fmt: skip
-        depth = {"bed": 2.1, "sofa": 0.95, "table": 0.75, "counter": 0.6, "tall": 0.6}.get(name, 0.45)
+        w = {
+            "tall": rng.uniform(0.7, 2.0),
+            "bed": rng.choice((0.95, 1.5, 1.8)),
+            "sofa": rng.uniform(1.4, 2.3),
+            "chair": 0.6,
+            "plant": 0.5,
+            "counter": rng.uniform(1.2, 3.0),
+        }.get(name, rng.uniform(0.6, 1.5))
+        depth = {"bed": 2.1, "sofa": 0.95, "table": 0.75, "counter": 0.6, "tall": 0.6}.get(
+            name, 0.45
+        )
         middle = x + w / 2
         ex, ez = (
             fx + math.cos(turn) * middle - math.sin(turn) * depth / 2,
@@ -129,7 +223,9 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
                 elif name == "plant":
                     o.plant(b, rng, rng.uniform(0.5, 1.0))
                 elif name != "gap":
-                    tall = {"tall": rng.uniform(1.7, min(2.3, h)), "counter": 0.9}.get(name, rng.uniform(0.4, 1.2))
+                    tall = {"tall": rng.uniform(1.7, min(2.3, h)), "counter": 0.9}.get(
+                        name, rng.uniform(0.4, 1.2)
+                    )
                     o.cabinet(b, rng, w, tall, depth)
             if name == "counter" and rng.random() < 0.7:
                 with b.at(middle, 1.5, -0.2):
@@ -140,7 +236,9 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
 def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Material) -> None:
     """The ceiling lamp, hanging lamps, and now and then the slopes and rafters of an attic."""
     bright = Material((1, 0.97, 0.9), (1, 0.97, 0.9), PATTERNS["fine"], 1.0, 0.0, 0.0, 1.5)
-    b.cone(b.light.main[0], h - 0.1, b.light.main[2], 0.45, 0.1, 0.45, bright, "object", casts=False)
+    b.cone(
+        b.light.main[0], h - 0.1, b.light.main[2], 0.45, 0.1, 0.45, bright, "object", casts=False
+    )
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         x, z, drop, s = (
             rng.uniform(-0.4, 0.4) * w,
@@ -152,7 +250,16 @@ def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Materia
             b.cone(x, h - drop, z, 0.02, drop, 0.02, o.RUBBER, "object", casts=False)
             shade = o.paint(rng)._replace(glow=0.5) if rng.random() < 0.5 else bright
             rng.choice((b.ball, b.cone))(
-                x, h - drop - 0.6 * s, z, s, 0.7 * s, s, shade, "object", taper=(0.5, 0), casts=False
+                x,
+                h - drop - 0.6 * s,
+                z,
+                s,
+                0.7 * s,
+                s,
+                shade,
+                "object",
+                taper=(0.5, 0),
+                casts=False,
             )
     if rng.random() < 0.1:
         boards = white if rng.random() < 0.4 else o.wood(rng)
@@ -192,8 +299,17 @@ def room(b: Builder, rng: Random) -> None:
     eye = (rng.uniform(-0.5, 0.5) * (w - 1.0), rng.uniform(-0.5, 0.1 - 0.45 * narrow) * (d - 1.0))
     b.eye = (eye[0], rng.uniform(1.0, 1.7), eye[1])
     target = (rng.uniform(-0.4, 0.4) * w, rng.uniform(0.5 if narrow else 0.1, 0.5) * d)
-    yaw = math.degrees(math.atan2(target[0] - eye[0], target[1] - eye[1])) + rng.gauss(0, 6 if narrow else 15)
-    look(b, rng, yaw, (-10, 10) if rng.random() < 0.85 else (6, 8), (36, 64), rng.choice((1.5, 1.5, 6.0)))
+    yaw = math.degrees(math.atan2(target[0] - eye[0], target[1] - eye[1])) + rng.gauss(
+        0, 6 if narrow else 15
+    )
+    look(
+        b,
+        rng,
+        yaw,
+        (-10, 10) if rng.random() < 0.85 else (6, 8),
+        (36, 64),
+        rng.choice((1.5, 1.5, 6.0)),
+    )
     pale = hsv(rng, saturation=(0, rng.choice((0.12, 0.5))), value=(0.5, 0.9))
     paper = stuff(
         rng,
@@ -204,16 +320,30 @@ def room(b: Builder, rng: Random) -> None:
         grunge=rng.uniform(0.02, 0.15),
     )
     carpet = hsv(rng, (0.0, 0.15), (0, 0.45), (0.2, 0.8))
-    ground = stuff(rng, carpet, "tiles noise fine checker carpet plain gravel", 1.6, gloss=rng.choice((0, 0, 0.3)))
+    ground = stuff(
+        rng,
+        carpet,
+        "tiles noise fine checker carpet plain gravel",
+        1.6,
+        gloss=rng.choice((0, 0, 0.3)),
+    )
     if rng.random() < 0.45:
         ground = o.wood(rng)._replace(size=rng.uniform(0.8, 1.6))
     b.box(0, -0.5, 0, w, 0.5, d, ground, "floor", casts=False)
-    white = stuff(rng, hsv(rng, saturation=(0, 0.06), value=(0.7, 0.95)), "plain plain noise tiles", 2.4, grunge=0.04)
+    white = stuff(
+        rng,
+        hsv(rng, saturation=(0, 0.06), value=(0.7, 0.95)),
+        "plain plain noise tiles",
+        2.4,
+        grunge=0.04,
+    )
     b.box(0, h, 0, w, 0.3, d, white, "ceiling", casts=False)
     _overhead(b, rng, w, h, d, white)
     if rng.random() < 0.3:  # something close, at the lower edge of the view
         a, near = math.radians(yaw + rng.uniform(-30, 30)), rng.uniform(0.75, 1.3)
-        with b.at(eye[0] + near * math.sin(a), 0, eye[1] + near * math.cos(a), rng.uniform(0, math.tau)):
+        with b.at(
+            eye[0] + near * math.sin(a), 0, eye[1] + near * math.cos(a), rng.uniform(0, math.tau)
+        ):
             rng.choice((o.chair, o.chair, o.table, o.cabinet))(b, rng)
     for x, z, turn, length in _wall_frames(w, d):
         with b.at(x, 0, z, turn):
@@ -231,8 +361,17 @@ def room(b: Builder, rng: Random) -> None:
             _hang(b, rng, length, h)
             _along(b, rng, length, h, eye)
     if rng.random() < 0.35:
-        b.box(rng.gauss(0, 0.5), 0, rng.gauss(0.3, 0.5), rng.uniform(1.2, 2.5), 0.012, rng.uniform(1.2, 2.5), o.fabric(rng)._replace(
-            pattern=PATTERNS["carpet"], size=2.0), "floor", casts=False)  # fmt: skip
+        b.box(
+            rng.gauss(0, 0.5),
+            0,
+            rng.gauss(0.3, 0.5),
+            rng.uniform(1.2, 2.5),
+            0.012,
+            rng.uniform(1.2, 2.5),
+            o.fabric(rng)._replace(pattern=PATTERNS["carpet"], size=2.0),
+            "floor",
+            casts=False,
+        )
     for _ in range(rng.choice((0, 1, 1, 2))):
         x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.2, 0.3) * d
         if math.hypot(x - eye[0], z - eye[1]) > 1.3:
@@ -274,7 +413,17 @@ def tabletop(b: Builder, rng: Random) -> None:
         -away * math.cos(math.radians(pitch)),
     )
     look(b, rng, rng.gauss(0, 8), (pitch, 2), (35, 58), 3.0)
-    b.box(0, -0.5, back - 4, 9, 0.5, 8, o.wood(rng) if rng.random() < 0.5 else o.fabric(rng), "floor", casts=False)
+    b.box(
+        0,
+        -0.5,
+        back - 4,
+        9,
+        0.5,
+        8,
+        o.wood(rng) if rng.random() < 0.5 else o.fabric(rng),
+        "floor",
+        casts=False,
+    )
     for k, (x, z, turn, length) in enumerate(_wall_frames(rng.uniform(3, 9), 8)):
         with b.at(x, 0, z + back - 4, turn):
             wall = stuff(rng, hsv(rng, saturation=(0, 0.4), value=(0.3, 0.9)))
@@ -284,7 +433,14 @@ def tabletop(b: Builder, rng: Random) -> None:
                 _along(b, rng, min(length, 5), h, (b.eye[0], b.eye[2]))
     surface = o.furniture_surface(rng) if rng.random() < 0.7 else o.fabric(rng)
     b.box(
-        0, top - 0.04, 0, rng.uniform(1.0, 2.2), 0.04, deep, surface._replace(size=rng.uniform(0.4, 0.9)), "furniture"
+        0,
+        top - 0.04,
+        0,
+        rng.uniform(1.0, 2.2),
+        0.04,
+        deep,
+        surface._replace(size=rng.uniform(0.4, 0.9)),
+        "furniture",
     )
     if rng.random() < 0.25:
         b.box(0, top, 0, 0.5, 0.004, 0.35, o.fabric(rng), "object", yaw=rng.gauss(0, 0.3))

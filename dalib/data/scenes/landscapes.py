@@ -58,7 +58,9 @@ def street(b: Builder, rng: Random) -> None:
     )
     grey = hsv(rng, (0.05, 0.15), (0, 0.12), (0.15, 0.45))
     asphalt = stuff(rng, grey, "fine noise gravel", 2.0, tone(grey, 1.35), grunge=0.3)
-    plates = stuff(rng, hsv(rng, (0.05, 0.12), (0, 0.25), (0.3, 0.6)), "tiles stones bricks noise", 2.0)
+    plates = stuff(
+        rng, hsv(rng, (0.05, 0.12), (0, 0.25), (0.3, 0.6)), "tiles stones bricks noise", 2.0
+    )
     lawn = hsv(rng, (0.16, 0.32), (0.3, 0.6), (0.12, 0.4))
     verge = stuff(rng, lawn, "grass", 3.0, tone(lawn, 1.7), grunge=0.5)
     b.box(0, -1, 0, 4000, 0.98, 4000, verge, "terrain", casts=False)
@@ -121,7 +123,12 @@ def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross:
                 (out.tree if rng.random() < 0.6 else out.bush)(b, rng)
         z += d + alley * rng.uniform(0.3, 1.5)
     if rng.random() < 0.3:
-        fence = stuff(rng, hsv(rng, (0, 0.15), (0, 0.5), (0.2, 0.7)), "bricks stones planks leaves corrugated", 1.5)
+        fence = stuff(
+            rng,
+            hsv(rng, (0, 0.15), (0, 0.5), (0.2, 0.7)),
+            "bricks stones planks leaves corrugated",
+            1.5,
+        )
         end = min(cross - half - walk, 70)
         if end > 5:
             b.box(side * (line + 0.15), 0, end / 2, 0.3, rng.uniform(0.5, 2.0), end, fence, "wall")
@@ -151,7 +158,12 @@ def _traffic(b: Builder, rng: Random, half: Real) -> None:
             z, full = rng.uniform(-3, 6), rng.uniform(0.2, 0.95)
             while z < 55:
                 if rng.random() < full and _clear(b, side * (half - 1.1), z, 4.6):
-                    with b.at(side * (half - 1.1), 0, z, math.pi * (rng.random() < 0.5) + rng.gauss(0, 0.03)):
+                    with b.at(
+                        side * (half - 1.1),
+                        0,
+                        z,
+                        math.pi * (rng.random() < 0.5) + rng.gauss(0, 0.03),
+                    ):
                         out.car(b, rng, z < 22)
                 z += rng.uniform(5.2, 7.5)
         for _ in range(rng.choice((0, 1, 1, 2))):
@@ -177,7 +189,19 @@ def nature(b: Builder, rng: Random) -> None:
         ),
     )
     ground = stuff(rng, base, "grass grass gravel leaves noise", 2.5, tone(base, 1.6), grunge=0.5)
-    b.box(0, -1, 0, 6000, 1, 6000, ground, "terrain", casts=False, pitch=rng.gauss(0, 0.03), roll=rng.gauss(0, 0.03))
+    b.box(
+        0,
+        -1,
+        0,
+        6000,
+        1,
+        6000,
+        ground,
+        "terrain",
+        casts=False,
+        pitch=rng.gauss(0, 0.03),
+        roll=rng.gauss(0, 0.03),
+    )
     for _ in range(rng.randint(3, 9)):
         a, r = yaw + rng.uniform(-0.8, 0.8), rng.uniform(6, 60)
         s, rise = rng.uniform(0.4, 0.9) * r, rng.uniform(0.02, 0.1) * r
@@ -196,7 +220,16 @@ def nature(b: Builder, rng: Random) -> None:
         a = rng.choice((0.0, rng.uniform(-0.5, 0.5))) + yaw
         path = stuff(rng, hsv(rng, (0.06, 0.12), (0.1, 0.4), (0.3, 0.65)), "gravel noise", 2.0)
         b.box(
-            60 * math.sin(a), -0.3, 60 * math.cos(a), rng.uniform(1.2, 3), 0.34, 160, path, "road", casts=False, yaw=a
+            60 * math.sin(a),
+            -0.3,
+            60 * math.cos(a),
+            rng.uniform(1.2, 3),
+            0.34,
+            160,
+            path,
+            "road",
+            casts=False,
+            yaw=a,
         )
     _backdrop_wild(b, rng, yaw)
     forest = rng.random() < 0.5
@@ -207,7 +240,9 @@ def nature(b: Builder, rng: Random) -> None:
     for _ in range(rng.randint(2, 14)):
         a, r = yaw + rng.uniform(-0.7, 0.7), 2.6 + 25 * rng.random() ** 2
         with b.at(r * math.sin(a), 0, r * math.cos(a), rng.uniform(0, 6)):
-            (out.rock if rng.random() < 0.5 else out.bush)(b, rng, rng.uniform(0.3, 1.6) * (0.4 + r / 20))
+            (out.rock if rng.random() < 0.5 else out.bush)(
+                b, rng, rng.uniform(0.3, 1.6) * (0.4 + r / 20)
+            )
     if rng.random() < 0.2:
         a = yaw + rng.uniform(-0.4, 0.4)
         with b.at(rng.uniform(4, 9) * math.sin(a), 0, 6 * math.cos(a), rng.uniform(0, 6)):
@@ -234,30 +269,72 @@ def _backdrop_wild(b: Builder, rng: Random, yaw: Real) -> None:
 
 
 def floating(b: Builder, rng: Random) -> None:
-    """Things adrift in a great hall: nothing stands on anything, so that low in the image is not near; size and perspective remain."""
+    """Things adrift in a great hall: nothing stands on anything, so that low in the image is not
+    near; size and perspective remain."""
     sun(b, rng)
     b.eye = (0.0, 0.0, 0.0)
     look(b, rng, 0.0, (0, 12), (38, 60), 8.0)
     side, deep = rng.uniform(5, 11), rng.uniform(14, 30)
     low, high = -rng.uniform(2.5, 6), rng.uniform(3, 8)
-    lining = stuff(rng, hsv(rng, saturation=(0, 0.6)), "noise checker tiles bricks planks stripes", 3.0)
+    lining = stuff(
+        rng, hsv(rng, saturation=(0, 0.6)), "noise checker tiles bricks planks stripes", 3.0
+    )
     floor = stuff(rng, hsv(rng), "noise checker grass tiles gravel planks", 3.0)
     b.box(0, low - 1, deep / 2 - 3, 2 * side + 2, 1, deep + 8, floor, "floor", casts=False)
-    b.box(0, low, deep, 2 * side + 2, high - low, 1, o.paint(rng)._replace(size=6.0), "wall", casts=False)
+    b.box(
+        0,
+        low,
+        deep,
+        2 * side + 2,
+        high - low,
+        1,
+        o.paint(rng)._replace(size=6.0),
+        "wall",
+        casts=False,
+    )
     for x in (-1, 1):
         if rng.random() < 0.8:  # else open to the sky
-            b.box(x * (side + 0.5), low, deep / 2 - 3, 1, high - low, deep + 8, lining, "wall", casts=False)
+            b.box(
+                x * (side + 0.5),
+                low,
+                deep / 2 - 3,
+                1,
+                high - low,
+                deep + 8,
+                lining,
+                "wall",
+                casts=False,
+            )
     for _ in range(rng.randint(8, 26)):
         z = 1.6 + (deep - 3) * rng.random() ** 1.7
         s, x, y = rng.uniform(0.25, 1.1), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
         if abs(x) > side - 1 or not low + 1 < y < high - 1 or not _clear(b, x, z, 1.5 + s):
             continue
         size = (s * rng.uniform(0.4, 1.4), s * rng.uniform(0.4, 1.4), s * rng.uniform(0.3, 1.2))
-        turn = {"yaw": rng.uniform(0, 6), "pitch": rng.uniform(-1.5, 1.5), "roll": rng.uniform(-1.5, 1.5)}
+        turn = {
+            "yaw": rng.uniform(0, 6),
+            "pitch": rng.uniform(-1.5, 1.5),
+            "roll": rng.uniform(-1.5, 1.5),
+        }
         taper = (rng.uniform(0, 0.95), rng.uniform(0, 0.95))
-        b.add(rng.randrange(4), x, y, z, *size, o.paint(rng)._replace(size=s), "object", taper=taper, **turn)
+        b.add(
+            rng.randrange(4),
+            x,
+            y,
+            z,
+            *size,
+            o.paint(rng)._replace(size=s),
+            "object",
+            taper=taper,
+            **turn,
+        )
 
 
 KINDS: dict[str, Callable[[Builder, Random], None]] = {
-    "room": room, "street": street, "nature": nature, "tabletop": tabletop, "warehouse": warehouse, "floating": floating,
-}  # fmt: skip
+    "room": room,
+    "street": street,
+    "nature": nature,
+    "tabletop": tabletop,
+    "warehouse": warehouse,
+    "floating": floating,
+}

@@ -1,4 +1,5 @@
-"""Composites: furniture, cars, people, trees, houses, clutter. Each stands at the origin of the builder's frame and faces -z, in metres."""
+"""Composites: furniture, cars, people, trees, houses, clutter. Each stands at the origin of the
+builder's frame and faces -z, in metres."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def hsv(
     saturation: tuple[Real, Real] = (0, 1),
     value: tuple[Real, Real] = (0.1, 0.9),
 ) -> Colour:
-    """A colour from ranges; without a hue, the mix of a made world: mostly earthy, some blue, a few of any."""
+    """A colour from ranges; without a hue, the mix of a made world: mostly earthy, some blue, a few
+    of any."""
     hue = hue or rng.choice(((0.0, 0.14), (0.03, 0.15), (0.05, 0.12), (0.52, 0.66), (0, 1)))
     return colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value))
 
@@ -26,7 +28,12 @@ def tone(colour: Colour, factor: Real) -> Colour:
 
 
 def stuff(
-    rng: Random, a: Colour, patterns: str = "plain noise", size: Real = 0.8, b: Colour | None = None, **options
+    rng: Random,
+    a: Colour,
+    patterns: str = "plain noise",
+    size: Real = 0.8,
+    b: Colour | None = None,
+    **options,
 ) -> Material:
     """Colour `a` with one of the named patterns; `b` defaults to a darker or lighter shade."""
     pattern = rng.choice(patterns.split())
@@ -34,10 +41,16 @@ def stuff(
     b = (
         b
         if b and not cloudy
-        else tone(a, rng.choice((0.7, 0.8, 0.9, 1.15, 1.3) if cloudy else (0.5, 0.7, 0.85, 1.25, 1.5)))
+        else tone(
+            a, rng.choice((0.7, 0.8, 0.9, 1.15, 1.3) if cloudy else (0.5, 0.7, 0.85, 1.25, 1.5))
+        )
     )
     return Material(
-        a, b, PATTERNS[pattern], size * rng.uniform(0.6, 1.6), **({"grunge": rng.uniform(0.02, 0.2)} | options)
+        a,
+        b,
+        PATTERNS[pattern],
+        size * rng.uniform(0.6, 1.6),
+        **({"grunge": rng.uniform(0.02, 0.2)} | options),
     )
 
 
@@ -52,7 +65,12 @@ def paint(rng: Random) -> Material:
 def wood(rng: Random) -> Material:
     a = hsv(rng, (0.05, 0.11), (0.25, 0.7), (0.12, 0.7))
     return stuff(
-        rng, a, "wood wood planks plain", 0.7, tone(a, rng.uniform(0.5, 0.85)), gloss=rng.choice((0, 0.2, 0.5))
+        rng,
+        a,
+        "wood wood planks plain",
+        0.7,
+        tone(a, rng.uniform(0.5, 0.85)),
+        gloss=rng.choice((0, 0.2, 0.5)),
     )
 
 
@@ -65,14 +83,22 @@ def furniture_surface(rng: Random) -> Material:
 
 def fabric(rng: Random) -> Material:
     a = hsv(rng, saturation=(0, 0.6), value=(0.08, 0.85))
-    return stuff(rng, a, "plain fine noise stripes plaid dots carpet smooth", 0.6, hsv(rng, saturation=(0, 0.5)))
+    return stuff(
+        rng,
+        a,
+        "plain fine noise stripes plaid dots carpet smooth",
+        0.6,
+        hsv(rng, saturation=(0, 0.5)),
+    )
 
 
 def leaves(rng: Random, ragged: Real = 0.0) -> Material:
     a = hsv(rng, (0.18, 0.34), (0.4, 0.8), (0.08, 0.28))
     if rng.random() < 0.1:
         a = hsv(rng, (0.03, 0.14), (0.5, 0.9), (0.2, 0.5))
-    return stuff(rng, a, "leaves bush", 1.6, tone(a, rng.uniform(1.8, 3.0)), grunge=0.4, ragged=ragged)
+    return stuff(
+        rng, a, "leaves bush", 1.6, tone(a, rng.uniform(1.8, 3.0)), grunge=0.4, ragged=ragged
+    )
 
 
 METAL = Material((0.45, 0.46, 0.48), (0.3, 0.3, 0.32), PATTERNS["noise"], 0.5, 0.15, 0.8)
@@ -86,7 +112,9 @@ def legs(b: Builder, w: Real, h: Real, d: Real, m: Material, thick: Real = 0.05)
             b.box(x * (w - thick) / 2, 0, z * (d - thick) / 2, thick, h, thick, m, "furniture")
 
 
-def table(b: Builder, rng: Random, w: Real = 1.4, d: Real = 0.8, h: Real = 0.74, things: int = 3) -> None:
+def table(
+    b: Builder, rng: Random, w: Real = 1.4, d: Real = 0.8, h: Real = 0.74, things: int = 3
+) -> None:
     m = furniture_surface(rng)
     if rng.random() < 0.2:
         b.cone(0, h - 0.04, 0, d * 1.2, 0.04, d * 1.2, m, "furniture")
@@ -94,7 +122,14 @@ def table(b: Builder, rng: Random, w: Real = 1.4, d: Real = 0.8, h: Real = 0.74,
         b.cone(0, 0, 0, 0.5, 0.03, 0.5, METAL, "furniture")
     else:
         b.box(0, h - 0.04, 0, w, 0.04, d, m, "furniture")
-        legs(b, w * 0.94, h - 0.04, d * 0.92, m if rng.random() < 0.7 else METAL, rng.uniform(0.03, 0.07))
+        legs(
+            b,
+            w * 0.94,
+            h - 0.04,
+            d * 0.92,
+            m if rng.random() < 0.7 else METAL,
+            rng.uniform(0.03, 0.07),
+        )
     scatter(b, rng, w * 0.8, d * 0.7, h, things)
 
 
@@ -129,7 +164,17 @@ def sofa(b: Builder, rng: Random, w: Real = 2.0) -> None:
         b.box(x * (w - arm + 0.03) / 2, 0.05, -0.02, arm, rng.uniform(0.5, 0.58), d, m, "furniture")
     for k in range(rng.randint(0, 3)):
         cushion = fabric(rng)
-        b.ball(-w / 2 + arm + 0.25 + k * 0.5, h - 0.02, 0.12, 0.42, 0.4, 0.2, cushion, "object", pitch=-0.3)
+        b.ball(
+            -w / 2 + arm + 0.25 + k * 0.5,
+            h - 0.02,
+            0.12,
+            0.42,
+            0.4,
+            0.2,
+            cushion,
+            "object",
+            pitch=-0.3,
+        )
 
 
 def bed(b: Builder, rng: Random, w: Real = 1.5) -> None:
@@ -144,7 +189,16 @@ def bed(b: Builder, rng: Random, w: Real = 1.5) -> None:
     b.box(0, h * 0.52, -0.33, w * 1.01, h * 0.5 + 0.02, 1.33, cover, "furniture")
     b.box(0, 0, 1.02, w * 1.03, rng.uniform(0.8, 1.2), 0.06, frame, "furniture")
     for x in (-1, 1) if w > 1.2 else (0,):
-        b.ball(x * w / 4, h - 0.03, 0.7, 0.62, 0.22, 0.42, sheet if rng.random() < 0.6 else fabric(rng), "furniture")
+        b.ball(
+            x * w / 4,
+            h - 0.03,
+            0.7,
+            0.62,
+            0.22,
+            0.42,
+            sheet if rng.random() < 0.6 else fabric(rng),
+            "furniture",
+        )
 
 
 def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.45) -> None:
@@ -152,7 +206,10 @@ def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.4
     body = furniture_surface(rng)
     front = body if rng.random() < 0.6 else furniture_surface(rng)
     b.box(0, 0, 0, w, h, d, body, "furniture")
-    columns, rows = max(1, round(w / rng.uniform(0.4, 0.7))), max(1, round(h / rng.choice((0.25, 0.7, 1.8))))
+    columns, rows = (
+        max(1, round(w / rng.uniform(0.4, 0.7))),
+        max(1, round(h / rng.choice((0.25, 0.7, 1.8)))),
+    )
     for i in range(columns):
         for j in range(rows):
             x, y = (i + 0.5) / columns * w - w / 2, 0.04 + j * (h - 0.06) / rows
@@ -167,7 +224,17 @@ def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.4
                 "furniture",
                 casts=False,
             )
-            b.box(x, y + (h - 0.06) / rows * 0.6, -d / 2 - 0.03, 0.1, 0.015, 0.02, METAL, "furniture", casts=False)
+            b.box(
+                x,
+                y + (h - 0.06) / rows * 0.6,
+                -d / 2 - 0.03,
+                0.1,
+                0.015,
+                0.02,
+                METAL,
+                "furniture",
+                casts=False,
+            )
     if h < 1.4:
         scatter(b, rng, w * 0.8, d * 0.6, h, rng.randint(0, 4))
 
@@ -186,8 +253,19 @@ def shelf(b: Builder, rng: Random, w: Real = 0.9, h: Real = 1.9, d: Real = 0.32)
             run = min(rng.uniform(0.1, 0.5), w / 2 - 0.03 - x)
             y = k * (h - 0.03) / levels + 0.024
             if rng.random() < 0.6:
-                books = stuff(rng, hsv(rng, value=(0.05, 0.4)), "books", 0.6, hsv(rng, value=(0.4, 0.9)))
-                b.box(x + run / 2, y, -0.02, run, room * rng.uniform(0.5, 0.85), d * 0.7, books, "object")
+                books = stuff(
+                    rng, hsv(rng, value=(0.05, 0.4)), "books", 0.6, hsv(rng, value=(0.4, 0.9))
+                )
+                b.box(
+                    x + run / 2,
+                    y,
+                    -0.02,
+                    run,
+                    room * rng.uniform(0.5, 0.85),
+                    d * 0.7,
+                    books,
+                    "object",
+                )
             elif rng.random() < 0.7:
                 b.cone(
                     x + run / 2,
@@ -216,12 +294,28 @@ def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
     yaw = rng.uniform(0, math.tau)
     if pick < 0.25:
         b.box(
-            0, 0, 0, s * rng.uniform(0.5, 1.4), s * rng.uniform(0.3, 1.4), s * rng.uniform(0.4, 1), m, "object", yaw=yaw
+            0,
+            0,
+            0,
+            s * rng.uniform(0.5, 1.4),
+            s * rng.uniform(0.3, 1.4),
+            s * rng.uniform(0.4, 1),
+            m,
+            "object",
+            yaw=yaw,
         )
     elif pick < 0.35:
         for k in range(rng.randint(2, 4)):
             b.box(
-                0, k * 0.16 * s, 0, 1.2 * s, 0.15 * s, 0.85 * s, paint(rng), "object", yaw=yaw + rng.uniform(-0.3, 0.3)
+                0,
+                k * 0.16 * s,
+                0,
+                1.2 * s,
+                0.15 * s,
+                0.85 * s,
+                paint(rng),
+                "object",
+                yaw=yaw + rng.uniform(-0.3, 0.3),
             )
     elif pick < 0.5:
         b.cone(0, 0, 0, 0.4 * s, s, 0.4 * s, m, "object")
@@ -237,7 +331,9 @@ def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
         b.cone(0, 0, 0, 0.35 * s, 0.04 * s, 0.35 * s, METAL, "object")
         b.cone(0, 0, 0, 0.06 * s, 1.1 * s, 0.06 * s, METAL, "object")
         shade = stuff(rng, hsv(rng, (0.08, 0.14), (0.1, 0.4), (0.7, 0.95)), "plain", glow=0.6)
-        b.cone(0, s, 0, 0.8 * s, 0.6 * s, 0.8 * s, shade._replace(b=shade.a), "object", taper=(0.45, 0))
+        b.cone(
+            0, s, 0, 0.8 * s, 0.6 * s, 0.8 * s, shade._replace(b=shade.a), "object", taper=(0.45, 0)
+        )
     else:
         with b.at(0, 0, 0, rng.uniform(-0.5, 0.5)):
             b.box(0, 0, 0, s, 0.04 * s, 0.6 * s, RUBBER, "object")
@@ -255,7 +351,9 @@ def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
             )
 
 
-def scatter(b: Builder, rng: Random, w: Real, d: Real, y: Real, count: int, size: Real = 0.2) -> None:
+def scatter(
+    b: Builder, rng: Random, w: Real, d: Real, y: Real, count: int, size: Real = 0.2
+) -> None:
     for _ in range(count):
         with b.at(rng.uniform(-w, w) / 2, y, rng.uniform(-d, d) / 2):
             thing(b, rng, size)
@@ -278,7 +376,18 @@ def person(b: Builder, rng: Random) -> None:
             taper=(-0.2, 0),
             pitch=side * stride,
         )
-        b.cone(side * 0.23, 0.45 * h, 0, 0.1, 0.36 * h, 0.11, top, "person", pitch=-side * stride, roll=side * 0.12)
+        b.cone(
+            side * 0.23,
+            0.45 * h,
+            0,
+            0.1,
+            0.36 * h,
+            0.11,
+            top,
+            "person",
+            pitch=-side * stride,
+            roll=side * 0.12,
+        )
     b.cone(0, 0.46 * h, 0, 0.34, 0.2 * h, 0.22, top, "person", taper=(-0.2, 0))
     b.ball(0, 0.52 * h, 0, 0.42, 0.34 * h, 0.25, top, "person")
     b.cone(0, 0.8 * h, 0, 0.11, 0.08 * h, 0.11, skin, "person")

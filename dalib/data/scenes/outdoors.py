@@ -20,12 +20,21 @@ def car(b: Builder, rng: Random, detail: bool = True) -> None:
     colour = hsv(rng, (0, 1), (0, 0.08) if grey else (0.5, 0.9), (0.03, 0.85))
     body = stuff(rng, colour, "plain", gloss=1.0, grunge=0.05)
     kind, low, wheel = rng.random(), 0.22, rng.uniform(0.6, 0.7)
-    w, n, waist, top = rng.uniform(1.65, 1.9), rng.uniform(3.8, 4.8), rng.uniform(0.62, 0.72), rng.uniform(0.5, 0.65)
+    w, n, waist, top = (
+        rng.uniform(1.65, 1.9),
+        rng.uniform(3.8, 4.8),
+        rng.uniform(0.62, 0.72),
+        rng.uniform(0.5, 0.65),
+    )
     large = kind > 0.85  # van, lorry, bus
     if large:
         w, n, top = 2.0 + 0.4 * (kind > 0.95), 5.5 + 3 * (kind > 0.95), 1.4 + 1.0 * (kind > 0.95)
     cabin, shift = (n * 0.96, 0.0) if kind > 0.7 else (n * 0.62, n * 0.05)
-    lean, y, pane = (0.22, 0.06 if large else 0.32 if kind < 0.7 else 0.2), low + waist, 0.36 if large else 0.75
+    lean, y, pane = (
+        (0.22, 0.06 if large else 0.32 if kind < 0.7 else 0.2),
+        low + waist,
+        0.36 if large else 0.75,
+    )
     b.wedge(0, low, 0, w, waist, n, body, "vehicle", taper=(0.06, 0.04))
     b.wedge(0, y, shift, w * 0.94, top, cabin, body, "vehicle", taper=lean)
     inner = {"taper": (lean[0] * 0.75, lean[1]), "casts": False}
@@ -48,10 +57,40 @@ def car(b: Builder, rng: Random, detail: bool = True) -> None:
                     roll=math.pi / 2,
                     casts=False,
                 )
-        b.box(x * w * 0.36, low + waist * 0.5, -n / 2, w * 0.2, 0.13, 0.06, WHITE_LAMP, "vehicle", casts=False)
-        b.box(x * w * 0.38, low + waist * 0.55, n / 2, w * 0.17, 0.16, 0.05, RED_LAMP, "vehicle", casts=False)
+        b.box(
+            x * w * 0.36,
+            low + waist * 0.5,
+            -n / 2,
+            w * 0.2,
+            0.13,
+            0.06,
+            WHITE_LAMP,
+            "vehicle",
+            casts=False,
+        )
+        b.box(
+            x * w * 0.38,
+            low + waist * 0.55,
+            n / 2,
+            w * 0.17,
+            0.16,
+            0.05,
+            RED_LAMP,
+            "vehicle",
+            casts=False,
+        )
         if detail:
-            b.box(x * (w / 2 + 0.06), y, shift - 0.3 * cabin, 0.16, 0.12, 0.1, body, "vehicle", casts=False)
+            b.box(
+                x * (w / 2 + 0.06),
+                y,
+                shift - 0.3 * cabin,
+                0.16,
+                0.12,
+                0.1,
+                body,
+                "vehicle",
+                casts=False,
+            )
     if detail:
         b.box(0, low + 0.1, 0, w * 0.9, 0.16, n * 1.01, RUBBER, "vehicle", casts=False)
         b.box(0, low + waist * 0.3, n / 2, 0.5, 0.12, 0.04, PLATE, "vehicle", casts=False)
@@ -74,19 +113,57 @@ def tree(b: Builder, rng: Random, h: Real | None = None, detail: bool = True) ->
             b.ball(0, (0.1 + 0.14 * k) * h, 0, s, 0.34 * h, s, shade, "vegetation", yaw=k)
         return
     clear = rng.uniform(0.2, 0.38)
-    b.cone(0, 0, 0, width, 0.75 * h, width, trunk, "vegetation", taper=(0.6, 0), roll=rng.uniform(-0.04, 0.04))
+    b.cone(
+        0,
+        0,
+        0,
+        width,
+        0.75 * h,
+        width,
+        trunk,
+        "vegetation",
+        taper=(0.6, 0),
+        roll=rng.uniform(-0.04, 0.04),
+    )
     crown, spread = (1 - clear) * h, rng.uniform(0.3, 0.5) * h
     for k in range(rng.randint(5, 8) if detail else 4):
         a, level = 2.4 * k + rng.random(), rng.random()
-        r = 0.5 * spread * rng.uniform(0.4, 1.0) * math.sqrt(1 - (1.6 * level - 0.6) ** 2 * 0.8) * (k > 0)
+        r = (
+            0.5
+            * spread
+            * rng.uniform(0.4, 1.0)
+            * math.sqrt(1 - (1.6 * level - 0.6) ** 2 * 0.8)
+            * (k > 0)
+        )
         s = spread * rng.uniform(0.6, 0.85) * (1.3 if k == 0 else 1.0)
         y = clear * h + (crown - 0.8 * s) * (level if k else 0.4)
         shade = green._replace(a=tone(green.a, rng.uniform(0.75, 1.3)))
-        b.ball(r * math.cos(a), y, r * math.sin(a), s, s * rng.uniform(0.7, 0.95), s, shade, "vegetation", yaw=a)
+        b.ball(
+            r * math.cos(a),
+            y,
+            r * math.sin(a),
+            s,
+            s * rng.uniform(0.7, 0.95),
+            s,
+            shade,
+            "vegetation",
+            yaw=a,
+        )
     for _ in range(2 * detail):
         a = rng.random() * math.tau
-        b.cone(0.08 * h * math.cos(a), clear * h, 0.08 * h * math.sin(a), 0.4 * width, 0.3 * h, 0.4 * width, trunk, "vegetation",
-               yaw=math.pi / 2 - a, pitch=-0.6, taper=(0.5, 0))  # fmt: skip
+        b.cone(
+            0.08 * h * math.cos(a),
+            clear * h,
+            0.08 * h * math.sin(a),
+            0.4 * width,
+            0.3 * h,
+            0.4 * width,
+            trunk,
+            "vegetation",
+            yaw=math.pi / 2 - a,
+            pitch=-0.6,
+            taper=(0.5, 0),
+        )
 
 
 def bush(b: Builder, rng: Random, s: Real = 1.2) -> None:
@@ -111,21 +188,35 @@ def rock(b: Builder, rng: Random, s: Real = 1.0) -> None:
     for _ in range(rng.randint(1, 3)):
         size = (s * rng.uniform(0.5, 1.2), s * rng.uniform(0.3, 0.8), s * rng.uniform(0.5, 1.2))
         where = (rng.uniform(-s, s) * 0.3, -0.1 * s, rng.uniform(-s, s) * 0.3)
-        turn = {"yaw": rng.uniform(0, 3), "pitch": rng.uniform(-0.3, 0.3), "roll": rng.uniform(-0.3, 0.3)}
+        turn = {
+            "yaw": rng.uniform(0, 3),
+            "pitch": rng.uniform(-0.3, 0.3),
+            "roll": rng.uniform(-0.3, 0.3),
+        }
         if rng.random() < 0.5:
             b.ball(*where, *size, m, "rock", **turn)
         else:
-            b.wedge(*where, *size, m, "rock", taper=(rng.uniform(0.2, 0.7), rng.uniform(0.2, 0.7)), **turn)
+            b.wedge(
+                *where,
+                *size,
+                m,
+                "rock",
+                taper=(rng.uniform(0.2, 0.7), rng.uniform(0.2, 0.7)),
+                **turn,
+            )
 
 
 def house(b: Builder, rng: Random, w: Real, h: Real, d: Real, roof: bool) -> None:
-    """A facade with windows on all sides, a plinth or shop front, sometimes a gable, cornice, balconies and a door."""
+    """A facade with windows on all sides, a plinth or shop front, sometimes a gable, cornice,
+    balconies and a door."""
     wall = hsv(rng, (0.0, 0.16) if rng.random() < 0.8 else (0.5, 0.7), (0.02, 0.45), (0.25, 0.85))
     glass = hsv(rng, (0.5, 0.65), (0.1, 0.4), (0.04, 0.25))
     storey = rng.uniform(2.7, 3.4)
     pattern = rng.choice(("windows", "sash", "windows", "sash", "office", "bands"))
     size = storey * (4 if pattern == "office" else 2)
-    face = Material(wall, glass, PATTERNS[pattern], size, rng.uniform(0.1, 0.35), 0.05, rng.uniform(0.2, 1.0))
+    face = Material(
+        wall, glass, PATTERNS[pattern], size, rng.uniform(0.1, 0.35), 0.05, rng.uniform(0.2, 1.0)
+    )
     b.box(0, 0, 0, w, h, d, face, "building")
     if rng.random() < 0.6:
         base = stuff(
@@ -169,7 +260,17 @@ def house(b: Builder, rng: Random, w: Real, h: Real, d: Real, roof: bool) -> Non
                     "building",
                 )
         if rng.random() < 0.3:
-            b.wedge(side * (w / 2 + 0.6), 2.6, z * 0.5, 1.3, 0.25, d * 0.4, paint(rng), "building", taper=(0.5, 0))
+            b.wedge(
+                side * (w / 2 + 0.6),
+                2.6,
+                z * 0.5,
+                1.3,
+                0.25,
+                d * 0.4,
+                paint(rng),
+                "building",
+                taper=(0.5, 0),
+            )
 
 
 def lamp_post(b: Builder, rng: Random, h: Real = 6.0) -> None:
@@ -191,7 +292,13 @@ def lamp_post(b: Builder, rng: Random, h: Real = 6.0) -> None:
 def sign(b: Builder, rng: Random) -> None:
     h = rng.uniform(2.0, 3.0)
     b.cone(0, 0, 0, 0.07, h, 0.07, METAL, "pole")
-    m = stuff(rng, hsv(rng, saturation=(0.5, 0.9), value=(0.4, 0.8)), "plain letters picture", 0.6, (0.9, 0.9, 0.9))
+    m = stuff(
+        rng,
+        hsv(rng, saturation=(0.5, 0.9), value=(0.4, 0.8)),
+        "plain letters picture",
+        0.6,
+        (0.9, 0.9, 0.9),
+    )
     if rng.random() < 0.5:
         b.box(0, h - 0.1, -0.05, 0.7, 0.5, 0.03, m, "pole")
     else:
@@ -205,7 +312,14 @@ def sign(b: Builder, rng: Random) -> None:
                 0.2,
                 0.2,
                 0.2,
-                Material(*[hsv(rng, (0.33 - 0.165 * k,) * 2, (0.9, 1), (0.3, 0.9))] * 2, 0, 1, 0, 0.3, 0.5),
+                Material(
+                    *[hsv(rng, (0.33 - 0.165 * k,) * 2, (0.9, 1), (0.3, 0.9))] * 2,
+                    0,
+                    1,
+                    0,
+                    0.3,
+                    0.5,
+                ),
                 "pole",
             )
 
@@ -216,5 +330,15 @@ def belt(b: Builder, rng: Random, length: Real, h: Real) -> None:
     while z < length:
         s = h * rng.uniform(0.7, 1.2)
         shade = green._replace(a=tone(green.a, rng.uniform(0.7, 1.3)), size=max(1.2, 0.3 * h))
-        b.ball(rng.uniform(-0.2, 0.2) * h, -0.25 * s, z, s, 1.25 * s, 1.3 * s, shade, "vegetation", yaw=rng.random())
+        b.ball(
+            rng.uniform(-0.2, 0.2) * h,
+            -0.25 * s,
+            z,
+            s,
+            1.25 * s,
+            1.3 * s,
+            shade,
+            "vegetation",
+            yaw=rng.random(),
+        )
         z += 0.75 * s

@@ -1,8 +1,8 @@
 """What a scene is made of: tapered boxes, ellipsoids and cones as arrays, a camera and its lights.
 
-World axes are x right, y up, z ahead, in metres. Each primitive lives in a unit space of its own (a cube [-1, 1]^3, a unit
-sphere, a unit cylinder); `Scene.frames` maps world to unit space, where one intersection formula serves all sizes and poses,
-and leaves the ray parameter t as it is.
+World axes are x right, y up, z ahead, in metres. Each primitive lives in a unit space of its own (a
+cube [-1, 1]^3, a unit sphere, a unit cylinder); `Scene.frames` maps world to unit space, where one
+intersection formula serves all sizes and poses, and leaves the ray parameter t as it is.
 """
 
 from __future__ import annotations
@@ -19,16 +19,31 @@ import numpy as np
 BOX, WEDGE, ELLIPSOID, CONE = range(4)
 NEAR = 0.02  # metres ahead of the eye where sight begins
 CLASSES = (
-    "sky", "terrain", "road", "pavement", "floor", "ceiling", "wall", "opening", "furniture", "object", "building", "vehicle", "person",
-    "vegetation", "pole", "rock",
-)  # fmt: skip
+    "sky",
+    "terrain",
+    "road",
+    "pavement",
+    "floor",
+    "ceiling",
+    "wall",
+    "opening",
+    "furniture",
+    "object",
+    "building",
+    "vehicle",
+    "person",
+    "vegetation",
+    "pole",
+    "rock",
+)
 CLASS_ID = {name: k for k, name in enumerate(CLASSES)}
 Real = float | int
 Colour = tuple[Real, Real, Real]
 
 
 class Material(NamedTuple):
-    """Albedo `a` where the pattern is 0 and `b` where it is 1; `size` metres per repeat; `grunge` strength of 1/f stains."""
+    """Albedo `a` where the pattern is 0 and `b` where it is 1; `size` metres per repeat; `grunge`
+    strength of 1/f stains."""
 
     a: Colour
     b: Colour
@@ -42,7 +57,8 @@ class Material(NamedTuple):
 
 @dataclass
 class Lighting:
-    """Main light as homogeneous `main` (w = 0: direction towards it, w = 1: position), ambient light from above and below, small lamps."""
+    """Main light as homogeneous `main` (w = 0: direction towards it, w = 1: position), ambient
+    light from above and below, small lamps."""
 
     main: tuple[Real, Real, Real, Real] = (0.4, 0.8, -0.3, 0.0)
     colour: Colour = (1.0, 0.95, 0.85)
@@ -50,7 +66,8 @@ class Lighting:
     below: Colour = (0.25, 0.23, 0.2)
     reach: Real = 6.0  # metres at which a main light with a position has fallen to half
     shadow: Real = 1.0
-    lamps: list[tuple[Real, Real, Real, Real, Colour]] = field(default_factory=list)  # x, y, z, reach in m, colour
+    # x, y, z, reach in m, colour
+    lamps: list[tuple[Real, Real, Real, Real, Colour]] = field(default_factory=list)
     horizon: Colour = (0.75, 0.82, 0.9)
     zenith: Colour = (0.3, 0.5, 0.85)
     clouds: Real = 0.5
@@ -61,13 +78,15 @@ class Lighting:
 
 @dataclass
 class Scene:
-    """Primitives as float64 arrays, ready for the renderer; `seed` feeds whatever noise the style adds."""
+    """Primitives as float64 arrays, ready for the renderer; `seed` feeds whatever noise the style
+    adds."""
 
     shape: np.ndarray  # (N,)
     centre: np.ndarray  # (N, 3)
     half: np.ndarray  # (N, 3)
     rotation: np.ndarray  # (N, 3, 3): unit space to world, without the scaling
-    taper: np.ndarray  # (N, 2): by how much of its width at the bottom (x, z) the top is narrower; below 0: wider
+    # (N, 2): by how much of its width at the bottom (x, z) the top is narrower; below 0: wider
+    taper: np.ndarray
     material: np.ndarray  # (N, 12): Material, flat
     semantic: np.ndarray  # (N,)
     casts: np.ndarray  # (N,): whether it casts a shadow
@@ -92,7 +111,10 @@ class Scene:
         """The eight corners of the tapered boxes around the primitives, (8, N, 3) in the world."""
         unit = np.repeat(_SIGNS[:, None], len(self.half), 1)
         unit[:, :, ::2] *= 1 - self.taper * (_SIGNS[:, 1:2] + 1)[:, None] / 2
-        return self.centre + ((unit * self.half)[:, :, None] @ self.rotation.transpose(0, 2, 1))[:, :, 0]
+        return (
+            self.centre
+            + ((unit * self.half)[:, :, None] @ self.rotation.transpose(0, 2, 1))[:, :, 0]
+        )
 
     @cached_property
     def view(self) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +124,8 @@ class Scene:
 
     @cached_property
     def outlines(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds (4, N) of u, v, u + v, u - v of the boxes around, seen on the plane one metre ahead; lo > hi behind the eye."""
+        """Bounds (4, N) of u, v, u + v, u - v of the boxes around, seen on the plane one metre
+        ahead; lo > hi behind the eye."""
         x, y, z = ((self.corners - self.eye) @ self.gaze).transpose(2, 0, 1)  # each (8, N)
         front = z >= NEAR * 0.999
         cut = np.flatnonzero(
@@ -133,7 +156,8 @@ def _extremes(u: np.ndarray, v: np.ndarray, keep: np.ndarray) -> tuple[np.ndarra
 
 
 def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """(..., 3, 3): roll about z, then pitch about x (positive looks up), then yaw about y (positive turns z towards x)."""
+    """(..., 3, 3): roll about z, then pitch about x (positive looks up), then yaw about y (positive
+    turns z towards x)."""
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
     rows = [
         [cy * cr - sy * sp * sr, -cy * sr - sy * sp * cr, sy * cp],
@@ -144,7 +168,8 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
 
 
 class Builder:
-    """Collects primitives. Sizes are full sizes; (x, y, z) is the middle of the bottom face, in the frame opened by `at`."""
+    """Collects primitives. Sizes are full sizes; (x, y, z) is the middle of the bottom face, in the
+    frame opened by `at`."""
 
     def __init__(self) -> None:
         self.rows: list[tuple] = []
@@ -167,15 +192,45 @@ class Builder:
             self.frame = saved
 
     def add(
-        self, shape: int, x: Real, y: Real, z: Real, w: Real, h: Real, d: Real, material: Material, semantic: str, *,
-        yaw: Real = 0.0, pitch: Real = 0.0, roll: Real = 0.0, taper: tuple[Real, Real] = (0.0, 0.0), casts: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        shape: int,
+        x: Real,
+        y: Real,
+        z: Real,
+        w: Real,
+        h: Real,
+        d: Real,
+        material: Material,
+        semantic: str,
+        *,
+        yaw: Real = 0.0,
+        pitch: Real = 0.0,
+        roll: Real = 0.0,
+        taper: tuple[Real, Real] = (0.0, 0.0),
+        casts: bool = True,
+    ) -> None:
         fx, fy, fz, turn = self.frame
         c, s = math.cos(turn), math.sin(turn)
-        self.rows.append((
-            shape, fx + c * x + s * z, fy + y + h / 2, fz - s * x + c * z, w / 2, h / 2, d / 2, turn + yaw, pitch, roll, *taper,
-            *material.a, *material.b, *material[2:], CLASS_ID[semantic], casts,
-        ))  # fmt: skip
+        self.rows.append(
+            (
+                shape,
+                fx + c * x + s * z,
+                fy + y + h / 2,
+                fz - s * x + c * z,
+                w / 2,
+                h / 2,
+                d / 2,
+                turn + yaw,
+                pitch,
+                roll,
+                *taper,
+                *material.a,
+                *material.b,
+                *material[2:],
+                CLASS_ID[semantic],
+                casts,
+            )
+        )
 
     def box(self, *args, **options) -> None:
         self.add(BOX, *args, **options)
@@ -188,17 +243,27 @@ class Builder:
         self.add(ELLIPSOID, *args, **options)
 
     def cone(self, *args, **options) -> None:
-        """A cylinder whose top radius is smaller by `taper[0]`, or larger if below 0: a pole, a lampshade, a fir, a cup."""
+        """A cylinder whose top radius is smaller by `taper[0]`, or larger if below 0: a pole, a
+        lampshade, a fir, a cup."""
         self.add(CONE, *args, **options)
 
     def build(self) -> Scene:
-        rows = np.array(sorted(self.rows, key=lambda row: row[0]), float)  # stable: kept in order within a shape
+        # stable: kept in order within a shape
+        rows = np.array(sorted(self.rows, key=lambda row: row[0]), float)
         shape = rows[:, 0].astype(int)
         taper = rows[:, 10:12] * (shape > BOX)[:, None] * (shape != ELLIPSOID)[:, None]
         taper = np.where(shape[:, None] == CONE, taper[:, :1], taper)  # round
         return Scene(
-            shape=shape, centre=rows[:, 1:4], half=np.maximum(rows[:, 4:7], 1e-3), rotation=rotation(*rows[:, 7:10].T),
-            taper=taper, material=rows[:, 12:24], semantic=rows[:, 24].astype(int), casts=rows[:, 25].astype(bool),
-            eye=np.array(self.eye, float), gaze=rotation(*map(np.array, self.angles)), tangent=math.tan(math.radians(self.fov) / 2),
+            shape=shape,
+            centre=rows[:, 1:4],
+            half=np.maximum(rows[:, 4:7], 1e-3),
+            rotation=rotation(*rows[:, 7:10].T),
+            taper=taper,
+            material=rows[:, 12:24],
+            semantic=rows[:, 24].astype(int),
+            casts=rows[:, 25].astype(bool),
+            eye=np.array(self.eye, float),
+            gaze=rotation(*map(np.array, self.angles)),
+            tangent=math.tan(math.radians(self.fov) / 2),
             light=self.light,
-        )  # fmt: skip
+        )

@@ -1,8 +1,11 @@
-"""A scene becomes an image, its exact disparity and its semantics: ray casting in blocks of 8x8 pixels.
+"""A scene becomes an image, its exact disparity and its semantics: ray casting in blocks of 8x8
+pixels.
 
-Each primitive is tried only in the blocks that its projected outline touches. The rays are not normalised: a direction has
-length 1 along the optical axis, so the ray parameter t *is* the z-depth and 1/t the disparity. Every scene is computed by
-itself, on one thread, in chunks that fit in cache: hence the same bits in any batch, process or thread pool.
+Each primitive is tried only in the blocks that its projected outline touches. The rays are not
+normalised: a direction has length 1 along the optical axis, so the ray parameter t *is* the z-depth
+and 1/t the disparity. Every scene is computed by
+itself, on one thread, in chunks that fit in cache: hence the same bits in any batch, process or
+thread pool.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ Vec = tuple[Tensor, Tensor, Tensor]
 
 @dataclass
 class Rays:
-    """Pixel rays in blocks, (blocks, 64): `u` right and `v` up on the plane one metre ahead of the eye."""
+    """Pixel rays in blocks, (blocks, 64): `u` right and `v` up on the plane one metre ahead of the
+    eye."""
 
     u: Float[Tensor, "t 64"]
     v: Float[Tensor, "t 64"]
@@ -42,22 +46,32 @@ class Rays:
         """(..., blocks, 64) back to (..., height, width)."""
         lead = values.shape[:-2]
         grid = values.reshape(*lead, self.rows, self.columns, BLOCK, BLOCK).transpose(-3, -2)
-        return grid.reshape(*lead, self.rows * BLOCK, self.columns * BLOCK)[..., : self.height, : self.width]
+        return grid.reshape(*lead, self.rows * BLOCK, self.columns * BLOCK)[
+            ..., : self.height, : self.width
+        ]
 
 
 @lru_cache(maxsize=16)
-def _pixels(height: int, width: int, shift: tuple[float, float]) -> tuple[Float[Tensor, "t 64"], Float[Tensor, "t 64"]]:
+def _pixels(
+    height: int, width: int, shift: tuple[float, float]
+) -> tuple[Float[Tensor, "t 64"], Float[Tensor, "t 64"]]:
     """Pixels right of and above the middle of the image, in float64 and in blocks."""
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     x = torch.arange(columns * BLOCK, dtype=torch.float64) + 0.5 + shift[0] - width / 2
     y = height / 2 - 0.5 - shift[1] - torch.arange(rows * BLOCK, dtype=torch.float64)
     grids = torch.meshgrid(y, x, indexing="ij")
-    y, x = (g.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2).reshape(-1, BLOCK * BLOCK) for g in grids)
+    y, x = (
+        g.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2).reshape(-1, BLOCK * BLOCK)
+        for g in grids
+    )
     return x, y
 
 
-def pixel_rays(scene: Scene, height: int, width: int, device: str, shift: tuple[float, float] = (0.0, 0.0)) -> Rays:
-    """Through pixel centres, or `shift` pixels right and down of them; the field of view is vertical: a wider image sees more."""
+def pixel_rays(
+    scene: Scene, height: int, width: int, device: str, shift: tuple[float, float] = (0.0, 0.0)
+) -> Rays:
+    """Through pixel centres, or `shift` pixels right and down of them; the field of view is
+    vertical: a wider image sees more."""
     step = 2 * scene.tangent / height
     u, v = ((k * step).float().to(device) for k in _pixels(height, width, shift))
     return Rays(u, v, -(-height // BLOCK), -(-width // BLOCK), height, width, step)
@@ -68,32 +82,39 @@ def dot(a: Vec, b: Vec) -> Tensor:
 
 
 def box(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Entry and exit of rays o + t d, (n, 3, k), through the cube [-1, 1]^3; entry > exit where they miss."""
+    """Entry and exit of rays o + t d, (n, 3, k), through the cube [-1, 1]^3; entry > exit where
+    they miss."""
     inverse = d.reciprocal()
     middle, reach = o * inverse, inverse.abs()  # the middle with its sign turned
     return -(middle + reach).amin(1), (reach - middle).amin(1)
 
 
 def wedge(o: Tensor, d: Tensor, taper: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
-    """The cube with sides |x| <= 1 - taper_x (y + 1) / 2, and z alike: four slanted planes, a floor and a lid."""
+    """The cube with sides |x| <= 1 - taper_x (y + 1) / 2, and z alike: four slanted planes, a floor
+    and a lid."""
     near, far = box(o[:, 1:2], d[:, 1:2])
     slope = taper[:, :, None] / 2
     lean, width = slope * d[:, 1:2], 1 - slope - slope * o[:, 1:2]
     speed = torch.cat([lean + d[:, ::2], lean - d[:, ::2]], 1)  # (n, 4, k) towards the planes
     t = torch.cat([width - o[:, ::2], width + o[:, ::2]], 1) / speed
-    enters, leaves = torch.sub(t, speed.clamp_min(0), alpha=HUGE), torch.sub(t, speed.clamp_max(0), alpha=HUGE)
+    enters, leaves = (
+        torch.sub(t, speed.clamp_min(0), alpha=HUGE),
+        torch.sub(t, speed.clamp_max(0), alpha=HUGE),
+    )
     return torch.maximum(near, enters.amax(1)), torch.minimum(far, leaves.amin(1))
 
 
 def _nearest(o: Tensor, d: Tensor) -> tuple[Tensor, Vec, Vec]:
-    """The ray parameter closest to the origin, the point there, and the direction: far, small primitives keep their precision."""
+    """The ray parameter closest to the origin, the point there, and the direction: far, small
+    primitives keep their precision."""
     o, d = o.unbind(1), d.unbind(1)
     shift = -dot(o, d) / dot(d, d)
     return shift, tuple(torch.addcmul(ok, shift, dk) for ok, dk in zip(o, d, strict=True)), d
 
 
 def _roots(square: Tensor) -> Tensor:
-    """The square root; below zero, where there is none, that of the opposite with a minus sign, which makes entry > exit."""
+    """The square root; below zero, where there is none, that of the opposite with a minus sign,
+    which makes entry > exit."""
     return torch.copysign(square.abs().sqrt(), square)
 
 
@@ -105,7 +126,8 @@ def ellipsoid(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cone(o: Tensor, d: Tensor, taper: Float[Tensor, "n 1"]) -> tuple[Tensor, Tensor]:
-    """Entry and exit through the capped cone about y with radius 1 - taper (y + 1) / 2 for |y| <= 1."""
+    """Entry and exit through the capped cone about y with radius 1 - taper (y + 1) / 2 for |y| <=
+    1."""
     shift, (x, y, z), (dx, dy, dz) = _nearest(o, d)
     slope = taper / 2
     radius, lean = 1 - slope - slope * y, slope * dy
@@ -124,10 +146,14 @@ def cone(o: Tensor, d: Tensor, taper: Float[Tensor, "n 1"]) -> tuple[Tensor, Ten
     return near + shift, far + shift
 
 
-def cross(shape: int, o: Tensor, d: Tensor, form: Float[Tensor, "n 3"], leaves: bool = True) -> tuple[Tensor, Tensor]:
-    """Entry and exit of rays o + t d, (n, 3, k), for one kind of primitive; entry > exit where they miss.
+def cross(
+    shape: int, o: Tensor, d: Tensor, form: Float[Tensor, "n 3"], leaves: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Entry and exit of rays o + t d, (n, 3, k), for one kind of primitive; entry > exit where they
+    miss.
 
-    `form` has its two tapers and how ragged it is: with `leaves`, such ellipsoids lose leaves near the rim.
+    `form` has its two tapers and how ragged it is: with `leaves`, such ellipsoids lose leaves near
+    the rim.
     """
     if shape == CONE:
         return cone(o, d, form[:, :1])
@@ -153,16 +179,20 @@ def cross(shape: int, o: Tensor, d: Tensor, form: Float[Tensor, "n 3"], leaves: 
 
 
 def conics(linear: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Matrices A (n, 3, 3) of unit spheres seen from `origin`: (u, v, 1) A (u, v, 1) >= 0 where linear @ (u, v, 1) meets them."""
+    """Matrices A (n, 3, 3) of unit spheres seen from `origin`: (u, v, 1) A (u, v, 1) >= 0 where
+    linear @ (u, v, 1) meets them."""
     along = np.einsum("nij,ni->nj", linear, origin)
     room = (origin * origin).sum(1) - 1
-    return along[:, :, None] * along[:, None] - room[:, None, None] * (linear.transpose(0, 2, 1) @ linear)
+    return along[:, :, None] * along[:, None] - room[:, None, None] * (
+        linear.transpose(0, 2, 1) @ linear
+    )
 
 
 def may_meet(
     conic: np.ndarray, x: np.ndarray, y: np.ndarray, rx: np.ndarray | float, ry: np.ndarray | float
 ) -> np.ndarray:
-    """False where a conic is surely negative on the whole rectangle with middle (x, y) and half sides (rx, ry)."""
+    """False where a conic is surely negative on the whole rectangle with middle (x, y) and half
+    sides (rx, ry)."""
     a, b, c, d, e, f = (conic[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)))
     gx, gy = a * x + b * y + d, b * x + c * y + e
     value = gx * x + gy * y + d * x + e * y + f
@@ -171,20 +201,25 @@ def may_meet(
 
 
 def _pairs(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (primitive, block) that can meet, ordered by primitive: octagons around the boxes, conics around the ellipsoids."""
+    """Pairs (primitive, block) that can meet, ordered by primitive: octagons around the boxes,
+    conics around the ellipsoids."""
     reach = (BLOCK - 1) / 2 * rays.step  # from the middle of a block to its outermost rays
     slack = 0.01 * rays.step
     u, v = (k[:, [0, -1]].double().mean(1).numpy(force=True) for k in (rays.u, rays.v))
     lo, hi = scene.outlines
     meet = np.ones((lo.shape[1], len(u)), bool)
-    for k, (axis, wide) in enumerate(((u, reach), (v, reach), (u + v, 2 * reach), (u - v, 2 * reach))):
+    for k, (axis, wide) in enumerate(
+        ((u, reach), (v, reach), (u + v, 2 * reach), (u - v, 2 * reach))
+    ):
         meet &= lo[k, :, None] <= axis + (wide + slack)
         meet &= hi[k, :, None] >= axis - (wide + slack)
     which, block = np.divmod(np.flatnonzero(meet), len(u))
     linear, origin = scene.view
     keep, ball = np.ones(len(which), bool), np.flatnonzero((scene.shape == ELLIPSOID)[which])
     k = block[ball]
-    keep[ball] = may_meet(conics(linear, origin)[which[ball]], u[k], v[k], reach + slack, reach + slack)
+    keep[ball] = may_meet(
+        conics(linear, origin)[which[ball]], u[k], v[k], reach + slack, reach + slack
+    )
     return which[keep], block[keep]
 
 

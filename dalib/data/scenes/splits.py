@@ -1,4 +1,5 @@
-"""Procedural RGB-D scenes with exact disparity: what the study trains on and is tested on, made from integers.
+"""Procedural RGB-D scenes with exact disparity: what the study trains on and is tested on, made
+from integers.
 
 Scene i of a split depends on (split seed, i) alone, so a split has random access and no end.
 """
@@ -29,7 +30,10 @@ from dalib.errors import ConfigError
 from dalib.provenance import files_hash
 
 KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
-RENDERER = "splits primitives textures objects outdoors interiors halls landscapes glance raycast shading styles"
+RENDERER = (
+    "splits primitives textures objects outdoors interiors halls landscapes glance raycast "
+    "shading styles"
+)
 INDOORS = ("room", "tabletop", "warehouse")
 
 
@@ -46,7 +50,10 @@ class Split:
     def __post_init__(self) -> None:
         for what, given, known in (("kind", self.kinds, KINDS), ("style", self.styles, STYLES)):
             if wrong := sorted(set(given) - set(known)):
-                raise ConfigError(f"split {self.name!r}: unknown {what} {', '.join(wrong)}; known: {', '.join(known)}")
+                raise ConfigError(
+                    f"split {self.name!r}: unknown {what} {', '.join(wrong)}; "
+                    f"known: {', '.join(known)}"
+                )
 
     def __hash__(self) -> int:
         return hash((self.name, self.seed))
@@ -62,21 +69,69 @@ def _split(name: str, seed: int, kinds: str, styles: str, about: str) -> Split:
     return Split(name, seed, weights(kinds), weights(styles), about)
 
 
-SPLITS: dict[str, Split] = {s.name: s for s in (
-    _split("labelled", 101, "room, street", "plain", "rooms and streets by day: the few scenes with labels"),
-    *(_split(f"labelled_{kind}", 110 + k, kind, "plain", f"one kind with labels: {kind}") for k, kind in enumerate(KINDS)),
-    _split("validation", 102, "room, street", "plain", "as labelled, other scenes"),
-    _split("unlabelled", 103, ", ".join(KINDS), ", ".join(STYLES), "every kind in every style, labels withheld"),
-    _split("tune_overcast_nature", 201, "nature", "overcast", "tuning only: open country under clouds"),
-    _split("tune_faded_tabletop", 202, "tabletop", "faded", "tuning only: old photographs of things on tables"),
-    _split("tune_vivid_warehouse", 203, "warehouse", "vivid", "tuning only: halls and racks in loud colours"),
-    _split("night_street", 301, "street", "night", "streets by lamp and headlight"),
-    _split("fog_nature", 302, "nature", "fog", "woods and hills in fog"),
-    _split("warm_tabletop", 303, "tabletop", "warm", "things on a table in evening light"),
-    _split("noisy_warehouse", 304, "warehouse", "noisy", "halls and racks, dim and full of sensor noise"),
-    _split("drawn_room", 305, "room", "drawn", "rooms as coloured drawings"),
-    _split("floating", 306, "floating", "plain, vivid", "things adrift in halls, free of gravity and habit"),
-)}  # fmt: skip
+SPLITS: dict[str, Split] = {
+    s.name: s
+    for s in (
+        _split(
+            "labelled",
+            101,
+            "room, street",
+            "plain",
+            "rooms and streets by day: the few scenes with labels",
+        ),
+        *(
+            _split(f"labelled_{kind}", 110 + k, kind, "plain", f"one kind with labels: {kind}")
+            for k, kind in enumerate(KINDS)
+        ),
+        _split("validation", 102, "room, street", "plain", "as labelled, other scenes"),
+        _split(
+            "unlabelled",
+            103,
+            ", ".join(KINDS),
+            ", ".join(STYLES),
+            "every kind in every style, labels withheld",
+        ),
+        _split(
+            "tune_overcast_nature",
+            201,
+            "nature",
+            "overcast",
+            "tuning only: open country under clouds",
+        ),
+        _split(
+            "tune_faded_tabletop",
+            202,
+            "tabletop",
+            "faded",
+            "tuning only: old photographs of things on tables",
+        ),
+        _split(
+            "tune_vivid_warehouse",
+            203,
+            "warehouse",
+            "vivid",
+            "tuning only: halls and racks in loud colours",
+        ),
+        _split("night_street", 301, "street", "night", "streets by lamp and headlight"),
+        _split("fog_nature", 302, "nature", "fog", "woods and hills in fog"),
+        _split("warm_tabletop", 303, "tabletop", "warm", "things on a table in evening light"),
+        _split(
+            "noisy_warehouse",
+            304,
+            "warehouse",
+            "noisy",
+            "halls and racks, dim and full of sensor noise",
+        ),
+        _split("drawn_room", 305, "room", "drawn", "rooms as coloured drawings"),
+        _split(
+            "floating",
+            306,
+            "floating",
+            "plain, vivid",
+            "things adrift in halls, free of gravity and habit",
+        ),
+    )
+}
 TUNE_DOMAINS = tuple(name for name in SPLITS if name.startswith("tune_"))
 TEST_DOMAINS = tuple(name for name, split in SPLITS.items() if split.seed > 300)
 
@@ -94,7 +149,11 @@ def describe(split: Split | str, index: int) -> tuple[Scene, Style, Random]:
     split = _find(split)
     if index < 0:
         raise ConfigError(f"scene index {index} of split {split.name!r} is negative")
-    rng = Random(int.from_bytes(np.random.SeedSequence([split.seed, index]).generate_state(4).tobytes(), "little"))
+    rng = Random(
+        int.from_bytes(
+            np.random.SeedSequence([split.seed, index]).generate_state(4).tobytes(), "little"
+        )
+    )
     kind = rng.choices(list(split.kinds), list(split.kinds.values()))[0]
     style = _STYLES[rng.choices(list(split.styles), list(split.styles.values()))[0]]
     for _ in range(8):
@@ -108,7 +167,8 @@ def describe(split: Split | str, index: int) -> tuple[Scene, Style, Random]:
 
 
 def _worth_seeing(scene: Scene) -> bool:
-    """Not a blank wall, nor a nose against a lorry: judged by 8 x 8 rays, whatever size is drawn later."""
+    """Not a blank wall, nor a nose against a lorry: judged by 8 x 8 rays, whatever size is drawn
+    later."""
     depth, owner = glance(scene)
     return bool(np.bincount(owner).max() <= 54 and (depth > 0.4).sum() > len(depth) / 2)
 
@@ -124,9 +184,17 @@ def _one_thread() -> Iterator[None]:
 
 
 def draw(
-    scene: Scene, style: Style, rng: Random, *, height: int, width: int, supersample: int = 1, device: str = "cpu"
+    scene: Scene,
+    style: Style,
+    rng: Random,
+    *,
+    height: int,
+    width: int,
+    supersample: int = 1,
+    device: str = "cpu",
 ) -> dict[str, torch.Tensor]:
-    """One scene as image, disparity, valid, semantics. With `supersample` n, colour is the mean of n x n rays and light positions."""
+    """One scene as image, disparity, valid, semantics. With `supersample` n, colour is the mean of
+    n x n rays and light positions."""
     rays = pixel_rays(scene, height, width, device)
     depth, owner = cast(scene, rays)
     if supersample == 1:
@@ -137,7 +205,10 @@ def draw(
         for k, shift in enumerate((x, y) for y in spots for x in spots):
             sub = pixel_rays(scene, height, width, device, shift)
             jitter = 2 * ((k * 0.618) % 1) - 1
-            radiance += sub.image(shade(scene, sub, *cast(scene, sub), jitter=jitter)).clamp(max=2.0) / supersample**2
+            radiance += (
+                sub.image(shade(scene, sub, *cast(scene, sub), jitter=jitter)).clamp(max=2.0)
+                / supersample**2
+            )
     depth, owner = rays.image(depth), rays.image(owner)
     classes = torch.tensor([*scene.semantic, 0], dtype=torch.uint8, device=device)
     disparity = 1 / depth
@@ -158,20 +229,31 @@ def render(
     supersample: int = 1,
     device: str = "cpu",
 ) -> dict[str, torch.Tensor | list[str]]:
-    """Scenes `indices` of a split, batched: image (B, 3, H, W), disparity, valid, semantics (B, H, W) and domain, a list."""
+    """Scenes `indices` of a split, batched: image (B, 3, H, W), disparity, valid, semantics (B, H,
+    W) and domain, a list."""
     split = _find(split)
     with _one_thread(), torch.inference_mode():
         samples = [
-            draw(*describe(split, int(i)), height=height, width=width, supersample=supersample, device=device)
+            draw(
+                *describe(split, int(i)),
+                height=height,
+                width=width,
+                supersample=supersample,
+                device=device,
+            )
             for i in indices
         ]
-    batch = {key: torch.stack([s[key] for s in samples]) for key in ("image", "disparity", "valid", "semantics")}
+    batch = {
+        key: torch.stack([s[key] for s in samples])
+        for key in ("image", "disparity", "valid", "semantics")
+    }
     return batch | {"domain": [split.name] * len(samples)}
 
 
 @cache
 def renderer_hash() -> str:
-    """Changes with the code that draws: every module behind the renderer, without comments and docstrings."""
+    """Changes with the code that draws: every module behind the renderer, without comments and
+    docstrings."""
     here = Path(__file__).parent
     return files_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
 
@@ -179,13 +261,18 @@ def renderer_hash() -> str:
 class Scenes(Source):
     """Source of `count` scenes of a split, rendered when asked for."""
 
-    def __init__(self, *, split: Split | str, count: int, height: int = 96, width: int = 128) -> None:
+    def __init__(
+        self, *, split: Split | str, count: int, height: int = 96, width: int = 128
+    ) -> None:
         self.split, self.count, self.height, self.width = _find(split), count, height, width
         self.domain = self.split.name
 
     @property
     def fingerprint(self) -> str:
-        spec = json.dumps([asdict(self.split), self.count, self.height, self.width, renderer_hash()], sort_keys=True)
+        spec = json.dumps(
+            [asdict(self.split), self.count, self.height, self.width, renderer_hash()],
+            sort_keys=True,
+        )
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

@@ -1,4 +1,5 @@
-"""How a scene looks: light and air before rendering (`prepare`), camera and medium after it (`develop`). The geometry never changes."""
+"""How a scene looks: light and air before rendering (`prepare`), camera and medium after it
+(`develop`). The geometry never changes."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def _grey(colour: tuple, amount: float) -> tuple:
 
 @dataclass(frozen=True)
 class Look:
-    """What the camera does: exposure (mean brightness), contrast, saturation, tint, sensor noise, blur in pixels of 96 rows."""
+    """What the camera does: exposure (mean brightness), contrast, saturation, tint, sensor noise,
+    blur in pixels of 96 rows."""
 
     level: tuple[float, float] = (0.4, 0.54)
     contrast: tuple[float, float] = (1.0, 1.35)
@@ -49,7 +51,11 @@ def _overcast(light: Lighting, rng: Random, inside: bool) -> None:
     light.colour, light.shadow = _scaled(_grey(light.colour, 0.8), 0.25), 0.3
     light.above, light.below = _scaled(_grey(light.above, 0.6), 1.5), _scaled(light.below, 1.2)
     grey = rng.uniform(0.75, 1.2)
-    light.horizon, light.zenith, light.clouds = (grey, grey, grey * 1.03), (grey * 0.85, grey * 0.87, grey * 0.92), 0.5
+    light.horizon, light.zenith, light.clouds = (
+        (grey, grey, grey * 1.03),
+        (grey * 0.85, grey * 0.87, grey * 0.92),
+        0.5,
+    )
     light.fog = light.fog + rng.uniform(0.0, 0.006) * (not inside)
 
 
@@ -59,13 +65,19 @@ def _warm(light: Lighting, rng: Random, inside: bool) -> None:
         flat, low = math.hypot(x, z) or 1.0, math.radians(rng.uniform(6, 18))
         light.main = (x / flat * math.cos(low), math.sin(low), z / flat * math.cos(low), 0.0)
     light.colour = _scaled(light.colour, 1.5, 0.85, 0.4)
-    light.above, light.below = _scaled(light.above, 0.8, 0.55, 0.45), _scaled(light.below, 0.9, 0.6, 0.4)
+    light.above, light.below = (
+        _scaled(light.above, 0.8, 0.55, 0.45),
+        _scaled(light.below, 0.9, 0.6, 0.4),
+    )
     light.horizon, light.zenith = (1.4, 0.9, 0.5), (0.5, 0.48, 0.75)
 
 
 def _night(light: Lighting, rng: Random, inside: bool) -> None:
     light.colour = _scaled(light.colour, *((0.5, 0.42, 0.28) if inside else (0.1, 0.12, 0.2)))
-    light.above, light.below = _scaled(light.above, 0.16, 0.18, 0.28), _scaled(light.below, 0.14, 0.13, 0.15)
+    light.above, light.below = (
+        _scaled(light.above, 0.16, 0.18, 0.28),
+        _scaled(light.below, 0.14, 0.13, 0.15),
+    )
     light.horizon, light.zenith, light.clouds, light.glow = (
         (0.1, 0.09, 0.13),
         (0.015, 0.02, 0.05),
@@ -79,7 +91,13 @@ def _night(light: Lighting, rng: Random, inside: bool) -> None:
         light.lamps.append((0.0, 0.9, 0.6, 9.0, (0.9, 0.85, 0.7)))
         for k in range(3):
             light.lamps.append(
-                (rng.choice((-4.0, 4.0)), 6.0, 7.0 + 13 * k + rng.uniform(-3, 3), 5.0, (1.0, 0.72, 0.38))
+                (
+                    rng.choice((-4.0, 4.0)),
+                    6.0,
+                    7.0 + 13 * k + rng.uniform(-3, 3),
+                    5.0,
+                    (1.0, 0.72, 0.38),
+                )
             )
 
 
@@ -102,8 +120,14 @@ STYLES: dict[str, Style] = {
     "warm": Style(_warm, Look(level=(0.32, 0.46), saturation=(0.9, 1.3))),
     "night": Style(_night, Look(level=(0.26, 0.38), noise=(0.01, 0.04), saturation=(0.6, 1.1))),
     "fog": Style(_fog, Look(level=(0.42, 0.6), saturation=(0.3, 0.8), contrast=(0.8, 1.0))),
-    "drawn": Style(_plain, Look(level=(0.5, 0.65), saturation=(0.3, 1.3), noise=(0.0, 0.02), blur=(0.0, 0.2)), ink=1.0),
-    "noisy": Style(_plain, Look(level=(0.25, 0.36), noise=(0.04, 0.08), blur=(0.2, 0.8), contrast=(0.8, 1.1))),
+    "drawn": Style(
+        _plain,
+        Look(level=(0.5, 0.65), saturation=(0.3, 1.3), noise=(0.0, 0.02), blur=(0.0, 0.2)),
+        ink=1.0,
+    ),
+    "noisy": Style(
+        _plain, Look(level=(0.25, 0.36), noise=(0.04, 0.08), blur=(0.2, 0.8), contrast=(0.8, 1.1))
+    ),
     "faded": Style(
         _plain,
         Look(
@@ -131,7 +155,8 @@ def _blurred(image: Float[Tensor, "c h w"], sigma: float) -> Float[Tensor, "c h 
 
 
 def soften_edges(image: Image, owner: Tensor) -> Image:
-    """Anti-aliasing for one sample per pixel: pixels beside another primitive's take on a little of their neighbours."""
+    """Anti-aliasing for one sample per pixel: pixels beside another primitive's take on a little of
+    their neighbours."""
     edge = torch.zeros_like(owner, dtype=torch.bool)
     across, down = owner[:, 1:] != owner[:, :-1], owner[1:] != owner[:-1]
     edge[:, 1:] |= across
@@ -148,7 +173,9 @@ def _ink(disparity: Float[Tensor, "h w"], owner: Tensor) -> Float[Tensor, "h w"]
         a, b = (owner.narrow(dim, k, owner.shape[dim] - 1) for k in (0, 1))
         da, db = (disparity.narrow(dim, k, owner.shape[dim] - 1) for k in (0, 1))
         jump = ((da - db).abs() / (torch.maximum(da, db) + 1e-3) * 6).clamp(0.35, 1.0) * (a != b)
-        line.narrow(dim, 1, owner.shape[dim] - 1).copy_(torch.maximum(line.narrow(dim, 1, owner.shape[dim] - 1), jump))
+        line.narrow(dim, 1, owner.shape[dim] - 1).copy_(
+            torch.maximum(line.narrow(dim, 1, owner.shape[dim] - 1), jump)
+        )
     return line
 
 
@@ -159,7 +186,12 @@ def develop(
     look, draw = style.look, rng.uniform
     level, contrast, saturation = draw(*look.level), draw(*look.contrast), draw(*look.saturation)
     tint = [1 + draw(-look.tint, look.tint) for _ in range(3)]
-    noise, blur, vignette, fade = draw(*look.noise), draw(*look.blur), draw(*look.vignette), draw(*look.fade)
+    noise, blur, vignette, fade = (
+        draw(*look.noise),
+        draw(*look.blur),
+        draw(*look.vignette),
+        draw(*look.fade),
+    )
     _, height, width = radiance.shape
     seed = rng.getrandbits(62)
     luma = radiance.mean(0)
@@ -172,7 +204,10 @@ def develop(
     if style.ink:
         image = 0.5 + 0.5 * image.clamp(0, 1)
         tones = 7 * image.mean(0)
-        image = image * (((tones.floor() + ((tones % 1) * 4 - 1.5).clamp(0, 1)) / 7) / image.mean(0))  # flat washes
+        # flat washes
+        image = image * (
+            ((tones.floor() + ((tones % 1) * 4 - 1.5).clamp(0, 1)) / 7) / image.mean(0)
+        )
         line = _ink(disparity, owner)
         if (pen := height // 320) > 0:
             line = F.max_pool2d(line[None], 1 + 2 * pen, 1, pen)[0]
@@ -184,6 +219,8 @@ def develop(
     if (sigma := blur * math.sqrt(height / 96)) > 0.25:
         image = _blurred(image, sigma)
     if noise > 0.002:
-        grain = torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed)).to(image.device)
+        grain = torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed)).to(
+            image.device
+        )
         image = image + noise * grain
     return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

@@ -1,4 +1,5 @@
-"""Tileable patterns as one flat atlas with mipmaps: looked up bilinearly at the level that the pixel's footprint asks for."""
+"""Tileable patterns as one flat atlas with mipmaps: looked up bilinearly at the level that the
+pixel's footprint asks for."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _V, _U = np.meshgrid((np.arange(SIDE) + 0.5) / SIDE, (np.arange(SIDE) + 0.5) / S
 
 
 def _noise(slope: float, key: int, stretch: tuple[float, float] = (1.0, 1.0)) -> Grid:
-    """Periodic noise with amplitude spectrum 1/f^slope, ranked to fill 0..1 evenly; `stretch` > 1 lengthens the grain along (v, u)."""
+    """Periodic noise with amplitude spectrum 1/f^slope, ranked to fill 0..1 evenly; `stretch` > 1
+    lengthens the grain along (v, u)."""
     white = np.random.Generator(np.random.Philox(key)).standard_normal((SIDE, SIDE))
     fv, fu = np.fft.fftfreq(SIDE)[:, None] * stretch[0], np.fft.rfftfreq(SIDE)[None] * stretch[1]
     radius = np.hypot(fv, fu)
@@ -28,11 +30,16 @@ def _noise(slope: float, key: int, stretch: tuple[float, float] = (1.0, 1.0)) ->
 
 
 def _cells(count: int, key: int) -> tuple[Grid, Grid, Grid]:
-    """Periodic Voronoi diagram: distance to the nearest and second nearest point, and a random value per cell."""
+    """Periodic Voronoi diagram: distance to the nearest and second nearest point, and a random
+    value per cell."""
     rng = np.random.Generator(np.random.Philox(key))
     points, value = rng.random((count, 2)), rng.random(count)
     distance, order = cKDTree(points, boxsize=1.0).query(np.stack([_V, _U], -1), k=2)
-    return distance[..., 0] * np.sqrt(count), distance[..., 1] * np.sqrt(count), value[order[..., 0]]
+    return (
+        distance[..., 0] * np.sqrt(count),
+        distance[..., 1] * np.sqrt(count),
+        value[order[..., 0]],
+    )
 
 
 def _step(x: Grid, edge: float, soft: float = 0.02) -> Grid:
@@ -40,7 +47,8 @@ def _step(x: Grid, edge: float, soft: float = 0.02) -> Grid:
 
 
 def _courses(rows: int, columns: int, joint: float, key: int, bond: float = 0.5) -> Grid:
-    """Bricks, planks, tiles: 1 in the joints; blocks differ in tone. `bond` shifts every other row."""
+    """Bricks, planks, tiles: 1 in the joints; blocks differ in tone. `bond` shifts every other
+    row."""
     v, u = _V * rows, _U * columns
     u = u + bond * (np.floor(v) % 2)
     tone = np.random.Generator(np.random.Philox(key)).random((rows, columns))
@@ -49,7 +57,9 @@ def _courses(rows: int, columns: int, joint: float, key: int, bond: float = 0.5)
     return np.where(edge < joint, 1.0, blocks)
 
 
-def _windows(rows: int, columns: int, width: float, height: float, key: int, sill: float = 0.25) -> Grid:
+def _windows(
+    rows: int, columns: int, width: float, height: float, key: int, sill: float = 0.25
+) -> Grid:
     """A facade: glass 1 (some panes lighter), frames 0.4, wall 0."""
     v, u = (_V * rows) % 1, (_U * columns) % 1
     du, dv = np.abs(u - 0.5) - width / 2, np.abs(v - sill - height / 2) - height / 2
@@ -77,7 +87,10 @@ def _poster(key: int) -> Grid:
 def _letters(key: int) -> Grid:
     """Rows of print: labels, pages, shop signs."""
     ink = np.random.Generator(np.random.Philox(key)).random((SIDE, SIDE // 4)).repeat(4, axis=1)
-    words = np.random.Generator(np.random.Philox(key + 1)).random((16, 16)).repeat(16, 0).repeat(16, 1) < 0.8
+    words = (
+        np.random.Generator(np.random.Philox(key + 1)).random((16, 16)).repeat(16, 0).repeat(16, 1)
+        < 0.8
+    )
     lines = (_V * 16) % 1
     return ((ink < 0.5) & words & (lines > 0.25) & (lines < 0.75)).astype(float)
 
@@ -134,11 +147,14 @@ _RECIPES: dict[str, Callable[[], Grid]] = {
     "stripes": lambda: _step(np.abs((_U * 8) % 1 - 0.5), 0.25, 0.06),
     "checker": lambda: (np.floor(_U * 4) + np.floor(_V * 4)) % 2,
     "bricks": lambda: _courses(16, 8, 0.005, 4),
-    "planks": lambda: np.clip(_courses(8, 2, 0.002, 5, 0.37) + 0.5 * (_noise(0.9, 6, (1.0, 0.06)) - 0.5), 0, 1),
+    "planks": lambda: np.clip(
+        _courses(8, 2, 0.002, 5, 0.37) + 0.5 * (_noise(0.9, 6, (1.0, 0.06)) - 0.5), 0, 1
+    ),
     "tiles": lambda: _courses(6, 6, 0.006, 7, 0.0),
     "wood": lambda: _wood(8),
     "plaid": lambda: (
-        0.5 * _step(np.abs((_U * 5) % 1 - 0.5), 0.3, 0.03) + 0.5 * _step(np.abs((_V * 5) % 1 - 0.5), 0.35, 0.03)
+        0.5 * _step(np.abs((_U * 5) % 1 - 0.5), 0.3, 0.03)
+        + 0.5 * _step(np.abs((_V * 5) % 1 - 0.5), 0.35, 0.03)
     ),
     "dots": lambda: 1 - _step(np.hypot((_U * 6) % 1 - 0.5, (_V * 6) % 1 - 0.5), 0.28, 0.08),
     "windows": lambda: _windows(2, 3, 0.42, 0.55, 12),
@@ -154,7 +170,9 @@ _RECIPES: dict[str, Callable[[], Grid]] = {
     "stones": _stones,
     "leaves": lambda: _leaves(420, 24),
     "bush": lambda: np.clip(0.65 * _leaves(160, 25) + 0.35 * _noise(0.6, 26), 0, 1),
-    "grass": lambda: np.clip(0.5 + 1.2 * (_noise(0.5, 27, (1.0, 0.8)) - 0.5) + 0.6 * (_noise(1.3, 28) - 0.5), 0, 1),
+    "grass": lambda: np.clip(
+        0.5 + 1.2 * (_noise(0.5, 27, (1.0, 0.8)) - 0.5) + 0.6 * (_noise(1.3, 28) - 0.5), 0, 1
+    ),
     "gravel": lambda: np.clip(0.6 * _leaves(480, 29) + 0.4 * _noise(0.3, 30), 0, 1),
     "corrugated": lambda: 0.5 + 0.5 * np.sin(2 * np.pi * 24 * _U),
     "bark": lambda: np.clip(0.5 + 1.5 * (_noise(0.8, 31, (1.0, 0.15)) - 0.5), 0, 1),
@@ -187,9 +205,13 @@ def _starts(device: str) -> Int[Tensor, " levels"]:
 
 
 def lookup(
-    pattern: Int[Tensor, " n"], u: Float[Tensor, " n"], v: Float[Tensor, " n"], footprint: Float[Tensor, " n"]
+    pattern: Int[Tensor, " n"],
+    u: Float[Tensor, " n"],
+    v: Float[Tensor, " n"],
+    footprint: Float[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
-    """Bilinear value at (u, v), in repeats; `footprint` is the width of the pixel there, in repeats, and picks the mipmap."""
+    """Bilinear value at (u, v), in repeats; `footprint` is the width of the pixel there, in
+    repeats, and picks the mipmap."""
     texels = atlas(str(u.device))
     level = (footprint * SIDE).clamp(1.0, SIDE).log2().round().int()
     side = torch.bitwise_right_shift(torch.full_like(level, SIDE), level)
@@ -201,6 +223,8 @@ def lookup(
     left, top = x0.int(), y0.int()
     right, low = left.add(1).bitwise_and_(mask), (base + top.add(1).bitwise_and_(mask) * side)
     left, top = left.bitwise_and_(mask), base + top.bitwise_and_(mask) * side
-    a, b, c, d = (texels.index_select(0, k) for k in (top + left, top + right, low + left, low + right))
+    a, b, c, d = (
+        texels.index_select(0, k) for k in (top + left, top + right, low + left, low + right)
+    )
     upper = torch.lerp(a, b, fx)
     return torch.lerp(upper, torch.lerp(c, d, fx), fy)
