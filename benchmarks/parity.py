@@ -6,9 +6,8 @@ python benchmarks/parity.py --official PATH                     and against a ch
 python benchmarks/parity.py --encoders vits vitb --sizes 518x518 350x476
 
 Differences are the largest of any pixel, in per cent of the range of the reference's output. The
-last column is the
-difference between the two ways of resampling position embeddings: what `position` changes, and no
-error of anyone.
+last column is the difference between the two ways of resampling position embeddings: what
+`position` changes, and no error of anyone.
 """
 
 import argparse

@@ -4,9 +4,8 @@ in one thread.
 python benchmarks/training.py         writes data/benchmarks/training.json, which the book shows
 
 The step against the bare forward and backward of the same networks on the same batch;
-pseudo-labelling against the bare forward;
-and what was taken because it pays, or left because it does not: channels-last networks, bfloat16,
-perturbing a batch at once.
+pseudo-labelling against the bare forward; and what was taken because it pays, or left because it
+does not: channels-last networks, bfloat16, perturbing a batch at once.
 """
 
 import copy

@@ -487,9 +487,8 @@ def test_peer_bug_int_zero_when_all_masks_are_empty():
 
 def test_peer_bug_trimmed_loss_trims_a_tuple():
     """Several copies slice the (values, indices) pair of a sort, so that nothing is trimmed and one
-    outlier is lost in the
-    noise. Our loss does not trim at all: every valid pixel counts, and each error enters with the
-    same weight.
+    outlier is lost in the noise. Our loss does not trim at all: every valid pixel counts, and each
+    error enters with the same weight.
     """
     pred, target, valid = (
         torch.zeros(1, 1, 5),

@@ -172,10 +172,8 @@ def step(
             given.
 
     Bytes are weights, gradients and AdamW's two moments in float32 (16 per weight), 4 per weight of
-    the two other
-    networks, and all that the passes keep or make on the way. Not in it: the accelerator's own
-    libraries (about 1 GiB), and
-    the allocator's fragments.
+    the two other networks, and all that the passes keep or make on the way. Not in it: the
+    accelerator's own libraries (about 1 GiB), and the allocator's fragments.
     """
     if student.encoder.is_vit:
         student.encoder.net.set_grad_checkpointing(checkpointing)

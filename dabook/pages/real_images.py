@@ -2,9 +2,8 @@
 the other rows.
 
 Motorcycle came twice, out of scikit-image's wheel and with the collection of real images (as
-`middlebury`). It is shown twice and
-counted once: scikit-image's copy is left out of every mean and of every count where the other is
-there.
+`middlebury`). It is shown twice and counted once: scikit-image's copy is left out of every mean and
+of every count where the other is there.
 """
 
 from collections.abc import Mapping, Sequence

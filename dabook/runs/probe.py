@@ -4,9 +4,8 @@ commits.
     python -P probe.py PLAN.json OUT.json
 
 It calls whatever `dalib` and `notebooks` the environment puts first, and reads of them only what
-has been there since the first
-recorded study. A commit that has a probe of its own is run by that one: how evidence looks may
-never change, how it is gathered may.
+has been there since the first recorded study. A commit that has a probe of its own is run by that
+one: how evidence looks may never change, how it is gathered may.
 
 The plan names rows by their settings, and the evidence says of each row: the losses of every step
 (`steps`), a digest of every tensor file (`tensors`), or why this code could not run it (`refused`);

@@ -249,8 +249,8 @@ def frame(found: list[Entry]) -> pd.DataFrame:
     columns.
 
     `group` is "test", "validation" or "real"; `stale` marks lines whose code hash is not the
-    library's own. Records of
-    different kinds of device are a `ConfigError`: their numbers do not belong into one table.
+    library's own. Records of different kinds of device are a `ConfigError`: their numbers do not
+    belong into one table.
     """
     lines = []
     one_device(found)

@@ -35,8 +35,8 @@ def run_row(
     """Train and score one seed of one row, and write its record.
 
     Weights that are here and of today's code are scored as they are: an edit of the evaluation, or
-    a record that is gone, costs no
-    training. A run that was killed goes on. Nothing is removed: what has to make room is set aside.
+    a record that is gone, costs no training. A run that was killed goes on. Nothing is removed:
+    what has to make room is set aside.
 
     Args:
         row, config: what to run.

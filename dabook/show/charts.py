@@ -2,9 +2,8 @@
 drawn on import.
 
 Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the
-markers, in grey. The ground is
-white and the ink dark, in the book's dark mode too: there the page lays a light card behind every
-picture.
+markers, in grey. The ground is white and the ink dark, in the book's dark mode too: there the page
+lays a light card behind every picture.
 """
 
 import json

@@ -3,9 +3,8 @@ kernel, no network.
 
 Relative disparity d has an unknown scale and shift: depth is 1 / (a d + b), and nothing in the
 image tells a and b. The cloud has to guess. It takes the nearest thing (98th percentile of d) to
-lie at distance 1 and the farthest (2nd percentile) `ratio` times
-farther, and lets the reader choose the ratio. It also guesses the lens: `FIELD` degrees across the
-longer side.
+lie at distance 1 and the farthest (2nd percentile) `ratio` times farther, and lets the reader
+choose the ratio. It also guesses the lens: `FIELD` degrees across the longer side.
 """
 
 import itertools

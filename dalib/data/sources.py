@@ -86,13 +86,11 @@ class DepthManifest(Source):
     Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is
     passed over), `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale,
     0 = no ground truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
-    `offset_known` (yes or no); `native_image` with `native_depth`, which are
-    preferred. Of the map: `mask` (path, not 0 where there is ground truth; `native_mask` beside
-    `native_depth`), `bits`
-    (8 declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
+    `offset_known` (yes or no); `native_image` with `native_depth`, which are preferred. Of the map:
+    `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits` (8
+    declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
     mean "no ground truth", such as 65535, or `none` where every value is meant). Where a mask is
-    given, or `invalid` is `none`, a disparity of 0 is
-    ground truth: infinitely far, as the sky.
+    given, or `invalid` is `none`, a disparity of 0 is ground truth: infinitely far, as the sky.
 
     Args:
         path: the manifest, or the folder that holds it.

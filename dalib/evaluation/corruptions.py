@@ -101,11 +101,9 @@ def transmission(
     of the image), 0 for the sky.
 
     Extinction per unit of depth is the same everywhere in an image (Koschmieder 1924) and set so
-    that the median depth has the
-    given optical thickness. The unit of disparity therefore cancels, and a table top fogs as a
-    street does: in metres the air
-    of the one is far thicker. Even air is a cue as well: where it is thin, its grey says how far
-    things are.
+    that the median depth has the given optical thickness. The unit of disparity therefore cancels,
+    and a table top fogs as a street does: in metres the air of the one is far thicker. Even air is
+    a cue as well: where it is thin, its grey says how far things are.
     """
     seen = disparity > 0
     depth = torch.where(seen, 1 / disparity.where(seen, 1).double(), torch.nan)

@@ -2,11 +2,9 @@
 
 An enormous photograph is shrunk while it is still bytes: a JPEG is decoded at a half, a quarter or
 an eighth of its size, anything else is averaged over blocks, both to no less than `GAP` times the
-network's size. From there on the resize is
-that of the evaluation: bicubic, antialiased. The released pipeline uses OpenCV's bicubic, which
-does not antialias: from a
-large photograph it takes a few pixels and leaves the rest, so that fine texture turns into false
-structure. Ours stays.
+network's size. From there on the resize is that of the evaluation: bicubic, antialiased. The
+released pipeline uses OpenCV's bicubic, which does not antialias: from a large photograph it takes
+a few pixels and leaves the rest, so that fine texture turns into false structure. Ours stays.
 """
 
 import io

@@ -2,11 +2,10 @@
 length costs no memory.
 
 The colours of a frame span the 2nd to the 98th percentile of its disparity. Taken frame by frame
-they would flicker, over the
-whole clip they would need two passes: here both ends follow the frames as an exponential mean with
-a memory of `MEMORY_S`
-seconds. A cut to another scene is caught up with in about that time. Relative disparity has a scale
-and a shift of its own in each frame; steady colours make it look steadier than it is.
+they would flicker, over the whole clip they would need two passes: here both ends follow the frames
+as an exponential mean with a memory of `MEMORY_S` seconds. A cut to another scene is caught up with
+in about that time. Relative disparity has a scale and a shift of its own in each frame; steady
+colours make it look steadier than it is.
 """
 
 import math

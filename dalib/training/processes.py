@@ -28,9 +28,8 @@ def refuse_other_launcher() -> None:
     """Raise `ConfigError` where the environment is that of torchrun, MPI or `accelerate launch`.
 
     Every process of such a launcher would train the same run, or wait for ever for others that
-    never come. For the parent
-    of a training only: its workers, which `dalib.training.launch` starts, have these variables
-    rightly.
+    never come. For the parent of a training only: its workers, which `dalib.training.launch`
+    starts, have these variables rightly.
     """
     found = [name for name in RANKS if name in os.environ]
     found += [name for name in SIZES if os.environ.get(name, "1") != "1"]

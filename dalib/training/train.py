@@ -216,10 +216,9 @@ def compile_parts(*networks: DepthAnything | Encoder) -> None:
     """`torch.compile`, in place, each transformer block by itself (a CNN whole), and the decoder.
 
     Blocks are alike and share their machine code, so that a deep network compiles as fast as a
-    shallow one. Checkpointing and
-    DistributedDataParallel stay outside what is compiled: the one can run a block again, the other
-    send its gradients
-    while earlier blocks are still at work. Names of parameters do not change.
+    shallow one. Checkpointing and DistributedDataParallel stay outside what is compiled: the one
+    can run a block again, the other send its gradients while earlier blocks are still at work.
+    Names of parameters do not change.
     """
     torch.compiler.reset()  # what an earlier run compiled counts towards the limit of variants
     for network in networks:

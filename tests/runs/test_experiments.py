@@ -394,9 +394,8 @@ def test_the_main_table_adds_one_idea_a_row(checkout):
 
 def test_the_gpu_profile_has_the_papers_values(checkout):
     """paper.md: ViT-L from DINOv2, the last four blocks, 518 x 518, encoder 5e-6, decoder ten times
-    that, linear decay,
-    labelled to unlabelled 1 : 2, all three perturbations, alpha 0.85 on unlabelled images, the
-    plain average of the losses.
+    that, linear decay, labelled to unlabelled 1 : 2, all three perturbations, alpha 0.85 on
+    unlabelled images, the plain average of the losses.
     """
     config = expand("main_table", profile="gpu")["full"].configs[0]
     assert (config.encoder, config.pretrained, config.layers) == ("vitl", True, "v1")

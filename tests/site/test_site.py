@@ -1,8 +1,8 @@
 """The built site, read as a reader does: from the disk, in Chromium, without a network.
 
 Skips where `_build/html` (or the folder in DALIB_SITE) has not been built, and the browser part
-where there is no Chromium.
-DALIB_SCREENSHOTS names a folder for pictures of every page: wide and light, narrow and dark.
+where there is no Chromium. DALIB_SCREENSHOTS names a folder for pictures of every page: wide and
+light, narrow and dark.
 """
 
 import os
