@@ -10,7 +10,7 @@ try:
     from dalib import paths
     from dalib.config import check_names
     from dalib.errors import UserError
-    from dalib.study import records
+    from dabook.runs import records
     from dabook.runs.experiments import check_number, expand
     from dalib.training.processes import check_processes, refuse_other_launcher
 except ImportError as error:

@@ -157,7 +157,7 @@ def run(
         head = f"[{number}/{len(todo)}] {row.experiment}.{row.name} seed {config.seed}"
         if not launch.trained(config):
             words = f"row {row.experiment} {row.name} --profile {profile} --seed {config.seed}"
-            report(f"{head}  skipped, no weights of this code here: python -m dalib {words}")
+            report(f"{head}  skipped, no weights of this code here: python -m dabook {words}")
             continue
         begun, weights = time.perf_counter(), launch.folder(config) / launch.WEIGHTS
         model = restore(weights, expect=config.encoder)

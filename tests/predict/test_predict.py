@@ -596,12 +596,13 @@ class TestVideo:
 
 
 class TestCommandLine:
-    def test_without_weights_and_without_a_student(self, tmp_path, capsys):
+    def test_without_weights(self, tmp_path, capsys):
         Image.fromarray(corner(16, 24)).save(tmp_path / "a.png")
         assert main(["predict", str(tmp_path / "a.png"), str(tmp_path / "out")]) == 1
-        assert "run `make book` first" in capsys.readouterr().err
+        assert "--weights: name a file, a folder or a hub id" in capsys.readouterr().err
 
-    def test_the_student_of_make_book_at_its_training_size(self, runs, tmp_path, lite0):
+    def test_the_student_of_make_book_at_its_training_size(self, runs, tmp_path, lite0, capsys):
+        from dabook.__main__ import main as book
         from dabook.runs import networks
         from dabook.runs.experiments import expand
         from dalib.training import launch
@@ -627,6 +628,8 @@ class TestCommandLine:
             "--device",
             "cpu",
         ]
+        assert book(["student"]) == 0
+        words += ["--weights", capsys.readouterr().out.strip()]
         assert main(["predict", *words]) == 0
         assert files(tmp_path / "out") == {"a.png", "a.npy", "a.colour.png", "predictions.json"}
         assert json.loads((tmp_path / "out" / "predictions.json").read_text())["short_side"] == 64

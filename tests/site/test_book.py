@@ -108,7 +108,7 @@ def test_every_question_is_in_the_contents_and_in_the_list_of_answers():
         )
         assert title.endswith("?")
         key = re.search(
-            r'page\.quote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook))
+            r'quotes\.quote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook))
         )[1]
         assert (
             f"[{title}](../notebooks/{name}.ipynb)\n: "
