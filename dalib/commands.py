@@ -39,10 +39,15 @@ class Commands:
 
     def main(self, words: list[str] | None = None) -> int:
         """Parse, call, and turn a `UserError` into a message and exit code 1; Ctrl-C is exit code
-        130."""
+        130.
+
+        Without `words` this is the program itself: it reads its own command line, and once the work
+        is done nothing stops it from leaving with the code that says so.
+        """
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # file names may hold bytes that no encoding knows
                 stream.reconfigure(errors="backslashreplace")
+        is_program = words is None
         words = sys.argv[1:] if words is None else words
         if words and words[0] in self.elsewhere:
             print(f"error: {words[0]} is a command of {self.elsewhere[words[0]]}", file=sys.stderr)
@@ -52,7 +57,7 @@ class Commands:
         for noisy in ("papermill.translators", "httpx", "blib2to3"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
-            with listening(Stop()):
+            with listening(Stop(), then_ignore=is_program):
                 args.call(args)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -80,13 +80,18 @@ class Stop:
 
 
 @contextmanager
-def listening(stop: Stop) -> Iterator[Stop]:
+def listening(stop: Stop, *, then_ignore: bool = False) -> Iterator[Stop]:
     """Let `SIGNALS` reach `stop`; put the handlers back afterwards.
 
     Only the main thread can; elsewhere signals do what they did before. A process that has a parent
     to ask for it is watched as
     well: where it is waiting for others of its job, no step comes at which it would see that they
     are gone.
+
+    Args:
+        stop: what they are noted in.
+        then_ignore: ignore them afterwards, as a program does that has done its work and is about
+            to leave: its exit code says what it did.
     """
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -100,7 +105,8 @@ def listening(stop: Stop) -> Iterator[Stop]:
     finally:
         done.set()
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            after = signal.SIG_DFL if handler is None else handler
+            signal.signal(number, signal.SIG_IGN if then_ignore else after)
 
 
 def _watch(stop: Stop, done: threading.Event) -> None:

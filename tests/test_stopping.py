@@ -250,3 +250,21 @@ def test_a_process_that_waits_for_others_ends_with_its_parent(tmp_path, wait, gr
         finally:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+
+
+LEAVES = """
+import os, signal, sys
+from dalib.commands import Commands
+top = Commands(prog="p", description="d")
+top.add("work", lambda args: None)
+sys.argv = ["p", "work"]
+code = top.main()
+os.kill(os.getpid(), signal.{name})
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_after_the_work_leaves_its_exit_code(name):
+    """A run that was whole ended with -10: the signal came while the interpreter was leaving."""
+    assert subprocess.run([sys.executable, "-c", LEAVES.format(name=name)]).returncode == 0
