@@ -1,4 +1,4 @@
-# make book: set up, run the quick rows, build the site.   make test: set up, run the tests.   make test-all: and the long ones.
+# make book: set up, run the quick rows, build the site.   make test: set up, run the quick tests (minutes).   make test-all: all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,8 +13,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-lo
 test: ready
 	$(PYTEST)
 
-test-all: test ## and the long ones: parity at every size, certificates, jobs side by side
-	$(PYTEST) -m exhaustive
+test-all: ready ## and what takes long: every question, parity at every size, certificates, jobs side by side
+	$(PYTEST) -m "slow or not slow"
 
 study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
 	for name in $$($(BIN)/python -c 'from dabook.runs.experiments import experiments; print(*experiments())'); do \

@@ -88,6 +88,7 @@ def test_export_writes_what_load_reads(tmp_path, capsys):
     assert "gone.pth: no such file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
     """Released weights under a name of one's own; and maps of one reading of them are not kept for
     another."""
@@ -115,6 +116,7 @@ def test_predict_is_told_what_the_name_of_a_file_does_not_say(tmp_path, capsys):
         assert "holds maps made otherwise" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_exits_with_the_code_of_main():
     result = subprocess.run(
         [sys.executable, "-m", "dabook", "run", "nothing"], capture_output=True, text=True

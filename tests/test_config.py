@@ -168,6 +168,7 @@ def test_a_cnn_takes_any_size_and_the_usual_encoders_need_no_look(monkeypatch):
     assert RunConfig(height=97, width=131).encoder == "lite0"
 
 
+@pytest.mark.slow
 def test_the_multiples_of_the_presets_are_the_networks_own():
     assert set(PATCHES) == set(PRESETS)
     assert {n: layout(n).stride for n in PATCHES if layout(n).plain} == {

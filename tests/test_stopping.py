@@ -65,6 +65,7 @@ def test_a_signal_in_the_last_step_keeps_what_is_whole(tiny, launched, whole):
     assert (launch.folder(tiny) / launch.WEIGHTS).read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_signal_while_labelling_keeps_whole_shards(tiny_student, launched, monkeypatch):
     """It comes while the second of two is written: the first stays, and only the second is written
     again."""
@@ -178,7 +179,7 @@ def job(config):
     )
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_two_jobs_of_one_teacher_train_and_label_once(tiny_student):
     """Side by side: one trains the teacher and labels, the other waits for it; every folder has the
     lines of one run."""
@@ -191,7 +192,7 @@ def test_two_jobs_of_one_teacher_train_and_label_once(tiny_student):
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_killed_job_leaves_no_lock(tiny):
     config = tiny.replace(steps=50)
     process = job(config)

@@ -56,6 +56,7 @@ SWEEP = [(kind, index) for kind in KINDS for index in (0, 1)] + [
 ]
 
 
+@pytest.mark.slow
 def test_culling_loses_no_pair_that_matters(monkeypatch):
     """The same hits and shadows when every primitive is tried in every block."""
     scenes = [

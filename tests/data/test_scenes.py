@@ -94,6 +94,7 @@ def test_sphere_has_its_analytic_disparity(distance):
     _close(_disparity(builder), expected, np.abs(room) < 2e-2 * distance**2 * 0.2)
 
 
+@pytest.mark.slow
 def test_turned_box_and_cylinder_against_sampled_rays():
     """Walk along each ray in float64 and find the first point inside: an independent, slow
     answer."""
@@ -178,6 +179,7 @@ def test_samples_follow_the_schema():
     assert batch["domain"] == ["unlabelled"] * 30
 
 
+@pytest.mark.slow
 def test_every_class_appears():
     seen = render("unlabelled", range(240), height=24, width=32)["semantics"].unique().tolist()
     assert seen == list(range(len(CLASSES)))
@@ -283,6 +285,7 @@ def folder(tmp_path, monkeypatch):
 SMALL = {"split": "unlabelled", "count": 96, "height": 16, "width": 24}
 
 
+@pytest.mark.slow
 def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
     source = cache.materialise(**SMALL, workers=2)
     assert len(source) == 96
@@ -300,6 +303,7 @@ def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
     assert [p.name for p in folder.iterdir()] == [f"unlabelled-{source.fingerprint}"]
 
 
+@pytest.mark.slow
 def test_cache_is_found_again_and_made_again_when_damaged(folder, caplog, monkeypatch):
     source = cache.materialise(**SMALL, workers=1)
     batch, path = source.get_batch(range(96)), source.folder

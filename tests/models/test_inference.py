@@ -30,6 +30,7 @@ def apart(found, reference):
     return float((found - reference).abs().max() / span)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "sizes"),
     [

@@ -297,6 +297,7 @@ def test_unknown_encoders_and_layers():
         build("test_vit", pretrained=False, layers="v2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "strides"),
     [

@@ -112,6 +112,7 @@ def test_where_packing_is_not_available(monkeypatch):
     assert not packed.available(CPU, torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @torch.inference_mode()
 def test_the_plain_path_gives_the_same(dtype, monkeypatch):

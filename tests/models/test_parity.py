@@ -55,6 +55,7 @@ def test_official(position, layers, max_depth, tmp_path):
             assert distance(model(x)[0], expected) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_two_positions_differ():
     """By more than the tolerance, except at 518 x 518, where both leave the embeddings as they
     are."""

@@ -30,7 +30,7 @@ def case(network, size, *, always):
     return pytest.param(
         network,
         size,
-        marks=pytest.mark.slow if always else pytest.mark.exhaustive,
+        marks=pytest.mark.slow if always else pytest.mark.slow,
         id="-".join(words),
     )
 
@@ -52,6 +52,7 @@ def pair(request, tmp_path_factory):
     return reference, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "size"),
     [
@@ -77,6 +78,7 @@ def ours(request):
     return models, to_official(weights, models["v1"].encoder.net.embed_dim), HEADS[encoder]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "size"),
     [

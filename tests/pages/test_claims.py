@@ -119,6 +119,7 @@ def test_a_wider_interval_never_changes_sides():
             )
 
 
+@pytest.mark.slow
 def test_the_worst_comparison_decides(study):
     fabricated.write("perturbation", {"none": [0.3, 0.31, 0.32], "colour": [0.2, 0.21, 0.22]})
     found = judged()
@@ -149,6 +150,7 @@ def test_verdicts_of_a_made_up_study(study):
     assert found["scale"].word == CANNOT
 
 
+@pytest.mark.slow
 def test_every_claim_has_a_topic_that_is_shown_and_a_page_to_lead_to():
     assert {c.topic for c in KNOWN.claims.values()} == set(KNOWN.topics)
     assert len(verdicts.verdicts(KNOWN, verdicts.results_of(KNOWN))) == len(KNOWN.claims)
@@ -547,6 +549,7 @@ def combinations(sets: list[set[str]]) -> list[tuple[str, ...]]:
     return made
 
 
+@pytest.mark.slow
 def test_the_page_agrees_with_made_up_records(study):
     fabricated.write("main_table", LEVELS)
     fabricated.write_floors()
@@ -580,6 +583,7 @@ def test_the_page_agrees_with_made_up_records(study):
     assert check_the_page() >= 16
 
 
+@pytest.mark.slow
 def test_the_page_agrees_with_the_recorded_study():
     if not any(paths.records().glob("main_table/*.json")):
         pytest.skip("nothing is recorded")

@@ -56,6 +56,7 @@ def test_a_vit_by_hand():
     )
 
 
+@pytest.mark.slow
 def test_checkpointing_trades_work_for_memory():
     kept, again = (
         costs.training("vits", labelled=1, ratio=2, checkpointing=c) for c in (False, True)

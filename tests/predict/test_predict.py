@@ -358,6 +358,7 @@ sys.exit(code)
 
 
 class TestFolder:
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
     def test_a_hundred_mixed_files(self, tmp_path, lite0, capsys):
         """Two broken, one of 100 megapixels, one a pixel high; in a process of its own, whose
@@ -480,6 +481,7 @@ class TestFolder:
         assert (tmp_path / "out" / "a.png").read_bytes() == before
         assert files(tmp_path / "out") == {"a.png", "predictions.json"}
 
+    @pytest.mark.slow
     def test_killed_in_the_middle_it_goes_on_where_it_was(self, tmp_path, lite0):
         photos, out = tmp_path / "in", tmp_path / "out"
         photos.mkdir()

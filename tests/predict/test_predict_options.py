@@ -150,6 +150,7 @@ def test_ctrl_c_is_one_line_and_130_for_every_command(monkeypatch, capsys):
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_folder(tmp_path):
     photos, out = tmp_path / "in", tmp_path / "out"
     photos.mkdir()

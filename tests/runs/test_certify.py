@@ -98,7 +98,7 @@ def edit(path, *pairs):
     path.write_text(text)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_renamed_local_and_a_moved_function_are_carried_and_a_changed_loss_is_refused(checkout):
     first = git(checkout, "rev-parse", "HEAD")[:12]
     train = checkout / "dalib" / "training" / "train.py"
@@ -136,7 +136,7 @@ def test_a_renamed_local_and_a_moved_function_are_carried_and_a_changed_loss_is_
     )
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_an_edit_of_the_evaluation_scores_the_weights_again_and_deletes_nothing(checkout):
     words = ("row", "mine", "plain", "--profile", "tiny")
     assert dabook(checkout, *words).returncode == 0

@@ -101,6 +101,7 @@ def test_a_mean_map_is_a_prediction_of_any_size():
     assert large.tolist() == [[0, 0.25, 0.75, 1]] * 2
 
 
+@pytest.mark.slow
 def test_the_map_of_its_own_labels_beats_the_other_floors_on_them():
     """Scenes that share a layout: then the layout alone says much, and no picture was seen."""
     config = RunConfig(labelled_images=12, test_images=6, height=32, width=48)

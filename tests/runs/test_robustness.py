@@ -201,6 +201,7 @@ class TestResults:
             2.776445 * full.std(ddof=1) / 5**0.5, rel=1e-5
         )
 
+    @pytest.mark.slow
     def test_the_reading_words_only_decided_changes_as_effects(self, root):
         noisy = lambda row, seed, kind, s: example(row, seed, kind, s) + 1e-5 * ((seed * 7 + s) % 5)  # noqa: E731
         text = results.reading(corrupted(noisy))
@@ -213,6 +214,7 @@ class TestResults:
         assert "it cannot be told from unchanged under noise, blur, fog, dark, JPEG." in second
         assert not re.search("lowers|raises|shrinks|grows|rises|falls", second)
 
+    @pytest.mark.slow
     def test_one_seed_shows_nothing_and_no_seed_says_so(self, root):
         nothing = results.Robustness(robustness.entries())
         assert results.reading(nothing) == "These runs are not yet recorded."
@@ -230,6 +232,7 @@ class TestResults:
         assert "Adding strong perturbation is not yet recorded under corruption" in text
         assert "shrinks" not in text
 
+    @pytest.mark.slow
     def test_tables_lead_to_the_records_of_this_page(self, root):
         found = corrupted(example)
         text = results.table(found).text + results.changes(found).text
@@ -246,6 +249,7 @@ class TestResults:
             in results.table(corrupted(example, tools_hash="0" * 12), "ordinal").text
         )
 
+    @pytest.mark.slow
     def test_the_figure_draws_means_from_clean_to_strength_five(self, root):
         figure = results.curves(corrupted(example))
         figure.canvas.draw()
@@ -271,6 +275,7 @@ class TestResults:
             mixed.value("naive", "clean")
 
 
+@pytest.mark.slow
 def test_the_measurement_is_the_same_to_the_bit_twice():
     config = RunConfig(height=64, width=96)
     model = build("lite0", pretrained=False, seed=0)

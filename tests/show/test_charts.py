@@ -154,6 +154,7 @@ def test_the_cutmix_figure_shows_both_regions(batch):
     assert any("× 0.17" in title for title in titles)  # 16 x 32 of 48 x 64
 
 
+@pytest.mark.slow
 def test_alignment(batch):
     maps = {"without": torch.rand(4, 3, 4), "with": torch.rand(4, 3, 4) / 2 + 0.5}
     shown(pictures.alignment(batch["image"], maps, margin=0.85))

@@ -90,6 +90,7 @@ def test_what_labels_is_given_once(tmp_path, tiny_student):
 # where it starts
 
 
+@pytest.mark.slow
 def test_a_student_may_start_from_its_teacher(tiny_student, launched, runs):
     """With hardly any learning rate it still is its teacher in the end."""
     config = tiny_student.replace(steps=2, encoder_lr=1e-20, weight_decay=0.0)
@@ -183,6 +184,7 @@ def test_the_stable_half_is_read_alone(tiny_student):
         assert sorted(whole[step]["pool_index"].tolist()) == sorted([*pool, *pool])
 
 
+@pytest.mark.slow
 def test_selective_training_step_by_step(tiny_student, launched, runs):
     """Teacher, student of the stable half, and a student of everything with the rest labelled
     anew."""
@@ -390,6 +392,7 @@ def test_a_second_decoder_leaves_the_student_as_it_is():
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in student.encoder.parameters())
 
 
+@pytest.mark.slow
 def test_training_with_segmentation_resumes_to_the_same_bits(tmp_path, tiny_student):
     config = tiny_student.replace(segmentation_weight=1.0, steps=4)
     given = {

@@ -124,6 +124,7 @@ def test_interrupted_at_any_step(step, tmp_path, tiny, whole):
     assert metrics(tmp_path / "cut") == metrics(whole)
 
 
+@pytest.mark.slow
 def test_only_the_config_decides(tmp_path, tiny_student, pool, labels):
     """Neither the global generators, nor loader processes, nor checkpoints, nor logging, change a
     bit; the seed does."""
@@ -268,6 +269,7 @@ def test_training_starts_from_the_pretrained_encoder(
     assert all(torch.equal(start[k], end[k]) for k in start)
 
 
+@pytest.mark.slow
 def test_tiny_overfit(tmp_path, tiny):
     config = tiny.replace(steps=40, encoder_lr=3e-4, checkpoint_every=100)
     train(config, out=tmp_path, labelled=Smooth(count=2), report=quiet)
@@ -522,6 +524,7 @@ def test_a_damaged_job_costs_no_checkpoint(tiny, launched):
     assert seen[0].startswith("step 3/4")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_code_are_kept_under_another_name(tmp_path, tiny):
     with pytest.raises(Interruption):
         run(tiny, tmp_path, report=interrupt_at(5), stamp="old")
@@ -614,6 +617,7 @@ FULL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_disk_is_one_line_that_names_the_file(what, tiny_student, launched, monkeypatch):
     """In training and in labelling; what was whole before stays, and the run goes on from it once
