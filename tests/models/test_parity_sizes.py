@@ -20,19 +20,12 @@ from dalib.models.names import to_official
 SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
 SMALLEST = SIZES[2]
 NETWORKS = tuple(itertools.product(("vits", "vitb"), BLOCKS))
-# the layers that B runs at this size in make test
-ONCE = dict(zip(SIZES, ("v2", "v1", "v1", "v2"), strict=True))
 
 
-def case(network, size, *, always):
+def case(network, size):
     """The same object `network` for all of its sizes: so pytest makes it once."""
     words = *([network] if isinstance(network, str) else network), "x".join(map(str, size))
-    return pytest.param(
-        network,
-        size,
-        marks=pytest.mark.slow if always else pytest.mark.slow,
-        id="-".join(words),
-    )
+    return pytest.param(network, size, id="-".join(words))
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +48,7 @@ def pair(request, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "size"),
-    [
-        case(network, size, always=network[0] == "vits" or ONCE[size] == network[1])
-        for network, size in itertools.product(NETWORKS, SIZES)
-    ],
+    [case(network, size) for network, size in itertools.product(NETWORKS, SIZES)],
     indirect=["pair"],
 )
 @torch.inference_mode()
@@ -81,10 +71,7 @@ def ours(request):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "size"),
-    [
-        case(encoder, size, always=(encoder, size) == ("vits", SMALLEST))
-        for encoder, size in itertools.product(("vits", "vitb"), SIZES)
-    ],
+    [case(encoder, size) for encoder, size in itertools.product(("vits", "vitb"), SIZES)],
     indirect=["ours"],
 )
 @torch.inference_mode()
