@@ -40,6 +40,7 @@ from dalib.writing import write_text
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 PER_TRIAL = 5  # kills before a task may end
 PHOTOGRAPHS = 1040  # more than one shard of pseudo labels holds
+LATER = 2.0  # seconds behind a line within which a signal comes
 PATIENCE = 120  # seconds in which the last child of a killed command must be gone
 SETTINGS = {
     "height": 64,
@@ -55,11 +56,11 @@ SETTINGS = {
 
 @dataclass(kw_only=True)
 class Task:
-    """A command, where it leaves what, and how long it takes undisturbed."""
+    """A command, where it leaves what, and how much it prints undisturbed."""
 
     name: str
     words: tuple[str, ...]
-    seconds: float = 0.0
+    lines: int = 0  # that it prints undisturbed
     bits: dict[str, str] = field(default_factory=dict)
 
 
@@ -172,8 +173,9 @@ def stage(lines: list[str]) -> str:
 def once(
     task: Task, home: Path, runs: Path, rng: random.Random | None
 ) -> tuple[str | None, str | None, int]:
-    """Call the command; with `rng`, send a signal at a random moment. Returns the signal, the stage
-    it met, the exit code."""
+    """Call the command; with `rng`, send a signal at a random moment: some time after a random one
+    of its lines, so that every stage is met however fast the machine is. Returns the signal, the
+    stage it met, the exit code."""
     process, lines = start(task, home, runs), []
     reader = threading.Thread(
         target=lambda: lines.extend(map(str.rstrip, iter(process.stdout.readline, "")))
@@ -181,10 +183,13 @@ def once(
     reader.start()
     sent = met = None
     if rng is not None:
+        wanted, delay = rng.randrange(task.lines), rng.uniform(0, LATER)
+        number, group = rng.choice(SIGNALS), rng.random() < 0.5
+        while len(lines) < wanted and process.poll() is None:
+            time.sleep(0.01)
         try:
-            process.wait(timeout=rng.uniform(0.1, 1.0) * task.seconds)
+            process.wait(timeout=delay)
         except subprocess.TimeoutExpired:
-            number, group = rng.choice(SIGNALS), rng.random() < 0.5
             sent, met = f"{number.name}{' to the group' * group}", stage(lines)
             (os.killpg if group else os.kill)(process.pid, number)
     process.wait()
@@ -194,6 +199,7 @@ def once(
     if left:
         raise SystemExit(f"{task.name}, {sent} while {met}: processes {left} outlived the command")
     reader.join()
+    task.lines = max(task.lines, len(lines))
     code = process.returncode
     if sent is None and code != 0:
         raise SystemExit(
@@ -213,22 +219,22 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--out", type=Path, default=paths.benchmarks() / "kills.json")
     args = parser.parse_args()
-    rng, met, begun, trials, unequal = (
-        random.Random(args.seed),
-        Counter(),
-        time.perf_counter(),
-        0,
-        [],
-    )
+    rng, begun = random.Random(args.seed), time.perf_counter()
+    met: Counter = Counter()
+    unequal: list[str] = []
+    trials = 0
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         tasks = prepare(home)
         for k, task in enumerate(tasks):
             clock = time.perf_counter()
             once(task, home, home / f"whole-{k}", None)
-            task.seconds, task.bits = time.perf_counter() - clock, bits(home / f"whole-{k}")
+            seconds = time.perf_counter() - clock
+            task.bits = bits(home / f"whole-{k}")
             print(
-                f"{task.name}: {task.seconds:.0f} s undisturbed, {len(task.bits)} files", flush=True
+                f"{task.name}: {seconds:.0f} s and {task.lines} lines undisturbed, "
+                f"{len(task.bits)} files",
+                flush=True,
             )
         while sum(met.values()) < args.kills:
             task, runs = tasks[trials % len(tasks)], home / f"trial-{trials}"
@@ -236,8 +242,6 @@ def main() -> None:
             for _ in range(min(PER_TRIAL, args.kills - sum(met.values()))):
                 sent, doing, code = once(task, home, runs, rng)
                 if sent is None:
-                    # it was done before its signal came: the machine has become faster
-                    task.seconds *= 0.7
                     break
                 met[task.name, sent, doing] += 1
                 print(
