@@ -22,7 +22,8 @@ def your_model(images: list[Tensor]) -> list[Tensor]:
 
     Scale and shift do not matter: they are fitted to each image. A network that gives depth returns
     1 / depth here. A map may be smaller than its image; it is resized. This one guesses: low in the
-    picture is near, and so is what is bright and of strong colour.
+    picture is near, and so is what is bright and of strong colour. Only the first half of that is
+    of use on the stereo pair, as the floor called vertical ramp shows.
     """
     maps = []
     for image in images:

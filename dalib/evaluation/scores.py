@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dalib.config import RunConfig, check_names
 from dalib.data.catalogue import open_source
-from dalib.data.schema import Sample
+from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError, UserError
 from dalib.evaluation.metrics import METRICS
@@ -25,6 +25,8 @@ from dalib.evaluation.run import (
     predict_images,
 )
 
+Model = Callable[[list[Tensor]], Iterable[Tensor | np.ndarray]]
+"""Images, uint8 (3, H, W) of any sizes -> one disparity map (h, w) each."""
 OURS = ("mean", "std", "multiple")
 """What a torch module has that says how an image becomes its input; without it nobody can know."""
 
@@ -69,19 +71,19 @@ class Scores:
     def __str__(self) -> str:
         means, count = self.means, len(self.names)
         line = f"AbsRel {means['abs_rel']:.4f}  delta1 {means['delta1']:.4f}"
-        notes = [f"{self.scored} images, protocol {self.protocol.name}"]
+        notes = [f"{_count(self.scored, 'image')}, protocol {self.protocol.name}"]
         if self.scored < count:
             notes.append(f"{count - self.scored} more without a pixel that counts")
         if self.left_out:
-            notes.append(f"{self.left_out} rows of unknown offset left out")
+            notes.append(f"{_count(self.left_out, 'row')} of unknown offset left out")
         if self.inverted:
             notes.append(f"near and far the wrong way round in {self.inverted}")
         return f"{line}  ({'; '.join(notes)})"
 
 
 def evaluate(
-    model: nn.Module | Predict,
-    source: Sequence[Sample] | str,
+    model: nn.Module | Model,
+    source: Source | Sequence[Sample] | str,
     *,
     protocol: Protocol | str = "relative",
     short_side: int | None = None,
@@ -154,7 +156,7 @@ def evaluate(
 
 
 def evaluate_folder(
-    model: nn.Module | Predict,
+    model: nn.Module | Model,
     folder: str | Path,
     *,
     short_side: int | None = None,
@@ -186,10 +188,14 @@ def evaluate_folder(
     return {s.name: evaluate(model, s.source, protocol=s.protocol, **options) for s in sets}
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class _Scorable:
     """A source whose samples are refused where a score of them would mean nothing."""
 
-    def __init__(self, source: Sequence[Sample], protocol: Protocol):
+    def __init__(self, source: Source | Sequence[Sample], protocol: Protocol):
         self.source = source
         self.in_metres = protocol.min_depth > 0 or protocol.max_depth is not None
         self.protocol = protocol
@@ -215,7 +221,7 @@ class _Scorable:
         return {"domain": domain} | sample
 
 
-def _predictor(model: nn.Module | Predict, short_side: int | None) -> Predict:
+def _predictor(model: object, short_side: int | None) -> Predict:
     """A model as a function whose maps are looked at."""
     if isinstance(model, nn.Module) and all(hasattr(model, name) for name in OURS):
         check_disparity(model)
@@ -243,9 +249,7 @@ def _trained_at(model: nn.Module) -> int:
     return known[0] if known else default_short_side(model)
 
 
-def _maps(
-    given: Iterable[Tensor | np.ndarray], images: Sequence[UInt8[Tensor, "3 _ _"]]
-) -> list[Float[Tensor, "_ _"]]:
+def _maps(given: object, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Float[Tensor, "_ _"]]:
     """What a function of somebody's gave, as float32 tensors on the CPU."""
     if not isinstance(given, Iterable):
         raise ConfigError(f"model: gave {type(given).__name__}, not a list of maps")
@@ -257,7 +261,7 @@ def _maps(
     return [_one_map(each) for each in maps]
 
 
-def _one_map(given: Tensor | np.ndarray) -> Float[Tensor, "_ _"]:
+def _one_map(given: object) -> Float[Tensor, "_ _"]:
     array = np.ascontiguousarray(given) if isinstance(given, np.ndarray) else given
     try:
         result = torch.as_tensor(array).detach().float().cpu()

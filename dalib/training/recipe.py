@@ -88,7 +88,9 @@ class PseudoLabelled(Source):
         self.source, self.labels = source, labels
         self.height, self.width = height, width
         self.domain = getattr(source, "domain", "")
-        self.fingerprint = digest([source.fingerprint, labels.manifest["teacher"]])
+        self.fingerprint = digest(
+            [source.fingerprint, labels.manifest["teacher"], f"{height}x{width}"]
+        )
 
     def __len__(self) -> int:
         return len(self.source)
