@@ -1,7 +1,7 @@
 """The training recipe of Depth Anything (arXiv:2401.10891) as a library: data, networks, losses,
 training, evaluation, prediction.
 
-The catalogue: what a script types.
+The catalogue is what a script types::
 
     from dalib import RunConfig, load, train
 

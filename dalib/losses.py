@@ -79,7 +79,7 @@ def cutmix_unlabelled(
     """The unlabelled loss L_u of each image (eq. 6-8); without CutMix the affine-invariant loss.
 
     Inside and outside the CutMix box are each normalised by themselves and weighted by their share
-    of the valid pixels. `perturb.partner` says whose image fills whose box:
+    of the valid pixels. `perturb.partner` says whose image fills whose box::
 
         mixed, inside = perturb.apply(images, drawn)  # drawn: of `perturb.draw`
         loss = cutmix_unlabelled(

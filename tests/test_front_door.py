@@ -94,6 +94,21 @@ def test_editors_see_the_same_names():
     assert set(dalib.__all__) <= set(dir(dalib))
 
 
+@pytest.mark.parametrize("package", ["dalib", "dabook"])
+def test_neither_package_takes_a_function_from_the_front_door(package):
+    """The hash of the code follows imports to the file that is imported; the catalogue would hide
+    it."""
+    taken = {}
+    for path in (ROOT / package).rglob("*.py"):
+        if path == ROOT / "dalib" / "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "dalib":
+                names = {alias.name for alias in node.names} - SUBMODULES
+                taken |= {str(path.relative_to(ROOT)): names} if names else {}
+    assert taken == {}
+
+
 def test_a_name_that_is_not_there_is_said():
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         dalib.trian  # noqa: B018

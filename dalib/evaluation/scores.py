@@ -90,7 +90,7 @@ def evaluate(
     batch_size: int = 16,
 ) -> Scores:
     """Score a model on a source with ground truth: scale and shift are fitted to each image in
-    disparity, then depths are compared (`dalib.evaluation.score`).
+    disparity, then depths are compared (`dalib.evaluation.score`)::
 
         def mine(images):  # a list of uint8 tensors (3, H, W)
             return [my_network(image) for image in images]  # a disparity map (h, w) each

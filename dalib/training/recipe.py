@@ -32,7 +32,7 @@ def train(
     report: Callable[[str], None] = print,
 ) -> Path:
     """The whole recipe (section 3): a teacher learns from labelled images, labels the photographs,
-    and a student learns from both. Returns the student's weights.
+    and a student learns from both. Returns the student's weights::
 
         config = RunConfig(
             labelled=("depth:pairs",), unlabelled=("photos:photographs",), pseudo_labels=True
@@ -43,7 +43,7 @@ def train(
     is. All data are looked at before anything is trained. A run that was stopped or killed goes on
     from its last checkpoint and ends with the same bits; one that is whole is not trained again.
 
-    What it leaves behind lies in `./runs`, or where `DALIB_RUNS` says (`dalib.paths.runs`), in a
+    What it leaves behind lies in ``./runs``, or where `DALIB_RUNS` says (`dalib.paths.runs`), in a
     folder named by the hash of the configuration: `model.safetensors`, `metrics.jsonl` with the
     losses, `train.json` with time and memory, and a teacher's pseudo labels.
 
@@ -121,7 +121,7 @@ def label(
     width: int,
     batch: int = 32,
 ) -> PseudoLabelled:
-    """Pseudo labels of photographs by a network of yours, stored, and read back as a source.
+    """Pseudo labels of photographs by a network of yours, stored, and read back as a source::
 
         pool = label(load("teacher.pth"), "photos:photographs", out="labels", height=518, width=518)
         sample = pool[0]  # image, disparity, valid, domain
