@@ -62,6 +62,7 @@ def test_an_example_is_short_and_says_how_to_call_it(path):
 # the losses in one's own loop
 
 
+@pytest.mark.slow
 def test_the_losses_teach_a_network_of_ones_own(tmp_path):
     loss = numbers(call("losses_in_your_loop", "--steps", 25, cwd=tmp_path), r"images ([\d.]+)")
     assert list(loss) == ["before", "teacher", "student"]
@@ -140,6 +141,7 @@ def test_its_manifest_says_what_the_made_up_depth_means(tmp_path):
 # one's own model
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_with_the_floors_beside_it(tmp_path):
     found = numbers(call("evaluate_your_model", "--scenes", 2, cwd=tmp_path), r"AbsRel ([\d.]+)")
     assert list(found) == [

@@ -15,6 +15,7 @@ from dalib.training.recipe import label, train, weights_hash
 SIZE = {"height": 64, "width": 96}
 
 
+@pytest.mark.slow
 def test_train_makes_teacher_and_student_and_is_not_done_twice(launched, tiny_student):
     told, tiny_student = [], tiny_student.replace(steps=2)
     weights = train(tiny_student, report=told.append)
