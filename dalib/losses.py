@@ -70,32 +70,64 @@ def affine_invariant(
 
 def cutmix_unlabelled(
     pred: Float[Tensor, "b h w"],
-    target_a: Float[Tensor, "b h w"],
-    target_b: Float[Tensor, "b h w"],
-    inside: Bool[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    *,
+    target_inside: Float[Tensor, "b h w"] | None = None,
+    inside: Bool[Tensor, "b h w"] | None = None,
     valid: Bool[Tensor, "b h w"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """The unlabelled loss L_u of each image under CutMix (eq. 6-8).
+    """The unlabelled loss L_u of each image (eq. 6-8); without CutMix the affine-invariant loss.
+
+    Inside and outside the CutMix box are each normalised by themselves and weighted by their share
+    of the valid pixels. `perturb.partner` says whose image fills whose box::
+
+        mixed, inside = perturb.apply(images, drawn)  # drawn: of `perturb.draw`
+        loss = cutmix_unlabelled(
+            student(mixed), target, target_inside=target[perturb.partner(len(target))], inside=inside
+        )
 
     Args:
         pred: the student's disparity of the mixed image.
-        target_a: pseudo label of the image that fills the rectangle.
-        target_b: pseudo label of the image around it.
-        inside: the rectangle M; all False where an image was not mixed.
-        valid: pixels to compare, all by default; pixels where the label is not finite are left out
-            as well.
+        target: the image's own pseudo label, which holds outside the box.
+        target_inside: its partner's pseudo label, which holds inside; None without CutMix.
+        inside: the box M; all False where an image was not mixed, None without CutMix.
+        valid: pixels of the mixed image to compare, all by default; pixels where the label is not
+            finite are left out as well.
 
-    Inside and outside are each normalised by themselves and weighted by their share of the valid
-    pixels.
+    Raises:
+        ConfigError: shapes differ, or only one of `target_inside` and `inside` is given.
     """
-    finite = torch.isfinite(torch.where(inside, target_a, target_b))
+    label = shown(target, target_inside, inside)
+    finite = torch.isfinite(label)
     valid = finite if valid is None else valid & finite
+    if inside is None:
+        return affine_invariant(pred, target, valid)
     weight = region_weights(inside, valid)
     mixed = inside.flatten(1).any(1)
-    loss_a = torch.zeros_like(weight)
-    loss_a[mixed] = affine_invariant(pred[mixed], target_a[mixed], (inside & valid)[mixed])
-    loss_b = affine_invariant(pred, target_b, ~inside & valid)
-    return weight * loss_a + (1 - weight) * loss_b
+    loss_inside = torch.zeros_like(weight)
+    loss_inside[mixed] = affine_invariant(
+        pred[mixed], target_inside[mixed], (inside & valid)[mixed]
+    )
+    loss_outside = affine_invariant(pred, target, ~inside & valid)
+    return weight * loss_inside + (1 - weight) * loss_outside
+
+
+def shown(
+    target: Float[Tensor, "b h w"],
+    target_inside: Float[Tensor, "b h w"] | None,
+    inside: Bool[Tensor, "b h w"] | None,
+) -> Float[Tensor, "b h w"]:
+    """The label of what shows at each pixel of a mixed image: the partner's inside the box, the
+    image's own outside it and without CutMix.
+
+    Raises `ConfigError` where only one of `target_inside` and `inside` is given.
+    """
+    if (target_inside is None) != (inside is None):
+        missing = "inside" if inside is None else "target_inside"
+        raise ConfigError(
+            f"{missing}: missing; under CutMix give both target_inside and inside, else neither"
+        )
+    return target if inside is None else torch.where(inside, target_inside, target)
 
 
 def region_weights(

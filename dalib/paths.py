@@ -9,11 +9,34 @@ from dalib.errors import ConfigError
 
 
 def root() -> Path:
-    """The checkout: `DALIB_ROOT`, else the nearest folder upwards that holds `experiments.yaml`,
-    else the package's parent.
+    """The checkout, for what is committed there: `DALIB_ROOT`, else the nearest folder upwards that
+    holds `experiments.yaml`, else the folder that holds the package.
 
-    Raises `ConfigError` where `DALIB_ROOT` names no folder.
+    The last is the checkout where the library is installed from one (`pip install -e .`), and a
+    folder without any of those files where it was copied into an environment. Raises `ConfigError`
+    where `DALIB_ROOT` names no folder.
     """
+    return _checkout() or Path(__file__).resolve().parent.parent
+
+
+def runs() -> Path:
+    """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/` of the checkout
+    that one is in, else `runs/` of the current folder, wherever the package lies.
+
+    Absolute, so that a kernel that starts in another folder can be told the same place. Raises
+    `ConfigError` where `DALIB_RUNS` is empty or no folder.
+    """
+    named = _named("DALIB_RUNS")
+    if named is None:
+        return (_checkout() or _here()) / "runs"
+    if os.path.exists(named) and not os.path.isdir(named):
+        raise ConfigError(f"DALIB_RUNS: {named} is a file; name a folder, or unset it")
+    return named
+
+
+def _checkout() -> Path | None:
+    """The checkout that one is in: `DALIB_ROOT`, else the nearest folder upwards that holds
+    `experiments.yaml` and the library; None outside."""
     named = _named("DALIB_ROOT")
     if named is not None:
         if not os.path.isdir(named):
@@ -22,29 +45,10 @@ def root() -> Path:
             )
         return named
     here = _here()
-    package = Path(__file__).resolve().parent.parent
-    return next(
-        (
-            p
-            for p in (here, *here.parents)
-            if (p / "experiments.yaml").is_file() and (p / "dalib").is_dir()
-        ),
-        package,
-    )
-
-
-def runs() -> Path:
-    """Everything that a run leaves behind (git-ignored): `DALIB_RUNS`, else `runs/`.
-
-    Absolute, so that a kernel that starts in another folder can be told the same place. Raises
-    `ConfigError` where `DALIB_RUNS` is empty or no folder.
-    """
-    named = _named("DALIB_RUNS")
-    if named is None:
-        return root() / "runs"
-    if os.path.exists(named) and not os.path.isdir(named):
-        raise ConfigError(f"DALIB_RUNS: {named} is a file; name a folder, or unset it")
-    return named
+    for folder in (here, *here.parents):
+        if (folder / "experiments.yaml").is_file() and (folder / "dalib").is_dir():
+            return folder
+    return None
 
 
 def writable_runs() -> Path:
@@ -66,12 +70,12 @@ def writable_runs() -> Path:
 
 def places() -> dict[str, str]:
     """The variables that say where things lie, made absolute, for a process that starts in another
-    folder."""
-    found = {
-        name: str(place())
-        for name, place in (("DALIB_ROOT", root), ("DALIB_RUNS", runs))
-        if name in os.environ
-    }
+    folder. Outside a checkout, where `runs` is that of the current folder, it is among them."""
+    found = {}
+    if "DALIB_ROOT" in os.environ:
+        found["DALIB_ROOT"] = str(root())
+    if "DALIB_RUNS" in os.environ or _checkout() is None:
+        found["DALIB_RUNS"] = str(runs())
     real = os.environ.get("DALIB_REALDEPTH")
     if real and os.path.exists(real):
         found["DALIB_REALDEPTH"] = str(_named("DALIB_REALDEPTH"))

@@ -57,7 +57,7 @@ def test_apart_is_the_papers_cutmix_loss(seed):
     error = alternatives.cutmix_residual(pred, a, b, inside, valid, together=False)
     assert_allclose(
         alternatives.map_loss(error, valid),
-        losses.cutmix_unlabelled(pred, a, b, inside, valid),
+        losses.cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid),
         rtol=1e-4,
         atol=1e-6,
     )

@@ -3,17 +3,27 @@ sees."""
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dalib import provenance
-from dalib.config import PATCHES, RunConfig, check_names
+from dalib.config import (
+    CHOICES,
+    MAY_BE_ZERO,
+    PATCHES,
+    PERTURBATIONS,
+    RunConfig,
+    check_names,
+)
 from dalib.errors import ConfigError, UserError
 from dalib.models.encoder import PRESETS, layout
 
@@ -486,3 +496,65 @@ def test_an_edit_changes_nothing_in_a_running_process(monkeypatch, tmp_path):
     assert provenance.code_hash("training") == before
     assert len(before) == 12
     assert int(before, 16) >= 0
+
+
+@pytest.fixture(scope="module")
+def explained() -> dict[str, str]:
+    """Field -> what stands above it in `#:` comments, as Sphinx reads them."""
+    analyser = pytest.importorskip("sphinx.pycode").ModuleAnalyzer
+    found = analyser.for_module("dalib.config").find_attr_docs()
+    return {field: " ".join(lines) for (owner, field), lines in found.items() if owner}
+
+
+def test_every_field_is_explained_where_it_is_declared(explained):
+    assert list(explained) == list(FIELDS)
+    assert not [name for name, text in explained.items() if not text.strip().endswith(".")]
+
+
+def test_every_choice_is_named_where_its_field_is_explained(explained):
+    named = CHOICES | {"perturb": PERTURBATIONS, "perturb_labelled": PERTURBATIONS[:2]}
+    named |= {"encoder": PRESETS}
+    missing = {
+        name: absent
+        for name, words in named.items()
+        if (absent := [w for w in words if not re.search(rf"\b{w}\b", explained[name])])
+    }
+    assert missing == {}
+
+
+def test_every_number_says_from_where_on_it_is_allowed(explained):
+    """Zero or not is decided in one place, `MAY_BE_ZERO`; what is said must be the same."""
+    sizes = ("height", "width")  # their multiples are said, and tested above
+    for name, field in FIELDS.items():
+        if field.type is float:
+            bound = "From 0" if name in MAY_BE_ZERO else "Above 0"
+        elif field.type is int and name not in sizes:
+            bound = f"A whole number from {0 if name in MAY_BE_ZERO else 1}"
+        elif field.type is bool:
+            bound = "(true)" if "(true)" in explained[name] else "True or false"
+        else:
+            continue
+        assert bound in explained[name], name
+
+
+def test_the_page_shows_every_field_with_its_explanation(explained, tmp_path):
+    """The page's own directive, under the book's own options for docstrings. Napoleon takes the
+    words before a colon in the first line for a type, and hides them under that name."""
+    page = (ROOT / "book" / "api" / "config.md").read_text(encoding="utf-8")
+    (tmp_path / "index.md").write_text(page.partition("## `dalib.paths`")[0], encoding="utf-8")
+    book = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    ours = {k: v for k, v in book.items() if k.startswith(("autodoc", "napoleon", "default_role"))}
+    ours["extensions"] = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+    settings = "\n".join(f"{name} = {value!r}" for name, value in ours.items())
+    (tmp_path / "conf.py").write_text(settings, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "text", tmp_path, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+    def bare(text: str) -> str:
+        return " ".join(re.sub(r"[`\"*]", "", text).split())
+
+    shown = bare((tmp_path / "out" / "index.txt").read_text(encoding="utf-8"))
+    for name, text in explained.items():
+        heading, told = rf"\b{name}: [\w\[\], .]+ = \S+(?: \S+)? ", re.escape(bare(text))
+        assert re.search(heading + told, shown), name

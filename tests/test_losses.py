@@ -173,7 +173,7 @@ def test_images_are_independent(seed, order):
     order = list(order)
     for function, maps in (
         (affine_invariant, (pred, target, valid)),
-        (cutmix_unlabelled, (pred, target, target.flip(0), inside, valid)),
+        (cutmix, (pred, target, target.flip(0), inside, valid)),
         (feature_alignment, (pred.view(4, 7, 3, 3), target.view(4, 7, 3, 3))),
     ):
         options = {"margin": 0.85} if function is feature_alignment else {}
@@ -182,6 +182,11 @@ def test_images_are_independent(seed, order):
 
 
 # the unlabelled loss under CutMix, eq. 6-8
+
+
+def cutmix(pred, a, b, inside, valid):
+    """The loss with label a inside the box and label b outside it."""
+    return cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid)
 
 
 def test_region_weights_by_hand():
@@ -201,7 +206,9 @@ def test_cutmix_by_hand():
         torch.tensor([[[9.0, 9, 9, 5], [4, 3, 2, 1]]]),
     )
     inside = torch.tensor([[[True, True, True, False], [False] * 4]])
-    assert cutmix_unlabelled(pred, a, b, inside).item() == pytest.approx(3 / 8 * 0.6 + 5 / 8 * 2)
+    assert cutmix_unlabelled(pred, b, target_inside=a, inside=inside).item() == pytest.approx(
+        3 / 8 * 0.6 + 5 / 8 * 2
+    )
 
 
 def reference_cutmix(pred, a, b, inside, valid):
@@ -218,18 +225,33 @@ def test_cutmix_reference(seed, share):
     pred, a, valid = draw(seed=seed, valid=share)
     b, inside = draw(seed=seed + 1)[0], rectangles()
     expected = per_image(reference_cutmix, pred, a, b, inside, valid)
-    assert_allclose(cutmix_unlabelled(pred, a, b, inside, valid), expected, rtol=1e-4, atol=1e-5)
+    assert_allclose(cutmix(pred, a, b, inside, valid), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_cutmix_it_is_the_affine_invariant_loss():
+    """Where no image of a step was mixed there is neither a mask nor a partner."""
+    pred, target, valid = draw(seed=0)
+    target = torch.where(draw(seed=1, valid=0.2)[2], torch.nan, target)
+    expected = affine_invariant(pred, target, valid)
+    assert torch.equal(cutmix_unlabelled(pred, target, valid=valid), expected)
+    everywhere = torch.ones_like(valid)
+    expected = affine_invariant(pred, target, everywhere)
+    assert torch.equal(cutmix_unlabelled(pred, target), expected)
+
+
+@pytest.mark.parametrize("given", ["target_inside", "inside"])
+def test_half_a_mixture_is_refused(given):
+    pred, target, _ = draw(seed=0)
+    half = {"target_inside": target, "inside": rectangles()}[given]
+    with pytest.raises(ConfigError, match="give both target_inside and inside, else neither"):
+        cutmix_unlabelled(pred, target, **{given: half})
 
 
 def test_cutmix_without_rectangle_is_the_affine_invariant_loss():
     pred, a, valid = draw(seed=0)
     b, nowhere = draw(seed=1)[0], torch.zeros_like(valid)
-    assert torch.equal(
-        cutmix_unlabelled(pred, a, b, nowhere, valid), affine_invariant(pred, b, valid)
-    )
-    assert torch.equal(
-        cutmix_unlabelled(pred, a, b, ~nowhere, valid), affine_invariant(pred, a, valid)
-    )
+    assert torch.equal(cutmix(pred, a, b, nowhere, valid), affine_invariant(pred, b, valid))
+    assert torch.equal(cutmix(pred, a, b, ~nowhere, valid), affine_invariant(pred, a, valid))
 
 
 @settings(max_examples=30, deadline=None)
@@ -238,10 +260,10 @@ def test_cutmix_regions_are_normalised_separately(seed, scale, shift, scale_b, s
     """Each region may have a scale and shift of its own, in the prediction as in the label."""
     pred, a, valid = draw(seed=seed)
     b, inside = draw(seed=seed + 1)[0], rectangles()
-    expected = cutmix_unlabelled(pred, a, b, inside, valid)
+    expected = cutmix(pred, a, b, inside, valid)
     moved = torch.where(inside, scale * pred + shift, pred)
-    assert_allclose(cutmix_unlabelled(moved, a, b, inside, valid), expected, rtol=5e-3, atol=1e-3)
-    got = cutmix_unlabelled(pred, scale * a + shift, scale_b * b + shift_b, inside, valid)
+    assert_allclose(cutmix(moved, a, b, inside, valid), expected, rtol=5e-3, atol=1e-3)
+    got = cutmix(pred, scale * a + shift, scale_b * b + shift_b, inside, valid)
     assert_allclose(got, expected, rtol=5e-3, atol=1e-3)
 
 
@@ -265,21 +287,17 @@ def test_cutmix_ignores_what_does_not_show(seed, junk):
     """Label a outside the rectangle, label b inside it, and everything in invalid pixels."""
     pred, a, valid = draw(seed=seed)
     b, inside = draw(seed=seed + 1)[0], rectangles()
-    expected = cutmix_unlabelled(pred, a, b, inside, valid)
+    expected = cutmix(pred, a, b, inside, valid)
     a, b = torch.where(inside & valid, a, junk), torch.where(~inside & valid, b, junk)
-    assert torch.equal(
-        cutmix_unlabelled(torch.where(valid, pred, junk), a, b, inside, valid), expected
-    )
+    assert torch.equal(cutmix(torch.where(valid, pred, junk), a, b, inside, valid), expected)
 
 
 def test_cutmix_leaves_out_labels_that_are_not_finite():
     """They weigh nothing either: the same as if the caller had called them invalid."""
     pred, a, valid = draw(seed=0)
     b, inside, hole = draw(seed=1)[0], rectangles(), draw(seed=2, valid=0.3)[2]
-    expected = cutmix_unlabelled(pred, a, b, inside, valid & ~(inside & hole))
-    assert torch.equal(
-        cutmix_unlabelled(pred, torch.where(hole, torch.nan, a), b, inside, valid), expected
-    )
+    expected = cutmix(pred, a, b, inside, valid & ~(inside & hole))
+    assert torch.equal(cutmix(pred, torch.where(hole, torch.nan, a), b, inside, valid), expected)
 
 
 # feature alignment, eq. 9
@@ -381,7 +399,7 @@ def test_maps_stay_finite(pred, target, mask, dtype):
     p, t, valid = MAPS[pred].to(dtype).clone().requires_grad_(), MAPS[target].to(dtype), MASKS[mask]
     inside = torch.zeros_like(valid)
     inside[0, 1:4, 2:5] = True
-    for loss in (affine_invariant(p, t, valid), cutmix_unlabelled(p, t, t.flip(0), inside, valid)):
+    for loss in (affine_invariant(p, t, valid), cutmix(p, t, t.flip(0), inside, valid)):
         (gradient,) = torch.autograd.grad(loss.sum(), p)
         assert loss.dtype == torch.float32
         assert torch.isfinite(loss).all()
@@ -476,7 +494,7 @@ def test_peer_bug_int_zero_when_all_masks_are_empty():
     pred.requires_grad_()
     for loss in (
         affine_invariant(pred, target, valid & False),
-        cutmix_unlabelled(pred, target, target, rectangles(), valid & False),
+        cutmix(pred, target, target, rectangles(), valid & False),
     ):
         assert loss.shape == (3,)
         assert loss.dtype == torch.float32

@@ -2,9 +2,13 @@
 usable one is named itself."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from helpers.commands import main
 
 from dalib import paths
@@ -42,6 +46,65 @@ def test_places_name_only_what_is_set(here, monkeypatch):
     monkeypatch.delenv("DALIB_ROOT", raising=False)
     monkeypatch.setenv("DALIB_REALDEPTH", "no such folder")
     assert list(paths.places()) == ["DALIB_RUNS"]
+
+
+# without DALIB_RUNS
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """No variable says where things lie."""
+    for variable in ("DALIB_ROOT", "DALIB_RUNS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_outside_a_checkout_runs_are_those_of_the_current_folder(here, unset):
+    assert paths.runs() == here / "runs"
+    assert paths.writable_runs().is_dir()
+    # what is committed is still found, for this library is installed from its checkout
+    assert paths.root() == ROOT
+    # a kernel that starts elsewhere is told
+    assert paths.places() == {"DALIB_RUNS": str(here / "runs")}
+
+
+@pytest.mark.parametrize("below", [".", "notebooks", "notebooks/deep"])
+def test_within_a_checkout_runs_are_that_checkouts(below, here, unset, monkeypatch):
+    (here / "notebooks" / "deep").mkdir(parents=True)
+    (here / "dalib").mkdir()
+    (here / "experiments.yaml").write_text("experiments: {}\n")
+    monkeypatch.chdir(here / below)
+    assert paths.root() == here
+    assert paths.runs() == here / "runs"
+    assert paths.places() == {}
+
+
+def test_experiments_of_somebody_else_make_no_checkout(here, unset):
+    (here / "experiments.yaml").write_text("mine: {}\n")
+    assert paths.runs() == here / "runs"
+    assert paths.root() == ROOT
+
+
+def test_a_named_checkout_has_its_runs(here, unset, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", "folder")
+    assert paths.runs() == here / "folder" / "runs"
+
+
+def test_a_package_in_an_environment_leaves_nothing_beside_it(here, unset):
+    """As after `pip install .`: the package lies in site-packages, the work somewhere else."""
+    library, work = here / "env" / "site-packages", here / "work"
+    work.mkdir()
+    shutil.copytree(ROOT / "dalib", library / "dalib", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import dalib, dalib.paths as p; print(dalib.__file__, p.writable_runs(), sep='\\n')"
+    environment = os.environ | {"PYTHONPATH": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
+    before = sorted(library.rglob("*"))
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=work, env=environment, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    where, found = told.stdout.split()
+    assert Path(where) == library / "dalib" / "__init__.py"
+    assert Path(found) == work / "runs"
+    assert sorted(library.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,16 @@ def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) ->
 def _unlabelled(
     config: RunConfig, pred: Tensor, around: Tensor, valid: Tensor, mask: Tensor | None
 ) -> Tensor:
-    within = around if mask is None else around[perturb.partner(len(around)).to(around.device)]
-    valid, inside = mixed(valid, mask), torch.zeros_like(valid) if mask is None else mask
-    together = config.cutmix_regions == "together"
+    within = None if mask is None else around[perturb.partner(len(around)).to(around.device)]
+    valid, together = mixed(valid, mask), config.cutmix_regions == "together"
     if not (config.gradient_weight or config.drop or together):
-        return losses.cutmix_unlabelled(pred, within, around, inside, valid).mean()
+        return losses.cutmix_unlabelled(
+            pred, around, target_inside=within, inside=mask, valid=valid
+        ).mean()
+    if mask is None:
+        within, inside = around, torch.zeros_like(valid)
+    else:
+        inside = mask
     valid = valid & torch.isfinite(torch.where(inside, within, around))
     error = alternatives.cutmix_residual(pred, within, around, inside, valid, together=together)
     return alternatives.map_loss(

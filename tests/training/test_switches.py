@@ -267,10 +267,10 @@ def test_strength_reaches_the_images(strength, tiny_student, batch):
     seen, mask = perturb.apply(batch["pool_image"].float() / 255, drawn(config, batch))
     expected = losses.cutmix_unlabelled(
         seen.mean(1),
-        batch["pool_disparity"][[1, 0, 3, 2]],
         batch["pool_disparity"],
-        mask,
-        batch["pool_valid"],
+        target_inside=batch["pool_disparity"][[1, 0, 3, 2]],
+        inside=mask,
+        valid=batch["pool_valid"],
     )
     assert step(config, batch)["unlabelled"].item() == pytest.approx(
         expected.mean().item(), rel=1e-6
