@@ -7,9 +7,7 @@ from myst_nb import glue
 from dabook.analysis.statistics import Results
 
 
-def quote(
-    results: Results, prefix: str, *, rows: Iterable[str] | None = None, **sentences: str
-) -> str:
+def quote(results: Results, prefix: str, *, rows: Iterable[str] | None = None, **said: str) -> str:
     """Glue everything that this page and others quote (see `dabook.show.sentences.quotes`), and
     return the answer as a reader gets it.
 
@@ -18,12 +16,10 @@ def quote(
         prefix: of the keys.
         rows: the compared rows that answer the question, with which the answer begins; all by
             default.
-        sentences: what the page says beside, or with `answer` instead of, the sentences that every
+        said: what the page says beside, or with `answer` instead of, the sentences that every
             page has.
     """
-    values = sentences.quotes(results, prefix, rows=rows, **sentences)
+    values = sentences.quotes(results, prefix, rows=rows, **said)
     for key, value in values.items():
         glue(key, value, display=False)
-    return " ".join(
-        str(values[f"{prefix}_{name}"]) for name in dict.fromkeys(("answer", *sentences))
-    )
+    return " ".join(str(values[f"{prefix}_{name}"]) for name in dict.fromkeys(("answer", *said)))
