@@ -131,7 +131,7 @@ def _robustness(args: argparse.Namespace) -> None:
 
 def _floors(_: argparse.Namespace) -> None:
     """Score the floors on the real data sets and record them."""
-    from dabook.runs.runner import record_floors
+    from dabook.runs.floors import record_floors
 
     print(record_floors())
 

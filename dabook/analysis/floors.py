@@ -1,7 +1,6 @@
-"""The record of the floors, predictions that look at no picture: what a row of a table has to be
-held against."""
+"""The floors, predictions that look at no picture: what a row of a table has to be held
+against."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -9,38 +8,15 @@ import numpy as np
 
 from dabook.analysis import bootstrap
 from dabook.analysis.statistics import LEVEL, MEAN, Domain, Estimate, Results, estimate
-from dabook.runs.records import Entry, split_hash
-from dalib import paths
-from dalib.config import RunConfig
-from dalib.errors import DataError
+from dabook.runs.floors import Scores, read_floors, size_of
+from dabook.runs.records import Entry
 from dalib.evaluation.protocols import SCALE, inverted
-
-Scores = dict[
-    str, dict[str, dict]
-]  # floor -> domain or data set -> metric -> a value per image; "half" and "names" too
-
-
-def size_of(config: RunConfig) -> str:
-    """The size of a run's images, as the record of the floors names it: "96 x 128"."""
-    return f"{config.height} x {config.width}"
-
-
-def read_floors() -> dict | None:
-    """The record of the floors, or None where there is none."""
-    path = paths.floors()
-    if not path.is_file():
-        return None
-    try:
-        return split_hash(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"{path}: not a readable record ({error}); delete it and run python -m dabook floors"
-        ) from error
 
 
 def real_scores() -> Scores:
     """The floors on the real data sets; nothing where none is recorded."""
-    return (read_floors() or {}).get("floors", {})
+    record = read_floors()
+    return record["floors"] if record else {}
 
 
 def drawn_scores(results: Results) -> Scores:

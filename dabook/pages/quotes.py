@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from myst_nb import glue
 
 from dabook.analysis.statistics import Results
+from dabook.show import sentences
 
 
 def quote(results: Results, prefix: str, *, rows: Iterable[str] | None = None, **said: str) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dabook.analysis.floors import best, gap, inversions, level, read_floors, real_scores
+from dabook.analysis.floors import best, gap, inversions, level, real_scores
 from dabook.analysis.statistics import Estimate, Results, estimate, over_images
+from dabook.runs.floors import read_floors
 from dabook.show.sentences import effect, subject
 from dabook.show.tables import Html, cell, heading, html, number, row_link, scales
 from dabook.show.tables import provenance as provenance_line

@@ -1,24 +1,37 @@
 """What was timed by hand, as the book shows it: `data/benchmarks/NAME.json`, written by
 `benchmarks/NAME.py`."""
 
-import json
 from html import escape
+from typing import Any, TypedDict
 
+from dabook.runs import records
 from dabook.show.tables import Html, html, number
 from dalib import paths
-from dalib.errors import DataError
 
 
-def read(name: str) -> dict:
+class Benchmark(TypedDict):
+    """What every benchmark's record has, beside what it measured."""
+
+    encoder: str
+    seed: int
+    threads: int
+    device: str
+    bfloat16: bool
+    versions: dict[str, str]
+    commit: str
+    dirty: bool
+    created: str  # UTC, ISO 8601
+
+
+def read(name: str) -> dict[str, Any]:
     """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is
     missing or damaged."""
-    path = paths.benchmarks() / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: no readable record ({error}); run python benchmarks/{name}.py"
-        ) from error
+    kind = records.Kind(
+        form=Benchmark,
+        name="a benchmark's record",
+        remedy=f"run python benchmarks/{name}.py",
+    )
+    return records.read(paths.benchmarks() / f"{name}.json", kind)
 
 
 def inference_table(record: dict) -> Html:
