@@ -10,8 +10,9 @@ import torch
 from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.runs import bugs
 from dabook.runs.faulty import VARIANTS, switched_on, unguarded
+from dabook.show.html import Html, cell, html, number, row_link
 from dabook.show.sentences import UNRECORDED, effect, progress
-from dabook.show.tables import Html, cell, html, missing, number, provenance, row_link
+from dabook.show.tables import missing, provenance
 from dalib import losses
 from dalib.data import scenes
 from dalib.evaluation import protocols

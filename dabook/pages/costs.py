@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dabook.show.tables import Html, html, number
+from dabook.show.html import Html, html, number
 from dalib import losses
 from dalib.models.depth_anything import DepthAnything, build
 from dalib.models.encoder import spec

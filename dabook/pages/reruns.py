@@ -8,8 +8,8 @@ import numpy as np
 
 from dabook.analysis.statistics import MEAN, Results
 from dabook.runs import records
+from dabook.show.html import Html, html, number, record_link
 from dabook.show.sentences import UNRECORDED
-from dabook.show.tables import Html, html, number, record_link
 from dalib import certificates, paths
 from dalib.data.scenes import TEST_DOMAINS
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any, TypedDict
 
 from dabook.runs import records
-from dabook.show.tables import Html, html, number
+from dabook.show.html import Html, html, number
 from dalib import paths
 
 

@@ -1,16 +1,8 @@
-"""Charts of the study in one style. Every function returns a closed matplotlib Figure; nothing is
-drawn on import.
-
-Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the
-markers, in grey. The ground is white and the ink dark, in the book's dark mode too: there the page
-lays a light card behind every picture.
-"""
+"""Charts of the study, in the style of `dabook.show.style`."""
 
 import json
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ParamSpec
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -21,61 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dabook.analysis.floors import drawn_scores, level
+from dabook.analysis.real import data_sets, images, name_of
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
-from dabook.show.tables import title
-
-P = ParamSpec("P")
-COLOURS = ("#5b6770", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
-MARKERS = "osD^vP"
-INK, MUTED, RULE = "#20292c", "#566467", "#d4dddd"
-STYLE = {
-    "figure.dpi": 144,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=COLOURS),
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
-
-
-def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as
-    the value of its cell."""
-
-    @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            fig = draw(*args, **kwargs)
-            fig.draw_without_rendering()
-        plt.close(fig)
-        return fig
-
-    return styled
-
-
-def empty(text: str = "not yet recorded") -> Figure:
-    fig, ax = plt.subplots(figsize=(6.4, 1.2))
-    ax.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
-    ax.axis("off")
-    return fig
+from dabook.show.html import title
+from dabook.show.style import COLOURS, INK, MARKERS, MUTED, RULE, empty, figure
 
 
 def bar(
@@ -255,8 +196,6 @@ def losses(paths: dict[str, Path]) -> Figure:
 def real(results: Results, floors: dict | None) -> Figure:
     """AbsRel per real data set, with its number of images: every row's mean, and the floors as
     upright strokes."""
-    from dabook.pages.real_images import data_sets, images, name_of
-
     sets = [d for half in data_sets(results, floors).values() for d in half]
     if not sets or not results.found:
         return empty()

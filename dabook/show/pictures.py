@@ -1,5 +1,5 @@
 """Pictures in the book: images beside their disparity, predictions and errors. In the style of
-`dabook.show.charts`."""
+`dabook.show.style`."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from dabook.show.charts import COLOURS, INK, MUTED, figure
+from dabook.show.style import COLOURS, INK, MUTED, figure
 from dalib.evaluation.align import least_squares
 from dalib.evaluation.protocols import PROTOCOLS, Protocol, scored
 

@@ -6,7 +6,7 @@ from math import isnan
 
 from dabook.analysis import floors
 from dabook.analysis.statistics import MEAN, Estimate, Results
-from dabook.show.tables import number
+from dabook.show.html import number
 
 UNRECORDED = "These runs are not yet recorded."
 STALE = "Some of these runs come from older code (marked stale)."

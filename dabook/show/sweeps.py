@@ -1,5 +1,5 @@
 """Charts of comparisons: a quantity swept over numbers, and changes in groups. The style is that of
-`dabook.show.charts`."""
+`dabook.show.style`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
 from dabook.analysis.statistics import MEAN, Estimate, Results, estimate
-from dabook.show.charts import COLOURS, INK, MARKERS, MUTED, bar, empty, figure
+from dabook.show.charts import bar
+from dabook.show.style import COLOURS, INK, MARKERS, MUTED, empty, figure
 
 
 @figure

@@ -12,8 +12,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from dabook.analysis.statistics import Results
-from dabook.pages import real_images
 from dabook.runs.experiments import expand
+from dabook.runs.floors import read_floors
 from dabook.runs.records import entries
 from dabook.show import charts, pictures
 from dalib.data import perturb, scenes
@@ -74,14 +74,14 @@ def test_domains_and_real_images(results):
     levels, changes = shown(charts.domains(results)).axes
     assert len(levels.containers) == 4 * 8
     assert len(changes.containers) == 3 * 8
-    table = shown(charts.real(results, real_images.read_floors())).axes[0]
+    table = shown(charts.real(results, read_floors())).axes[0]
     assert next(t.get_text() for t in table.get_yticklabels()) == "Motorcycle (4)"
 
 
 def test_floors_are_strokes_beside_the_rows(results):
     for figure, count in (
         (charts.domains(results), 8),
-        (charts.real(results, real_images.read_floors()), 6),
+        (charts.real(results, read_floors()), 6),
     ):
         strokes = {
             c.get_label().removeprefix("floor: "): c.get_offsets()
