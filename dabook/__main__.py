@@ -21,7 +21,9 @@ def _run(args: argparse.Namespace) -> None:
     refuse_other_launcher()
     path = notebooks.notebook(args.name)
     given = notebooks.check(path, _parameters(args))
-    profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
+    profile = given.get("profile")
+    seeds = given.get("seeds")
+    processes = given.get("processes")
     configs = []
     if args.name in experiments():  # what is wrong should fail at once
         # to a notebook, 0 is the profile's number

@@ -84,7 +84,8 @@ class Robustness(Results):
 
     def points(self, row: str, column: str, metric: str = "ordinal") -> Estimate:
         """The paired change of a share, in percentage points."""
-        wide, weights = self.scores(metric), {row: 100.0, self.against[row]: -100.0}
+        wide = self.scores(metric)
+        weights = {row: 100.0, self.against[row]: -100.0}
         if not set(weights) <= set(wide.index.get_level_values("row")):
             return Estimate()
         values = sum(weight * wide.loc[r, column] for r, weight in weights.items()).dropna()

@@ -105,7 +105,8 @@ class Table:
 
     def estimate(self, comparison: Comparison) -> Estimate:
         """See `Evidence`."""
-        row, column = comparison.row, comparison.column
+        row = comparison.row
+        column = comparison.column
         if comparison.beside:
             return self.results.contrast(row, comparison.beside, column)
         return self.results.change(row, column, versus=comparison.versus)

@@ -45,9 +45,12 @@ def level(
         domains: the test domains.
         metric: one of `dalib.evaluation.metrics.METRICS`.
     """
-    chosen = (
-        list(domains) if domain == MEAN else [domain] if isinstance(domain, str) else list(domain)
-    )
+    if domain == MEAN:
+        chosen = list(domains)
+    elif isinstance(domain, str):
+        chosen = [domain]
+    else:
+        chosen = list(domain)
     means = [
         float(np.nanmean(scores[d][metric])) if metric in scores.get(d, {}) else np.nan
         for d in chosen

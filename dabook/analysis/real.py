@@ -38,14 +38,14 @@ def name_of(data_set: str) -> str:
 def data_sets(results: Results, floors: Record | None) -> dict[str, list[str]]:
     """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by
     itself, it needs no download."""
-    scored = [e.record.get("real", {}) for e in results.found] + list(
-        (floors or {"floors": {}})["floors"].values()
-    )
-    seen = {d: scores["half"] for data_sets in scored for d, scores in data_sets.items()}
+    scored = [entry.record.get("real", {}) for entry in results.found]
+    scored += floors["floors"].values() if floors else []
+    seen = {d: scores["half"] for by_set in scored for d, scores in by_set.items()}
     known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
     ours = {"motorcycle", *(d for sets in known.values() for d in sets)}
     for d, half in seen.items():
-        known[half] += [d] * (d not in ours)  # of a manifest of somebody's own
+        if d not in ours:  # of a manifest of somebody's own
+            known[half].append(d)
     return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
 
 
@@ -123,7 +123,8 @@ def against_floors(
         half: whose data sets.
         sets: these instead, whatever half they are of.
     """
-    floors, found = real_scores(), results.of(row)
+    floors = real_scores()
+    found = results.of(row)
     sets = [
         d
         for d in (HALVES[half] if sets is None else sets)

@@ -21,8 +21,11 @@ SOURCES = {
     "stpp": ("ST++", "https://arxiv.org/abs/2106.05095"),
     "review": ("our review", "../book/whole_pipeline.html"),
 }
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
-UNRECORDED, CANNOT = "not yet recorded", "cannot be decided here"
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+UNDECIDED = "undecided"
+UNRECORDED = "not yet recorded"
+CANNOT = "cannot be decided here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, UNRECORDED, CANNOT)
 
 
@@ -66,7 +69,8 @@ def load(path: Path | None = None) -> Claims:
     path = path or paths.claims()
     tree = strict_yaml.read(path)
     check_keys(tree, "the file", file=path.name, required=("margin", "topics", "claims"))
-    margin, topics = tree["margin"], tree["topics"]
+    margin = tree["margin"]
+    topics = tree["topics"]
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:
         raise ConfigError(f"{path.name}, margin: {margin!r} is not a number of percent above zero")
     for key in ("topics", "claims"):
@@ -78,7 +82,8 @@ def load(path: Path | None = None) -> Claims:
 
 def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
     where = f"claim {name}"
-    required, optional = ("topic", "claim", "source", "where"), ("url", "tests", "cannot")
+    required = ("topic", "claim", "source", "where")
+    optional = ("url", "tests", "cannot")
     check_keys(value, where, file=file, required=required, optional=optional)
     for key in {*required, "url", "cannot"} & set(value):
         if not isinstance(value[key], str) or not value[key].strip():
@@ -95,7 +100,8 @@ def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
 
 
 def _comparison(value: object, where: str, file: str) -> Comparison:
-    required, optional = ("experiment", "row", "expect"), ("versus", "beside", "column")
+    required = ("experiment", "row", "expect")
+    optional = ("versus", "beside", "column")
     check_keys(value, where, file=file, required=required, optional=optional)
     name = value["experiment"]
     check_names([name], sources(), what=f"experiment in {where}")
@@ -163,9 +169,11 @@ def outcome(change: Estimate, expect: str, *, margin: float) -> str:
     intervals = [sorted((sign * low, sign * high)) for low, high in change.intervals]
     no_room = all(low > -margin for low, _ in intervals)
     if expect == "no_gain":
-        held, refuted = no_room, all(high < -margin for _, high in intervals)
+        held = no_room
+        refuted = all(high < -margin for _, high in intervals)
     else:
-        held, refuted = change.decided and sign * change.mean < 0, no_room
+        held = change.decided and sign * change.mean < 0
+        refuted = no_room
     return REPRODUCED if held else NOT_REPRODUCED if refuted else UNDECIDED
 
 

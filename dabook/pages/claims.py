@@ -151,13 +151,10 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     found = adjusted(verdicts)
     if not found:
         return UNRECORDED.capitalize() + "."
-    alone, holm, share = (
-        [key for key, value in found.items() if getattr(value, kind) < level]
-        for kind in ("p", "holm", "benjamini_hochberg")
-    )
-    names = ", ".join(
-        f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm
-    )
+    alone = [key for key, value in found.items() if value.p < level]
+    holm = [key for key, value in found.items() if value.holm < level]
+    share = [key for key, value in found.items() if value.benjamini_hochberg < level]
+    names = ", ".join(f"{test.experiment} {test.row}".replace("_", " ") for _, test in holm)
     return (
         f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over "
         "seeds when each is looked at alone;"

@@ -39,7 +39,8 @@ def table(results: Robustness, metric: str = "abs_rel") -> Html:
 
 def changes(results: Robustness) -> Html:
     """The paired changes of AbsRel in percent, one line per comparison."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for row, other in results.against.items():
         link = row_link(results, row)
         lines[row] = {

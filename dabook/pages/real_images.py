@@ -60,7 +60,8 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     record = read_floors()
     halves = data_sets(results, record)
     counts = {d: images(results, d) for half in halves.values() for d in half}
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for kind, scores in real_scores().items():
         means = {d: level(scores, d, (), metric) for d in scores}
         headings.append(f"<i>floor: {kind}</i>")
@@ -74,7 +75,8 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
             if known
             else []
         )
-        link, columns = row_link(results, row), _columns({}, halves, counts)
+        link = row_link(results, row)
+        columns = _columns({}, halves, counts)
         headings.append(heading(results, row))
         lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
     if not any(halves.values()):
@@ -143,9 +145,11 @@ def changes_table(results: Results) -> Html:
     halves = data_sets(results, read_floors())
     counts = {d: images(results, d) for half in halves.values() for d in half}
     sets = counted(results)
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for row, other in comparisons(results):
-        line, link = {}, row_link(results, row)
+        line = {}
+        link = row_link(results, row)
         for half, members in halves.items():
             kept = [d for d in members if d in sets]
             columns = {_title(d, counts): [d] for d in kept} | (
@@ -188,7 +192,8 @@ def effects(results: Results, *, half: str = "table") -> str:
 def standing(results: Results, row: str) -> Html:
     """A row beside the best floor of each data set: how many images, which floor, both errors, the
     change, and a verdict."""
-    floors, lines = real_scores(), {}
+    floors = real_scores()
+    lines = {}
     for d, gap in below_floors(results, row).items():
         name, lowest = best(floors, d)
         lines[d] = {
@@ -248,7 +253,8 @@ def unbeaten(results: Results) -> str:
 
 def floors_reading(results: Results) -> str:
     """On how many data sets each floor is the best of them: a sentence."""
-    floors, sets = real_scores(), counted(results)
+    floors = real_scores()
+    sets = counted(results)
     if not floors:
         return "Not yet recorded."
     winners = [best(floors, d)[0] for d in sets]

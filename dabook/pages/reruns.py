@@ -70,7 +70,8 @@ def _of_one_code(pair: Pair) -> bool:
 def table(found: list[Pair]) -> Html:
     """One line per rerun: both errors, and how far they lie apart, in the mean and in a single
     image."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for k, pair in enumerate(found):
         first, second = pair.levels
         lines[str(k)] = {

@@ -39,7 +39,8 @@ def inference_table(record: dict) -> Html:
     contender, with provenance."""
     lines: dict[str, dict] = {}
     for row in record["rows"]:
-        batch, name = f"batch of {row['batch']}", row["contender"]
+        batch = f"batch of {row['batch']}"
+        name = row["contender"]
         lines.setdefault(name, {}).update(
             {
                 (batch, "s per image"): number(row["seconds"] / row["batch"], 2),
@@ -75,7 +76,8 @@ def work_table(record: dict) -> Html:
 def training_table(record: dict) -> Html:
     """Milliseconds of a student's step and of its parts, each beside the first of its kind, with
     provenance."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for kind, times in record["seconds"].items():
         first = next(iter(times.values()))
         for name, value in times.items():

@@ -192,7 +192,8 @@ class Verdict:
 def compare(old: dict, new: dict) -> Verdict:
     """Hold the evidence of two versions against each other; what only the new one has is no
     difference."""
-    differences, counts = {}, Counter()
+    differences = {}
+    counts = Counter()
     added = tuple(name for name, row in old["training"].items() if "refused" in row)
     for part in certificates.PARTS:
         for name, before in old[part].items():

@@ -193,7 +193,8 @@ def expand(
     data = tree()
     check_names([name], data["experiments"], what="experiment")
     check_names([profile], data["profiles"], what="profile")
-    entry, base = data["experiments"][name], data["profiles"][profile]
+    entry = data["experiments"][name]
+    base = data["profiles"][profile]
     if seed is None:
         count = seeds if seeds is not None else entry.get("seeds", {}).get(profile, base["seeds"])
         check_number(count, "seeds", most=MOST_SEEDS)

@@ -10,7 +10,7 @@ import json
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,15 +206,12 @@ def dump(record: Mapping) -> str:
     """Indented JSON with each list of numbers on one line, so that a diff shows which domain
     changed."""
 
-    def block(value, depth):
-        if not isinstance(value, dict) or not value:
+    def block(value: Any, depth: int) -> str:
+        if not isinstance(value, Mapping) or not value:
             return json.dumps(value, ensure_ascii=False)
         pad = " " * depth
-        return (
-            "{\n"
-            + ",\n".join(f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items())
-            + f"\n{pad}}}"
-        )
+        lines = [f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{pad}}}"
 
     return block(record, 0) + "\n"
 
@@ -378,8 +375,8 @@ def frame(found: list[Entry]) -> pd.DataFrame:
     library's own. Records of different kinds of device are a `ConfigError`: their numbers do not
     belong into one table.
     """
-    lines = []
     one_device(found)
+    lines = []
     for entry in found:
         if entry.record is None:
             continue
@@ -390,28 +387,17 @@ def frame(found: list[Entry]) -> pd.DataFrame:
             "hash": entry.record["hash"],
             "stale": entry.status == "stale",
         }
-        for group, domains in (
-            ("images", entry.record["images"]),
-            ("real", entry.record.get("real", {})),
-        ):
-            for domain, scores in domains.items():
-                kind = (
-                    "real"
-                    if group == "real"
-                    else "validation"
-                    if domain == "validation"
-                    else "test"
-                )
-                for image in range(len(scores["abs_rel"])):
-                    metrics = {m: scores[m][image] for m in METRICS}
-                    lines.append(
-                        base
-                        | {
-                            "group": kind,
-                            "domain": domain,
-                            "half": scores.get("half"),
-                            "image": image,
-                        }
-                        | metrics
-                    )
+        for group, domain, scores in _scored(entry.record):
+            place = {"group": group, "domain": domain, "half": scores.get("half")}
+            for image in range(len(scores["abs_rel"])):
+                metrics = {metric: scores[metric][image] for metric in METRICS}
+                lines.append(base | place | {"image": image} | metrics)
     return pd.DataFrame(lines)
+
+
+def _scored(record: Record) -> Iterator[tuple[str, str, Scores]]:
+    """Group, domain and scores of all that a run was scored on."""
+    for domain, scores in record["images"].items():
+        yield ("validation" if domain == "validation" else "test"), domain, scores
+    for data_set, scores in record.get("real", {}).items():
+        yield "real", data_set, scores

@@ -59,7 +59,8 @@ def seeds(results: Results) -> Figure:
     right the paired changes."""
     if not results.found:
         return empty()
-    rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
+    rows = list(results.rows)
+    wide = results.scores()[MEAN].rename("error").reset_index()
     place = {row: i for i, row in enumerate(rows)}
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1)
@@ -115,10 +116,8 @@ def domains(results: Results) -> Figure:
     """
     if not results.found:
         return empty()
-    names, rows = (
-        [MEAN, *results.domains, VALIDATION],
-        [row for row in results.rows if results.of(row)],
-    )
+    names = [MEAN, *results.domains, VALIDATION]
+    rows = [row for row in results.rows if results.of(row)]
     fig, axes = plt.subplots(
         1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True
     )
@@ -278,10 +277,8 @@ def groups(
     kinds = list(frame[hue].unique()) if hue else [None]
     fig, ax = plt.subplots(figsize=(7.2, 0.8 + len(order) * (0.28 if len(kinds) == 1 else 0.4)))
     for k, kind in enumerate(kinds):
-        part, shift = (
-            frame if kind is None else frame[frame[hue] == kind],
-            (k - (len(kinds) - 1) / 2) * 0.4,
-        )
+        part = frame if kind is None else frame[frame[hue] == kind]
+        shift = (k - (len(kinds) - 1) / 2) * 0.4
         colour = COLOURS[2 - k]
         for i, name in enumerate(order):
             points = part.loc[part[group] == name, value]

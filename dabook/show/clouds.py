@@ -47,7 +47,8 @@ def coordinates(depth: Float[Tensor, "h w"]) -> Integer[np.ndarray, "3 h*w"]:
     h, w = depth.shape
     focal = max(h, w) / (2 * math.tan(math.radians(FIELD / 2)))  # pixels
     rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
-    right, up = (columns - w / 2) / focal * depth, (h / 2 - rows) / focal * depth
+    right = (columns - w / 2) / focal * depth
+    up = (h / 2 - rows) / focal * depth
     # (3, h, w) -> (3, h*w)
     return (torch.stack([right, depth, up]).flatten(1) / STEP).round().numpy().astype(np.int16)
 
@@ -94,7 +95,8 @@ def cloud(
         }
         for ratio in RATIOS
     ]
-    axis, clear = {"visible": False}, "rgba(0,0,0,0)"  # the page's own ground, light or dark
+    axis = {"visible": False}
+    clear = "rgba(0,0,0,0)"  # the page's own ground, light or dark
     fig.update_layout(
         height=440,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},

@@ -48,10 +48,9 @@ def relative_error(
 
 def unit(disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """To 0..1 between each map's own 2nd and 98th percentile, for the eye only. NaN stays NaN."""
-    low, high = (
-        torch.nanquantile(disparity.flatten(-2).float(), q, -1)[..., None, None]
-        for q in (0.02, 0.98)
-    )
+    values = disparity.flatten(-2).float()
+    low = torch.nanquantile(values, 0.02, -1)[..., None, None]
+    high = torch.nanquantile(values, 0.98, -1)[..., None, None]
     return ((disparity - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
 
 
@@ -146,7 +145,8 @@ def layers(samples: dict[str, Tensor], classes: Sequence[str] = ()) -> Figure:
             )
             tile(ax, samples[key][i], kind=kind, title=title, classes=len(classes))
     if classes:
-        seen, colours = samples["semantics"].unique().tolist(), palette(len(classes))
+        seen = samples["semantics"].unique().tolist()
+        colours = palette(len(classes))
         fig.legend(
             handles=[Patch(color=colours(k), label=classes[k]) for k in seen],
             loc="outside lower center",
@@ -266,7 +266,8 @@ def cutmix(
 def _outline(ax, mask: Tensor) -> None:
     where = mask.nonzero()
     if len(where):
-        (top, left), (bottom, right) = where.amin(0).tolist(), where.amax(0).tolist()
+        top, left = where.amin(0).tolist()
+        bottom, right = where.amax(0).tolist()
         ax.add_patch(
             Rectangle(
                 (left - 0.5, top - 0.5),

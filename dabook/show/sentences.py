@@ -58,7 +58,8 @@ def reading(results: Results) -> str:
     sentences = [
         f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
     ]
-    first, last = next(iter(results.rows)), list(results.rows)[-1]
+    first = next(iter(results.rows))
+    last = list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
         sentences.append(
             "From the first row to the last, the recipe as a whole "
@@ -88,37 +89,40 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     if not asked:
         return UNRECORDED
     first, told = _first(results, {row: changes[row] for row in asked})
-    left = {
-        row: changes[row]
-        for row in sorted(changes, key=lambda r: r not in asked)
-        if row not in told
+
+    # the rows that are left, those asked for before the others, by what they show
+    ordered = sorted(changes, key=lambda row: row not in asked)
+    left = [row for row in ordered if row not in told]
+    lower = sorted((r for r in left if _lower(changes[r])), key=lambda r: changes[r].mean)
+    higher = [r for r in left if _higher(changes[r])]
+    single = [r for r in left if changes[r].count == 1]
+    unclear = [r for r in left if r not in (*lower, *higher, *single)]
+
+    # a sentence for each group
+    lower_told = any(_lower(changes[r]) for r in told)
+    higher_told = any(_higher(changes[r]) for r in told)
+    groups = {
+        "Also lower" if lower_told else "Lower": lower,
+        "Also higher" if higher_told else "Higher": higher,
+        "Not to be told from zero": unclear,
+        "In a single seed, which shows nothing": single,
     }
-    better = sorted(
-        (r for r, c in left.items() if c.decided and c.mean < 0), key=lambda r: left[r].mean
-    )
-    worse = [r for r, c in left.items() if c.decided and c.mean > 0]
-    single = [r for r, c in left.items() if c.count == 1]
-    unclear = [r for r in left if r not in (*better, *worse, *single)]
     sentences = [first] if first else []
-    for words, members in (
-        (
-            "Also lower"
-            if any(changes[r].decided and changes[r].mean < 0 for r in told)
-            else "Lower",
-            better,
-        ),
-        (
-            "Also higher"
-            if any(changes[r].decided and changes[r].mean > 0 for r in told)
-            else "Higher",
-            worse,
-        ),
-        ("Not to be told from zero", unclear),
-        ("In a single seed, which shows nothing", single),
-    ):
+    for words, members in groups.items():
         if members:
             sentences.append(_listed(results, words, {row: changes[row] for row in members}))
-    return " ".join([*sentences, progress(results)]).strip()
+    sentences.append(progress(results))
+    return " ".join(sentences).strip()
+
+
+def _lower(change: Estimate) -> bool:
+    """Whether the error surely falls."""
+    return change.decided and change.mean < 0
+
+
+def _higher(change: Estimate) -> bool:
+    """Whether the error surely rises."""
+    return change.decided and change.mean > 0
 
 
 def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[str]]:
@@ -131,35 +135,34 @@ def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[s
     known = {row: change for row, change in asked.items() if change.count > 1}
     if not known:
         return "", []
-    lowest, highest = (pick(known, key=lambda r: known[r].mean) for pick in (min, max))
-    gains, harms = (
-        sum(c.decided and sign * c.mean > 0 for c in known.values()) for sign in (-1, 1)
-    )
-    if gains:
-        lowest = min((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
+
+    def mean(row: str) -> float:
+        return known[row].mean
+
+    # the largest gain
+    if gains := [row for row, change in known.items() if _lower(change)]:
+        best = min(gains, key=mean)
+        text = f"{subject(results, best)} {effect(known[best])}, the largest gain of "
+        return f"{text}{len(known)} comparisons.", [best]
+
+    # or the largest harm
+    if harms := [row for row, change in known.items() if _higher(change)]:
+        worst = max(harms, key=mean)
         text = (
-            f"{subject(results, lowest)} {effect(known[lowest])}, the largest gain of "
-            f"{len(known)} comparisons."
+            f"{len(harms)} of {len(known)} comparisons show a higher error and none a lower one; "
+            f"the most is {_inside(subject(results, worst))}, by {_size(known[worst])}."
         )
-        return text, [lowest]
-    if harms:
-        highest = max((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
-        text = (
-            f"{harms} of {len(known)} comparisons show a higher error and none a lower one; "
-            "the most is"
-        )
-        return f"{text} {_inside(subject(results, highest))}, by {_size(known[highest])}.", [
-            highest
-        ]
+        return text, [worst]
+
+    # or how far all reach
     ends = [x for change in known.values() for interval in change.intervals for x in interval]
-    run = " to ".join(
-        f"{_signed(known[r].mean)} ({_inside(subject(results, r))})" for r in (lowest, highest)
-    )
+    outermost = (min(known, key=mean), max(known, key=mean))
+    span = " to ".join(f"{_signed(mean(r))} ({_inside(subject(results, r))})" for r in outermost)
     text = (
-        f"None of {len(known)} comparisons can be told from zero: the changes run from {run}, "
-        "and no 95 % interval reaches"
+        f"None of {len(known)} comparisons can be told from zero: the changes run from {span}, "
+        f"and no 95 % interval reaches below {_signed(min(ends))} or above {_signed(max(ends))}."
     )
-    return f"{text} below {_signed(min(ends))} or above {_signed(max(ends))}.", list(known)
+    return text, list(known)
 
 
 def _signed(value: float) -> str:
@@ -197,7 +200,8 @@ def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> st
 def progress(results: Results) -> str:
     """What is still missing or out of date: sentences, or nothing where every row has every seed
     that was planned, from this code."""
-    planned, sentences = len(results.entries) // len(results.rows), []
+    planned = len(results.entries) // len(results.rows)
+    sentences = []
     counts = [len(results.of(row)) for row in results.rows]
     if min(counts) < planned:
         seeds = " to ".join(str(c) for c in dict.fromkeys((min(counts), max(counts))))
@@ -222,7 +226,8 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
         "cannot be told from no change",
         "have a single seed, which shows nothing,",
     )
-    groups, open_ = {verb: [] for verb in verbs}, []
+    groups = {verb: [] for verb in verbs}
+    open_ = []
     for x, row in rows.items():
         change = results.change(row)
         if not change.count:

@@ -110,7 +110,8 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     fig, ax = plt.subplots(
         figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values()))
     )
-    places, y = {}, 0.0
+    places = {}
+    y = 0.0
     for k, (heading, rows) in enumerate(groups.items()):
         ax.text(
             0.01,
@@ -123,7 +124,8 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
         )
         for row in rows:
             y += 1
-            places[y], change = results.rows[row].label, results.change(row)
+            places[y] = results.rows[row].label
+            change = results.change(row)
             if change.resampled:
                 ax.plot(
                     change.resampled,

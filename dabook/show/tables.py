@@ -35,9 +35,15 @@ def heading(results: Results, row: str) -> str:
 
 
 def main_table(results: Results) -> Html:
-    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each
-    domain, the records; then the floors."""
-    domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
+    """The table of an experiment, one line per row and then per floor; below it provenance, images
+    with a scale below zero, and what is missing.
+
+    Columns: AbsRel as a mean over the test domains, its change and the paper's, δ₁, the mean
+    without the domain of the largest error, validation (in-domain), each test domain, the records.
+    Means and changes stand with their intervals, the single domains without.
+    """
+    domains = results.domains if results.found else list(TEST_DOMAINS)
+    lines = {}
     theirs = paper(results.experiment)
     for row in results.rows:
         link = row_link(results, row)
@@ -101,11 +107,12 @@ def scales(results: Results, group: str = "images") -> Html:
     found = {f"floor: {name}": floors.inversions(scores.values()) for name, scores in known.items()}
     for row, spec in results.rows.items():
         counts = [floors.inversions(e.record.get(group, {}).values()) for e in results.of(row)]
-        if counts:
-            whole = (
-                None if None in counts else (sum(n for n, _ in counts), sum(m for _, m in counts))
-            )
-            found[f"“{spec.label}”"] = whole
+        if None in counts:
+            found[f"“{spec.label}”"] = None
+        elif counts:
+            wrong = sum(n for n, _ in counts)
+            images = sum(n for _, n in counts)
+            found[f"“{spec.label}”"] = (wrong, images)
     if not found:
         return Html("")
     groups: dict[str, list[str]] = {}
@@ -120,11 +127,15 @@ def scales(results: Results, group: str = "images") -> Html:
 
 
 def record_list(results: Results) -> Html:
-    """Every record behind a table: one line each, every number linked to the record's page."""
-    wide, lines, headings = results.scores(), {}, []
+    """Every record behind a table: one line each, its errors linked to the record's page, and where
+    it comes from."""
+    wide = results.scores()
+    lines = {}
+    headings = []
     for row in results.rows:
         for i, entry in enumerate(results.of(row)):
-            record, link = entry.record, record_link(entry.record)
+            record = entry.record
+            link = record_link(entry.record)
             line = {"seed": str(entry.config.seed)}
             for domain, value in wide.loc[(row, entry.config.seed)].items():
                 line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
@@ -154,8 +165,8 @@ def _seeds(results: Results) -> str:
 
 
 def provenance(results: Results) -> Html:
-    """The line under a table: how many seeds, which code, which machine, when, and what the
-    intervals are."""
+    """The line under a table: experiment and profile, how many seeds, which code, which machine,
+    when, and what changes and intervals are. Nothing without records."""
     found = [e.record for e in results.found]
     if not found:
         return Html("")
@@ -211,8 +222,10 @@ def missing(results: Results) -> Html:
 
 
 def side_by_side(yours: Results, recorded: Results) -> Html:
-    """Your run, the recorded run and the paper: the level of each row, and its change."""
-    theirs, lines = paper(recorded.experiment), {}
+    """Your run, the recorded run and the paper: the level of each row, and its change; below it how
+    to read them, and what of your run is missing."""
+    theirs = paper(recorded.experiment)
+    lines = {}
     for row in recorded.rows:
         line = {}
         for name, r in (("your run", yours), ("the recorded run", recorded)):
@@ -244,9 +257,10 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
 
 
 def plan(experiment: Experiment) -> Html:
-    """The rows as they were written down: what each one is compared with nothing but its
-    settings."""
-    plain, lines = RunConfig().to_dict(), {}
+    """The rows as they were written down, each by the settings in which it differs from the defaults
+    of `RunConfig`; below it the size of the study."""
+    plain = RunConfig().to_dict()
+    lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
         text = ", ".join(
@@ -259,8 +273,7 @@ def plan(experiment: Experiment) -> Html:
     c = experiment.rows[0].configs[0]
     scale = (
         f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled "
-        "images, "
-        f"{c.height} x {c.width} pixels, {c.test_images} images per test domain"
+        f"images, {c.height} x {c.width} pixels, {c.test_images} images per test domain"
     )
     table = html(
         lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
@@ -269,7 +282,7 @@ def plan(experiment: Experiment) -> Html:
 
 
 def readme_table(entries: list[Entry]) -> str:
-    """The table as Markdown for the README, every mean linked to its records."""
+    """The table as Markdown for the README, each row with links to its records."""
     results = Results(entries)
     theirs = paper(results.experiment)
     lines = [
@@ -277,7 +290,8 @@ def readme_table(entries: list[Entry]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, spec in results.rows.items():
-        value, change = results.value(row), results.change(row)
+        value = results.value(row)
+        change = results.change(row)
         stale = " (stale)" if any(e.status == "stale" for e in results.of(row)) else ""
         links = " ".join(
             f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)"
@@ -289,8 +303,6 @@ def readme_table(entries: list[Entry]) -> str:
             _range(value, 3),
             _percent(change.mean),
             _range(change, 1, sign=True),
-        ]
-        cells += [
             number(results.value(row, metric="delta1").mean),
             number(theirs.get(row, Estimate().mean)),
             links or DASH,
