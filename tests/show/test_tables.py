@@ -149,8 +149,10 @@ def test_without_records_everything_still_renders(study):
     assert isnan(sentences.quotes(results, "mt")["mt_full_mean"])
     assert "not recorded" in tables.record_list(results)._repr_html_()
     assert "| –" in tables.readme_table(results.entries)
-    assert tables.side_by_side(results, results)._repr_html_()
-    assert real_images.real_table(results)._repr_html_()
+    beside = tables.side_by_side(results, results).text
+    assert beside.count("not recorded</span>") == len(results.rows)
+    assert ">nan<" not in beside
+    assert "Nothing is recorded on real images yet." in real_images.real_table(results).text
 
 
 def test_a_run_that_you_did_not_make_says_how_to(study):
