@@ -87,19 +87,22 @@ def gap(
     """
     if not found or not floors or not domains:
         return Estimate()
-    lowest = {d: np.array(floors[best(floors, d)[0]][d]["abs_rel"], float) for d in domains}
+    winners = {d: floors[best(floors, d)[0]][d] for d in domains}
+    lowest = {d: np.array(scores["abs_rel"], float) for d, scores in winners.items()}
     ours = {d: np.array([e.record[group][d]["abs_rel"] for e in found], float) for d in domains}
     unit = 100 / np.mean([np.nanmean(lowest[d]) for d in domains])
-    by_seed = np.mean(
-        [np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains], axis=0
-    )
+
+    # over seeds
+    gaps = [np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains]
+    by_seed = np.mean(gaps, axis=0)
     change = estimate(unit * by_seed)
     if change.count < 2:
         return change
+
+    # over seeds and images
     blocks = [np.stack([ours[d], np.broadcast_to(lowest[d], ours[d].shape)]) for d in domains]
-    return replace(
-        change, resampled=bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL)
-    )
+    both = bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL)
+    return replace(change, resampled=both)
 
 
 def inversions(scores: Iterable[dict]) -> tuple[int, int] | None:

@@ -57,16 +57,22 @@ def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
     line per row, 95 % bands over seeds."""
     if not results.found:
         return empty()
+
+    # the lines of each panel
     levels = results.levels
     clean = levels[levels.kind == CLEAN]
     hurt = levels[levels.kind != CLEAN]
     panels = {kind: hurt[hurt.kind == kind] for kind in STRENGTHS}
     panels[MEAN] = hurt.groupby(["row", "seed", "strength"], as_index=False)[metric].mean()
+
+    # its looks, the same in every panel
     rows = [row for row in results.rows if results.of(row)]
     style = {
         "palette": dict(zip(rows, (COLOURS * 3)[: len(rows)], strict=True)),
         "markers": dict(zip(rows, (MARKERS * 3)[: len(rows)], strict=True)),
     }
+
+    # the panels
     fig, axes = plt.subplots(2, 3, figsize=(8.4, 5.0), sharex=True, sharey=True)
     for ax, (kind, lines) in zip(axes.flat, panels.items(), strict=True):
         sns.lineplot(
@@ -87,6 +93,8 @@ def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
         ax.set(title=TITLES[kind], xlabel="strength (0 is clean)", ylabel="", xticks=range(6))
     for ax in axes[:, 0]:
         ax.set_ylabel({"abs_rel": "AbsRel", "ordinal": "ordinal accuracy"}[metric])
+
+    # one legend for all
     handles = [
         plt.Line2D(
             [],

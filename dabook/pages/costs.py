@@ -182,17 +182,21 @@ def step(
     the two other networks, and all that the passes keep or make on the way. Not in it: the
     accelerator's own libraries (about 1 GiB), and the allocator's fragments.
     """
+    # the networks
     if student.encoder.is_vit:
         student.encoder.net.set_grad_checkpointing(checkpointing)
     student.train()
     weights = [p for n in (student, teacher) if n is not None for p in n.parameters()]
     weights += list(frozen.encoder.parameters()) if frozen is not None else []
+
+    # the batch
     images = torch.empty(labelled + unlabelled, 3, height, width).contiguous(
         memory_format=torch.channels_last
     )
     target = torch.empty(labelled + unlabelled, height, width)
     valid = torch.ones(target.shape, dtype=torch.bool)
 
+    # the step itself
     def work():
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
         labels = target
@@ -208,6 +212,7 @@ def step(
             loss = loss + losses.feature_alignment(features[labelled:], reference).mean()
         loss.backward()
 
+    # what it costs, and AdamW's two moments
     flops, most = measure(work, *weights, images, target, valid)
     moments = sum(2 * p.numel() * p.element_size() for p in student.parameters())
     return Step(flops=flops, bytes=most + moments)

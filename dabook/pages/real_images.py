@@ -70,11 +70,8 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     for row in results.rows:
         wide = results.scores(metric, group="real")
         known = row in wide.index.get_level_values("row")
-        by_seed = (
-            [_columns(dict(v), halves, counts) for _, v in wide.loc[row].iterrows()]
-            if known
-            else []
-        )
+        seeds = [dict(means) for _, means in wide.loc[row].iterrows()] if known else []
+        by_seed = [_columns(means, halves, counts) for means in seeds]
         link = row_link(results, row)
         columns = _columns({}, halves, counts)
         headings.append(heading(results, row))
@@ -152,13 +149,12 @@ def changes_table(results: Results) -> Html:
         link = row_link(results, row)
         for half, members in halves.items():
             kept = [d for d in members if d in sets]
-            columns = {_title(d, counts): [d] for d in kept} | (
-                {"mean": kept} if len(kept) > 1 else {}
-            )
+            columns = {_title(d, counts): [d] for d in kept}
+            if len(kept) > 1:
+                columns["mean"] = kept
             for name, chosen in columns.items():
-                line[TITLES[half], name] = cell(
-                    change(results, row, other, chosen), 1, sign=True, link=link
-                )
+                moved = change(results, row, other, chosen)
+                line[TITLES[half], name] = cell(moved, 1, sign=True, link=link)
         lines[f"{row} {other}"] = line
         headings.append(f"{heading(results, row)}<br>against {heading(results, other)}")
     if not sets or not results.found:
@@ -180,13 +176,12 @@ def effects(results: Results, *, half: str = "table") -> str:
     first, *rest = found.items()
     labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
     (row, other), whole = first
-    text = (
+    sentences = [
         f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside "
         f"{labels[other]} {effect(whole)}."
-    )
-    return " ".join(
-        [text, *(f"{subject(results, row)} {effect(c)}." for (row, _), c in rest[::-1])]
-    )
+    ]
+    sentences += [f"{subject(results, row)} {effect(moved)}." for (row, _), moved in rest[::-1]]
+    return " ".join(sentences)
 
 
 def standing(results: Results, row: str) -> Html:

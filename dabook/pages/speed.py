@@ -114,11 +114,8 @@ def _provenance(record: dict) -> Html:
         for k in ("torch", "timm", "transformers")
         if k in record["versions"]
     )
-    height, width = (
-        (record["height"], record["width"])
-        if "height" in record
-        else (record["side"], record["side"])
-    )
+    height = record.get("height", record.get("side"))
+    width = record.get("width", record.get("side"))
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
         f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} "

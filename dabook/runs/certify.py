@@ -124,7 +124,7 @@ def gather(commit: str, work: dict, *, report: Callable[[str], None] = print) ->
             tree = Path(folder, "code")
             _unpack(commit, tree)
             (tree.parent / "plan.json").write_text(json.dumps(work))
-            _run(
+            _probe(
                 tree,
                 tree.parent / "plan.json",
                 kept,
@@ -142,7 +142,7 @@ def _unpack(commit: str, tree: Path) -> None:
     archive.unlink()
 
 
-def _run(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) -> None:
+def _probe(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) -> None:
     """Run a tree's own probe, or today's where it has none, on one thread and with nothing of this
     process's folders."""
     own = next(
@@ -224,12 +224,10 @@ def difference(before: dict, after: dict) -> str | None:
     for place, value in _leaves(rest):
         found = _at(after, place)
         if not _same(value, found):
-            last = (
-                f"after step {before['steps'][-1]['step']}, all losses equal: "
-                if before.get("steps")
-                else ""
-            )
-            return f"{last}{' '.join(map(str, place))} is {found!r} where it was {value!r}"
+            where = " ".join(map(str, place))
+            if steps := before.get("steps"):
+                where = f"after step {steps[-1]['step']}, all losses equal: {where}"
+            return f"{where} is {found!r} where it was {value!r}"
     return None
 
 
@@ -279,6 +277,7 @@ def certify(
             in this history.
         TrainingError: a version that does not run.
     """
+    # which two commits
     today, dirty = provenance.commit()
     if dirty or today == "unknown":
         raise ConfigError(

@@ -195,6 +195,8 @@ def expand(
     check_names([profile], data["profiles"], what="profile")
     entry = data["experiments"][name]
     base = data["profiles"][profile]
+
+    # which seeds
     if seed is None:
         count = seeds if seeds is not None else entry.get("seeds", {}).get(profile, base["seeds"])
         check_number(count, "seeds", most=MOST_SEEDS)
@@ -202,6 +204,8 @@ def expand(
     else:
         check_number(seed, "seed", least=0, most=LARGEST_SEED)
         wanted = (seed,)
+
+    # each row's settings over the profile's
     rows = []
     for row, value in entry["rows"].items():
         merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}

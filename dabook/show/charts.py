@@ -61,13 +61,18 @@ def seeds(results: Results) -> Figure:
         return empty()
     rows = list(results.rows)
     wide = results.scores()[MEAN].rename("error").reset_index()
+    # where each row stands
     place = {row: i for i, row in enumerate(rows)}
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1)
     )
+
+    # a line for each seed
     for _, seed in wide.groupby("seed"):
         inside = seed.sort_values("row", key=lambda r: r.map(place))
         left.plot(inside.error, inside.row.map(place), color=RULE, lw=1, zorder=1)
+
+    # a point for each seed of each row
     palette = dict(zip(rows, (COLOURS * 3)[: len(rows)], strict=True))
     for data, ax, column in ((wide, left, "error"), (results.changes(), right, "change")):
         if len(data):
@@ -83,10 +88,14 @@ def seeds(results: Results) -> Figure:
             sns.stripplot(
                 data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options
             )
+
+    # a mean with its interval for each row
     for row, i in place.items():
         bar(left, results.value(row), i - 0.22, palette[row])
         if (change := results.change(row)).count:
             bar(right, change, i - 0.22, palette[row])
+
+    # the axes
     left.set(
         yticks=range(len(rows)),
         yticklabels=[results.rows[r].label for r in rows],
@@ -121,6 +130,8 @@ def domains(results: Results) -> Figure:
     fig, axes = plt.subplots(
         1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True
     )
+
+    # the rows beside each other at each domain
     for k, row in enumerate(rows):
         look = {"colour": (COLOURS * 3)[k], "marker": (MARKERS * 3)[k]}
         for i, name in enumerate(names):
@@ -134,10 +145,14 @@ def domains(results: Results) -> Figure:
             )
             if (change := results.change(row, name)).count:
                 bar(axes[1], change, y, **look)
+
+    # the floors
     known = drawn_scores(results)
     for k, (kind, scores) in enumerate(known.items()):
         places = [(level(scores, name, results.domains), i) for i, name in enumerate(names)]
         strokes(axes[0], kind, k, places)
+
+    # the axes
     for ax in axes:
         for i in range(0, len(names), 2):
             ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)

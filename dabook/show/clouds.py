@@ -63,6 +63,7 @@ def cloud(
         disparity: relative, larger is nearer, at any size of the same aspect.
         points: at most so many.
     """
+    # the image, small enough
     height, width = image.shape[-2:]
     shrink = min(1.0, math.sqrt(points / (height * width)))
     size = max(1, int(height * shrink)), max(1, int(width * shrink))
@@ -79,6 +80,8 @@ def cloud(
         "cmin": 0,
         "cmax": 255,
     }
+
+    # a trace for each guess, one of them visible
     small = resize_disparity(disparity[None].float(), size)[0]
     fig = go.Figure()
     for ratio in RATIOS:
@@ -87,6 +90,8 @@ def cloud(
         fig.add_scatter3d(
             x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", visible=ratio == SHOWN
         )
+
+    # the slider that changes it
     steps = [
         {
             "label": str(ratio),
@@ -95,6 +100,8 @@ def cloud(
         }
         for ratio in RATIOS
     ]
+
+    # the scene without axes
     axis = {"visible": False}
     clear = "rgba(0,0,0,0)"  # the page's own ground, light or dark
     fig.update_layout(

@@ -179,27 +179,26 @@ def gallery(
     fig, axes = _grid(
         len(samples), columns, aspect=_aspect(samples[0]["image"]), below=0.5 * bool(errors)
     )
+
+    # a row for each sample
     for i, (sample, row) in enumerate(zip(samples, axes, strict=True)):
         cells = iter(row)
         tile(next(cells), sample["image"], title=sample.get("title", "" if i else "image"))
         if truth:
             known = torch.where(sample["valid"], sample["disparity"], torch.nan)
             tile(next(cells), known, kind="disparity", title="" if i else "truth")
-        maps = (
-            {
-                k: relative_error(p[i], sample["disparity"], sample["valid"], protocol)
-                for k, p in predictions.items()
-            }
-            if truth
-            else {}
-        )
+        maps = {}
         for label, pred in predictions.items():
-            score = (
-                f"{label}: {float(maps[label].nanmean()):.3f}" if truth else label if i == 0 else ""
-            )
-            tile(next(cells), pred[i], kind="disparity", title=score)
+            title = "" if i else label
+            if truth:
+                target, valid = sample["disparity"], sample["valid"]
+                maps[label] = relative_error(pred[i], target, valid, protocol)
+                title = f"{label}: {float(maps[label].nanmean()):.3f}"
+            tile(next(cells), pred[i], kind="disparity", title=title)
         for label in errors:
             tile(next(cells), maps[label], kind="error", title="" if i else f"error, {label}")
+
+    # the scale of the error maps
     if errors:
         mappable = plt.cm.ScalarMappable(Normalize(0, SHOWN_ERROR), ERROR)
         place = {
@@ -288,6 +287,8 @@ def alignment(
     network, and a histogram."""
     fig = plt.figure(figsize=(WIDTH, 1.6 * len(images) + 2.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.6 * len(images), 2.2))
+
+    # above, the maps
     axes = top.subplots(len(images), 1 + len(cosines), squeeze=False)
     for i, row in enumerate(axes):
         tile(row[0], images[i], title="" if i else "image")
@@ -301,6 +302,8 @@ def alignment(
         label="cosine with the frozen encoder",
     )
     bar.outline.set_visible(False)
+
+    # below, the histogram
     ax = bottom.subplots()
     bins = np.linspace(min(0.0, *(float(m.min()) for m in cosines.values())), 1, 61)
     for (label, maps), colour in zip(cosines.items(), COLOURS[1:], strict=False):

@@ -33,16 +33,20 @@ def sweep(
     if not results.found:
         return empty()
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
+
+    # levels left, changes right
     seen = {
         row: getattr(results.rows[row].configs[0], field)
         for rows in series.values()
         for row in rows
     }
     for k, (label, rows) in enumerate(series.items()):
-        _band(
-            axes[0], {seen[row]: level for row, level in _levels(results, rows).items()}, k, label
-        )
-        _band(axes[1], {seen[row]: results.change(row) for row in rows}, k)
+        levels = {seen[row]: level for row, level in _levels(results, rows).items()}
+        changes = {seen[row]: results.change(row) for row in rows}
+        _band(axes[0], levels, k, label)
+        _band(axes[1], changes, k)
+
+    # the axes
     ticks = sorted(set(seen.values()))
     for ax in axes:
         if ticks[-1] >= 10 * ticks[0]:
@@ -113,6 +117,7 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     places = {}
     y = 0.0
     for k, (heading, rows) in enumerate(groups.items()):
+        # the heading
         ax.text(
             0.01,
             y,
@@ -122,6 +127,10 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
             va="center",
             weight="bold",
         )
+
+        # a line for each row
+        colour = COLOURS[k % len(COLOURS)]
+        marker = MARKERS[k % len(MARKERS)]
         for row in rows:
             y += 1
             places[y] = results.rows[row].label
@@ -130,14 +139,14 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
                 ax.plot(
                     change.resampled,
                     [y, y],
-                    color=COLOURS[k % len(COLOURS)],
+                    color=colour,
                     lw=0.8,
                     marker="|",
                     ms=7,
                     zorder=3,
                 )
             if change.count:
-                bar(ax, change, y, COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)])
+                bar(ax, change, y, colour, marker=marker)
             else:
                 ax.text(
                     0.03,
@@ -148,6 +157,8 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
                     va="center",
                 )
         y += 1
+
+    # the axes
     ax.set(yticks=list(places), yticklabels=list(places.values()), ylim=(y - 0.4, -0.6))
     ax.set_xlabel("change of AbsRel against the row it is compared with, paired by seed, %")
     ax.axvline(0, color=INK, lw=0.9, zorder=1)
