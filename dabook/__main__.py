@@ -128,7 +128,8 @@ def _robustness(args: argparse.Namespace) -> None:
     from dabook.runs import robustness
 
     found = robustness.run(profile=args.profile, seeds=args.seeds)
-    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} runs are recorded")
+    fresh = sum(e.status == "fresh" for e in found)
+    print(f"{fresh} of {len(found)} runs are recorded")
 
 
 def _floors(_: argparse.Namespace) -> None:

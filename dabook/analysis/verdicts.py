@@ -174,7 +174,9 @@ def outcome(change: Estimate, expect: str, *, margin: float) -> str:
     else:
         held = change.decided and sign * change.mean < 0
         refuted = no_room
-    return REPRODUCED if held else NOT_REPRODUCED if refuted else UNDECIDED
+    if held:
+        return REPRODUCED
+    return NOT_REPRODUCED if refuted else UNDECIDED
 
 
 def verdict(claim: Claim, results: Mapping[str, Evidence], *, margin: float) -> Verdict:

@@ -244,7 +244,8 @@ def main(words: list[str] | None = None) -> int:
         return 1
     for e in found if args.list else ():
         print(f"{e.status:8}{e.row.name} seed {e.config.seed}")
-    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} are recorded")
+    fresh = sum(e.status == "fresh" for e in found)
+    print(f"{fresh} of {len(found)} are recorded")
     return 0
 
 

@@ -181,15 +181,12 @@ def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> st
     """Several changes of a kind; what some of them are compared with is said once."""
     labels = {row: results.rows[row].label for row in changes}
     if len(changes) == 1 or any(label.startswith("+ ") for label in labels.values()):
-        return (
-            f"{words}: "
-            f"{'; '.join(f'{subject(results, r)}, {_signed(c.mean)}' for r, c in changes.items())}."
-        )
+        told = (f"{subject(results, row)}, {_signed(c.mean)}" for row, c in changes.items())
+        return f"{words}: {'; '.join(told)}."
     groups: dict[str, list[str]] = {}
     for row, change in changes.items():
-        groups.setdefault(results.against[row], []).append(
-            f"“{labels[row]}”, {_signed(change.mean)}"
-        )
+        member = f"“{labels[row]}”, {_signed(change.mean)}"
+        groups.setdefault(results.against[row], []).append(member)
     parts = (
         f"beside “{results.rows[base].label}”: {'; '.join(members)}"
         for base, members in groups.items()
@@ -220,27 +217,24 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
         what: subject, in the plural.
         unit: what the numbers count.
     """
-    verbs = (
-        "lower the error",
-        "raise the error",
-        "cannot be told from no change",
-        "have a single seed, which shows nothing,",
-    )
-    groups = {verb: [] for verb in verbs}
+    lower = "lower the error"
+    higher = "raise the error"
+    unclear = "cannot be told from no change"
+    single = "have a single seed, which shows nothing,"
+    groups = {verb: [] for verb in (lower, higher, unclear, single)}
     open_ = []
     for x, row in rows.items():
         change = results.change(row)
         if not change.count:
             open_.append(str(x))
             continue
-        verb = (
-            verbs[3]
-            if change.count == 1
-            else verbs[2]
-            if not change.decided
-            else verbs[change.mean > 0]
-        )
-        groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
+        if change.count == 1:
+            verb = single
+        elif not change.decided:
+            verb = unclear
+        else:
+            verb = lower if change.mean < 0 else higher
+        groups[verb].append(f"{x} ({_signed(change.mean)})")
     parts = [f"{verb} at {', '.join(xs)}" for verb, xs in groups.items() if xs]
     if not parts:
         return UNRECORDED
@@ -254,8 +248,8 @@ def domains(results: Results, row: str) -> str:
     changes = {d: results.change(row, d) for d in results.domains} if results.found else {}
     if not any(c.count for c in changes.values()):
         return UNRECORDED
-    better = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean < 0]
-    worse = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean > 0]
+    better = [_words(d) for d, change in changes.items() if _lower(change)]
+    worse = [_words(d) for d, change in changes.items() if _higher(change)]
     open_ = len(changes) - len(better) - len(worse)
     parts = [
         f"{len(d)} of {len(changes)} test domains are {what} ({', '.join(d)})"
@@ -275,10 +269,8 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
     if not any(change.count for change in found.values()):
         return UNRECORDED
     names = ", ".join(d.replace("_", " ") for d in domains)
-    return (
-        f"On {names} alone, "
-        f"{'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
-    )
+    told = (f"{_inside(subject(results, row))} {effect(c)}" for row, c in found.items())
+    return f"On {names} alone, {'; '.join(told)}."
 
 
 def beside_floors(results: Results) -> str:
