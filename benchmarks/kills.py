@@ -24,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,8 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
-from dalib import paths, provenance
+from dabook.runs.records import circumstances
+from dalib import paths
 from dalib.errors import Stopped
 from dalib.models import build, save
 from dalib.writing import write_text
@@ -261,7 +261,6 @@ def main() -> None:
                 f"{'other bits: ' + ', '.join(unequal) if unequal else 'the same bits'}",
                 flush=True,
             )
-    commit, dirty = provenance.commit()
     record = {
         "seed": args.seed,
         "kills": sum(met.values()),
@@ -271,10 +270,7 @@ def main() -> None:
             {"task": t, "signal": s, "stage": d, "count": n} for (t, s, d), n in sorted(met.items())
         ],
         "files": {task.name: len(task.bits) for task in tasks},
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": provenance.device(),
+        **circumstances("commit", "dirty", "created", "device"),
         "seconds": round(time.perf_counter() - begun),
     }
     write_text(args.out, json.dumps(record, indent=1) + "\n")

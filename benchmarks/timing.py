@@ -1,7 +1,6 @@
 """Interleaved medians: every candidate runs once per round, so that whatever else the machine does
 hits all of them alike. And what was measured as a record, with the circumstances."""
 
-import datetime
 import json
 import statistics
 import time
@@ -9,9 +8,10 @@ from collections.abc import Callable
 
 import torch
 
-from dabook.runs.records import write_text
-from dalib import paths, provenance
+from dabook.runs.records import circumstances
+from dalib import paths
 from dalib.models.inference import has_bfloat16
+from dalib.writing import write_text
 
 
 def medians(
@@ -38,14 +38,8 @@ def report(title: str, found: dict[str, float], *, against: str) -> None:
 def keep(name: str, facts: dict, *, peers: dict[str, str] | None = None) -> None:
     """Write `data/benchmarks/NAME.json`: the facts, and the threads, device, versions (of `peers`
     too) and commit they come from."""
-    commit, dirty = provenance.commit()
-    record = facts | {
-        "threads": torch.get_num_threads(),
-        "device": provenance.device(),
-        "bfloat16": has_bfloat16(torch.device("cpu")),
-        "versions": provenance.versions() | (peers or {}),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+    bfloat16 = has_bfloat16(torch.device("cpu"))
+    record = facts | circumstances("threads", "device") | {"bfloat16": bfloat16}
+    record |= circumstances("versions", "commit", "dirty", "created")
+    record["versions"] |= peers or {}
     write_text(paths.benchmarks() / f"{name}.json", json.dumps(record, indent=1) + "\n")

@@ -21,7 +21,9 @@ def _run(args: argparse.Namespace) -> None:
     refuse_other_launcher()
     path = notebooks.notebook(args.name)
     given = notebooks.check(path, _parameters(args))
-    profile, seeds, processes = (given.get(name) for name in ("profile", "seeds", "processes"))
+    profile = given.get("profile")
+    seeds = given.get("seeds")
+    processes = given.get("processes")
     configs = []
     if args.name in experiments():  # what is wrong should fail at once
         # to a notebook, 0 is the profile's number
@@ -126,12 +128,13 @@ def _robustness(args: argparse.Namespace) -> None:
     from dabook.runs import robustness
 
     found = robustness.run(profile=args.profile, seeds=args.seeds)
-    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} runs are recorded")
+    fresh = sum(e.status == "fresh" for e in found)
+    print(f"{fresh} of {len(found)} runs are recorded")
 
 
 def _floors(_: argparse.Namespace) -> None:
     """Score the floors on the real data sets and record them."""
-    from dabook.runs.runner import record_floors
+    from dabook.runs.floors import record_floors
 
     print(record_floors())
 

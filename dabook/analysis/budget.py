@@ -19,8 +19,10 @@ def image_passes(config: RunConfig) -> int:
 def budget(results: Results, row: str, other: str) -> str:
     """How the training of a row compares in size with that of another: words, or nothing where
     steps and passes are the same."""
-    first, second = (results.rows[name].configs[0] for name in (row, other))
-    ours, theirs = image_passes(first), image_passes(second)
+    first = results.rows[row].configs[0]
+    second = results.rows[other].configs[0]
+    ours = image_passes(first)
+    theirs = image_passes(second)
     if ours == theirs:
         return "" if first.steps == second.steps else "at equal image passes"
     steps = f"{EQUAL_STEPS}, " if first.steps == second.steps else ""

@@ -1,7 +1,6 @@
-"""The record of the floors, predictions that look at no picture: what a row of a table has to be
-held against."""
+"""The floors, predictions that look at no picture: what a row of a table has to be held
+against."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -9,38 +8,15 @@ import numpy as np
 
 from dabook.analysis import bootstrap
 from dabook.analysis.statistics import LEVEL, MEAN, Domain, Estimate, Results, estimate
-from dabook.runs.records import Entry, split_hash
-from dalib import paths
-from dalib.config import RunConfig
-from dalib.errors import DataError
+from dabook.runs.floors import Scores, read_floors, size_of
+from dabook.runs.records import Entry
 from dalib.evaluation.protocols import SCALE, inverted
-
-Scores = dict[
-    str, dict[str, dict]
-]  # floor -> domain or data set -> metric -> a value per image; "half" and "names" too
-
-
-def size_of(config: RunConfig) -> str:
-    """The size of a run's images, as the record of the floors names it: "96 x 128"."""
-    return f"{config.height} x {config.width}"
-
-
-def read_floors() -> dict | None:
-    """The record of the floors, or None where there is none."""
-    path = paths.floors()
-    if not path.is_file():
-        return None
-    try:
-        return split_hash(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"{path}: not a readable record ({error}); delete it and run python -m dabook floors"
-        ) from error
 
 
 def real_scores() -> Scores:
     """The floors on the real data sets; nothing where none is recorded."""
-    return (read_floors() or {}).get("floors", {})
+    record = read_floors()
+    return record["floors"] if record else {}
 
 
 def drawn_scores(results: Results) -> Scores:
@@ -69,9 +45,12 @@ def level(
         domains: the test domains.
         metric: one of `dalib.evaluation.metrics.METRICS`.
     """
-    chosen = (
-        list(domains) if domain == MEAN else [domain] if isinstance(domain, str) else list(domain)
-    )
+    if domain == MEAN:
+        chosen = list(domains)
+    elif isinstance(domain, str):
+        chosen = [domain]
+    else:
+        chosen = list(domain)
     means = [
         float(np.nanmean(scores[d][metric])) if metric in scores.get(d, {}) else np.nan
         for d in chosen
@@ -108,19 +87,22 @@ def gap(
     """
     if not found or not floors or not domains:
         return Estimate()
-    lowest = {d: np.array(floors[best(floors, d)[0]][d]["abs_rel"], float) for d in domains}
+    winners = {d: floors[best(floors, d)[0]][d] for d in domains}
+    lowest = {d: np.array(scores["abs_rel"], float) for d, scores in winners.items()}
     ours = {d: np.array([e.record[group][d]["abs_rel"] for e in found], float) for d in domains}
     unit = 100 / np.mean([np.nanmean(lowest[d]) for d in domains])
-    by_seed = np.mean(
-        [np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains], axis=0
-    )
+
+    # over seeds
+    gaps = [np.nanmean(ours[d], axis=1) - np.nanmean(lowest[d]) for d in domains]
+    by_seed = np.mean(gaps, axis=0)
     change = estimate(unit * by_seed)
     if change.count < 2:
         return change
+
+    # over seeds and images
     blocks = [np.stack([ours[d], np.broadcast_to(lowest[d], ours[d].shape)]) for d in domains]
-    return replace(
-        change, resampled=bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL)
-    )
+    both = bootstrap.interval(blocks, np.array([unit, -unit]), level=LEVEL)
+    return replace(change, resampled=both)
 
 
 def inversions(scores: Iterable[dict]) -> tuple[int, int] | None:

@@ -30,7 +30,8 @@ def counterparts(experiment: str) -> dict[str, tuple[str, str]]:
 def paper_change(results: Results, row: str) -> float:
     """The paper's change from the row that this one is compared with, in percent of the base
     row."""
-    theirs, other = paper(results.experiment), results.against.get(row)
+    theirs = paper(results.experiment)
+    other = results.against.get(row)
     if not {row, other, results.base(row)} <= theirs.keys():
         return Estimate().mean
     return 100 * (theirs[row] - theirs[other]) / theirs[results.base(row)]

@@ -268,14 +268,16 @@ class Results:
 
     def contrast(self, row: str, other: str, domain: Domain = MEAN) -> Estimate:
         """The change of a row minus the change of another, seed by seed, in percentage points."""
-        first, second = self._change(row, domain), self._change(other, domain)
+        first = self._change(row, domain)
+        second = self._change(other, domain)
         if not first or not second:
             return Estimate()
         return self._sum({r: first.get(r, 0) - second.get(r, 0) for r in first | second}, domain)
 
     def _change(self, row: str, domain: Domain, versus: str | None = None) -> dict[str, float]:
         """A change as weights of rows; none where something is missing."""
-        other, wide = versus or self.against.get(row), self.scores()
+        other = versus or self.against.get(row)
+        wide = self.scores()
         if other is None or not {row, other, self.base(row)} <= set(
             wide.index.get_level_values("row")
         ):
@@ -312,7 +314,8 @@ class Results:
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
         """The differences of `change`, one line per row and seed, for a figure."""
-        wide, lines = self.scores(), []
+        wide = self.scores()
+        lines = []
         for row, other in self.against.items():
             if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
                 column = wide[domain]

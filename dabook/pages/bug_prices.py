@@ -10,8 +10,9 @@ import torch
 from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.runs import bugs
 from dabook.runs.faulty import VARIANTS, switched_on, unguarded
+from dabook.show.html import Html, cell, html, number, row_link
 from dabook.show.sentences import UNRECORDED, effect, progress
-from dabook.show.tables import Html, cell, html, missing, number, provenance, row_link
+from dabook.show.tables import missing, provenance
 from dalib import losses
 from dalib.data import scenes
 from dalib.evaluation import protocols
@@ -31,10 +32,8 @@ class Words:
     seen: str = COPIES
 
 
-MEDIAN, PIXELS = (
-    "the median of mask × map: every invalid pixel enters as a 0",
-    "a sum over valid pixels, divided by all",
-)
+MEDIAN = "the median of mask × map: every invalid pixel enters as a 0"
+PIXELS = "a sum over valid pixels, divided by all"
 WORDS = {
     "mean_for_median": Words(label="a mean for the median", wrong="the shift of eq. 3 is a mean"),
     "one_rate_encoder": Words(
@@ -127,9 +126,12 @@ def price(change: Estimate) -> str:
 def table(results: Bugs, names: Iterable[str]) -> Html:
     """One line per bug: what it is, where it is switched on, the error without and with it, the
     price."""
-    lines, names = {}, list(names)
+    lines = {}
+    names = list(names)
     for name in names:
-        words, other, link = WORDS[name], results.against[name], row_link(results, name)
+        words = WORDS[name]
+        other = results.against[name]
+        link = row_link(results, name)
         lines[name] = {
             "price, %": cell(results.change(name), 1, sign=True, link=link),
             "verdict": price(results.change(name)),
@@ -161,33 +163,25 @@ def answer(results: Bugs) -> str:
     """How many bugs in training have a price that can be told, which is the dearest, and what
     faulty scores report."""
     changes = {name: results.change(name) for name in (*TRAINED, *SCORED)}
-    found = {
-        k: {n: c for n, c in changes.items() if n in g and c.count}
-        for k, g in enumerate((TRAINED, SCORED))
-    }
+    trained = {name: changes[name] for name in TRAINED if changes[name].count}
+    scored = {name: changes[name] for name in SCORED if changes[name].count}
+    if not trained and not scored:
+        return UNRECORDED
     sentences = []
-    if found[0]:
-        worse = sorted(
-            (n for n, c in found[0].items() if price(c).startswith("raises")),
-            key=lambda n: -changes[n].mean,
-        )
-        first = (
-            f"Of {len(found[0])} bugs in training, {len(worse) or 'none'} can be seen to "
-            "raise the error"
-        )
+    if trained:
+        dearer = [name for name, change in trained.items() if price(change).startswith("raises")]
+        dearest = sorted(dearer, key=lambda name: -trained[name].mean)[:1]
+        told = "".join(f": the dearest, “{WORDS[n].label}”, {effect(trained[n])}" for n in dearest)
         sentences.append(
-            first
-            + (
-                f": the dearest, “{WORDS[worse[0]].label}”, {effect(changes[worse[0]])}."
-                if worse
-                else "."
-            )
+            f"Of {len(trained)} bugs in training, {len(dearer) or 'none'} can be seen to raise the "
+            f"error{told}."
         )
-        sentences += _rest(found[0], worse[:1])
-    if found[1]:
-        sentences.append("Of the same network, a faulty score reports another error:")
-        sentences[-1] += f" {'; '.join(_brief(n, c) for n, c in found[1].items())}."
-    return " ".join([*sentences, progress(results)]).strip() if sentences else UNRECORDED
+        sentences += _rest(trained, dearest)
+    if scored:
+        briefly = "; ".join(_brief(name, change) for name, change in scored.items())
+        sentences.append(f"Of the same network, a faulty score reports another error: {briefly}.")
+    sentences.append(progress(results))
+    return " ".join(sentences).strip()
 
 
 def _rest(found: dict[str, Estimate], told: list[str]) -> list[str]:
@@ -202,13 +196,15 @@ def _rest(found: dict[str, Estimate], told: list[str]) -> list[str]:
 
 
 def _brief(name: str, change: Estimate) -> str:
-    open_ = {
+    text = f"“{WORDS[name].label}”, {number(change.mean, 1, sign=True)} %"
+    if name not in SCORED:  # these are listed by their verdicts
+        return text
+    verdicts = {
         "not to be told from zero": ", which cannot be told from zero",
         "changes nothing": ", which changes nothing",
+        "one seed shows nothing": ", one seed",
     }
-    open_ = open_.get(price(change), "") if name in SCORED else ""
-    none = ", one seed" if name in SCORED and change.count == 1 else ""
-    return f"“{WORDS[name].label}”, {number(change.mean, 1, sign=True)} %{open_}{none}"
+    return text + verdicts.get(price(change), "")
 
 
 def holes(results: Bugs) -> str:
@@ -255,28 +251,30 @@ def real(results: Bugs) -> Html:
 def demonstrations() -> Html:
     """What has no price in AbsRel, on a batch each: what the faulty code does, and what the library
     does."""
-    blank, none = torch.zeros(2, 4, 4, requires_grad=True), torch.zeros(2, 4, 4, dtype=torch.bool)
+    blank = torch.zeros(2, 4, 4, requires_grad=True)
+    none = torch.zeros(2, 4, 4, dtype=torch.bool)
     with switched_on("int_zero"):
         try:
             losses.affine_invariant(blank, blank, none).mean().backward()
             crash = "no error"
         except AttributeError as error:
             crash = f"{type(error).__name__}: {error}"
-    whole, ramp = (
-        torch.ones(1, 518, 518, dtype=torch.bool),
-        torch.rand(1, 518, 518, generator=torch.Generator().manual_seed(0)),
-    )
+    whole = torch.ones(1, 518, 518, dtype=torch.bool)
+    ramp = torch.rand(1, 518, 518, generator=torch.Generator().manual_seed(0))
     flat = torch.full_like(ramp, 0.1)
-    fits = {
+    solved = {
         "a constant prediction": (flat, unguarded(flat, ramp, whole)),
         "sums in half precision": (ramp, unguarded(ramp, ramp, whole, dtype=torch.half)),
     }
     lines = {
         "the integer 0 for empty masks": {"the bug": crash, "the library": _true_loss(blank, none)}
     }
-    for name, (pred, fit) in fits.items():
+    for name, (pred, faulty) in solved.items():
         true = protocols.least_squares(pred, ramp, whole)
-        lines[name] = {"the bug": _fit(fit), "the library": _fit(true)}
+        lines[name] = {
+            "the bug": _scale_and_shift(faulty),
+            "the library": _scale_and_shift(true),
+        }
     return html(lines, list(lines), name="bugs-crashes")
 
 
@@ -286,6 +284,7 @@ def _true_loss(pred, valid) -> str:
     return f"loss {number(loss.item(), 0)}, gradient {number(pred.grad.abs().max().item(), 0)}"
 
 
-def _fit(fit) -> str:
-    scale, shift = (float(x) + 0.0 for x in fit)  # no minus before a zero
-    return f"scale {scale:.3g}, shift {shift:.3g}"
+def _scale_and_shift(solution) -> str:
+    scale, shift = solution
+    # + 0.0: no minus before a zero
+    return f"scale {float(scale) + 0.0:.3g}, shift {float(shift) + 0.0:.3g}"

@@ -8,11 +8,10 @@ from math import isnan
 
 from dabook.analysis import multiplicity
 from dabook.analysis.budget import EQUAL_STEPS, budget
-from dabook.analysis.statistics import MEAN, Estimate, Results
-from dabook.pages.corruption import GAP, TITLES
-from dabook.pages.verdicts import (
+from dabook.analysis.evidence import Comparison, Evidence
+from dabook.analysis.statistics import Estimate
+from dabook.analysis.verdicts import (
     CANNOT,
-    FLOORS,
     NOT_REPRODUCED,
     REPRODUCED,
     SOURCES,
@@ -20,17 +19,15 @@ from dabook.pages.verdicts import (
     UNRECORDED,
     Claim,
     Claims,
-    Comparison,
     Verdict,
 )
-from dabook.pages.verdicts import verdicts as verdicts_of
-from dabook.runs.robustness import EXPERIMENT
-from dabook.show.tables import Html, html, number, title
+from dabook.analysis.verdicts import verdicts as verdicts_of
+from dabook.show.html import Html, html, number
 
 CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no gain"}
 
 
-def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Results]) -> Html:
+def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evidence]) -> Html:
     """Every claim that is tested: a table per topic with who makes it, what was measured, and the
     verdict."""
     values = adjusted(verdicts)
@@ -109,13 +106,14 @@ def chip(word: str) -> str:
     return f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
 
 
-def _budget(test: Comparison, results: Results) -> str:
+def _budget(test: Comparison, evidence: Evidence) -> str:
     """How much training stands behind the two rows of a comparison; nothing where it is the same,
-    or where one is a floor."""
-    return "" if test.versus == FLOORS else budget(results, test.row, test.versus)
+    or where the reference is no row."""
+    results = evidence.results
+    return budget(results, test.row, test.versus) if test.versus in results.rows else ""
 
 
-def _condition(verdict: Verdict, results: dict[str, Results]) -> str:
+def _condition(verdict: Verdict, results: dict[str, Evidence]) -> str:
     """What a verdict holds under: equal steps, where the rows compared differ in image passes."""
     found = (_budget(test, results[test.experiment]) for test, _, _ in verdict.measured)
     if not any(words.startswith(EQUAL_STEPS) for words in found):
@@ -153,13 +151,10 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     found = adjusted(verdicts)
     if not found:
         return UNRECORDED.capitalize() + "."
-    alone, holm, share = (
-        [key for key, value in found.items() if getattr(value, kind) < level]
-        for kind in ("p", "holm", "benjamini_hochberg")
-    )
-    names = ", ".join(
-        f"{test.experiment.replace('_', ' ')} {test.row.replace('_', ' ')}" for _, test in holm
-    )
+    alone = [key for key, value in found.items() if value.p < level]
+    holm = [key for key, value in found.items() if value.holm < level]
+    share = [key for key, value in found.items() if value.benjamini_hochberg < level]
+    names = ", ".join(f"{test.experiment} {test.row}".replace("_", " ") for _, test in holm)
     return (
         f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over "
         "seeds when each is looked at alone;"
@@ -173,71 +168,70 @@ def _p(value: float) -> str:
     return f"below {number(0.001)}" if value < 0.001 else number(value)
 
 
-def compared(test: Comparison, results: Results) -> str:
+def compared(test: Comparison, evidence: Evidence) -> str:
     """What stands against what, in the labels of the table."""
-    labels = {name: f"“{escape(row.label)}”" for name, row in results.rows.items()}
+    labels = {name: f"“{row.label}”" for name, row in evidence.results.rows.items()}
     if test.beside:
-        other, base = results.against[test.beside], labels[test.versus]
-        return (
-            f"change from {base} to {labels[test.row]}, less that from {labels[other]} to "
-            f"{labels[test.beside]}"
+        other = evidence.reference(test.beside)
+        return escape(
+            f"change from {labels[test.versus]} to {labels[test.row]}, less that from "
+            f"{labels[other]} to {labels[test.beside]}"
         )
     columns = [test.column] if isinstance(test.column, str) else test.column
-    place = "" if test.column == MEAN else f", {', '.join(title(c) for c in columns)}"
-    if test.experiment == EXPERIMENT:
-        place = {MEAN: ", under corruption", GAP: ", what corruption adds"}.get(
-            test.column, f", {TITLES[test.column]}"
-        )
-    return (
-        f"{labels[test.row]} beside "
-        f"{'the best floor' if test.versus == FLOORS else labels[test.versus]}{place}"
-    )
+    words = ", ".join(evidence.columns[column] for column in columns)
+    place = f", {words}" if words else ""
+    return escape(f"{labels[test.row]} beside {evidence.references[test.versus]}{place}")
 
 
 def _measured(
     test: Comparison,
     change: Estimate,
     word: str,
-    results: Results,
+    evidence: Evidence,
     *,
     several: bool,
     p: Adjusted | None = None,
 ) -> str:
     """One comparison: the change with its intervals, seeds, training and p-values, linked to its
     table's page, and what was claimed."""
-    page = (
-        "<a "
-        f'href="../notebooks/{test.experiment}.html">{escape(test.experiment.replace("_", " "))}</a>'
-    )
-    head = f"{compared(test, results)} ({page}); claimed: {CLAIMED[test.expect]}"
+    page = f'<a href="{evidence.link}">{escape(test.experiment.replace("_", " "))}</a>'
+    head = f"{compared(test, evidence)} ({page}); claimed: {CLAIMED[test.expect]}"
     if not change.count:
         return f'<div class="measured">{head}<br>{UNRECORDED}</div>'
+
+    # the change and its intervals
     unit = "points" if test.beside else "%"
     text = f"<b>{number(change.mean, 1, sign=True)} {unit}</b>"
     names = ("over seeds", "over seeds and images")
     for (low, high), name in zip(change.intervals, names, strict=False):
         ends = f"{number(low, 1, sign=True)} to {number(high, 1, sign=True)}"
         text += f', <span class="interval">{ends} {name}</span>'
+
+    # what stands behind it
+    results = evidence.results
     planned = len(results.entries) // len(results.rows)
-    text += (
-        f"; {change.count} of {planned} seeds"
-        if change.count < planned
-        else (f"; {change.count} seeds")
-    )
-    if any(e.status == "stale" for e in results.found if e.row.name in involved(test, results)):
+    of_planned = f" of {planned}" if change.count < planned else ""
+    text += f"; {change.count}{of_planned} seeds"
+    asked = involved(test, evidence)
+    if any(e.status == "stale" for e in results.found if e.row.name in asked):
         text += ' <span class="stale">stale</span>'
-    if words := _budget(test, results):
+    if words := _budget(test, evidence):
         text += f"; {words}"
     if p is not None:
         text += (
             f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
         )
-    return f'<div class="measured">{head}<br>{text}{f": {word}" if several else ""}</div>'
+    outcome = f": {word}" if several else ""
+    return f'<div class="measured">{head}<br>{text}{outcome}</div>'
 
 
-def involved(test: Comparison, results: Results) -> set[str]:
+def involved(test: Comparison, evidence: Evidence) -> set[str]:
     """The rows whose runs a comparison reads."""
-    rows = {test.row, test.versus, test.beside, results.against.get(test.beside)} - {None, FLOORS}
+    results = evidence.results
+    named = {test.row, test.versus, test.beside}
+    if test.beside:
+        named.add(evidence.reference(test.beside))
+    rows = named & results.rows.keys()
     return rows | {results.base(row) for row in rows}
 
 
@@ -260,7 +254,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 
 
 def sensitivity(
-    known: Claims, results: dict[str, Results], factors: Sequence[float] = (0.5, 1.5)
+    known: Claims, results: dict[str, Evidence], factors: Sequence[float] = (0.5, 1.5)
 ) -> str:
     """What the tally would be with other margins: the end of a sentence. The same intervals, the
     same rule."""

@@ -1,120 +1,20 @@
 """What the book shows of robustness: means, paired changes and gaps, as a table, a figure and
 sentences chosen by the data."""
 
-from collections.abc import Sequence
-from functools import cached_property
 from math import isnan
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from dabook.analysis.statistics import MEAN, Estimate, Results, estimate, over_images
-from dabook.runs import records, robustness
-from dabook.show import charts
+from dabook.analysis.corruption import CLEAN, GAP, TITLES, Robustness
+from dabook.analysis.statistics import MEAN, Estimate, estimate
+from dabook.show.html import Html, cell, html, number, row_link
 from dabook.show.sentences import UNRECORDED, effect, subject
-from dabook.show.tables import Html, cell, heading, html, missing, number, provenance, row_link
+from dabook.show.style import COLOURS, MARKERS, empty, figure
+from dabook.show.tables import heading, missing, provenance
 from dalib.evaluation.corruptions import STRENGTHS
-from dalib.evaluation.robustness import CONDITIONS, METRICS, condition_name
-from dalib.evaluation.run import mean_over_images
-
-CLEAN, GAP = "clean", "gap"
-AGAINST = {"perturbed": "naive", "full": "perturbed"}
-TITLES = {
-    CLEAN: "clean",
-    **{k: {"jpeg": "JPEG"}.get(k, k) for k in STRENGTHS},
-    MEAN: "all five",
-    GAP: "gap",
-}
-
-
-class Robustness(Results):
-    """The rows of the main table under corruption, by the means and methods of every other table.
-
-    In the place of a domain stands what was done to the images: `clean`, a corruption (mean over
-    its five strengths), `mean` (over all five corruptions), and `gap`: `mean` minus `clean`. A
-    score is a mean over images, then over the six test domains. Changes are in percent of the base
-    row's error in the same column; those of the gap in percent of its clean error.
-    """
-
-    experiment = robustness.EXPERIMENT
-
-    def __init__(self, entries: Sequence[robustness.Entry]):
-        super().__init__(entries, against=AGAINST)
-
-    @property
-    def command(self) -> str:
-        return f"python -m dabook robustness --profile {self.profile}"
-
-    @cached_property
-    def levels(self) -> pd.DataFrame:
-        """One line per row, seed, corruption ("clean" too) and strength, with each of `METRICS`
-        averaged over the test domains."""
-        records.one_device(self.found)
-        lines = []
-        for entry in self.found:
-            for kind, strength in CONDITIONS:
-                domains = entry.record["scores"][condition_name(kind, strength)].values()
-                means = {
-                    m: sum(mean_over_images(d[m]) for d in domains) / len(domains) for m in METRICS
-                }
-                head = {
-                    "row": entry.row.name,
-                    "seed": entry.config.seed,
-                    "kind": kind,
-                    "strength": strength,
-                }
-                lines.append(head | means)
-        return pd.DataFrame(lines)
-
-    def _average(self, metric: str, group: str) -> pd.DataFrame:
-        if not self.found:
-            return super()._average(metric, group)  # empty
-        wide = (
-            self.levels.groupby(["row", "seed", "kind"])[metric]
-            .mean()
-            .unstack("kind")[[CLEAN, *STRENGTHS]]
-        )
-        wide[MEAN] = wide[list(STRENGTHS)].mean(axis=1)
-        wide[GAP] = wide[MEAN] - wide[CLEAN]
-        return wide
-
-    def unit(self, row: str, domain: str = MEAN) -> float:
-        return super().unit(row, CLEAN if domain == GAP else domain)
-
-    def _images(self, column: str, metric: str = "abs_rel") -> list[pd.DataFrame]:
-        domains = self.found[0].record["scores"][CLEAN]
-        return [_condition_means(self.found, domain, column, metric) for domain in domains]
-
-    def points(self, row: str, column: str, metric: str = "ordinal") -> Estimate:
-        """The paired change of a share, in percentage points."""
-        wide, weights = self.scores(metric), {row: 100.0, self.against[row]: -100.0}
-        if not set(weights) <= set(wide.index.get_level_values("row")):
-            return Estimate()
-        values = sum(weight * wide.loc[r, column] for r, weight in weights.items()).dropna()
-        return over_images(values, weights, self._images(column, metric))
-
-
-def _condition_means(
-    found: Sequence[robustness.Entry], domain: str, column: str, metric: str
-) -> pd.DataFrame:
-    """The score of each image of a domain, (row, seed) by image, averaged over the conditions of a
-    column."""
-    lines = {}
-    for entry in found:
-        scores = {
-            c: np.array(entry.record["scores"][condition_name(*c)][domain][metric], float)
-            for c in CONDITIONS
-        }
-        clean = scores.pop(CONDITIONS[0])
-        chosen = [v for (kind, _), v in scores.items() if column in (kind, MEAN, GAP)]
-        mean = np.mean(chosen, axis=0) if chosen else clean
-        lines[entry.row.name, entry.config.seed] = mean - clean if column == GAP else mean
-    return pd.DataFrame.from_dict(lines, orient="index").set_axis(
-        pd.MultiIndex.from_tuples(lines, names=["row", "seed"])
-    )
 
 
 def table(results: Robustness, metric: str = "abs_rel") -> Html:
@@ -139,7 +39,8 @@ def table(results: Robustness, metric: str = "abs_rel") -> Html:
 
 def changes(results: Robustness) -> Html:
     """The paired changes of AbsRel in percent, one line per comparison."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for row, other in results.against.items():
         link = row_link(results, row)
         lines[row] = {
@@ -150,22 +51,28 @@ def changes(results: Robustness) -> Html:
     return html(lines, headings, name=f"robustness-changes-{results.profile}")
 
 
-@charts.figure
+@figure
 def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
     """The score against strength, 0 being clean: a panel per corruption and one for their mean, a
     line per row, 95 % bands over seeds."""
     if not results.found:
-        return charts.empty()
+        return empty()
+
+    # the lines of each panel
     levels = results.levels
     clean = levels[levels.kind == CLEAN]
     hurt = levels[levels.kind != CLEAN]
     panels = {kind: hurt[hurt.kind == kind] for kind in STRENGTHS}
     panels[MEAN] = hurt.groupby(["row", "seed", "strength"], as_index=False)[metric].mean()
+
+    # its looks, the same in every panel
     rows = [row for row in results.rows if results.of(row)]
     style = {
-        "palette": dict(zip(rows, (charts.COLOURS * 3)[: len(rows)], strict=True)),
-        "markers": dict(zip(rows, (charts.MARKERS * 3)[: len(rows)], strict=True)),
+        "palette": dict(zip(rows, (COLOURS * 3)[: len(rows)], strict=True)),
+        "markers": dict(zip(rows, (MARKERS * 3)[: len(rows)], strict=True)),
     }
+
+    # the panels
     fig, axes = plt.subplots(2, 3, figsize=(8.4, 5.0), sharex=True, sharey=True)
     for ax, (kind, lines) in zip(axes.flat, panels.items(), strict=True):
         sns.lineplot(
@@ -186,6 +93,8 @@ def curves(results: Robustness, metric: str = "abs_rel") -> Figure:
         ax.set(title=TITLES[kind], xlabel="strength (0 is clean)", ylabel="", xticks=range(6))
     for ax in axes[:, 0]:
         ax.set_ylabel({"abs_rel": "AbsRel", "ordinal": "ordinal accuracy"}[metric])
+
+    # one legend for all
     handles = [
         plt.Line2D(
             [],

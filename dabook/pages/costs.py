@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dabook.show.tables import Html, html, number
+from dabook.show.html import Html, html, number
 from dalib import losses
 from dalib.models.depth_anything import DepthAnything, build
 from dalib.models.encoder import spec
@@ -29,7 +29,10 @@ from dalib.models.encoder import spec
 PRESETS = ("lite0", "vits", "vitb", "vitl", "vitg")
 SIDE = 518  # pixels; a network takes the largest multiple of its own stride below
 # the paper's data, the teacher's epochs, 1 : 2
-LABELLED, EPOCHS, UNLABELLED, RATIO = 1_500_000, 20, 62_000_000, 2
+LABELLED = 1_500_000
+EPOCHS = 20
+UNLABELLED = 62_000_000
+RATIO = 2
 BATCH = 4  # labelled images of the step that is counted
 PEAK = 312e12  # FLOP/s in bfloat16, NVIDIA's figure for an A100
 GIB = 2**30
@@ -65,7 +68,9 @@ class Live(TorchDispatchMode):
 
     def __init__(self, *tensors: torch.Tensor):
         super().__init__()
-        self.now, self.peak, self._alive = 0, 0, {}
+        self.now = 0
+        self.peak = 0
+        self._alive = {}
         for tensor in tensors:
             self._add(tensor)
 
@@ -78,7 +83,8 @@ class Live(TorchDispatchMode):
 
     def _add(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key = storage._cdata
+        size = storage.nbytes()
         if key in self._alive:
             return
 
@@ -132,7 +138,8 @@ def side(name: str) -> int:
 @cache
 def forward_flops(name: str, *, encoder_only: bool = False) -> int:
     """FLOPs of one image through a network, or through its encoder."""
-    model, pixels = network(name).eval(), side(name)
+    model = network(name).eval()
+    pixels = side(name)
     with model.mean.fake_mode, torch.no_grad():
         images = torch.empty(1, 3, pixels, pixels)
         return measure(lambda: (model.encoder if encoder_only else model)(images))[0]
@@ -175,17 +182,21 @@ def step(
     the two other networks, and all that the passes keep or make on the way. Not in it: the
     accelerator's own libraries (about 1 GiB), and the allocator's fragments.
     """
+    # the networks
     if student.encoder.is_vit:
         student.encoder.net.set_grad_checkpointing(checkpointing)
     student.train()
     weights = [p for n in (student, teacher) if n is not None for p in n.parameters()]
     weights += list(frozen.encoder.parameters()) if frozen is not None else []
+
+    # the batch
     images = torch.empty(labelled + unlabelled, 3, height, width).contiguous(
         memory_format=torch.channels_last
     )
     target = torch.empty(labelled + unlabelled, height, width)
     valid = torch.ones(target.shape, dtype=torch.bool)
 
+    # the step itself
     def work():
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
         labels = target
@@ -201,6 +212,7 @@ def step(
             loss = loss + losses.feature_alignment(features[labelled:], reference).mean()
         loss.backward()
 
+    # what it costs, and AdamW's two moments
     flops, most = measure(work, *weights, images, target, valid)
     moments = sum(2 * p.numel() * p.element_size() for p in student.parameters())
     return Step(flops=flops, bytes=most + moments)
@@ -211,7 +223,8 @@ def training(name: str, *, labelled: int = 1, ratio: int = 0, checkpointing: boo
     """A step of a preset at full size in bfloat16: of a teacher, or with a `ratio` of a student
     with a teacher of its own kind."""
     student = network(name)
-    mode, size = student.mean.fake_mode, {"height": side(name), "width": side(name)}
+    mode = student.mean.fake_mode
+    size = {"height": side(name), "width": side(name)}
     others = [network(name, mode) for _ in range(2)] if ratio else [None, None]
     with mode:
         return step(

@@ -4,7 +4,7 @@ table."""
 from html import escape
 
 from dabook.runs.experiments import check_keys
-from dabook.show.tables import Html, html
+from dabook.show.html import Html, html
 from dalib import paths, strict_yaml
 from dalib.errors import ConfigError
 

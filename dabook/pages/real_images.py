@@ -1,82 +1,38 @@
-"""Real images in the book: every row of a table scored per data set, beside the floors and beside
-the other rows.
+"""Real images in the book: tables and sentences on every row per data set, beside the floors and
+beside the other rows (`dabook.analysis.real`)."""
 
-Motorcycle came twice, out of scikit-image's wheel and with the collection of real images (as
-`middlebury`). It is shown twice and counted once: scikit-image's copy is left out of every mean and
-of every count where the other is there.
-"""
+from collections.abc import Mapping
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import pandas as pd
 
-from dabook.analysis.floors import best, gap, inversions, level, read_floors, real_scores
-from dabook.analysis.statistics import Estimate, Results, estimate, over_images
+from dabook.analysis.floors import best, inversions, level, real_scores
+from dabook.analysis.real import (
+    NAMES,
+    below_floors,
+    change,
+    comparisons,
+    counted,
+    data_sets,
+    images,
+    name_of,
+    side,
+)
+from dabook.analysis.statistics import Estimate, Results, estimate
+from dabook.runs.floors import read_floors
+from dabook.show.html import Html, cell, html, number, row_link
 from dabook.show.sentences import effect, subject
-from dabook.show.tables import Html, cell, heading, html, number, row_link, scales
+from dabook.show.tables import heading, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
 from dalib.evaluation.protocols import HALVES
 
-NAMES = {
-    "flyingthings3d": "FlyingThings3D",
-    "icl_nuim": "ICL-NUIM",
-    "kitti": "KITTI",
-    "mvs_outdoor": "MVS outdoor",
-    "nuscenes": "nuScenes",
-    "nyuv2": "NYUv2",
-    "sunrgbd": "SUN RGB-D",
-    "tum": "TUM",
-}
 TITLES = {"wheel": "in every install", "tune": "guided the scenes", "table": "kept for this table"}
-HALF = {"tune": "tuning half", "table": "table half"}
-TWICE = {"motorcycle": "middlebury"}
-"""A data set that is a copy of another's image."""
+VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
 FEW = 6
 """With fewer images than this a data set's verdict hangs on them."""
-
+HALF = {"tune": "tuning half", "table": "table half"}
 # AbsRel; first written down in the commit of the first records
 AIMS = {"nyuv2": 0.22, "kitti": 0.20}
-
-
-def name_of(data_set: str) -> str:
-    """A data set as the book writes it."""
-    return NAMES.get(data_set, data_set.capitalize())
-
-
-def data_sets(results: Results, floors: dict | None) -> dict[str, list[str]]:
-    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by
-    itself, it needs no download."""
-    scored = [e.record.get("real", {}) for e in results.found] + list(
-        (floors or {"floors": {}})["floors"].values()
-    )
-    seen = {d: scores["half"] for data_sets in scored for d, scores in data_sets.items()}
-    known = {half: [d for d in sets if d in seen] for half, sets in HALVES.items()}
-    ours = {"motorcycle", *(d for sets in known.values() for d in sets)}
-    for d, half in seen.items():
-        known[half] += [d] * (d not in ours)  # of a manifest of somebody's own
-    return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
-
-
-def counted(results: Results) -> list[str]:
-    """The data sets that means and counts are over: each image once."""
-    sets = [d for half in data_sets(results, read_floors()).values() for d in half]
-    return [d for d in sets if TWICE.get(d) not in sets]
-
-
-def images(results: Results, data_set: str) -> int:
-    """How many images a data set has, in the records or else in that of the floors; 0 where neither
-    knows it."""
-    scored = [
-        e.record["real"][data_set]["abs_rel"]
-        for e in results.found
-        if data_set in e.record.get("real", {})
-    ]
-    scored += [
-        scores[data_set]["abs_rel"] for scores in real_scores().values() if data_set in scores
-    ]
-    return max(map(len, scored), default=0)
 
 
 def few(results: Results) -> str:
@@ -104,7 +60,8 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     record = read_floors()
     halves = data_sets(results, record)
     counts = {d: images(results, d) for half in halves.values() for d in half}
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for kind, scores in real_scores().items():
         means = {d: level(scores, d, (), metric) for d in scores}
         headings.append(f"<i>floor: {kind}</i>")
@@ -113,12 +70,10 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     for row in results.rows:
         wide = results.scores(metric, group="real")
         known = row in wide.index.get_level_values("row")
-        by_seed = (
-            [_columns(dict(v), halves, counts) for _, v in wide.loc[row].iterrows()]
-            if known
-            else []
-        )
-        link, columns = row_link(results, row), _columns({}, halves, counts)
+        seeds = [dict(means) for _, means in wide.loc[row].iterrows()] if known else []
+        by_seed = [_columns(means, halves, counts) for means in seeds]
+        link = row_link(results, row)
+        columns = _columns({}, halves, counts)
         headings.append(heading(results, row))
         lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
     if not any(halves.values()):
@@ -182,50 +137,24 @@ def _line(floors: dict | None) -> Html:
     )
 
 
-def change(results: Results, row: str, other: str, sets: Sequence[str]) -> Estimate:
-    """AbsRel of a row minus that of another on real data sets, paired by seed, in percent of the
-    base row's error there.
-
-    A mean over images, then over the data sets, each with the same weight. Both intervals: over
-    seeds, and over seeds and the images of each data set; the data sets are not drawn anew. An
-    `Estimate()` where something is missing.
-    """
-    tables = results.by_real_image
-    rows = {row, other, results.base(row)}
-    if not sets or any(
-        d not in tables or not rows <= set(tables[d].index.get_level_values("row")) for d in sets
-    ):
-        return Estimate()
-    column = pd.concat([tables[d].mean(axis=1) for d in sets], axis=1).mean(axis=1, skipna=False)
-    unit = 100 / float(column[results.base(row)].mean())
-    values = unit * (column[row] - column[other]).dropna()
-    return over_images(values, {row: unit, other: -unit}, [tables[d] for d in sets])
-
-
-def comparisons(results: Results) -> list[tuple[str, str]]:
-    """Each row beside the one that it is compared with, and the last beside the first."""
-    rows = list(results.rows)
-    pairs = list(results.against.items())
-    return pairs + [(rows[-1], rows[0])] * (len(pairs) > 1)
-
-
 def changes_table(results: Results) -> Html:
     """Paired changes per real data set and over each half, in percent, with both intervals."""
     halves = data_sets(results, read_floors())
     counts = {d: images(results, d) for half in halves.values() for d in half}
     sets = counted(results)
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for row, other in comparisons(results):
-        line, link = {}, row_link(results, row)
+        line = {}
+        link = row_link(results, row)
         for half, members in halves.items():
             kept = [d for d in members if d in sets]
-            columns = {_title(d, counts): [d] for d in kept} | (
-                {"mean": kept} if len(kept) > 1 else {}
-            )
+            columns = {_title(d, counts): [d] for d in kept}
+            if len(kept) > 1:
+                columns["mean"] = kept
             for name, chosen in columns.items():
-                line[TITLES[half], name] = cell(
-                    change(results, row, other, chosen), 1, sign=True, link=link
-                )
+                moved = change(results, row, other, chosen)
+                line[TITLES[half], name] = cell(moved, 1, sign=True, link=link)
         lines[f"{row} {other}"] = line
         headings.append(f"{heading(results, row)}<br>against {heading(results, other)}")
     if not sets or not results.found:
@@ -247,57 +176,20 @@ def effects(results: Results, *, half: str = "table") -> str:
     first, *rest = found.items()
     labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
     (row, other), whole = first
-    text = (
+    sentences = [
         f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside "
         f"{labels[other]} {effect(whole)}."
-    )
-    return " ".join(
-        [text, *(f"{subject(results, row)} {effect(c)}." for (row, _), c in rest[::-1])]
-    )
-
-
-def below_floors(results: Results, row: str) -> dict[str, Estimate]:
-    """For each data set that counts: AbsRel of a row minus that of the best floor there, in percent
-    of the floor's.
-
-    Intervals over seeds, and over seeds and images where a data set has several.
-    """
-    return {
-        d: change
-        for d in counted(results)
-        if (change := against_floors(results, row, sets=[d])).count
-    }
-
-
-def against_floors(
-    results: Results, row: str, *, half: str = "table", sets: Sequence[str] | None = None
-) -> Estimate:
-    """AbsRel of a row minus that of the best floor of each data set, in percent of the floors':
-    over the data sets, each with the same weight, then over seeds.
-
-    Resampled are seeds and the images of each data set; the data sets are not.
-
-    Args:
-        results: of the main table.
-        row: of it.
-        half: whose data sets.
-        sets: these instead, whatever half they are of.
-    """
-    floors, found = real_scores(), results.of(row)
-    sets = [
-        d
-        for d in (HALVES[half] if sets is None else sets)
-        if all(d in e.record.get("real", {}) for e in found)
     ]
-    sets = [d for d in sets if all(d in scores for scores in floors.values())]
-    return gap(found, floors, sets, group="real")
+    sentences += [f"{subject(results, row)} {effect(moved)}." for (row, _), moved in rest[::-1]]
+    return " ".join(sentences)
 
 
 def standing(results: Results, row: str) -> Html:
     """A row beside the best floor of each data set: how many images, which floor, both errors, the
     change, and a verdict."""
-    floors, lines = real_scores(), {}
-    for d, change in below_floors(results, row).items():
+    floors = real_scores()
+    lines = {}
+    for d, gap in below_floors(results, row).items():
         name, lowest = best(floors, d)
         lines[d] = {
             "images": str(images(results, d)),
@@ -306,8 +198,8 @@ def standing(results: Results, row: str) -> Html:
             results.rows[row].label: cell(
                 results.value(row, d, group="real").point, link=row_link(results, row)
             ),
-            "change, %": cell(change, 1, sign=True),
-            "the row is": VERDICTS[_side(change)],
+            "change, %": cell(gap, 1, sign=True),
+            "the row is": VERDICTS[side(gap)],
         }
     if not lines:
         return Html(
@@ -317,21 +209,12 @@ def standing(results: Results, row: str) -> Html:
     return html(lines, [name_of(d) for d in lines], name=f"standing-{row}")
 
 
-VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
-
-
-def _side(change: Estimate) -> int:
-    """-1 where a row is surely below the best floor, 1 where it is surely above, 0 where both
-    intervals do not say."""
-    return int(np.sign(change.mean)) if change.decided else 0
-
-
 def reading(results: Results, row: str) -> str:
     """On how many data sets a row beats every floor, and the others by name."""
     gaps = below_floors(results, row)
     if not gaps:
         return "Not yet recorded."
-    sides = {side: [name_of(d) for d, c in gaps.items() if _side(c) == side] for side in VERDICTS}
+    sides = {s: [name_of(d) for d, gap in gaps.items() if side(gap) == s] for s in VERDICTS}
     text = (
         f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on "
         f"{len(sides[-1])} of {len(gaps)} data sets"
@@ -351,9 +234,7 @@ def unbeaten(results: Results) -> str:
     if not known:
         return "Not yet recorded."
     lost = [
-        d
-        for d in known
-        if not any(d in by_set and _side(by_set[d]) < 0 for by_set in gaps.values())
+        d for d in known if not any(d in by_set and side(by_set[d]) < 0 for by_set in gaps.values())
     ]
     if not lost:
         return f"On each of {len(known)} data sets some row is surely below every floor."
@@ -367,7 +248,8 @@ def unbeaten(results: Results) -> str:
 
 def floors_reading(results: Results) -> str:
     """On how many data sets each floor is the best of them: a sentence."""
-    floors, sets = real_scores(), counted(results)
+    floors = real_scores()
+    sets = counted(results)
     if not floors:
         return "Not yet recorded."
     winners = [best(floors, d)[0] for d in sets]

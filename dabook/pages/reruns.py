@@ -8,8 +8,8 @@ import numpy as np
 
 from dabook.analysis.statistics import MEAN, Results
 from dabook.runs import records
+from dabook.show.html import Html, html, number, record_link
 from dabook.show.sentences import UNRECORDED
-from dabook.show.tables import Html, html, number, record_link
 from dalib import certificates, paths
 from dalib.data.scenes import TEST_DOMAINS
 
@@ -70,7 +70,8 @@ def _of_one_code(pair: Pair) -> bool:
 def table(found: list[Pair]) -> Html:
     """One line per rerun: both errors, and how far they lie apart, in the mean and in a single
     image."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for k, pair in enumerate(found):
         first, second = pair.levels
         lines[str(k)] = {
@@ -97,11 +98,11 @@ def reading(found: list[Pair], results: Results) -> str:
     typical = number(sqrt(sum(c * c for c in changes) / len(changes)), 1)
     ends = " to ".join(f"{number(x, 1, sign=True)} %" for x in (min(changes), max(changes)))
     kinds = ", ".join(dict.fromkeys(pair.again["instructions"] for pair in found))
-    by_row = results.scores()[MEAN].groupby("row") if results.seeds > 1 else None
-    # of a difference
-    seeds = (
-        100 * sqrt(2 * (by_row.var() / by_row.mean() ** 2).mean()) if by_row is not None else nan
-    )
+    seeds = nan
+    if results.seeds > 1:
+        by_row = results.scores()[MEAN].groupby("row")
+        relative = (by_row.var() / by_row.mean() ** 2).mean()
+        seeds = 100 * sqrt(2 * relative)  # of a difference, whose variance is twice as large
     return (
         f"{len(found)} recorded runs, made again on a processor of another kind ({kinds}), came "
         f"out {ends} away in mean AbsRel,"

@@ -1,24 +1,37 @@
 """What was timed by hand, as the book shows it: `data/benchmarks/NAME.json`, written by
 `benchmarks/NAME.py`."""
 
-import json
 from html import escape
+from typing import Any, TypedDict
 
-from dabook.show.tables import Html, html, number
+from dabook.runs import records
+from dabook.show.html import Html, html, number
 from dalib import paths
-from dalib.errors import DataError
 
 
-def read(name: str) -> dict:
+class Benchmark(TypedDict):
+    """What every benchmark's record has, beside what it measured."""
+
+    encoder: str
+    seed: int
+    threads: int
+    device: str
+    bfloat16: bool
+    versions: dict[str, str]
+    commit: str
+    dirty: bool
+    created: str  # UTC, ISO 8601
+
+
+def read(name: str) -> dict[str, Any]:
     """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is
     missing or damaged."""
-    path = paths.benchmarks() / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: no readable record ({error}); run python benchmarks/{name}.py"
-        ) from error
+    kind = records.Kind(
+        form=Benchmark,
+        name="a benchmark's record",
+        remedy=f"run python benchmarks/{name}.py",
+    )
+    return records.read(paths.benchmarks() / f"{name}.json", kind)
 
 
 def inference_table(record: dict) -> Html:
@@ -26,7 +39,8 @@ def inference_table(record: dict) -> Html:
     contender, with provenance."""
     lines: dict[str, dict] = {}
     for row in record["rows"]:
-        batch, name = f"batch of {row['batch']}", row["contender"]
+        batch = f"batch of {row['batch']}"
+        name = row["contender"]
         lines.setdefault(name, {}).update(
             {
                 (batch, "s per image"): number(row["seconds"] / row["batch"], 2),
@@ -62,7 +76,8 @@ def work_table(record: dict) -> Html:
 def training_table(record: dict) -> Html:
     """Milliseconds of a student's step and of its parts, each beside the first of its kind, with
     provenance."""
-    lines, headings = {}, []
+    lines = {}
+    headings = []
     for kind, times in record["seconds"].items():
         first = next(iter(times.values()))
         for name, value in times.items():
@@ -99,11 +114,8 @@ def _provenance(record: dict) -> Html:
         for k in ("torch", "timm", "transformers")
         if k in record["versions"]
     )
-    height, width = (
-        (record["height"], record["width"])
-        if "height" in record
-        else (record["side"], record["side"])
-    )
+    height = record.get("height", record.get("side"))
+    width = record.get("width", record.get("side"))
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
         f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} "

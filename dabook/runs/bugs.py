@@ -27,17 +27,23 @@ from dalib.training import launch
 from dalib.training.pseudo import MANIFEST, sha256
 from dalib.writing import write_text
 
-EXPERIMENT, TABLE, SEEDS = "bugs", "main_table", 3
-KEYS = {
-    "schema",
-    "hash",
-    "row",
-    "training_hash",
-    "evaluation_hash",
-    "bugs_hash",
-    "config",
-    "images",
-}
+EXPERIMENT = "bugs"
+TABLE = "main_table"
+"""The experiment whose runs the variants are compared with."""
+SEEDS = 3
+
+
+class Record(records.Record):
+    """One seed of one variant: a run's record, and after it what makes it a bug's."""
+
+    bugs_hash: str
+    switches: list[str]
+    against: str  # the row or variant that it is compared with
+    true_run: str  # hash of the config that it shares
+    weights: str | None  # digest of the true network that it read
+
+
+KIND = records.Kind(form=Record, name="the record of a bug", remedy="delete it and run it again")
 
 
 def bugs_hash() -> str:
@@ -49,6 +55,8 @@ def bugs_hash() -> str:
 class Entry(records.Entry):
     """One seed of one variant, with its record if there is one; `config` is that of the true
     run."""
+
+    record: Record | None
 
     @property
     def status(self) -> str:
@@ -67,17 +75,9 @@ def path(name: str, config: RunConfig, *, committed: bool) -> Path:
     return home / f"{name}-{config.hash()}.json"
 
 
-def read(file: Path) -> dict | None:
-    """One record, None where there is none; a damaged or older one is a `DataError` that names the
-    file."""
-    if not file.is_file():
-        return None
-    record = records.read(file)
-    if missing := sorted(KEYS - record.keys()):
-        raise DataError(
-            f"{file}: not the record of a bug (missing: {missing}); delete it and run it again"
-        )
-    return record
+def recorded(name: str, config: RunConfig, *, committed: bool) -> Record | None:
+    """The record of a variant, None where there is none."""
+    return records.read_if_there(path(name, config, committed=committed), KIND)
 
 
 def plan(profile: str, seeds: int | None = None) -> tuple[dict[str, Row], bool]:
@@ -105,7 +105,7 @@ def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
         Entry(
             row=_row(name, rows[v.row]),
             config=config,
-            record=read(path(name, config, committed=committed)),
+            record=recorded(name, config, committed=committed),
         )
         for name, v in VARIANTS.items()
         for config in rows[v.row].configs
@@ -130,36 +130,40 @@ def _row(name: str, true: Row) -> Row:
     )
 
 
-def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = print) -> dict:
+def price(entry: Entry, *, committed: bool, report: Callable[[str], None] = print) -> Record:
     """Train and score, or only score, one variant under one seed; write its record and return it.
 
     Raises `DataError` where a true run that it needs is not here; nothing is trained in its place.
     """
-    name, config = entry.row.name, entry.config
-    variant, weights = VARIANTS[name], needed(VARIANTS[name], entry.row, config)
-    begun, facts = (
-        time.perf_counter(),
-        {"processes": 1, "threads": torch.get_num_threads(), "peak_memory_mb": None},
-    )
+    name = entry.row.name
+    variant = VARIANTS[name]
+    weights = needed(variant, entry.row, entry.config)
+
+    # train, where the bug is one of training
+    begun = time.perf_counter()
+    facts = {"processes": 1, "threads": torch.get_num_threads(), "peak_memory_mb": None}
     if variant.trained:
         stamp = f"{provenance.code_hash('training')} {bugs_hash()} {weights}"
-        facts = learn(name, config, stamp=stamp, report=report)
-    scores = score(name, config)
+        facts = learn(name, entry.config, stamp=stamp, report=report)
+
+    # score
+    found = score(name, entry.config)
     facts.setdefault("wall_seconds", round(time.perf_counter() - begun, 1))
     facts |= {"stamp": provenance.code_hash("training")}
-    record = records.make(entry.row, settings(variant, config), training=facts, scores=scores)
+
+    # record
+    config = settings(variant, entry.config)
     own = {
-        "hash": f"{name}-{config.hash()}",
+        "hash": f"{name}-{entry.config.hash()}",
         "bugs_hash": bugs_hash(),
         "switches": list(variant.switches),
-    }
-    own |= {
         "against": variant.against or variant.row,
-        "true_run": config.hash(),
+        "true_run": entry.config.hash(),
         "weights": weights,
     }
-    record |= own
-    write_text(path(name, config, committed=committed), records.dump(record))
+    run_facts = records.about(entry.row, config) | records.trained(config, facts)
+    record = records.compose(KIND, run_facts | found | own)
+    write_text(path(name, entry.config, committed=committed), records.dump(record))
     return record
 
 
@@ -168,19 +172,17 @@ def needed(variant: Variant, row: Row, config: RunConfig) -> str | None:
     that it scores."""
     if variant.trained and not config.pseudo_labels:
         return None
-    run = config.teacher() if variant.trained else config
-    true_row = variant.row if run == config else "labelled_only"
+    true_run = config.teacher() if variant.trained else config
+    true_row = variant.row if true_run == config else "labelled_only"
+    folder = launch.folder(true_run)
     command = f"python -m dabook row {TABLE} {{}} --profile {row.profile} --seed {config.seed}"
-    if not launch.trained(run):
+    if not launch.trained(true_run):
         raise DataError(
-            f"{launch.folder(run)}: no network of this code; to train it: "
-            f"{command.format(true_row)}"
+            f"{folder}: no network of this code; to train it: {command.format(true_row)}"
         )
-    if variant.trained and not any(launch.folder(run).glob(f"pseudo-*/{MANIFEST}")):
-        raise DataError(
-            f"{launch.folder(run)}: no pseudo labels; to make them: {command.format(variant.row)}"
-        )
-    return sha256(launch.folder(run) / launch.WEIGHTS)[:16]
+    if variant.trained and not any(folder.glob(f"pseudo-*/{MANIFEST}")):
+        raise DataError(f"{folder}: no pseudo labels; to make them: {command.format(variant.row)}")
+    return sha256(folder / launch.WEIGHTS)[:16]
 
 
 def run(
@@ -242,7 +244,8 @@ def main(words: list[str] | None = None) -> int:
         return 1
     for e in found if args.list else ():
         print(f"{e.status:8}{e.row.name} seed {e.config.seed}")
-    print(f"{sum(e.status == 'fresh' for e in found)} of {len(found)} are recorded")
+    fresh = sum(e.status == "fresh" for e in found)
+    print(f"{fresh} of {len(found)} are recorded")
     return 0
 
 

@@ -20,8 +20,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 from dabook.runs import faulty, records
 from dabook.runs.experiments import expand, experiments
@@ -44,6 +44,30 @@ SHORT = {
 PROBE = "probe.py"
 SCORED = ("lite0", "vitt")
 """Of each of these encoders, the last row that has it is scored."""
+
+Certificate = TypedDict(
+    "Certificate",
+    {
+        "schema": int,
+        "created": str,  # UTC, ISO 8601
+        "from": dict[str, str],  # the older commit, and the hash of each part
+        "to": dict[str, str],
+        "equal": list[str],
+        "differences": dict[str, str],
+        "compared": dict[str, int],
+        "added": list[str],
+        "rows": list[str],
+        "scored": list[str],
+        "bugs": list[str],
+        "real_sets": list[str],
+        "device": str,
+        "instructions": str,
+        "versions": dict[str, str],
+        "seconds": int,
+    },
+)
+"""A comparison of two commits, as `certify` writes it and `dalib.certificates` reads it."""
+KIND = records.Kind(form=Certificate, name="a certificate", remedy="restore it, or certify again")
 
 
 def plan(profile: str = "study") -> dict:
@@ -100,7 +124,7 @@ def gather(commit: str, work: dict, *, report: Callable[[str], None] = print) ->
             tree = Path(folder, "code")
             _unpack(commit, tree)
             (tree.parent / "plan.json").write_text(json.dumps(work))
-            _run(
+            _probe(
                 tree,
                 tree.parent / "plan.json",
                 kept,
@@ -118,7 +142,7 @@ def _unpack(commit: str, tree: Path) -> None:
     archive.unlink()
 
 
-def _run(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) -> None:
+def _probe(tree: Path, plan: Path, out: Path, *, report: Callable[[str], None]) -> None:
     """Run a tree's own probe, or today's where it has none, on one thread and with nothing of this
     process's folders."""
     own = next(
@@ -168,7 +192,8 @@ class Verdict:
 def compare(old: dict, new: dict) -> Verdict:
     """Hold the evidence of two versions against each other; what only the new one has is no
     difference."""
-    differences, counts = {}, Counter()
+    differences = {}
+    counts = Counter()
     added = tuple(name for name, row in old["training"].items() if "refused" in row)
     for part in certificates.PARTS:
         for name, before in old[part].items():
@@ -199,12 +224,10 @@ def difference(before: dict, after: dict) -> str | None:
     for place, value in _leaves(rest):
         found = _at(after, place)
         if not _same(value, found):
-            last = (
-                f"after step {before['steps'][-1]['step']}, all losses equal: "
-                if before.get("steps")
-                else ""
-            )
-            return f"{last}{' '.join(map(str, place))} is {found!r} where it was {value!r}"
+            where = " ".join(map(str, place))
+            if steps := before.get("steps"):
+                where = f"after step {steps[-1]['step']}, all losses equal: {where}"
+            return f"{where} is {found!r} where it was {value!r}"
     return None
 
 
@@ -254,6 +277,7 @@ def certify(
             in this history.
         TrainingError: a version that does not run.
     """
+    # which two commits
     today, dirty = provenance.commit()
     if dirty or today == "unknown":
         raise ConfigError(
@@ -261,20 +285,27 @@ def certify(
             "commit them first"
         )
     old_commit = _full(since or _newest())
-    begun, work = time.perf_counter(), plan(profile)
+    new_commit = _full(today)
+    begun = time.perf_counter()
+
+    # gather what both commits compute, and compare
+    work = plan(profile)
     report(
         f"{len(work['rows'])} kinds of rows, {len(work['scored'])} scorings, {len(work['bugs'])} "
         "bugs, under two commits"
     )
-    old, new = (gather(c, work, report=report) for c in (old_commit, _full(today)))
+    old = gather(old_commit, work, report=report)
+    new = gather(new_commit, work, report=report)
     verdict = compare(old, new)
     if not verdict.equal:
         return None, verdict
-    certificate = {
+
+    # write what is equal down
+    real_sets = {name for scores in old["evaluation"].values() for name in scores.get("real", {})}
+    facts = {
         "schema": certificates.SCHEMA,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "from": {"commit": old_commit, **old["hashes"]},
-        "to": {"commit": _full(today), **new["hashes"]},
+        "to": {"commit": new_commit, **new["hashes"]},
         "equal": list(verdict.equal),
         "differences": verdict.differences,
         "compared": verdict.counts,
@@ -282,16 +313,11 @@ def certify(
         "rows": list(work["rows"]),
         "scored": list(work["scored"]),
         "bugs": list(work["bugs"]),
-        "real_sets": sorted(
-            {name for scores in old["evaluation"].values() for name in scores.get("real", {})}
-        ),
-        "device": provenance.device(),
-        "instructions": provenance.instructions(),
-        "versions": provenance.versions(),
+        "real_sets": sorted(real_sets),
         "seconds": round(time.perf_counter() - begun),
     }
-    path = paths.certificates() / f"{old_commit}-{_full(today)}.json"
-    write_text(path, records.dump(certificate))
+    path = paths.certificates() / f"{old_commit}-{new_commit}.json"
+    write_text(path, records.dump(records.compose(KIND, facts)))
     return path, verdict
 
 

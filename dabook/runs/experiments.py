@@ -193,7 +193,10 @@ def expand(
     data = tree()
     check_names([name], data["experiments"], what="experiment")
     check_names([profile], data["profiles"], what="profile")
-    entry, base = data["experiments"][name], data["profiles"][profile]
+    entry = data["experiments"][name]
+    base = data["profiles"][profile]
+
+    # which seeds
     if seed is None:
         count = seeds if seeds is not None else entry.get("seeds", {}).get(profile, base["seeds"])
         check_number(count, "seeds", most=MOST_SEEDS)
@@ -201,6 +204,8 @@ def expand(
     else:
         check_number(seed, "seed", least=0, most=LARGEST_SEED)
         wanted = (seed,)
+
+    # each row's settings over the profile's
     rows = []
     for row, value in entry["rows"].items():
         merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}

@@ -1,14 +1,23 @@
 """Records: what a run came to, with everything needed to trust or repeat it. One JSON file each,
-atomic, diffable."""
+atomic, diffable.
+
+Each kind of record is a `TypedDict` whose keys stand in the order of the file: here that of a run
+(`Record`), beside the code that makes them those of `robustness`, `bugs`, `floors` and `certify`.
+`compose` is the one writer of what they all begin with, `read` the one reader.
+"""
 
 import json
+import types
+import typing
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
 
 import pandas as pd
+import torch
 
 from dabook.runs.experiments import (
     LARGEST_SEED,
@@ -27,6 +36,87 @@ from dalib.evaluation.metrics import METRICS
 from dalib.writing import write_text
 
 SCHEMA = 1
+Scores = dict[str, Any]  # metric -> a value per image; of real images "half" and "names" too
+
+
+class Record(TypedDict):
+    """One seed of one row, trained and scored. The keys stand in the order of the file."""
+
+    schema: int
+    experiment: str
+    row: str
+    label: str
+    profile: str
+    seed: int
+    hash: str  # of the config
+    teacher: str | None  # the hash of its config
+    training_hash: str
+    evaluation_hash: str
+    commit: str
+    dirty: bool
+    created: str  # UTC, ISO 8601
+    device: str
+    device_type: str
+    instructions: NotRequired[str]  # earlier records do not say
+    versions: dict[str, str]
+    processes: int
+    threads: int
+    wall_seconds: float
+    peak_memory_mb: int | None
+    config: dict[str, Any]
+    images: dict[str, Scores]  # the drawn domains
+    real: NotRequired[dict[str, Scores]]
+
+
+R = TypeVar("R", bound=Mapping)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(Generic[R]):
+    """A kind of record: its keys with their types, how a message calls it, and what to do about a
+    damaged one."""
+
+    form: type[R]
+    name: str
+    remedy: str
+
+
+RUN = Kind(form=Record, name="a record", remedy="delete it and run its row again")
+
+
+CIRCUMSTANCES: dict[str, Callable[[], Any]] = {
+    "commit": lambda: provenance.commit()[0],
+    "dirty": lambda: provenance.commit()[1],
+    "created": lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "device": provenance.device,
+    "device_type": provenance.device_type,
+    "instructions": provenance.instructions,
+    "versions": provenance.versions,
+    "threads": torch.get_num_threads,
+}
+"""What a record says of where and when it was made: key -> how it is found out."""
+
+
+def circumstances(*keys: str) -> dict[str, Any]:
+    """Some of `CIRCUMSTANCES`, in the order asked for."""
+    return {key: CIRCUMSTANCES[key]() for key in keys}
+
+
+def compose(kind: Kind[R], facts: Mapping[str, Any]) -> R:
+    """A record of a kind: the facts, and whatever of the schema and of `CIRCUMSTANCES` the kind has
+    and they leave open; in the order of the file.
+
+    Raises `TypeError` for a key that the kind does not know, and for one that is missing.
+    """
+    order = kind.form.__annotations__
+    required = kind.form.__required_keys__
+    whole = {"schema": SCHEMA} | dict(facts)
+    whole |= circumstances(*(k for k in CIRCUMSTANCES if k in order and k not in whole))
+    unknown = sorted(whole.keys() - order.keys())
+    missing = sorted(required - whole.keys())
+    if unknown or missing:
+        raise TypeError(f"{kind.name}: unknown {unknown}, missing {missing}")
+    return {key: whole[key] for key in order if key in whole}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +125,7 @@ class Entry:
 
     row: Row
     config: RunConfig
-    record: dict | None
+    record: Record | None
 
     @property
     def status(self) -> str:
@@ -45,13 +135,13 @@ class Entry:
         return "fresh" if is_fresh(self.record) else "stale"
 
 
-def is_fresh(record: dict) -> bool:
+def is_fresh(record: Mapping) -> bool:
     """Whether today's code would train and score to the same bits: it is the same, or certified to
     be as good."""
     return all(certificates.unchanged(part, record[f"{part}_hash"]) for part in provenance.ROOTS)
 
 
-def code(record: dict) -> str:
+def code(record: Mapping) -> str:
     """The code that made a record, in short: one hash, or that of training and that of
     evaluation."""
     return " + ".join(dict.fromkeys(record[f"{part}_hash"] for part in provenance.ROOTS))
@@ -62,40 +152,42 @@ def folder(*, committed: bool) -> Path:
     return paths.records() if committed else paths.local_records()
 
 
-def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> dict:
-    """Compose a record.
+def make(row: Row, config: RunConfig, *, training: dict, scores: dict) -> Record:
+    """Compose the record of a run.
 
     Args:
         row, config: what was run.
         training: the run's train.json, whose stamp is the hash of the code that trained it.
         scores: what `dalib.evaluation.suite.evaluate` returned.
     """
-    commit, dirty = provenance.commit()
+    return compose(RUN, about(row, config) | trained(config, training) | scores)
+
+
+def about(row: Row, config: RunConfig) -> dict[str, Any]:
+    """What the record of any run says first: which row and seed it is of, and its settings."""
     return {
-        "schema": SCHEMA,
         "experiment": row.experiment,
         "row": row.name,
         "label": row.label,
         "profile": row.profile,
         "seed": config.seed,
         "hash": config.hash(),
-        "teacher": config.teacher().hash() if config.pseudo_labels else None,
-        "training_hash": training["stamp"],
         "evaluation_hash": provenance.code_hash("evaluation"),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": provenance.device(),
-        "device_type": provenance.device_type(),
-        "instructions": provenance.instructions(),
-        "versions": provenance.versions(),
-        **{k: training[k] for k in ("processes", "threads", "wall_seconds", "peak_memory_mb")},
         "config": config.to_dict(),
-        **scores,
     }
 
 
-def write(record: dict, *, committed: bool, again: bool = False) -> Path:
+def trained(config: RunConfig, training: dict) -> dict[str, Any]:
+    """What a record says of the training: by whom it was taught, by which code, at what cost."""
+    costs = ("processes", "threads", "wall_seconds", "peak_memory_mb")
+    return {
+        "teacher": config.teacher().hash() if config.pseudo_labels else None,
+        "training_hash": training["stamp"],
+        **{key: training[key] for key in costs},
+    }
+
+
+def write(record: Record, *, committed: bool, again: bool = False) -> Path:
     """Write a record so that an old one survives whatever goes wrong; `DataError` if the disk
     refuses.
 
@@ -110,46 +202,77 @@ def write(record: dict, *, committed: bool, again: bool = False) -> Path:
     return path
 
 
-def dump(record: dict) -> str:
+def dump(record: Mapping) -> str:
     """Indented JSON with each list of numbers on one line, so that a diff shows which domain
     changed."""
 
-    def block(value, depth):
-        if not isinstance(value, dict) or not value:
+    def block(value: Any, depth: int) -> str:
+        if not isinstance(value, Mapping) or not value:
             return json.dumps(value, ensure_ascii=False)
         pad = " " * depth
-        return (
-            "{\n"
-            + ",\n".join(f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items())
-            + f"\n{pad}}}"
-        )
+        lines = [f"{pad} {json.dumps(k)}: {block(v, depth + 1)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{pad}}}"
 
     return block(record, 0) + "\n"
 
 
-def read(path: Path) -> dict:
-    """Read one record; a damaged or older one is a `DataError` that names the file."""
+def load(path: Path, *, remedy: str) -> Any:
+    """The content of a JSON file; one that cannot be read is a `DataError` that names it and says
+    what to do."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a readable record ({error}); delete it and run its row again"
-        ) from error
-    record = split_hash(record) if isinstance(record, dict) else {}
-    missing = {
-        "schema",
-        "hash",
-        "training_hash",
-        "evaluation_hash",
-        "config",
-        "images",
-    } - record.keys()
-    if missing or record["schema"] != SCHEMA:
-        raise DataError(
-            f"{path}: not a record of schema {SCHEMA} (missing: {sorted(missing)}); delete it and "
-            "run its row again"
-        )
+        raise DataError(f"{path}: not a readable record ({error}); {remedy}") from error
+
+
+def read(path: Path, kind: Kind[R] = RUN) -> R:
+    """Read one record.
+
+    Args:
+        path: the file.
+        kind: what has to be in it; more keys do no harm.
+
+    Raises:
+        DataError: a missing, damaged or older file, by its name, with what is wrong and what to do.
+    """
+    record = split_hash(load(path, remedy=kind.remedy))
+    if wrong := _wrong(record, kind.form):
+        schema = f" of schema {SCHEMA}" if "schema" in kind.form.__annotations__ else ""
+        raise DataError(f"{path}: not {kind.name}{schema} ({wrong}); {kind.remedy}")
     return record
+
+
+def read_if_there(path: Path, kind: Kind[R] = RUN) -> R | None:
+    """As `read`, and None where there is no such file."""
+    return read(path, kind) if path.is_file() else None
+
+
+def _wrong(record: Any, form: type) -> str:
+    """What keeps a value from being a record of a form: words, or nothing."""
+    if not isinstance(record, dict):
+        return f"{type(record).__name__}, not an object"
+    if missing := sorted(form.__required_keys__ - record.keys()):
+        return f"missing: {missing}"
+    hints = typing.get_type_hints(form)
+    if "schema" in hints and record["schema"] != SCHEMA:
+        return f"its schema is {record['schema']!r}"
+    for key, hint in hints.items():
+        if key in record and not _fits(record[key], hint):
+            return f"{key} is {type(record[key]).__name__}"
+    return ""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of a type; of what is inside lists and objects nothing is
+    said."""
+    if hint is Any:
+        return True
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    kind = typing.get_origin(hint) or hint
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def split_hash(record: Any) -> Any:
@@ -164,7 +287,7 @@ def split_hash(record: Any) -> Any:
     }
 
 
-def find(config: RunConfig, *, committed: bool) -> dict | None:
+def find(config: RunConfig, *, committed: bool) -> Record | None:
     """The record of a config, whichever experiment it was run for: two tables may share a row. A
     fresh one comes first."""
     found = [read(p) for p in sorted(folder(committed=committed).glob(f"*/{config.hash()}.json"))]
@@ -252,8 +375,8 @@ def frame(found: list[Entry]) -> pd.DataFrame:
     library's own. Records of different kinds of device are a `ConfigError`: their numbers do not
     belong into one table.
     """
-    lines = []
     one_device(found)
+    lines = []
     for entry in found:
         if entry.record is None:
             continue
@@ -264,28 +387,17 @@ def frame(found: list[Entry]) -> pd.DataFrame:
             "hash": entry.record["hash"],
             "stale": entry.status == "stale",
         }
-        for group, domains in (
-            ("images", entry.record["images"]),
-            ("real", entry.record.get("real", {})),
-        ):
-            for domain, scores in domains.items():
-                kind = (
-                    "real"
-                    if group == "real"
-                    else "validation"
-                    if domain == "validation"
-                    else "test"
-                )
-                for image in range(len(scores["abs_rel"])):
-                    metrics = {m: scores[m][image] for m in METRICS}
-                    lines.append(
-                        base
-                        | {
-                            "group": kind,
-                            "domain": domain,
-                            "half": scores.get("half"),
-                            "image": image,
-                        }
-                        | metrics
-                    )
+        for group, domain, scores in _scored(entry.record):
+            place = {"group": group, "domain": domain, "half": scores.get("half")}
+            for image in range(len(scores["abs_rel"])):
+                metrics = {metric: scores[metric][image] for metric in METRICS}
+                lines.append(base | place | {"image": image} | metrics)
     return pd.DataFrame(lines)
+
+
+def _scored(record: Record) -> Iterator[tuple[str, str, Scores]]:
+    """Group, domain and scores of all that a run was scored on."""
+    for domain, scores in record["images"].items():
+        yield ("validation" if domain == "validation" else "test"), domain, scores
+    for data_set, scores in record.get("real", {}).items():
+        yield "real", data_set, scores

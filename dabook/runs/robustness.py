@@ -5,20 +5,16 @@ Weights never leave the machine that trained them, so what they score is recorde
 per run, beside the records of training and never among them.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-
-import torch
+from typing import Any, TypedDict
 
 from dabook.runs import records
 from dabook.runs.experiments import Row, expand
-from dalib import certificates, paths, provenance
+from dalib import certificates, paths
 from dalib.config import RunConfig
-from dalib.errors import DataError
 from dalib.evaluation import robustness as scores
 from dalib.models.depth_anything import restore
 from dalib.training import launch
@@ -26,25 +22,49 @@ from dalib.training.folder import DONE, read_json
 from dalib.training.pseudo import sha256
 from dalib.writing import write_text
 
-SCHEMA = 1
 EXPERIMENT = "robustness"
 TABLE = "main_table"
 """The experiment whose rows are scored."""
-KEYS = {
-    "schema",
-    "hash",
-    "table",
-    "training_hash",
-    "evaluation_hash",
-    "tools_hash",
-    "config",
-    "scores",
-}
+
+
+class Record(TypedDict):
+    """One network under corruption. The keys stand in the order of the file."""
+
+    schema: int
+    experiment: str  # "robustness"
+    table: str  # the experiment that the network is of
+    row: str
+    label: str
+    profile: str
+    seed: int
+    hash: str  # of the config
+    weights: str  # digest of the network's file
+    training_hash: str
+    evaluation_hash: str
+    tools_hash: str
+    commit: str
+    dirty: bool
+    created: str  # UTC, ISO 8601
+    device: str
+    device_type: str
+    versions: dict[str, str]
+    processes: int
+    threads: int
+    wall_seconds: float
+    config: dict[str, Any]
+    scores: dict[str, dict[str, records.Scores]]  # condition -> domain -> scores
+
+
+KIND = records.Kind(
+    form=Record, name="a robustness record", remedy="delete it and score its run again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(records.Entry):
     """One seed of one row, with its record of robustness if there is one."""
+
+    record: Record | None
 
     @property
     def status(self) -> str:
@@ -69,7 +89,7 @@ def make(
     training_hash: str,
     found: scores.Scores,
     seconds: float,
-) -> dict:
+) -> Record:
     """Compose a record.
 
     Args:
@@ -79,50 +99,22 @@ def make(
         found: what `dalib.evaluation.robustness.measure` returned.
         seconds: that it took.
     """
-    commit, dirty = provenance.commit()
-    return {
-        "schema": SCHEMA,
+    own = {
         "experiment": EXPERIMENT,
         "table": row.experiment,
-        "row": row.name,
-        "label": row.label,
-        "profile": row.profile,
-        "seed": config.seed,
-        "hash": config.hash(),
         "weights": weights,
         "training_hash": training_hash,
-        "evaluation_hash": provenance.code_hash("evaluation"),
         "tools_hash": scores.tools_hash(),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": provenance.device(),
-        "device_type": provenance.device_type(),
-        "versions": provenance.versions(),
         "processes": 1,
-        "threads": torch.get_num_threads(),
         "wall_seconds": round(seconds, 1),
-        "config": config.to_dict(),
         "scores": found,
     }
+    return records.compose(KIND, records.about(row, config) | own)
 
 
-def read(file: Path) -> dict | None:
-    """One record, None where there is none; a damaged or older one is a `DataError` that names the
-    file."""
-    if not file.is_file():
-        return None
-    try:
-        record = records.split_hash(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{file}: not a readable record ({error}); delete it and score its run again"
-        ) from error
-    if not isinstance(record, dict) or not record.keys() >= KEYS or record["schema"] != SCHEMA:
-        raise DataError(
-            f"{file}: not a robustness record of schema {SCHEMA}; delete it and score its run again"
-        )
-    return record
+def recorded(config: RunConfig, *, committed: bool) -> Record | None:
+    """The record of a run, None where there is none."""
+    return records.read_if_there(path(config, committed=committed), KIND)
 
 
 def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
@@ -130,7 +122,7 @@ def entries(*, profile: str = "study", seeds: int | None = None) -> list[Entry]:
     `experiments.expand`."""
     plan = expand(TABLE, profile=profile, seeds=seeds)
     return [
-        Entry(row=row, config=config, record=read(path(config, committed=plan.committed)))
+        Entry(row=row, config=config, record=recorded(config, committed=plan.committed))
         for row in plan.rows
         for config in row.configs
     ]
@@ -153,32 +145,35 @@ def run(
     plan = expand(TABLE, profile=profile, seeds=seeds)
     todo = [e for e in entries(profile=profile, seeds=seeds) if e.status != "fresh"]
     for number, entry in enumerate(todo, 1):
-        row, config = entry.row, entry.config
-        head = f"[{number}/{len(todo)}] {row.experiment}.{row.name} seed {config.seed}"
-        if not launch.trained(config):
-            words = f"row {row.experiment} {row.name} --profile {profile} --seed {config.seed}"
-            report(f"{head}  skipped, no weights of this code here: python -m dabook {words}")
+        head = f"[{number}/{len(todo)}] {TABLE}.{entry.row.name} seed {entry.config.seed}"
+        if launch.trained(entry.config):
+            _score(entry, committed=plan.committed, report=lambda s, h=head: report(f"{h}  {s}"))
             continue
-        begun, weights = time.perf_counter(), launch.folder(config) / launch.WEIGHTS
-        model = restore(weights, expect=config.encoder)
-        found = scores.measure(model, config, report=lambda line, h=head: report(f"{h}  {line}"))
-        seconds = time.perf_counter() - begun
-        stamp = read_json(weights.with_name(DONE))["stamp"]
-        record = make(
-            row,
-            config,
-            weights=sha256(weights)[:16],
-            training_hash=stamp,
-            found=found,
-            seconds=seconds,
-        )
-        if other := unlike(record, records.find(config, committed=plan.committed)):
-            report(f"{head}  these are not the weights behind the table: {other}")
-        write_text(path(config, committed=plan.committed), records.dump(record))
+        command = f"row {TABLE} {entry.row.name} --profile {profile} --seed {entry.config.seed}"
+        report(f"{head}  skipped, no weights of this code here: python -m dabook {command}")
     return entries(profile=profile, seeds=seeds)
 
 
-def unlike(record: dict, training: dict | None) -> str | None:
+def _score(entry: Entry, *, committed: bool, report: Callable[[str], None]) -> None:
+    """Score one network whose weights are here, and write its record."""
+    begun = time.perf_counter()
+    weights = launch.folder(entry.config) / launch.WEIGHTS
+    model = restore(weights, expect=entry.config.encoder)
+    found = scores.measure(model, entry.config, report=report)
+    record = make(
+        entry.row,
+        entry.config,
+        weights=sha256(weights)[:16],
+        training_hash=read_json(weights.with_name(DONE))["stamp"],
+        found=found,
+        seconds=time.perf_counter() - begun,
+    )
+    if other := unlike(record, records.find(entry.config, committed=committed)):
+        report(f"these are not the weights behind the table: {other}")
+    write_text(path(entry.config, committed=committed), records.dump(record))
+
+
+def unlike(record: Record, training: records.Record | None) -> str | None:
     """Where the clean AbsRel differs by more than rounding from the training record of the same
     code; None where it agrees."""
     if training is None or records.code(training) != records.code(record):

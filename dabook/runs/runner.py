@@ -3,17 +3,13 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
-from dabook.analysis.floors import size_of
 from dabook.runs import records
-from dabook.runs.experiments import Row, expand, experiments
-from dalib import paths, provenance
+from dabook.runs.experiments import Row, expand
 from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources
-from dalib.errors import ConfigError, DataError
-from dalib.evaluation.suite import check, drawn_floors, evaluate, real_floors, study_floors
+from dalib.errors import ConfigError
+from dalib.evaluation.suite import check, evaluate
 from dalib.models.depth_anything import restore
 from dalib.training import launch
 from dalib.training.folder import DONE
@@ -125,44 +121,3 @@ def run(
         )
         done += work[id(entry)]
     return records.entries(experiment)
-
-
-def record_floors() -> Path:
-    """Score the floors and write `data/records/floors.json`, for readers who have neither the real
-    images nor the time to draw scenes.
-
-    On the real data sets (`floors`), and on the test domains and validation at every size that the
-    study's rows have (`drawn`). The mean map is that of the labelled scenes of the study's first
-    row. A machine without the real data sets would record fewer of them, so it is refused with a
-    `DataError`.
-    """
-    if not paths.realdepth().is_dir():
-        raise DataError(
-            f"{paths.realdepth()}: the real data sets are not here; set "
-            "DALIB_REALDEPTH to their folder"
-        )
-    config = expand("main_table", profile="study").rows[0].configs[0]
-    floors = study_floors(config)
-    sizes = {
-        size_of(row.configs[0]): row.configs[0]
-        for name in experiments()
-        for row in expand(name, profile="study").rows
-    }
-    commit, dirty = provenance.commit()
-    record = {
-        "schema": records.SCHEMA,
-        "evaluation_hash": provenance.code_hash("evaluation"),
-        "commit": commit,
-        "dirty": dirty,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "mean_map": {
-            k: getattr(config, k) for k in ("labelled", "labelled_images", "height", "width")
-        },
-        "floors": real_floors(floors),
-        "drawn": {size: drawn_floors(floors, of_size) for size, of_size in sizes.items()},
-    }
-    path = paths.floors()
-    write_text(path, records.dump(record))
-    return path

@@ -1,16 +1,8 @@
-"""Charts of the study in one style. Every function returns a closed matplotlib Figure; nothing is
-drawn on import.
-
-Colours are those of Okabe and Ito, told apart by most kinds of colour-blind eyes and, with the
-markers, in grey. The ground is white and the ink dark, in the book's dark mode too: there the page
-lays a light card behind every picture.
-"""
+"""Charts of the study, in the style of `dabook.show.style`."""
 
 import json
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ParamSpec
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -21,61 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dabook.analysis.floors import drawn_scores, level
+from dabook.analysis.real import data_sets, images, name_of
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
-from dabook.show.tables import title
-
-P = ParamSpec("P")
-COLOURS = ("#5b6770", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
-MARKERS = "osD^vP"
-INK, MUTED, RULE = "#20292c", "#566467", "#d4dddd"
-STYLE = {
-    "figure.dpi": 144,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=COLOURS),
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
-
-
-def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the book's style, lay out, and close, so that a notebook shows the figure once: as
-    the value of its cell."""
-
-    @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            fig = draw(*args, **kwargs)
-            fig.draw_without_rendering()
-        plt.close(fig)
-        return fig
-
-    return styled
-
-
-def empty(text: str = "not yet recorded") -> Figure:
-    fig, ax = plt.subplots(figsize=(6.4, 1.2))
-    ax.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
-    ax.axis("off")
-    return fig
+from dabook.show.html import title
+from dabook.show.style import COLOURS, INK, MARKERS, MUTED, RULE, empty, figure
 
 
 def bar(
@@ -118,14 +59,20 @@ def seeds(results: Results) -> Figure:
     right the paired changes."""
     if not results.found:
         return empty()
-    rows, wide = list(results.rows), results.scores()[MEAN].rename("error").reset_index()
+    rows = list(results.rows)
+    wide = results.scores()[MEAN].rename("error").reset_index()
+    # where each row stands
     place = {row: i for i, row in enumerate(rows)}
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True, width_ratios=(1.15, 1)
     )
+
+    # a line for each seed
     for _, seed in wide.groupby("seed"):
         inside = seed.sort_values("row", key=lambda r: r.map(place))
         left.plot(inside.error, inside.row.map(place), color=RULE, lw=1, zorder=1)
+
+    # a point for each seed of each row
     palette = dict(zip(rows, (COLOURS * 3)[: len(rows)], strict=True))
     for data, ax, column in ((wide, left, "error"), (results.changes(), right, "change")):
         if len(data):
@@ -141,10 +88,14 @@ def seeds(results: Results) -> Figure:
             sns.stripplot(
                 data, x=column, y="place", ax=ax, size=4.5, alpha=0.45, zorder=2, **options
             )
+
+    # a mean with its interval for each row
     for row, i in place.items():
         bar(left, results.value(row), i - 0.22, palette[row])
         if (change := results.change(row)).count:
             bar(right, change, i - 0.22, palette[row])
+
+    # the axes
     left.set(
         yticks=range(len(rows)),
         yticklabels=[results.rows[r].label for r in rows],
@@ -174,13 +125,13 @@ def domains(results: Results) -> Figure:
     """
     if not results.found:
         return empty()
-    names, rows = (
-        [MEAN, *results.domains, VALIDATION],
-        [row for row in results.rows if results.of(row)],
-    )
+    names = [MEAN, *results.domains, VALIDATION]
+    rows = [row for row in results.rows if results.of(row)]
     fig, axes = plt.subplots(
         1, 2, figsize=(8.4, 0.9 + 0.13 * len(names) * (len(rows) + 1)), sharey=True
     )
+
+    # the rows beside each other at each domain
     for k, row in enumerate(rows):
         look = {"colour": (COLOURS * 3)[k], "marker": (MARKERS * 3)[k]}
         for i, name in enumerate(names):
@@ -194,10 +145,14 @@ def domains(results: Results) -> Figure:
             )
             if (change := results.change(row, name)).count:
                 bar(axes[1], change, y, **look)
+
+    # the floors
     known = drawn_scores(results)
     for k, (kind, scores) in enumerate(known.items()):
         places = [(level(scores, name, results.domains), i) for i, name in enumerate(names)]
         strokes(axes[0], kind, k, places)
+
+    # the axes
     for ax in axes:
         for i in range(0, len(names), 2):
             ax.axhspan(i - 0.5, i + 0.5, color=RULE, alpha=0.3, lw=0, zorder=0)
@@ -255,8 +210,6 @@ def losses(paths: dict[str, Path]) -> Figure:
 def real(results: Results, floors: dict | None) -> Figure:
     """AbsRel per real data set, with its number of images: every row's mean, and the floors as
     upright strokes."""
-    from dabook.pages.real_images import data_sets, images, name_of
-
     sets = [d for half in data_sets(results, floors).values() for d in half]
     if not sets or not results.found:
         return empty()
@@ -339,10 +292,8 @@ def groups(
     kinds = list(frame[hue].unique()) if hue else [None]
     fig, ax = plt.subplots(figsize=(7.2, 0.8 + len(order) * (0.28 if len(kinds) == 1 else 0.4)))
     for k, kind in enumerate(kinds):
-        part, shift = (
-            frame if kind is None else frame[frame[hue] == kind],
-            (k - (len(kinds) - 1) / 2) * 0.4,
-        )
+        part = frame if kind is None else frame[frame[hue] == kind]
+        shift = (k - (len(kinds) - 1) / 2) * 0.4
         colour = COLOURS[2 - k]
         for i, name in enumerate(order):
             points = part.loc[part[group] == name, value]

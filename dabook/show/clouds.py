@@ -47,7 +47,8 @@ def coordinates(depth: Float[Tensor, "h w"]) -> Integer[np.ndarray, "3 h*w"]:
     h, w = depth.shape
     focal = max(h, w) / (2 * math.tan(math.radians(FIELD / 2)))  # pixels
     rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
-    right, up = (columns - w / 2) / focal * depth, (h / 2 - rows) / focal * depth
+    right = (columns - w / 2) / focal * depth
+    up = (h / 2 - rows) / focal * depth
     # (3, h, w) -> (3, h*w)
     return (torch.stack([right, depth, up]).flatten(1) / STEP).round().numpy().astype(np.int16)
 
@@ -62,6 +63,7 @@ def cloud(
         disparity: relative, larger is nearer, at any size of the same aspect.
         points: at most so many.
     """
+    # the image, small enough
     height, width = image.shape[-2:]
     shrink = min(1.0, math.sqrt(points / (height * width)))
     size = max(1, int(height * shrink)), max(1, int(width * shrink))
@@ -78,6 +80,8 @@ def cloud(
         "cmin": 0,
         "cmax": 255,
     }
+
+    # a trace for each guess, one of them visible
     small = resize_disparity(disparity[None].float(), size)[0]
     fig = go.Figure()
     for ratio in RATIOS:
@@ -86,6 +90,8 @@ def cloud(
         fig.add_scatter3d(
             x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", visible=ratio == SHOWN
         )
+
+    # the slider that changes it
     steps = [
         {
             "label": str(ratio),
@@ -94,7 +100,10 @@ def cloud(
         }
         for ratio in RATIOS
     ]
-    axis, clear = {"visible": False}, "rgba(0,0,0,0)"  # the page's own ground, light or dark
+
+    # the scene without axes
+    axis = {"visible": False}
+    clear = "rgba(0,0,0,0)"  # the page's own ground, light or dark
     fig.update_layout(
         height=440,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},

@@ -1,5 +1,5 @@
 """Pictures in the book: images beside their disparity, predictions and errors. In the style of
-`dabook.show.charts`."""
+`dabook.show.style`."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from dabook.show.charts import COLOURS, INK, MUTED, figure
+from dabook.show.style import COLOURS, INK, MUTED, figure
 from dalib.evaluation.align import least_squares
 from dalib.evaluation.protocols import PROTOCOLS, Protocol, scored
 
@@ -48,10 +48,9 @@ def relative_error(
 
 def unit(disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """To 0..1 between each map's own 2nd and 98th percentile, for the eye only. NaN stays NaN."""
-    low, high = (
-        torch.nanquantile(disparity.flatten(-2).float(), q, -1)[..., None, None]
-        for q in (0.02, 0.98)
-    )
+    values = disparity.flatten(-2).float()
+    low = torch.nanquantile(values, 0.02, -1)[..., None, None]
+    high = torch.nanquantile(values, 0.98, -1)[..., None, None]
     return ((disparity - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
 
 
@@ -146,7 +145,8 @@ def layers(samples: dict[str, Tensor], classes: Sequence[str] = ()) -> Figure:
             )
             tile(ax, samples[key][i], kind=kind, title=title, classes=len(classes))
     if classes:
-        seen, colours = samples["semantics"].unique().tolist(), palette(len(classes))
+        seen = samples["semantics"].unique().tolist()
+        colours = palette(len(classes))
         fig.legend(
             handles=[Patch(color=colours(k), label=classes[k]) for k in seen],
             loc="outside lower center",
@@ -179,27 +179,26 @@ def gallery(
     fig, axes = _grid(
         len(samples), columns, aspect=_aspect(samples[0]["image"]), below=0.5 * bool(errors)
     )
+
+    # a row for each sample
     for i, (sample, row) in enumerate(zip(samples, axes, strict=True)):
         cells = iter(row)
         tile(next(cells), sample["image"], title=sample.get("title", "" if i else "image"))
         if truth:
             known = torch.where(sample["valid"], sample["disparity"], torch.nan)
             tile(next(cells), known, kind="disparity", title="" if i else "truth")
-        maps = (
-            {
-                k: relative_error(p[i], sample["disparity"], sample["valid"], protocol)
-                for k, p in predictions.items()
-            }
-            if truth
-            else {}
-        )
+        maps = {}
         for label, pred in predictions.items():
-            score = (
-                f"{label}: {float(maps[label].nanmean()):.3f}" if truth else label if i == 0 else ""
-            )
-            tile(next(cells), pred[i], kind="disparity", title=score)
+            title = "" if i else label
+            if truth:
+                target, valid = sample["disparity"], sample["valid"]
+                maps[label] = relative_error(pred[i], target, valid, protocol)
+                title = f"{label}: {float(maps[label].nanmean()):.3f}"
+            tile(next(cells), pred[i], kind="disparity", title=title)
         for label in errors:
             tile(next(cells), maps[label], kind="error", title="" if i else f"error, {label}")
+
+    # the scale of the error maps
     if errors:
         mappable = plt.cm.ScalarMappable(Normalize(0, SHOWN_ERROR), ERROR)
         place = {
@@ -266,7 +265,8 @@ def cutmix(
 def _outline(ax, mask: Tensor) -> None:
     where = mask.nonzero()
     if len(where):
-        (top, left), (bottom, right) = where.amin(0).tolist(), where.amax(0).tolist()
+        top, left = where.amin(0).tolist()
+        bottom, right = where.amax(0).tolist()
         ax.add_patch(
             Rectangle(
                 (left - 0.5, top - 0.5),
@@ -287,6 +287,8 @@ def alignment(
     network, and a histogram."""
     fig = plt.figure(figsize=(WIDTH, 1.6 * len(images) + 2.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.6 * len(images), 2.2))
+
+    # above, the maps
     axes = top.subplots(len(images), 1 + len(cosines), squeeze=False)
     for i, row in enumerate(axes):
         tile(row[0], images[i], title="" if i else "image")
@@ -300,6 +302,8 @@ def alignment(
         label="cosine with the frozen encoder",
     )
     bar.outline.set_visible(False)
+
+    # below, the histogram
     ax = bottom.subplots()
     bins = np.linspace(min(0.0, *(float(m.min()) for m in cosines.values())), 1, 61)
     for (label, maps), colour in zip(cosines.items(), COLOURS[1:], strict=False):

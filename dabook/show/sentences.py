@@ -6,7 +6,7 @@ from math import isnan
 
 from dabook.analysis import floors
 from dabook.analysis.statistics import MEAN, Estimate, Results
-from dabook.show.tables import number
+from dabook.show.html import number
 
 UNRECORDED = "These runs are not yet recorded."
 STALE = "Some of these runs come from older code (marked stale)."
@@ -58,7 +58,8 @@ def reading(results: Results) -> str:
     sentences = [
         f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
     ]
-    first, last = next(iter(results.rows)), list(results.rows)[-1]
+    first = next(iter(results.rows))
+    last = list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
         sentences.append(
             "From the first row to the last, the recipe as a whole "
@@ -88,37 +89,40 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     if not asked:
         return UNRECORDED
     first, told = _first(results, {row: changes[row] for row in asked})
-    left = {
-        row: changes[row]
-        for row in sorted(changes, key=lambda r: r not in asked)
-        if row not in told
+
+    # the rows that are left, those asked for before the others, by what they show
+    ordered = sorted(changes, key=lambda row: row not in asked)
+    left = [row for row in ordered if row not in told]
+    lower = sorted((r for r in left if _lower(changes[r])), key=lambda r: changes[r].mean)
+    higher = [r for r in left if _higher(changes[r])]
+    single = [r for r in left if changes[r].count == 1]
+    unclear = [r for r in left if r not in (*lower, *higher, *single)]
+
+    # a sentence for each group
+    lower_told = any(_lower(changes[r]) for r in told)
+    higher_told = any(_higher(changes[r]) for r in told)
+    groups = {
+        "Also lower" if lower_told else "Lower": lower,
+        "Also higher" if higher_told else "Higher": higher,
+        "Not to be told from zero": unclear,
+        "In a single seed, which shows nothing": single,
     }
-    better = sorted(
-        (r for r, c in left.items() if c.decided and c.mean < 0), key=lambda r: left[r].mean
-    )
-    worse = [r for r, c in left.items() if c.decided and c.mean > 0]
-    single = [r for r, c in left.items() if c.count == 1]
-    unclear = [r for r in left if r not in (*better, *worse, *single)]
     sentences = [first] if first else []
-    for words, members in (
-        (
-            "Also lower"
-            if any(changes[r].decided and changes[r].mean < 0 for r in told)
-            else "Lower",
-            better,
-        ),
-        (
-            "Also higher"
-            if any(changes[r].decided and changes[r].mean > 0 for r in told)
-            else "Higher",
-            worse,
-        ),
-        ("Not to be told from zero", unclear),
-        ("In a single seed, which shows nothing", single),
-    ):
+    for words, members in groups.items():
         if members:
             sentences.append(_listed(results, words, {row: changes[row] for row in members}))
-    return " ".join([*sentences, progress(results)]).strip()
+    sentences.append(progress(results))
+    return " ".join(sentences).strip()
+
+
+def _lower(change: Estimate) -> bool:
+    """Whether the error surely falls."""
+    return change.decided and change.mean < 0
+
+
+def _higher(change: Estimate) -> bool:
+    """Whether the error surely rises."""
+    return change.decided and change.mean > 0
 
 
 def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[str]]:
@@ -131,35 +135,34 @@ def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[s
     known = {row: change for row, change in asked.items() if change.count > 1}
     if not known:
         return "", []
-    lowest, highest = (pick(known, key=lambda r: known[r].mean) for pick in (min, max))
-    gains, harms = (
-        sum(c.decided and sign * c.mean > 0 for c in known.values()) for sign in (-1, 1)
-    )
-    if gains:
-        lowest = min((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
+
+    def mean(row: str) -> float:
+        return known[row].mean
+
+    # the largest gain
+    if gains := [row for row, change in known.items() if _lower(change)]:
+        best = min(gains, key=mean)
+        text = f"{subject(results, best)} {effect(known[best])}, the largest gain of "
+        return f"{text}{len(known)} comparisons.", [best]
+
+    # or the largest harm
+    if harms := [row for row, change in known.items() if _higher(change)]:
+        worst = max(harms, key=mean)
         text = (
-            f"{subject(results, lowest)} {effect(known[lowest])}, the largest gain of "
-            f"{len(known)} comparisons."
+            f"{len(harms)} of {len(known)} comparisons show a higher error and none a lower one; "
+            f"the most is {_inside(subject(results, worst))}, by {_size(known[worst])}."
         )
-        return text, [lowest]
-    if harms:
-        highest = max((r for r, c in known.items() if c.decided), key=lambda r: known[r].mean)
-        text = (
-            f"{harms} of {len(known)} comparisons show a higher error and none a lower one; "
-            "the most is"
-        )
-        return f"{text} {_inside(subject(results, highest))}, by {_size(known[highest])}.", [
-            highest
-        ]
+        return text, [worst]
+
+    # or how far all reach
     ends = [x for change in known.values() for interval in change.intervals for x in interval]
-    run = " to ".join(
-        f"{_signed(known[r].mean)} ({_inside(subject(results, r))})" for r in (lowest, highest)
-    )
+    outermost = (min(known, key=mean), max(known, key=mean))
+    span = " to ".join(f"{_signed(mean(r))} ({_inside(subject(results, r))})" for r in outermost)
     text = (
-        f"None of {len(known)} comparisons can be told from zero: the changes run from {run}, "
-        "and no 95 % interval reaches"
+        f"None of {len(known)} comparisons can be told from zero: the changes run from {span}, "
+        f"and no 95 % interval reaches below {_signed(min(ends))} or above {_signed(max(ends))}."
     )
-    return f"{text} below {_signed(min(ends))} or above {_signed(max(ends))}.", list(known)
+    return text, list(known)
 
 
 def _signed(value: float) -> str:
@@ -178,15 +181,12 @@ def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> st
     """Several changes of a kind; what some of them are compared with is said once."""
     labels = {row: results.rows[row].label for row in changes}
     if len(changes) == 1 or any(label.startswith("+ ") for label in labels.values()):
-        return (
-            f"{words}: "
-            f"{'; '.join(f'{subject(results, r)}, {_signed(c.mean)}' for r, c in changes.items())}."
-        )
+        told = (f"{subject(results, row)}, {_signed(c.mean)}" for row, c in changes.items())
+        return f"{words}: {'; '.join(told)}."
     groups: dict[str, list[str]] = {}
     for row, change in changes.items():
-        groups.setdefault(results.against[row], []).append(
-            f"“{labels[row]}”, {_signed(change.mean)}"
-        )
+        member = f"“{labels[row]}”, {_signed(change.mean)}"
+        groups.setdefault(results.against[row], []).append(member)
     parts = (
         f"beside “{results.rows[base].label}”: {'; '.join(members)}"
         for base, members in groups.items()
@@ -197,7 +197,8 @@ def _listed(results: Results, words: str, changes: Mapping[str, Estimate]) -> st
 def progress(results: Results) -> str:
     """What is still missing or out of date: sentences, or nothing where every row has every seed
     that was planned, from this code."""
-    planned, sentences = len(results.entries) // len(results.rows), []
+    planned = len(results.entries) // len(results.rows)
+    sentences = []
     counts = [len(results.of(row)) for row in results.rows]
     if min(counts) < planned:
         seeds = " to ".join(str(c) for c in dict.fromkeys((min(counts), max(counts))))
@@ -216,26 +217,24 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
         what: subject, in the plural.
         unit: what the numbers count.
     """
-    verbs = (
-        "lower the error",
-        "raise the error",
-        "cannot be told from no change",
-        "have a single seed, which shows nothing,",
-    )
-    groups, open_ = {verb: [] for verb in verbs}, []
+    lower = "lower the error"
+    higher = "raise the error"
+    unclear = "cannot be told from no change"
+    single = "have a single seed, which shows nothing,"
+    groups = {verb: [] for verb in (lower, higher, unclear, single)}
+    open_ = []
     for x, row in rows.items():
         change = results.change(row)
         if not change.count:
             open_.append(str(x))
             continue
-        verb = (
-            verbs[3]
-            if change.count == 1
-            else verbs[2]
-            if not change.decided
-            else verbs[change.mean > 0]
-        )
-        groups[verb].append(f"{x} ({number(change.mean, 1, sign=True)} %)")
+        if change.count == 1:
+            verb = single
+        elif not change.decided:
+            verb = unclear
+        else:
+            verb = lower if change.mean < 0 else higher
+        groups[verb].append(f"{x} ({_signed(change.mean)})")
     parts = [f"{verb} at {', '.join(xs)}" for verb, xs in groups.items() if xs]
     if not parts:
         return UNRECORDED
@@ -249,8 +248,8 @@ def domains(results: Results, row: str) -> str:
     changes = {d: results.change(row, d) for d in results.domains} if results.found else {}
     if not any(c.count for c in changes.values()):
         return UNRECORDED
-    better = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean < 0]
-    worse = [d.replace("_", " ") for d, c in changes.items() if c.decided and c.mean > 0]
+    better = [_words(d) for d, change in changes.items() if _lower(change)]
+    worse = [_words(d) for d, change in changes.items() if _higher(change)]
     open_ = len(changes) - len(better) - len(worse)
     parts = [
         f"{len(d)} of {len(changes)} test domains are {what} ({', '.join(d)})"
@@ -270,10 +269,8 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
     if not any(change.count for change in found.values()):
         return UNRECORDED
     names = ", ".join(d.replace("_", " ") for d in domains)
-    return (
-        f"On {names} alone, "
-        f"{'; '.join(f'{_inside(subject(results, row))} {effect(c)}' for row, c in found.items())}."
-    )
+    told = (f"{_inside(subject(results, row))} {effect(c)}" for row, c in found.items())
+    return f"On {names} alone, {'; '.join(told)}."
 
 
 def beside_floors(results: Results) -> str:

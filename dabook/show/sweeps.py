@@ -1,5 +1,5 @@
 """Charts of comparisons: a quantity swept over numbers, and changes in groups. The style is that of
-`dabook.show.charts`."""
+`dabook.show.style`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
 from dabook.analysis.statistics import MEAN, Estimate, Results, estimate
-from dabook.show.charts import COLOURS, INK, MARKERS, MUTED, bar, empty, figure
+from dabook.show.charts import bar
+from dabook.show.style import COLOURS, INK, MARKERS, MUTED, empty, figure
 
 
 @figure
@@ -32,16 +33,20 @@ def sweep(
     if not results.found:
         return empty()
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
+
+    # levels left, changes right
     seen = {
         row: getattr(results.rows[row].configs[0], field)
         for rows in series.values()
         for row in rows
     }
     for k, (label, rows) in enumerate(series.items()):
-        _band(
-            axes[0], {seen[row]: level for row, level in _levels(results, rows).items()}, k, label
-        )
-        _band(axes[1], {seen[row]: results.change(row) for row in rows}, k)
+        levels = {seen[row]: level for row, level in _levels(results, rows).items()}
+        changes = {seen[row]: results.change(row) for row in rows}
+        _band(axes[0], levels, k, label)
+        _band(axes[1], changes, k)
+
+    # the axes
     ticks = sorted(set(seen.values()))
     for ax in axes:
         if ticks[-1] >= 10 * ticks[0]:
@@ -109,8 +114,10 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     fig, ax = plt.subplots(
         figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values()))
     )
-    places, y = {}, 0.0
+    places = {}
+    y = 0.0
     for k, (heading, rows) in enumerate(groups.items()):
+        # the heading
         ax.text(
             0.01,
             y,
@@ -120,21 +127,26 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
             va="center",
             weight="bold",
         )
+
+        # a line for each row
+        colour = COLOURS[k % len(COLOURS)]
+        marker = MARKERS[k % len(MARKERS)]
         for row in rows:
             y += 1
-            places[y], change = results.rows[row].label, results.change(row)
+            places[y] = results.rows[row].label
+            change = results.change(row)
             if change.resampled:
                 ax.plot(
                     change.resampled,
                     [y, y],
-                    color=COLOURS[k % len(COLOURS)],
+                    color=colour,
                     lw=0.8,
                     marker="|",
                     ms=7,
                     zorder=3,
                 )
             if change.count:
-                bar(ax, change, y, COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)])
+                bar(ax, change, y, colour, marker=marker)
             else:
                 ax.text(
                     0.03,
@@ -145,6 +157,8 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
                     va="center",
                 )
         y += 1
+
+    # the axes
     ax.set(yticks=list(places), yticklabels=list(places.values()), ylim=(y - 0.4, -0.6))
     ax.set_xlabel("change of AbsRel against the row it is compared with, paired by seed, %")
     ax.axvline(0, color=INK, lw=0.9, zorder=1)

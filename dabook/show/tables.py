@@ -1,13 +1,8 @@
-"""What the book shows of the records: tables whose numbers lead to their runs, provenance lines,
-and sentences chosen by the data."""
+"""Tables of an experiment: its plan, its rows, its records, each number beside the paper's; and the
+lines of provenance under them."""
 
-import re
-from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from html import escape
 from math import isnan
-
-import pandas as pd
 
 from dabook.analysis import floors
 from dabook.analysis.bootstrap import DRAWS
@@ -15,113 +10,16 @@ from dabook.analysis.paper import paper, paper_change
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
 from dabook.runs import records
 from dabook.runs.experiments import Experiment
-from dabook.runs.records import Entry
+from dabook.runs.records import Entry, Record
+from dabook.show.html import DASH, Html, anchor, cell, html, number, record_link, row_link, title
 from dalib.config import RunConfig
 from dalib.data.scenes import TEST_DOMAINS
 
-DASH = "–"
 RESAMPLED = (
     "Student's t over seeds; below it, of a change, the bootstrap over seeds and test images"
     f" ({DRAWS} draws of seeds and, in each domain, of images, the same images for all rows and "
     "seeds)"
 )
-
-
-@dataclass(frozen=True, repr=False)
-class Html:
-    """A piece of a page; Jupyter and glue show it as it is."""
-
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        """For a terminal: what is read, without the tags."""
-        return " ".join(re.sub(r"<[^>]*>", " ", self.text).split())
-
-    def __add__(self, other: "Html") -> "Html":
-        return Html(self.text + other.text)
-
-
-def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """A number as the book prints it: halves rounded up, as the paper does, with a true minus; a
-    dash where there is none."""
-    if isnan(value):
-        return DASH
-    rounded = Decimal(repr(round(value, 9))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
-    return f"{rounded:{'+' if sign else ''}f}".replace("-", "−")
-
-
-def title(domain: str) -> str:
-    """A domain's name in a heading."""
-    return {MEAN: "mean", VALIDATION: "in-domain"}.get(domain, domain.replace("_", " "))
-
-
-def cell(
-    estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str | None = None
-) -> str:
-    """Mean and interval as HTML, the mean linked to where it comes from."""
-    text = number(estimate.mean, digits, sign=sign)
-    text = f'<a href="{link}">{text}</a>' if link and estimate.count else text
-    if isnan(estimate.half):
-        return text
-    for low, high in estimate.intervals:
-        ends = f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}"
-        text += f'<br><span class="interval">{ends}</span>'
-    return text
-
-
-def html(
-    lines: dict[str, dict],
-    headings: list[str],
-    *,
-    classes: dict | None = None,
-    caption: str = "",
-    name: str = "table",
-) -> Html:
-    """A table of ready HTML cells in the book's style.
-
-    Args:
-        lines: key -> column -> cell, one line each; a column that is a tuple gets a two-storey
-            heading.
-        headings: of the lines, as HTML.
-        classes: column -> CSS class of its cells.
-        caption: a line above the table.
-        name: for the ids of the table's elements.
-    """
-    cells = pd.DataFrame.from_dict(lines, orient="index")
-    if isinstance(cells.columns[0], tuple):
-        cells.columns = pd.MultiIndex.from_tuples(cells.columns)
-    marks = pd.DataFrame({c: (classes or {}).get(c, "") for c in cells}, index=cells.index)
-    styler = (
-        cells.style.set_table_attributes('class="dataframe"').set_td_classes(marks).set_uuid(name)
-    )
-    styler = styler.relabel_index(headings, axis=0)
-    text = (styler.set_caption(caption) if caption else styler).to_html(
-        escape=None, sparse_columns=True
-    )
-    text = text[text.index("<table") :]  # without the empty style sheet
-    return Html(f'<div class="table-scroll">{text}</div>')
-
-
-def record_link(record: dict) -> str:
-    """The page of a record, from any page of the book (each lies one folder deep)."""
-    return f"../records/{record['experiment']}/{record['hash']}.html"
-
-
-def row_link(results: Results, row: str) -> str | None:
-    """Where a number of this row leads: to its record, or with several seeds to the list of them
-    (see `record_list`)."""
-    found = results.of(row)
-    if len(found) == 1:
-        return record_link(found[0].record)
-    return f"../notebooks/{results.experiment}.html#{anchor(results, row)}" if found else None
-
-
-def anchor(results: Results, row: str) -> str:
-    """The id of a row in the list of records."""
-    return f"records-{results.profile}-{row}".replace("_", "-")
 
 
 def heading(results: Results, row: str) -> str:
@@ -137,9 +35,15 @@ def heading(results: Results, row: str) -> str:
 
 
 def main_table(results: Results) -> Html:
-    """The table of an experiment: mean over the test domains, change, the paper, in-domain, each
-    domain, the records; then the floors."""
-    domains, lines = results.domains if results.found else list(TEST_DOMAINS), {}
+    """The table of an experiment, one line per row and then per floor; below it provenance, images
+    with a scale below zero, and what is missing.
+
+    Columns: AbsRel as a mean over the test domains, its change and the paper's, δ₁, the mean
+    without the domain of the largest error, validation (in-domain), each test domain, the records.
+    Means and changes stand with their intervals, the single domains without.
+    """
+    domains = results.domains if results.found else list(TEST_DOMAINS)
+    lines = {}
     theirs = paper(results.experiment)
     for row in results.rows:
         link = row_link(results, row)
@@ -203,11 +107,12 @@ def scales(results: Results, group: str = "images") -> Html:
     found = {f"floor: {name}": floors.inversions(scores.values()) for name, scores in known.items()}
     for row, spec in results.rows.items():
         counts = [floors.inversions(e.record.get(group, {}).values()) for e in results.of(row)]
-        if counts:
-            whole = (
-                None if None in counts else (sum(n for n, _ in counts), sum(m for _, m in counts))
-            )
-            found[f"“{spec.label}”"] = whole
+        if None in counts:
+            found[f"“{spec.label}”"] = None
+        elif counts:
+            wrong = sum(n for n, _ in counts)
+            images = sum(n for _, n in counts)
+            found[f"“{spec.label}”"] = (wrong, images)
     if not found:
         return Html("")
     groups: dict[str, list[str]] = {}
@@ -222,11 +127,15 @@ def scales(results: Results, group: str = "images") -> Html:
 
 
 def record_list(results: Results) -> Html:
-    """Every record behind a table: one line each, every number linked to the record's page."""
-    wide, lines, headings = results.scores(), {}, []
+    """Every record behind a table: one line each, its errors linked to the record's page, and where
+    it comes from."""
+    wide = results.scores()
+    lines = {}
+    headings = []
     for row in results.rows:
         for i, entry in enumerate(results.of(row)):
-            record, link = entry.record, record_link(entry.record)
+            record = entry.record
+            link = record_link(entry.record)
             line = {"seed": str(entry.config.seed)}
             for domain, value in wide.loc[(row, entry.config.seed)].items():
                 line[title(domain)] = f'<a href="{link}">{number(value)}</a>'
@@ -256,8 +165,8 @@ def _seeds(results: Results) -> str:
 
 
 def provenance(results: Results) -> Html:
-    """The line under a table: how many seeds, which code, which machine, when, and what the
-    intervals are."""
+    """The line under a table: experiment and profile, how many seeds, which code, which machine,
+    when, and what changes and intervals are. Nothing without records."""
     found = [e.record for e in results.found]
     if not found:
         return Html("")
@@ -289,7 +198,7 @@ def provenance(results: Results) -> Html:
     return Html(f'<p class="provenance">{" · ".join(parts)}</p>')
 
 
-def _device(record: dict) -> str:
+def _device(record: Record) -> str:
     """The processor's name; with its vector instructions, where the record says them (earlier ones
     do not)."""
     return (
@@ -313,8 +222,10 @@ def missing(results: Results) -> Html:
 
 
 def side_by_side(yours: Results, recorded: Results) -> Html:
-    """Your run, the recorded run and the paper: the level of each row, and its change."""
-    theirs, lines = paper(recorded.experiment), {}
+    """Your run, the recorded run and the paper: the level of each row, and its change; below it how
+    to read them, and what of your run is missing."""
+    theirs = paper(recorded.experiment)
+    lines = {}
     for row in recorded.rows:
         line = {}
         for name, r in (("your run", yours), ("the recorded run", recorded)):
@@ -346,9 +257,10 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
 
 
 def plan(experiment: Experiment) -> Html:
-    """The rows as they were written down: what each one is compared with nothing but its
-    settings."""
-    plain, lines = RunConfig().to_dict(), {}
+    """The rows as they were written down, each by the settings in which it differs from the defaults
+    of `RunConfig`; below it the size of the study."""
+    plain = RunConfig().to_dict()
+    lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
         text = ", ".join(
@@ -361,8 +273,7 @@ def plan(experiment: Experiment) -> Html:
     c = experiment.rows[0].configs[0]
     scale = (
         f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled "
-        "images, "
-        f"{c.height} x {c.width} pixels, {c.test_images} images per test domain"
+        f"images, {c.height} x {c.width} pixels, {c.test_images} images per test domain"
     )
     table = html(
         lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
@@ -371,7 +282,7 @@ def plan(experiment: Experiment) -> Html:
 
 
 def readme_table(entries: list[Entry]) -> str:
-    """The table as Markdown for the README, every mean linked to its records."""
+    """The table as Markdown for the README, each row with links to its records."""
     results = Results(entries)
     theirs = paper(results.experiment)
     lines = [
@@ -379,7 +290,8 @@ def readme_table(entries: list[Entry]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, spec in results.rows.items():
-        value, change = results.value(row), results.change(row)
+        value = results.value(row)
+        change = results.change(row)
         stale = " (stale)" if any(e.status == "stale" for e in results.of(row)) else ""
         links = " ".join(
             f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)"
@@ -391,8 +303,6 @@ def readme_table(entries: list[Entry]) -> str:
             _range(value, 3),
             _percent(change.mean),
             _range(change, 1, sign=True),
-        ]
-        cells += [
             number(results.value(row, metric="delta1").mean),
             number(theirs.get(row, Estimate().mean)),
             links or DASH,

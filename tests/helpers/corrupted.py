@@ -1,6 +1,6 @@
 """Made-up records of networks under corruption, with known means."""
 
-from dabook.pages import corruption
+from dabook.analysis import corruption
 from dabook.runs import records, robustness
 from dabook.runs.experiments import expand
 from dalib import provenance

@@ -15,9 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from dabook.analysis import evidence, real, verdicts
 from dabook.analysis.statistics import Estimate, recorded
-from dabook.pages import claims, real_images, verdicts
-from dabook.pages.verdicts import CANNOT, NOT_REPRODUCED, REPRODUCED, UNDECIDED, UNRECORDED, Verdict
+from dabook.analysis.verdicts import (
+    CANNOT,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    UNRECORDED,
+    Verdict,
+)
+from dabook.pages import claims
 from dabook.runs.experiments import expand
 from dalib import paths
 from dalib.errors import ConfigError
@@ -168,7 +176,7 @@ def test_every_comparison_names_two_different_rows_that_exist():
                 if test.experiment in ("robustness", "real_images")
                 else test.experiment
             )
-            rows = {row.name for row in expand(name, profile="study").rows} | {verdicts.FLOORS}
+            rows = {row.name for row in expand(name, profile="study").rows} | {evidence.FLOORS}
             assert {test.row, test.versus} <= rows, claim.name
             assert test.row != test.versus
 
@@ -324,9 +332,9 @@ def test_stale_and_missing_seeds_are_marked(study):
 
 def test_the_floors_by_hand(study):
     fabricated.write("main_table", {"full": [0.2, 0.22]})  # 0.22 and 0.24 on every real image
-    assert real_images.against_floors(recorded("main_table"), "full").count == 0  # no floors yet
+    assert real.against_floors(recorded("main_table"), "full").count == 0  # no floors yet
     fabricated.write_floors()  # the best one is 0.30
-    change = real_images.against_floors(recorded("main_table"), "full")
+    change = real.against_floors(recorded("main_table"), "full")
     assert change.mean == pytest.approx(100 * (0.23 - 0.30) / 0.30)
     # t(0.975, 1); sd / sqrt 2 is 0.01
     assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)
@@ -431,7 +439,7 @@ def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarra
         sets = [d for d in HALVES["table"] if d in record["real"]]
         floors = json.loads(paths.floors().read_text())["floors"].values()
         best = [min((np.array(f[d]["abs_rel"]) for f in floors), key=np.mean) for d in sets]
-        found[verdicts.FLOORS] = dict.fromkeys(range(9), best)
+        found[evidence.FLOORS] = dict.fromkeys(range(9), best)
     return found, clean if test.column == "gap" else found
 
 
@@ -452,7 +460,7 @@ def weights(test, against: dict[str, str], of: dict) -> dict[str, float]:
     if test.beside:
         pairs.append((test.beside, against[test.beside], -1.0))
     for row, other, sign in pairs:
-        root = verdicts.FLOORS if other == verdicts.FLOORS else base(row)
+        root = evidence.FLOORS if other == evidence.FLOORS else base(row)
         if not {row, other, root} <= set(of):
             return {}
         for name, factor in ((row, sign), (other, -sign)):
@@ -515,7 +523,7 @@ def check_the_page() -> int:
         line, possible = lines[verdict.claim.name], []
         assert re.search(rf" {verdict.word}( at equal steps)?$", line), (verdict.claim.name, line)
         for test in verdict.claim.tests:
-            values = recomputed(test, results[test.experiment].against)
+            values = recomputed(test, results[test.experiment].results.against)
             if values is None:
                 possible.append({UNRECORDED, UNDECIDED})
                 continue

@@ -6,6 +6,7 @@ import pytest
 from helpers import fabricated
 from scipy import stats
 
+from dabook.analysis import real
 from dabook.analysis.statistics import recorded
 from dabook.pages import real_images
 from dabook.runs import records
@@ -40,13 +41,13 @@ def test_a_change_on_real_images_by_hand():
     """
     full = [0.20, 0.23, 0.23]
     write({"labelled_only": BASE, "full": full}, nyuv2={"full": -0.02}, kitti={"full": 0.04})
-    change = real_images.change(recorded("main_table"), "full", "labelled_only", ["nyuv2", "kitti"])
+    change = real.change(recorded("main_table"), "full", "labelled_only", ["nyuv2", "kitti"])
     by_seed = 100 * (np.array(full) - np.array(BASE) + 0.01) / 0.23
     low, high = stats.t.interval(0.95, 2, loc=by_seed.mean(), scale=stats.sem(by_seed))
     assert change.mean == pytest.approx(by_seed.mean())
     assert (change.low, change.high) == pytest.approx((low, high))
     assert change.resampled[0] < change.mean < change.resampled[1]
-    single = real_images.change(recorded("main_table"), "full", "labelled_only", ["nyuv2"])
+    single = real.change(recorded("main_table"), "full", "labelled_only", ["nyuv2"])
     assert single.mean == pytest.approx(
         100 * (np.array(full) - np.array(BASE) - 0.02).mean() / 0.23
     )
@@ -55,19 +56,19 @@ def test_a_change_on_real_images_by_hand():
 def test_a_change_that_is_not_recorded_is_empty():
     write({"labelled_only": BASE})
     results = recorded("main_table")
-    assert real_images.change(results, "full", "labelled_only", ["nyuv2"]).count == 0
-    assert real_images.change(results, "labelled_only", "labelled_only", ["habitat"]).count == 0
-    assert real_images.change(results, "labelled_only", "labelled_only", []).count == 0
+    assert real.change(results, "full", "labelled_only", ["nyuv2"]).count == 0
+    assert real.change(results, "labelled_only", "labelled_only", ["habitat"]).count == 0
+    assert real.change(results, "labelled_only", "labelled_only", []).count == 0
     assert real_images.effects(results) == "Not yet recorded."
 
 
 def test_one_motorcycle_is_left_out_of_every_count_and_mean():
     write(dict.fromkeys(ROWS, BASE))
-    assert "motorcycle" in real_images.counted(recorded("main_table"))
+    assert "motorcycle" in real.counted(recorded("main_table"))
     write(dict.fromkeys(ROWS, BASE), middlebury={})
     results = recorded("main_table")
-    assert "motorcycle" not in real_images.counted(results)
-    assert "middlebury" in real_images.counted(results)
+    assert "motorcycle" not in real.counted(results)
+    assert "middlebury" in real.counted(results)
     assert "Motorcycle (4)" in real_images.real_table(results).text  # it is still shown
     assert "Motorcycle" not in real_images.changes_table(results).text
     assert "of 6 data sets" in real_images.few(results)
@@ -100,7 +101,7 @@ def test_rows_stand_beside_the_best_of_the_floors_set_by_set():
     lines = real_images.standing(results, "full").text
     assert lines.count(">mean map<") == 6
     assert lines.count(">not to be told apart<") == 1
-    assert real_images.below_floors(results, "full")["nyuv2"].mean == pytest.approx(
+    assert real.below_floors(results, "full")["nyuv2"].mean == pytest.approx(
         100 * (0.23 - 0.3) / 0.3
     )
     assert "KITTI under 0.20 (missed: 0.300; the mean map has 0.300)" in real_images.aims(
@@ -168,5 +169,5 @@ def test_data_sets_of_a_manifest_of_ones_own_are_shown_too():
     """In the half that their records name, behind this project's own."""
     write({"labelled_only": [0.3], "full": [0.2]}, garden={})
     results = recorded("main_table")
-    assert real_images.data_sets(results, None)["table"][-1] == "garden"
+    assert real.data_sets(results, None)["table"][-1] == "garden"
     assert "Garden (4)" in real_images.real_table(results).text

@@ -94,7 +94,8 @@ def test_training_is_shown_beside_the_first_of_its_kind():
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "benchmarks", lambda: tmp_path)
     with pytest.raises(
-        DataError, match=r"inference\.json: no readable record .* python benchmarks/inference\.py"
+        DataError,
+        match=r"inference\.json: not a readable record .* python benchmarks/inference\.py",
     ):
         speed.read("inference")
 

@@ -21,6 +21,7 @@ from dalib.errors import ConfigError, DataError
 from dalib.evaluation import protocols, run, suite
 from dalib.evaluation.protocols import PROTOCOLS
 from dalib.training import launch
+from dalib.writing import write_text
 
 
 def row(*values) -> torch.Tensor:
@@ -323,9 +324,19 @@ def study(tmp_path, monkeypatch):
                 if name not in faulty.VARIANTS:
                     records.write(made, committed=True)
                     continue
-                own = {"experiment": "bugs", "row": name, "hash": f"{name}-{config.hash()}"}
-                made |= own | {"bugs_hash": bugs.bugs_hash()}
-                records.write_text(bugs.path(name, config, committed=True), records.dump(made))
+                variant = faulty.VARIANTS[name]
+                own = {
+                    "experiment": "bugs",
+                    "row": name,
+                    "hash": f"{name}-{config.hash()}",
+                    "bugs_hash": bugs.bugs_hash(),
+                    "switches": list(variant.switches),
+                    "against": variant.against or variant.row,
+                    "true_run": config.hash(),
+                    "weights": None,
+                }
+                made = records.compose(bugs.KIND, made | own)
+                write_text(bugs.path(name, config, committed=True), records.dump(made))
 
     return write
 

@@ -12,8 +12,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from dabook.analysis.statistics import Results
-from dabook.pages import real_images
 from dabook.runs.experiments import expand
+from dabook.runs.floors import read_floors
 from dabook.runs.records import entries
 from dabook.show import charts, pictures
 from dalib.data import perturb, scenes
@@ -74,14 +74,14 @@ def test_domains_and_real_images(results):
     levels, changes = shown(charts.domains(results)).axes
     assert len(levels.containers) == 4 * 8
     assert len(changes.containers) == 3 * 8
-    table = shown(charts.real(results, real_images.read_floors())).axes[0]
+    table = shown(charts.real(results, read_floors())).axes[0]
     assert next(t.get_text() for t in table.get_yticklabels()) == "Motorcycle (4)"
 
 
 def test_floors_are_strokes_beside_the_rows(results):
     for figure, count in (
         (charts.domains(results), 8),
-        (charts.real(results, real_images.read_floors()), 6),
+        (charts.real(results, read_floors()), 6),
     ):
         strokes = {
             c.get_label().removeprefix("floor: "): c.get_offsets()
@@ -96,8 +96,21 @@ def test_floors_are_strokes_beside_the_rows(results):
 
 def test_one_seed_has_points_but_no_interval(results):
     single = Results(entries(expand("main_table", profile="study", seeds=1)))
-    shown(charts.seeds(single))
-    shown(charts.domains(single))
+    left, right = shown(charts.seeds(single)).axes
+    points = np.concatenate(
+        [c.get_offsets()[:, 0] for c in left.collections if isinstance(c, PathCollection)]
+    )
+    assert sorted(np.round(points, 6)) == [0.27, 0.28, 0.29, 0.30]
+    for ax in (left, right, *shown(charts.domains(single)).axes):
+        assert ax.containers
+        assert {width(bar) for bar in ax.containers} == {0}
+    assert min(width(bar) for bar in shown(charts.seeds(results)).axes[0].containers) > 0
+
+
+def width(bar) -> float:
+    """Of the interval that an error bar draws."""
+    (low, _), (high, _) = bar.lines[2][0].get_segments()[0]
+    return high - low
 
 
 def test_loss_curves(tmp_path):
@@ -108,14 +121,33 @@ def test_loss_curves(tmp_path):
     assert [len(line.get_xdata()) for line in ax.get_lines()] == [3, 3, 3]
 
 
-def test_plain_charts():
-    shown(charts.curves([0, 1, 2], {"a": [0, 1, 4], "b": [1, 1, 1]}, x_label="x"))
-    shown(charts.histograms({"a": torch.rand(100), "b": torch.rand(50)}))
+def test_a_curve_for_each_name():
+    ax = shown(charts.curves([0, 1, 2], {"a": [0, 1, 4], "b": [1, 1, 1]}, x_label="x")).axes[0]
+    assert {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()} == {
+        "a": [0, 1, 4],
+        "b": [1, 1, 1],
+    }
+    assert ax.get_xlabel() == "x"
+
+
+def test_histograms_are_in_percent_whatever_the_count():
+    axes = shown(charts.histograms({"a": torch.rand(100), "b": torch.rand(50)}, bins=5)).axes
+    assert [ax.get_xlabel() for ax in axes] == ["a", "b"]
+    for ax in axes:
+        assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100)
+
+
+@pytest.mark.parametrize(("hue", "bars"), [(None, [3.0, 4.0]), ("who", [1.0, 2.0, 5.0, 6.0])])
+def test_groups_are_sorted_by_their_means(hue, bars):
+    """b is 0, 2, 4, 6 and a is 1, 3, 5, 7; x the first half of each."""
     frame = pd.DataFrame(
-        {"kind": ["a", "b"] * 4, "who": ["x"] * 4 + ["y"] * 4, "value": np.arange(8.0)}
+        {"kind": ["b", "a"] * 4, "who": ["x"] * 4 + ["y"] * 4, "value": np.arange(8.0)}
     )
-    shown(charts.groups(frame, "kind", "value"))
-    shown(charts.groups(frame, "kind", "value", hue="who"))
+    ax = shown(charts.groups(frame, "kind", "value", hue=hue)).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a"]
+    assert [line.get_xdata()[0] for line in ax.get_lines()] == bars
+    points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections])
+    assert sorted(points) == list(frame.value)
 
 
 def test_the_error_map_has_absrel_as_its_mean(samples):
@@ -130,15 +162,55 @@ def test_the_error_map_has_absrel_as_its_mean(samples):
         assert torch.isnan(error[sample["disparity"] == 0]).all()  # sky is not scored
 
 
-def test_pictures(batch, samples):
+def drawn(figure) -> list:
+    """The axes that hold a picture, and each picture's title."""
+    shown(figure)
+    return [(ax.get_title(loc="left"), ax.images[0].get_array()) for ax in figure.axes if ax.images]
+
+
+def test_a_contact_sheet_shows_each_picture_once_under_its_title(batch):
+    pictures_and_maps = [*batch["image"], *batch["disparity"]]
+    titles = [f"number {k}" for k in range(8)]
+    found = drawn(pictures.contact_sheet(pictures_and_maps, titles, kind="disparity"))
+    assert [title for title, _ in found] == titles
+    for (_, pixels), image in zip(found[:4], batch["image"], strict=True):
+        np.testing.assert_array_equal(pixels, image.movedim(0, -1))
+    assert all(pixels.shape == (48, 64) for _, pixels in found[4:])
+
+
+def test_layers_name_only_the_classes_that_are_seen(batch):
+    figure = pictures.layers(batch, scenes.CLASSES)
+    found = drawn(figure)
+    assert [title for title, _ in found[:3]] == ["image", "disparity (bright is near)", "classes"]
+    assert len(found) == 3 * 4
+    seen = [scenes.CLASSES[k] for k in batch["semantics"].unique().tolist()]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == seen
+
+
+def test_a_gallery_prints_the_error_above_each_prediction(samples):
     maps = [sample["disparity"] for sample in samples]
-    shown(
-        pictures.contact_sheet([*batch["image"], *batch["disparity"]], [""] * 8, kind="disparity")
-    )
-    shown(pictures.layers(batch, scenes.CLASSES))
-    shown(pictures.gallery(samples, {"a": maps, "b": maps}, errors=["a"]))
-    shown(pictures.gallery([{"image": s["image"]} for s in samples], {"a": maps}, truth=False))
-    shown(pictures.strip([{**s, "name": "x"} for s in samples], {"a": maps, "b": maps}))
+    off = [m + 0.05 * torch.linspace(0, 1, m.numel()).view_as(m) for m in maps]
+    found = drawn(pictures.gallery(samples, {"a": maps, "b": off}, errors=["b"]))
+    wrong = [
+        pictures.relative_error(m, s["disparity"], s["valid"]).nanmean().item()
+        for m, s in zip(off, samples, strict=True)
+    ]
+    assert min(wrong) > 0.001
+    assert [title for title, _ in found] == [
+        *("image", "truth", "a: 0.000", f"b: {wrong[0]:.3f}", "error, b"),
+        *("", "", "a: 0.000", f"b: {wrong[1]:.3f}", ""),
+    ]
+    photos = [{"image": s["image"]} for s in samples]
+    found = drawn(pictures.gallery(photos, {"a": maps}, truth=False))
+    assert [title for title, _ in found] == ["image", "a", "", ""]
+
+
+def test_a_strip_has_a_row_of_photographs_and_one_for_each_network(samples):
+    maps = [sample["disparity"] for sample in samples]
+    photos = [{**s, "name": f"photo {k}"} for k, s in enumerate(samples)]
+    figure = pictures.strip(photos, {"a": maps, "b": maps})
+    assert [title for title, _ in drawn(figure)] == ["photo 0", "photo 1", "", "", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["", "", "a", "", "b", ""]
 
 
 def test_the_cutmix_figure_shows_both_regions(batch):
@@ -155,9 +227,26 @@ def test_the_cutmix_figure_shows_both_regions(batch):
 
 
 @pytest.mark.slow
-def test_alignment(batch):
-    maps = {"without": torch.rand(4, 3, 4), "with": torch.rand(4, 3, 4) / 2 + 0.5}
-    shown(pictures.alignment(batch["image"], maps, margin=0.85))
+def test_the_alignment_figure_counts_the_tokens_beyond_the_margin(batch):
+    """Of 48 tokens 12 lie beyond the margin without, and 36 with."""
+    few = torch.full((4, 3, 4), 0.2)
+    few[0] = 0.9
+    many = torch.full((4, 3, 4), 0.9)
+    many[0] = 0.2
+    maps = {"without": few, "with": many}
+    figure = shown(pictures.alignment(batch["image"], maps, margin=0.85))
+    histogram = figure.axes[-1]
+    assert [text.get_text() for text in histogram.get_legend().get_texts()] == [
+        "without: 25 % of the tokens beyond the margin",
+        "with: 75 % of the tokens beyond the margin",
+    ]
+    assert [text.get_text() for text in histogram.texts] == ["margin 0.85"]
+    assert sum(bar.get_height() for bar in histogram.patches) == 2 * 48
+    assert [ax.get_title(loc="left") for ax in figure.axes if ax.images][:3] == [
+        "image",
+        "without",
+        "with",
+    ]
 
 
 def test_importing_draws_nothing_and_changes_no_setting():

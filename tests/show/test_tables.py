@@ -17,6 +17,7 @@ from dabook.runs import records
 from dabook.runs.experiments import expand, experiments
 from dabook.runs.records import entries
 from dabook.show import sentences, tables
+from dabook.show.html import anchor, number, record_link, row_link
 from dalib.errors import ConfigError
 
 LEVELS = {
@@ -103,8 +104,8 @@ def test_every_number_leads_to_a_record(study):
         assert link in table
         assert listed.count(link) == 8  # the mean and seven domains
     for row in results.rows:
-        assert f'href="../notebooks/main_table.html#{tables.anchor(results, row)}"' in table
-        assert f'id="{tables.anchor(results, row)}"' in listed
+        assert f'href="../notebooks/main_table.html#{anchor(results, row)}"' in table
+        assert f'id="{anchor(results, row)}"' in listed
     assert "0.310" in table
     assert "−6.5" in table  # a true minus
     assert "0.180" in table  # the paper's first row: the mean of its six columns
@@ -115,13 +116,13 @@ def test_a_single_run_is_linked_directly(study):
         fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()})
     )
     only = results.of("naive")[0]
-    assert tables.row_link(results, "naive") == tables.record_link(only.record)
+    assert row_link(results, "naive") == record_link(only.record)
 
 
 def test_a_row_shared_by_two_experiments_is_linked_where_it_lies(study):
     fabricated.write("main_table", LEVELS)
     results = Results(entries(expand("perturbation", profile="study")), against="first")
-    assert "../records/main_table/" in tables.record_link(results.of("none")[0].record)
+    assert "../records/main_table/" in record_link(results.of("none")[0].record)
 
 
 def test_provenance_tells_fresh_from_stale(study):
@@ -148,8 +149,10 @@ def test_without_records_everything_still_renders(study):
     assert isnan(sentences.quotes(results, "mt")["mt_full_mean"])
     assert "not recorded" in tables.record_list(results)._repr_html_()
     assert "| –" in tables.readme_table(results.entries)
-    assert tables.side_by_side(results, results)._repr_html_()
-    assert real_images.real_table(results)._repr_html_()
+    beside = tables.side_by_side(results, results).text
+    assert beside.count("not recorded</span>") == len(results.rows)
+    assert ">nan<" not in beside
+    assert "Nothing is recorded on real images yet." in real_images.real_table(results).text
 
 
 def test_a_run_that_you_did_not_make_says_how_to(study):
@@ -234,7 +237,7 @@ def test_the_readme_table_is_markdown_with_links(study):
     [(0.1725, "0.173"), (-0.0004, "−0.000"), (1e-12, "0.000"), (float("nan"), "–")],
 )
 def test_numbers_are_rounded_as_in_the_paper(value, text):
-    assert tables.number(value) == text
+    assert number(value) == text
 
 
 def test_the_papers_rows_are_means_of_its_columns():

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
-from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
-from dabook.pages import corruption, real_images
-from dabook.runs import robustness
-from dabook.runs.experiments import check_keys, expand, experiments
+from dabook.analysis.evidence import Comparison, Evidence, source, sources
+from dabook.analysis.statistics import MEAN, Estimate
+from dabook.runs.experiments import check_keys
 from dalib import paths, strict_yaml
 from dalib.config import check_names
-from dalib.data.scenes import TEST_DOMAINS
 from dalib.errors import ConfigError
 
-REAL, FLOORS = "real_images", "floors"
-"""The page of the real images, where a row of the main table stands against the floors."""
 EXPECT = ("lower", "higher", "no_gain")
 SOURCES = {
     "paper": ("the paper", "https://arxiv.org/abs/2401.10891"),
@@ -25,32 +21,12 @@ SOURCES = {
     "stpp": ("ST++", "https://arxiv.org/abs/2106.05095"),
     "review": ("our review", "../book/whole_pipeline.html"),
 }
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
-UNRECORDED, CANNOT = "not yet recorded", "cannot be decided here"
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+UNDECIDED = "undecided"
+UNRECORDED = "not yet recorded"
+CANNOT = "cannot be decided here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, UNRECORDED, CANNOT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What is measured for a claim, and what the claim says will come out.
-
-    Attributes:
-        experiment: of experiments.yaml, `robustness` or `real_images`.
-        row: whose change counts.
-        expect: "lower" or "higher" error, or "no_gain": no error lower by more than the margin.
-        versus: the row it is compared with; what the experiment says by default, the floors for
-            `real_images`.
-        beside: a row whose own change is subtracted; `versus` is then the experiment's for both.
-        column: a test domain, several of them, the mean over all, or validation; of `robustness` a
-            corruption, `clean` or `gap` as well.
-    """
-
-    experiment: str
-    row: str
-    expect: str
-    versus: str
-    beside: str | None = None
-    column: Domain = MEAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +69,8 @@ def load(path: Path | None = None) -> Claims:
     path = path or paths.claims()
     tree = strict_yaml.read(path)
     check_keys(tree, "the file", file=path.name, required=("margin", "topics", "claims"))
-    margin, topics = tree["margin"], tree["topics"]
+    margin = tree["margin"]
+    topics = tree["topics"]
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:
         raise ConfigError(f"{path.name}, margin: {margin!r} is not a number of percent above zero")
     for key in ("topics", "claims"):
@@ -105,7 +82,8 @@ def load(path: Path | None = None) -> Claims:
 
 def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
     where = f"claim {name}"
-    required, optional = ("topic", "claim", "source", "where"), ("url", "tests", "cannot")
+    required = ("topic", "claim", "source", "where")
+    optional = ("url", "tests", "cannot")
     check_keys(value, where, file=file, required=required, optional=optional)
     for key in {*required, "url", "cannot"} & set(value):
         if not isinstance(value[key], str) or not value[key].strip():
@@ -122,44 +100,41 @@ def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
 
 
 def _comparison(value: object, where: str, file: str) -> Comparison:
-    required, optional = ("experiment", "row", "expect"), ("versus", "beside", "column")
+    required = ("experiment", "row", "expect")
+    optional = ("versus", "beside", "column")
     check_keys(value, where, file=file, required=required, optional=optional)
     name = value["experiment"]
-    check_names(
-        [name], [*experiments(), robustness.EXPERIMENT, REAL], what=f"experiment in {where}"
-    )
+    check_names([name], sources(), what=f"experiment in {where}")
     check_names([value["expect"]], EXPECT, what=f"expectation in {where}")
-    results = blank(name)
-    columns = [MEAN, VALIDATION, *TEST_DOMAINS]
-    if name in (robustness.EXPERIMENT, REAL):
-        columns = list(corruption.TITLES) if name == robustness.EXPERIMENT else [MEAN]
+    asked = source(name, blank=True)
+
+    # the column, or several
     column = value.get("column", MEAN)
     if isinstance(column, list):
-        if name in (robustness.EXPERIMENT, REAL) or not column:
+        if not asked.averaged or not column:
             raise ConfigError(
                 f"{file}, {where}: column is {column!r}; a list names test domains, at least one"
             )
-        check_names(column, TEST_DOMAINS, what=f"column in {where}")
+        check_names(column, asked.averaged, what=f"column in {where}")
         value = value | {"column": tuple(column)}
     else:
-        check_names([column], columns, what=f"column in {where}")
-    check_names(
-        [value[k] for k in ("row", "beside") if k in value],
-        results.rows,
-        what=f"row of {name} in {where}",
-    )
+        check_names([column], asked.columns, what=f"column in {where}")
+
+    # the rows, and what they are compared with
+    what = f"row of {name} in {where}"
+    rows = [value[key] for key in ("row", "beside") if key in value]
+    check_names(rows, asked.results.rows, what=what)
     given = value.get("versus")
     if given is not None:
-        check_names(
-            [given], [FLOORS] if name == REAL else results.rows, what=f"row of {name} in {where}"
-        )
-    if "beside" in value and (
-        given is not None or name == REAL or value["beside"] not in results.against
-    ):
-        raise ConfigError(
-            f"{file}, {where}: beside takes a row that {name} compares with another, and no versus"
-        )
-    versus = FLOORS if name == REAL else given or results.against.get(value["row"])
+        check_names([given], asked.references, what=what)
+    if "beside" in value:
+        compared = asked.contrasts and asked.reference(value["beside"]) is not None
+        if given is not None or not compared:
+            raise ConfigError(
+                f"{file}, {where}: beside takes a row that {name} compares with another, and no "
+                "versus"
+            )
+    versus = given or asked.reference(value["row"])
     if versus in (None, value["row"]):
         raise ConfigError(
             f"{file}, {where}: row {value['row']} of {name} is compared with no other row; name "
@@ -168,38 +143,10 @@ def _comparison(value: object, where: str, file: str) -> Comparison:
     return Comparison(**{**value, "versus": versus})
 
 
-def blank(name: str) -> Results:
-    """An experiment's rows and comparisons without any record."""
-    plan = expand(
-        "main_table" if name in (robustness.EXPERIMENT, REAL) else name, profile="study", seeds=1
-    )
-    entries = [robustness.Entry(row=row, config=row.configs[0], record=None) for row in plan.rows]
-    return Results(
-        entries, against=corruption.AGAINST if name == robustness.EXPERIMENT else plan.against
-    )
-
-
-def results_of(claims: Claims) -> dict[str, Results]:
-    """What is recorded of every experiment that a claim asks."""
-    special = {
-        robustness.EXPERIMENT: lambda: corruption.Robustness(robustness.entries()),
-        REAL: lambda: recorded("main_table"),
-    }
-    names = dict.fromkeys(
-        test.experiment for claim in claims.claims.values() for test in claim.tests
-    )
-    return {name: special[name]() if name in special else recorded(name) for name in names}
-
-
-def measure(test: Comparison, results: Mapping[str, Results]) -> Estimate:
-    """The paired change that a comparison asks for, in percent, or the difference of two changes,
-    in percentage points."""
-    found = results[test.experiment]
-    if test.versus == FLOORS:
-        return real_images.against_floors(found, test.row)
-    if test.beside:
-        return found.contrast(test.row, test.beside, test.column)
-    return found.change(test.row, test.column, versus=test.versus)
+def results_of(claims: Claims) -> dict[str, Evidence]:
+    """What is recorded of every source that a claim asks, by its name."""
+    tests = [test for claim in claims.claims.values() for test in claim.tests]
+    return {name: source(name) for name in dict.fromkeys(test.experiment for test in tests)}
 
 
 def outcome(change: Estimate, expect: str, *, margin: float) -> str:
@@ -222,26 +169,30 @@ def outcome(change: Estimate, expect: str, *, margin: float) -> str:
     intervals = [sorted((sign * low, sign * high)) for low, high in change.intervals]
     no_room = all(low > -margin for low, _ in intervals)
     if expect == "no_gain":
-        held, refuted = no_room, all(high < -margin for _, high in intervals)
+        held = no_room
+        refuted = all(high < -margin for _, high in intervals)
     else:
-        held, refuted = change.decided and sign * change.mean < 0, no_room
-    return REPRODUCED if held else NOT_REPRODUCED if refuted else UNDECIDED
+        held = change.decided and sign * change.mean < 0
+        refuted = no_room
+    if held:
+        return REPRODUCED
+    return NOT_REPRODUCED if refuted else UNDECIDED
 
 
-def verdict(claim: Claim, results: Mapping[str, Results], *, margin: float) -> Verdict:
+def verdict(claim: Claim, results: Mapping[str, Evidence], *, margin: float) -> Verdict:
     """A claim's verdict: it holds where each of its comparisons holds, and falls with any."""
     if claim.cannot:
         return Verdict(claim=claim, word=CANNOT)
-    changes = [(test, measure(test, results)) for test in claim.tests]
-    measured = tuple(
-        (test, change, outcome(change, test.expect, margin=margin)) for test, change in changes
-    )
+    measured = []
+    for test in claim.tests:
+        change = results[test.experiment].estimate(test)
+        measured.append((test, change, outcome(change, test.expect, margin=margin)))
     words = [word for _, _, word in measured]
     weakest = next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in words), REPRODUCED)
-    return Verdict(claim=claim, word=weakest, measured=measured)
+    return Verdict(claim=claim, word=weakest, measured=tuple(measured))
 
 
-def verdicts(claims: Claims, results: Mapping[str, Results]) -> list[Verdict]:
+def verdicts(claims: Claims, results: Mapping[str, Evidence]) -> list[Verdict]:
     """Every claim's verdict, in the order of the topics."""
     ordered = [c for topic in claims.topics for c in claims.claims.values() if c.topic == topic]
     return [verdict(claim, results, margin=claims.margin) for claim in ordered]
