@@ -98,8 +98,8 @@ def steps(mixture: Mixture) -> dict[str, float]:
         student.zero_grad(set_to_none=True)
 
     def whole(student, frozen, optimiser):
-        step = next(number)
-        losses.total(step_losses(CONFIG, student, student, frozen, mixture[step], step)).backward()
+        batch = mixture[next(number)]
+        losses.total(step_losses(CONFIG, student, student, frozen, batch)).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), CONFIG.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

@@ -25,10 +25,10 @@ def median_scale(
     For an even count this is the lower of the two middle values, as `torch.median` has it. Empty
     maps give (0, EPS). Invalid pixels may hold anything, NaN included.
     """
-    t = torch.nan_to_num(d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values)[
-        :, None, None
-    ]
-    return t, _scale((d - t).masked_fill(~valid, 0), valid)
+    median = d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values  # (b,)
+    t = torch.nan_to_num(median)[:, None, None]
+    centred = (d - t).masked_fill(~valid, 0)
+    return t, _scale(centred, valid)
 
 
 def _scale(centred: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]) -> Float[Tensor, "b 1 1"]:
@@ -50,6 +50,8 @@ def affine_invariant(
     """The affine-invariant loss L_l of each image (eq. 1): mean over valid pixels of
     |normalise(pred) - normalise(target)|.
 
+        loss = affine_invariant(student(images), disparity, valid).mean()
+
     Args:
         pred: predicted disparity, up to any scale > 0 and shift.
         target: disparity of the ground truth or of the teacher, up to any scale > 0 and shift.
@@ -70,32 +72,64 @@ def affine_invariant(
 
 def cutmix_unlabelled(
     pred: Float[Tensor, "b h w"],
-    target_a: Float[Tensor, "b h w"],
-    target_b: Float[Tensor, "b h w"],
-    inside: Bool[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    *,
+    target_inside: Float[Tensor, "b h w"] | None = None,
+    inside: Bool[Tensor, "b h w"] | None = None,
     valid: Bool[Tensor, "b h w"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """The unlabelled loss L_u of each image under CutMix (eq. 6-8).
+    """The unlabelled loss L_u of each image (eq. 6-8); without CutMix the affine-invariant loss.
+
+    Inside and outside the CutMix box are each normalised by themselves and weighted by their share
+    of the valid pixels. `perturb.partner` says whose image fills whose box:
+
+        mixed, inside = perturb.apply(images, drawn)  # drawn: of `perturb.draw`
+        loss = cutmix_unlabelled(
+            student(mixed), target, target_inside=target[perturb.partner(len(target))], inside=inside
+        )
 
     Args:
         pred: the student's disparity of the mixed image.
-        target_a: pseudo label of the image that fills the rectangle.
-        target_b: pseudo label of the image around it.
-        inside: the rectangle M; all False where an image was not mixed.
-        valid: pixels to compare, all by default; pixels where the label is not finite are left out
-            as well.
+        target: the image's own pseudo label, which holds outside the box.
+        target_inside: its partner's pseudo label, which holds inside; None without CutMix.
+        inside: the box M; all False where an image was not mixed, None without CutMix.
+        valid: pixels of the mixed image to compare, all by default; pixels where the label is not
+            finite are left out as well.
 
-    Inside and outside are each normalised by themselves and weighted by their share of the valid
-    pixels.
+    Raises:
+        ConfigError: shapes differ, or only one of `target_inside` and `inside` is given.
     """
-    finite = torch.isfinite(torch.where(inside, target_a, target_b))
+    label = shown(target, target_inside, inside)
+    finite = torch.isfinite(label)
     valid = finite if valid is None else valid & finite
+    if inside is None:
+        return affine_invariant(pred, target, valid)
     weight = region_weights(inside, valid)
     mixed = inside.flatten(1).any(1)
-    loss_a = torch.zeros_like(weight)
-    loss_a[mixed] = affine_invariant(pred[mixed], target_a[mixed], (inside & valid)[mixed])
-    loss_b = affine_invariant(pred, target_b, ~inside & valid)
-    return weight * loss_a + (1 - weight) * loss_b
+    loss_inside = torch.zeros_like(weight)
+    loss_inside[mixed] = affine_invariant(
+        pred[mixed], target_inside[mixed], (inside & valid)[mixed]
+    )
+    loss_outside = affine_invariant(pred, target, ~inside & valid)
+    return weight * loss_inside + (1 - weight) * loss_outside
+
+
+def shown(
+    target: Float[Tensor, "b h w"],
+    target_inside: Float[Tensor, "b h w"] | None,
+    inside: Bool[Tensor, "b h w"] | None,
+) -> Float[Tensor, "b h w"]:
+    """The label of what shows at each pixel of a mixed image: the partner's inside the box, the
+    image's own outside it and without CutMix.
+
+    Raises `ConfigError` where only one of `target_inside` and `inside` is given.
+    """
+    if (target_inside is None) != (inside is None):
+        missing = "inside" if inside is None else "target_inside"
+        raise ConfigError(
+            f"{missing}: missing; under CutMix give both target_inside and inside, else neither"
+        )
+    return target if inside is None else torch.where(inside, target_inside, target)
 
 
 def region_weights(
@@ -111,6 +145,9 @@ def feature_alignment(
 ) -> Float[Tensor, " b"]:
     """The feature alignment loss L_feat of each image (eq. 9): mean over tokens of 1 - cosine,
     where the cosine is below the margin.
+
+        _, features = student(images)
+        loss = feature_alignment(features, frozen(images)[-1]).mean()
 
     Args:
         student: the student encoder's deepest features.
@@ -134,6 +171,10 @@ def total(
     parts: dict[str, Float[Tensor, ""]], weights: dict[str, float] | None = None
 ) -> Float[Tensor, ""]:
     """The average of the losses that a run has (section 3.3: L_l, L_u and L_feat), weighted where
-    weights are given."""
-    weights = {name: (weights or {}).get(name, 1.0) for name in parts}
+    weights are given.
+
+        loss = total({"labelled": l, "unlabelled": u, "feat": f}, {"feat": config.align_weight})
+    """
+    given = weights or {}
+    weights = {name: given.get(name, 1.0) for name in parts}
     return sum(weights[name] * value for name, value in parts.items()) / sum(weights.values())

@@ -170,7 +170,7 @@ def train(
             batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
             if teacher is not None:
                 batch |= label_now(teacher, batch)
-            parts = step_losses(config, model, student, frozen, batch, step)
+            parts = step_losses(config, model, student, frozen, batch)
             loss = losses.total(
                 parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight}
             )

@@ -183,7 +183,7 @@ def gradients(config, pool):
     ):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             parts = step_losses(
-                config, student, student, training._frozen(config).requires_grad_(False), batch, 0
+                config, student, student, training._frozen(config).requires_grad_(False), batch
             )
         loss = losses.total(parts, {})
     loss.backward()

@@ -227,7 +227,7 @@ def batch(tiny_student):
 
 
 def step(config, batch, frozen=None):
-    return losses_of(config, Plain(), Plain(), frozen, batch, 0)
+    return losses_of(config, Plain(), Plain(), frozen, batch)
 
 
 def drawn(config, batch, *, kinds=None, stream=7):
@@ -265,10 +265,10 @@ def test_strength_reaches_the_images(strength, tiny_student, batch):
     seen, mask = perturb.apply(batch["pool_image"].float() / 255, drawn(config, batch))
     expected = losses.cutmix_unlabelled(
         seen.mean(1),
-        batch["pool_disparity"][[1, 0, 3, 2]],
         batch["pool_disparity"],
-        mask,
-        batch["pool_valid"],
+        target_inside=batch["pool_disparity"][[1, 0, 3, 2]],
+        inside=mask,
+        valid=batch["pool_valid"],
     )
     assert step(config, batch)["unlabelled"].item() == pytest.approx(
         expected.mean().item(), rel=1e-6
@@ -314,7 +314,12 @@ def test_other_losses_of_unlabelled_images(change, tiny_student, batch):
     assert mask.any()
     together = config.cutmix_regions == "together"
     error = alternatives.cutmix_residual(
-        seen.mean(1), own[[1, 0, 3, 2]], own, mask, valid, together=together
+        seen.mean(1),
+        own,
+        target_inside=own[[1, 0, 3, 2]],
+        inside=mask,
+        valid=valid,
+        together=together,
     )
     settings = {k: v for k, v in change.items() if k != "cutmix_regions"}
     expected = alternatives.map_loss(error, valid, inside=None if together else mask, **settings)

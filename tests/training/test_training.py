@@ -321,7 +321,7 @@ def test_step_by_hand(kinds, seed, tiny_student, batch):
     """Clean labelled images, perturbed unlabelled ones; the label of whoever shows, normalised
     region by region."""
     config = tiny_student.replace(perturb=kinds, seed=seed, align="unlabelled" if kinds else "none")
-    parts = losses_of(config, Plain(), Plain(), frozen if kinds else None, batch, 0)
+    parts = losses_of(config, Plain(), Plain(), frozen if kinds else None, batch)
     clean = batch["image"].float() / 255
     expected = [
         reference_loss(p.mean(0), d, v)
@@ -362,7 +362,7 @@ def test_alignment_on_each_choice_of_images(tiny_student, batch):
     """Both is the mean of labelled and unlabelled, weighted by their numbers 2 and 4."""
     config = tiny_student.replace(margin=1.0)
     feat = {
-        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch, 0)[
+        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch)[
             "feat"
         ].item()
         for align in ("labelled", "unlabelled", "both")
