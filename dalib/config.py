@@ -279,7 +279,7 @@ class RunConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether there must be a trained teacher: to label, or to start from."""
-        return self.teacher_labels or self.start == "teacher"
+        return self.teacher_labels or self.starts_from() is not None
 
     def teacher(self) -> "RunConfig":
         """The run whose weights make this run's pseudo labels: the same seed, labelled images only,
@@ -287,6 +287,10 @@ class RunConfig:
         if self.rounds > 1:
             return self.replace(rounds=self.rounds - 1)
         return self._labelled_only()
+
+    def starts_from(self) -> "RunConfig | None":
+        """The run whose weights are this one's first; None where the pre-trained encoder's are."""
+        return self.teacher() if self.start == "teacher" else None
 
     def first_half(self) -> "RunConfig | None":
         """The student of the stable half of the pool, which labels the rest anew for this run; None

@@ -183,7 +183,11 @@ def gradients(config, pool):
     ):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             parts = step_losses(
-                config, student, student, training._frozen(config).requires_grad_(False), batch
+                config,
+                student,
+                student,
+                training.frozen_encoder(config).requires_grad_(False),
+                batch,
             )
         loss = losses.total(parts, {})
     loss.backward()
@@ -306,7 +310,7 @@ def test_encoder_weights_start_the_student_and_the_frozen_copy(config, tmp_path)
     )
     run(config, tmp_path / "run")
     trained = load(tmp_path / "run" / "model.safetensors").encoder.net.state_dict()
-    frozen = training._frozen(config).net.state_dict()
+    frozen = training.frozen_encoder(config).net.state_dict()
     for name, value in source.state_dict().items():
         assert_allclose(trained[name], value, rtol=0, atol=1e-20, err_msg=name)
         assert torch.equal(frozen[name], value), name
