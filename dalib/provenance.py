@@ -67,7 +67,9 @@ def science(part: str) -> tuple[Path, ...]:
     without making a record stale. A package counts (its `__init__.py`) where a name that it passes
     on is imported from it.
     """
-    package, todo, found = Path(__file__).parent, [ROOTS[part]], set()
+    package = Path(__file__).parent
+    todo = [ROOTS[part]]
+    found = set()
     while todo:
         base = package.joinpath(*todo.pop().split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.files import digest
-from dalib.data.schema import Source, fit
+from dalib.data.schema import Source, resize_and_crop
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
 
@@ -148,7 +148,7 @@ def fetch(
     if crop is None:
         crop = np.full((len(indices), 2), 0.5)
     samples = [
-        fit(source[int(i)], height=height, width=width, position=tuple(c))
+        resize_and_crop(source[int(i)], height=height, width=width, position=tuple(c))
         for i, c in zip(indices, crop, strict=True)
     ]
     keys = [k for k in ("image", "disparity", "valid", "semantics") if all(k in s for s in samples)]

@@ -75,7 +75,8 @@ def photographs(folder: Path, out: Path) -> tuple[dict[str, Path], Listing]:
             f"{out}: is the folder of the photographs itself; name another one for the maps"
         )
     found = list_folder(folder)
-    place, root = out.resolve(), folder.resolve()
+    place = out.resolve()
+    root = folder.resolve()
     if root in place.parents:
         start = place.relative_to(root).as_posix() + "/"
         for name in found.names:

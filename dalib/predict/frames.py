@@ -133,7 +133,8 @@ def _frames(path: Path, run: Network) -> Iterator[Frame]:
     av = need_av()
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path")
-    first, count = None, 0
+    first = None
+    count = 0
     try:
         with _opened(path) as container:
             if not container.streams.video:

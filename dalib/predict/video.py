@@ -53,7 +53,8 @@ def _checked(
     targets(path, formats)  # an unknown format should fail at once
     if is_same(path.parent, out):
         raise ConfigError(f"{out}: is the folder of the clip itself; name another one for its maps")
-    folder, clip = out / path.stem, out / f"{path.stem}.colour.mp4"
+    folder = out / path.stem
+    clip = out / f"{path.stem}.colour.mp4"
     per_frame = tuple(name for name in formats if name != "colour")
     if "colour" in formats:
         ledger.check_files([clip], path)
@@ -108,6 +109,8 @@ def write_video(
         made_of = origin(path)
         if per_frame:
             ledger.remove(ledger.ours(folder))
+
+        # the first frame, by which it shows whether there is anything to colour
         frames = video_maps(path, run)
         first = next(frames)
         failure: Exception | None = None
@@ -119,14 +122,17 @@ def write_video(
                 f"out{kept}"
             )
             table = None
+
+        # frame by frame
         told = begun = time.perf_counter()
-        count, ends, before = 0, None, Fraction(0)
+        count = 0
+        ends = None
+        before = Fraction(0)
         with ExitStack() as stack:
             if table is not None:
                 ledger.claim([clip])
-                coloured = stack.enter_context(
-                    _ColouredClip(stack.enter_context(whole(clip)), table)
-                )
+                partial = stack.enter_context(whole(clip))
+                coloured = stack.enter_context(_ColouredClip(partial, table))
             try:
                 for frame, disparity in chain([first], frames):
                     if per_frame:
@@ -135,9 +141,8 @@ def write_video(
                         save(disparity, frame.size, files, kind=run.kind, max_depth=run.max_depth)
                         ledger.written(files.values(), made_of)
                     if table is not None:
-                        ends = follow(
-                            ends, shown_range(disparity, run.kind), float(frame.time - before)
-                        )
+                        seen = shown_range(disparity, run.kind)
+                        ends = follow(ends, seen, float(frame.time - before))
                         before = frame.time
                         full = resize_disparity(disparity[None], frame.size)[0]
                         coloured.add(indices(full.numpy(), run.kind, ends), frame.time)
@@ -199,14 +204,17 @@ class _ColouredClip:
         height, width = (side - side % 2 for side in places.shape)
         if self.stream is None:
             self.stream = self.container.add_stream("libx264", options={"crf": "18"})
-            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
+            self.stream.width = width
+            self.stream.height = height
+            self.stream.pix_fmt = "yuv420p"
             self.stream.codec_context.time_base = self.TICK
         pixels = np.ascontiguousarray(self.table[places[:height, :width]])
         picture = need_av().VideoFrame.from_ndarray(pixels, format="rgb24")
         if (width, height) != (self.stream.width, self.stream.height):
             picture = picture.reformat(width=self.stream.width, height=self.stream.height)
         self.last = max(round(time / self.TICK), self.last + 1)
-        picture.pts, picture.time_base = self.last, self.TICK
+        picture.pts = self.last
+        picture.time_base = self.TICK
         self._encode(picture)
 
     def _encode(self, picture) -> None:

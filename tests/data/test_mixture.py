@@ -23,7 +23,7 @@ from dalib.data.mixture import (
     shuffled,
     uniform,
 )
-from dalib.data.schema import Source, fit
+from dalib.data.schema import Source, resize_and_crop
 from dalib.data.sources import PhotoFolder
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError
@@ -360,7 +360,7 @@ def test_fetch_brings_different_sizes_to_one():
     crop = np.array([[0.0, 1.0], [0.5, 0.5], [0.25, 0.75]])
     batch = fetch(both, indices, **SIZE, crop=crop)
     for place, (i, position) in enumerate(zip(indices, crop, strict=True)):
-        expected = fit(both[int(i)], **SIZE, position=tuple(position))
+        expected = resize_and_crop(both[int(i)], **SIZE, position=tuple(position))
         for key in ("image", "disparity", "valid"):
             assert torch.equal(batch[key][place], expected[key])
     assert batch["domain"] == ["numbered"] * 3

@@ -29,7 +29,8 @@ from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
 from dalib.provenance import files_hash
 
-KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
+KINDS = tuple(_KINDS)
+STYLES = tuple(_STYLES)
 RENDERER = (
     "splits primitives textures objects outdoors interiors halls landscapes glance raycast "
     "shading styles"
@@ -209,7 +210,8 @@ def draw(
                 sub.image(shade(scene, sub, *cast(scene, sub), jitter=jitter)).clamp(max=2.0)
                 / supersample**2
             )
-    depth, owner = rays.image(depth), rays.image(owner)
+    depth = rays.image(depth)
+    owner = rays.image(owner)
     classes = torch.tensor([*scene.semantic, 0], dtype=torch.uint8, device=device)
     disparity = 1 / depth
     return {
@@ -264,7 +266,10 @@ class Scenes(Source):
     def __init__(
         self, *, split: Split | str, count: int, height: int = 96, width: int = 128
     ) -> None:
-        self.split, self.count, self.height, self.width = _find(split), count, height, width
+        self.split = _find(split)
+        self.count = count
+        self.height = height
+        self.width = width
         self.domain = self.split.name
 
     @property
