@@ -27,14 +27,10 @@ from dalib.data.scenes.styles import STYLES as _STYLES
 from dalib.data.scenes.styles import Style, develop, soften_edges
 from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
-from dalib.provenance import files_hash
+from dalib.provenance import behind, files_hash
 
 KINDS = tuple(_KINDS)
 STYLES = tuple(_STYLES)
-RENDERER = (
-    "splits primitives textures objects outdoors interiors halls landscapes glance raycast "
-    "shading styles"
-)
 INDOORS = ("room", "tabletop", "warehouse")
 
 
@@ -254,10 +250,15 @@ def render(
 
 @cache
 def renderer_hash() -> str:
-    """Changes with the code that draws: every module behind the renderer, without comments and
-    docstrings."""
+    """Changes with the code that draws, `renderer_files`, without comments and docstrings."""
+    return files_hash(renderer_files())
+
+
+def renderer_files() -> tuple[Path, ...]:
+    """This module and those of this folder that it imports, directly or not: what can change a
+    pixel."""
     here = Path(__file__).parent
-    return files_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
+    return tuple(file for file in behind("data.scenes.splits") if file.parent == here)
 
 
 class Scenes(Source):
