@@ -1,5 +1,5 @@
-"""Six kinds of scene: where things stand, where the camera is and how it looks. Each fills a
-`Builder` from one random stream."""
+"""Rooms and tabletops: where things stand, where the camera is and how it looks; and the light and
+the camera of the other kinds. Each function fills a `Builder` from one random stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dalib.data.scenes.textures import PATTERNS
 
 
 def sun(b: Builder, rng: Random) -> None:
-    """Daylight: a sun at 15 to 65 degrees, or a veiled one; ambient light from the sky."""
+    """Daylight: a sun at 15 to 65 degrees, the weaker, the more light comes from the sky; clouds, and
+    half of the time a trace of fog."""
     azimuth = rng.uniform(0, math.tau)
     height = math.radians(rng.uniform(15, 65))
     light = b.light
@@ -37,7 +38,7 @@ def sun(b: Builder, rng: Random) -> None:
 
 
 def indoors(b: Builder, rng: Random, w: Real, h: Real, d: Real) -> None:
-    """A ceiling lamp or light from a window side, and plenty of light from the walls."""
+    """A lamp just below the ceiling, not too near the walls, and plenty of light from all sides."""
     light = b.light
     power = rng.uniform(0.5, 1.3)
     warm = rng.uniform(0.65, 1.0)
@@ -60,7 +61,8 @@ def look(
     fov: tuple[Real, Real],
     roll: Real = 1.5,
 ) -> None:
-    """Angles in degrees; pitch and roll are (mean, spread) and spread of normal laws."""
+    """Point the camera. Angles in degrees; `pitch` is mean and spread and `roll` the spread, about
+    level, of normal laws, `fov` the range of the field of view."""
     b.angles = (
         math.radians(yaw),
         math.radians(rng.gauss(*pitch)),
@@ -80,7 +82,8 @@ def _wall_frames(w: Real, d: Real) -> list[tuple[Real, Real, Real, Real]]:
 
 
 def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
-    """Windows, doors, pictures, radiators on a wall."""
+    """On a wall: perhaps a window, with or without curtains, perhaps a door, up to three pictures,
+    perhaps a skirting board."""
     trim = stuff(rng, hsv(rng, saturation=(0, 0.15), value=(0.5, 0.9)), "plain wood")
     if rng.random() < 0.45:
         x = rng.uniform(-0.3, 0.3) * length
@@ -174,7 +177,8 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
 
 
 def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real]) -> None:
-    """Furniture with its back to the wall, from left to right."""
+    """Furniture with its back to the wall, from left to right, with gaps; none where the camera
+    stands."""
     x = -length / 2 + rng.uniform(0.0, 0.5)
     fx, _, fz, turn = b.frame
     while x < length / 2 - 0.5:
@@ -290,6 +294,7 @@ def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Materia
 
 
 def room(b: Builder, rng: Random) -> None:
+    """A furnished room, now and then a narrow one, seen from within."""
     w = rng.uniform(2.8, 6.5)
     d = rng.uniform(3.0, 8.0)
     h = rng.uniform(2.35, 3.1)
@@ -404,7 +409,7 @@ def room(b: Builder, rng: Random) -> None:
 
 
 def tabletop(b: Builder, rng: Random) -> None:
-    """A table seen from close by, with a room in soft focus behind it."""
+    """A table full of things seen from close by, with a room behind it."""
     h = 2.6
     indoors(b, rng, 4, h, 4)
     b.light.main = (rng.uniform(-1, 1), rng.uniform(1.9, 2.4), rng.uniform(-1, 0.5), 1.0)

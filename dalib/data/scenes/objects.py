@@ -1,5 +1,5 @@
-"""Composites: furniture, cars, people, trees, houses, clutter. Each stands at the origin of the
-builder's frame and faces -z, in metres."""
+"""Colours and materials, and what is made of them indoors: furniture, plants, people, clutter. Each
+stands at the origin of the builder's frame and faces -z, in metres."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def stuff(
     b: Colour | None = None,
     **options,
 ) -> Material:
-    """Colour `a` with one of the named patterns; `b` defaults to a darker or lighter shade."""
+    """Colour `a` with one of the named patterns. The second colour is `b`, by default a darker or
+    lighter shade, as it always is where the pattern is a cloudy one."""
     pattern = rng.choice(patterns.split())
     cloudy = pattern in ("noise", "smooth", "fine")
     b = (
@@ -205,7 +206,8 @@ def bed(b: Builder, rng: Random, w: Real = 1.5) -> None:
 
 
 def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.45) -> None:
-    """Chest, wardrobe or counter: a body with door leaves or drawers in front and things on top."""
+    """Chest, wardrobe or counter: a body with door leaves or drawers in front, and things on top of a
+    low one."""
     body = furniture_surface(rng)
     front = body if rng.random() < 0.6 else furniture_surface(rng)
     b.box(0, 0, 0, w, h, d, body, "furniture")
@@ -293,7 +295,7 @@ def plant(b: Builder, rng: Random, s: Real) -> None:
 
 
 def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
-    """One piece of clutter: box, book pile, bottle, cup, ball, bowl, lamp, plant, screen."""
+    """One piece of clutter: box, pile of books, bottle, cup, ball, plant, lamp or screen."""
     m = paint(rng)
     pick = rng.random()
     s = size * rng.uniform(0.5, 1.4)
