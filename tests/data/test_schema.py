@@ -50,7 +50,7 @@ def test_a_source_must_say_how_many_and_which():
         Half()
 
 
-def test_fit_crops_and_mirrors():
+def test_resize_and_crop_crops_and_mirrors():
     """4 x 8 to 4 x 4 at the right: columns 4..7, mirrored 7..4; all maps move together."""
     sample = depth_ramp(4, 8)
     got = resize_and_crop(sample, height=4, width=4, flip=True, position=(0, 1))
@@ -62,7 +62,7 @@ def test_fit_crops_and_mirrors():
     assert got["name"] == "x"
 
 
-def test_fit_never_mixes_disparity():
+def test_resize_and_crop_never_mixes_disparity():
     """Shrinking by 3 takes the middle pixel of each 3 x 3; values and validity belong to the same
     pixel."""
     sample = depth_ramp(9, 15)
@@ -71,7 +71,7 @@ def test_fit_never_mixes_disparity():
     assert torch.equal(got["valid"], sample["valid"][1::3, 1::3])
 
 
-def test_fit_antialiases_the_image():
+def test_resize_and_crop_antialiases_the_image():
     """A checkerboard shrunk by 2.5 is grey all over."""
     board = ((torch.arange(40)[:, None] + torch.arange(40)) % 2 * 255).to(torch.uint8)
     image = resize_and_crop(
@@ -81,12 +81,15 @@ def test_fit_antialiases_the_image():
 
 
 @pytest.mark.parametrize("size", [(96, 128), (128, 96), (300, 300), (7, 500)])
-def test_fit_size(size):
+def test_resize_and_crop_size(size):
     got = resize_and_crop(depth_ramp(101, 67), height=size[0], width=size[1], position=(0.3, 0.9))
     assert got["image"].shape == (3, *size)
     assert got["disparity"].shape == got["valid"].shape == size
+    assert torch.equal(got["valid"], got["disparity"] % 3 > 0)
+    for axis in (0, 1):  # nothing is turned
+        assert (got["disparity"].diff(dim=axis) >= 0).all()
 
 
-def test_fit_position():
+def test_resize_and_crop_position():
     with pytest.raises(DataError, match=r"0\.\.1"):
         resize_and_crop(depth_ramp(4, 4), height=2, width=2, position=(0, 1.5))

@@ -512,14 +512,15 @@ def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeyp
     assert launched == [config.hash(), other.hash(), other.hash()]
 
 
-def test_a_damaged_job_costs_no_checkpoint(tiny, launched):
+def test_a_damaged_job_costs_no_checkpoint(tmp_path, tiny, launched):
     """`job.json` says which code began the run; without it the checkpoint itself does."""
     tiny, seen = tiny.replace(steps=4), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
     (launch.folder(tiny) / "job.json").write_text('{"config": {')
-    launch.ensure_weights(tiny, report=seen.append)
+    weights = launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 3/4")
+    assert weights.read_bytes() == run(tiny, tmp_path / "whole")
 
 
 def test_checkpoints_of_other_code_are_kept_under_another_name(tmp_path, tiny):
@@ -577,12 +578,14 @@ def test_a_student_trains_its_teacher_once(tiny_student, launched, runs):
     assert manifest["count"] == 8
 
 
-def test_an_interrupted_launch_goes_on(tiny, launched):
+def test_an_interrupted_launch_goes_on(tmp_path, tiny, launched):
     tiny, seen = tiny.replace(steps=4), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
-    launch.ensure_weights(tiny, report=seen.append)
+    weights = launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 3/4")
+    assert [m["step"] for m in metrics(weights.parent)] == [1, 2, 3, 4]
+    assert weights.read_bytes() == run(tiny, tmp_path / "whole")
 
 
 def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monkeypatch):
