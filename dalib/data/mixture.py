@@ -238,7 +238,7 @@ class Mixture(torch.utils.data.Dataset):
         key = order_key(config.seed, Order.LABELLED)
         indices = shuffled(positions, len(self.labelled), key=key)
         crop = labelled_crop(config.seed, positions)
-        batch = fetch(self.labelled, indices, height=config.height, width=config.width, crop=crop)
+        batch = fetch(self.labelled, indices, crop=crop, **config.size)
         _check_truth(batch, where="labelled")
         maps = {k: batch[k] for k in ("image", "disparity", "valid")}
         flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
@@ -255,7 +255,7 @@ class Mixture(torch.utils.data.Dataset):
         if self.pool is not None:
             indices = self.pool[indices]
         crop = pool_crop(indices)
-        batch = fetch(self.unlabelled, indices, height=config.height, width=config.width, crop=crop)
+        batch = fetch(self.unlabelled, indices, crop=crop, **config.size)
         maps = {"image": batch["image"]}
         if self.pseudo is not None:
             maps["disparity"] = self.pseudo.get_batch(indices)

@@ -253,7 +253,7 @@ def _networks(
     student = student.to(device, memory_format=torch.channels_last)
     trained: nn.Module = student
     heads: list[nn.Module] = [student.decoder]
-    if config.segmentation_weight:
+    if "semantics" in config.pool_brings:
         trained = WithSegmentation(student=student, seed=config.seed)
         trained = trained.to(device, memory_format=torch.channels_last)
         heads.append(trained.segmentation)
