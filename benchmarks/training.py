@@ -26,7 +26,7 @@ from dalib.data.mixture import Concat, Mixture
 from dalib.models import build
 from dalib.training import pseudo
 from dalib.training.step import step_losses
-from dalib.training.train import _frozen
+from dalib.training.train import frozen_encoder
 
 ROUNDS, SEED = 15, 0
 CONFIG = RunConfig(
@@ -84,7 +84,9 @@ def labelling(unlabelled: Concat, folder: Path) -> dict[str, float]:
 def steps(mixture: Mixture) -> dict[str, float]:
     """Seconds for one step of a student, as it is, with its networks otherwise, and bare."""
     student = build(CONFIG.encoder, seed=SEED).to(memory_format=torch.channels_last).train()
-    frozen = _frozen(CONFIG).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    frozen = (
+        frozen_encoder(CONFIG).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    )
     images = torch.cat([mixture[0]["image"], mixture[0]["pool_image"]])
     images = student.normalise(images).contiguous(memory_format=torch.channels_last)
     pool = images[CONFIG.batch :].contiguous(memory_format=torch.channels_last)
@@ -98,8 +100,8 @@ def steps(mixture: Mixture) -> dict[str, float]:
         student.zero_grad(set_to_none=True)
 
     def whole(student, frozen, optimiser):
-        step = next(number)
-        losses.total(step_losses(CONFIG, student, student, frozen, mixture[step], step)).backward()
+        batch = mixture[next(number)]
+        losses.total(step_losses(CONFIG, student, student, frozen, batch)).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), CONFIG.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

@@ -44,7 +44,8 @@ def _predict(args: argparse.Namespace) -> None:
     formats = tuple(dict.fromkeys(args.format))
     if "colour" in formats or args.colours != predict.COLOURS:
         palette(args.colours)
-    images, out = Path(args.images), Path(args.out)
+    images = Path(args.images)
+    out = Path(args.out)
     if not images.exists():
         raise DataError(f"{images}: no such file or folder; correct the path")
     is_clip = not images.is_dir() and predict.is_video(images)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dalib.errors import ConfigError
-from dalib.losses import normalise
+from dalib.losses import normalise, shown
 
 CELL = 8  # pixels on a side of the regions that are dropped
 SCALES = 4  # of the gradient matching
@@ -26,11 +26,11 @@ def residual(
 
 def cutmix_residual(
     pred: Float[Tensor, "b h w"],
-    target_a: Float[Tensor, "b h w"],
-    target_b: Float[Tensor, "b h w"],
-    inside: Bool[Tensor, "b h w"],
-    valid: Bool[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
     *,
+    target_inside: Float[Tensor, "b h w"] | None = None,
+    inside: Bool[Tensor, "b h w"] | None = None,
+    valid: Bool[Tensor, "b h w"],
     together: bool,
 ) -> Float[Tensor, "b h w"]:
     """The signed error of mixed images: each region by itself (eq. 6-7), or one median and scale
@@ -38,10 +38,17 @@ def cutmix_residual(
 
     The mean absolute value over the valid pixels of the former is `losses.cutmix_unlabelled` (eq. 8
     weights by area).
+
+    Args:
+        pred, target, target_inside, inside: as of `losses.cutmix_unlabelled`.
+        valid: pixels to compare; the label must be finite there.
+        together: one median and scale for the whole image.
     """
-    if together:
-        return residual(pred, torch.where(inside, target_a, target_b), valid)
-    return residual(pred, target_a, inside & valid) + residual(pred, target_b, ~inside & valid)
+    label = shown(target, target_inside, inside)
+    if together or inside is None:
+        return residual(pred, label, valid)
+    error_inside = residual(pred, target_inside, inside & valid)
+    return error_inside + residual(pred, target, ~inside & valid)
 
 
 def spared(
@@ -65,16 +72,13 @@ def spared(
         raise ConfigError(f"unit: {unit!r} is neither pixel nor region")
     if unit == "region":
         count = _cells(valid.float())
-        mean = _cells(error.detach().masked_fill(~valid, 0)) / count.clamp_min(
-            torch.finfo(count.dtype).tiny
-        )
+        total = _cells(error.detach().masked_fill(~valid, 0))
+        mean = total / count.clamp_min(torch.finfo(count.dtype).tiny)
         kept = spared(mean, count > 0, share=share)
         kept = kept.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return valid & kept[:, : valid.shape[1], : valid.shape[2]]
-    flat, counts = (
-        error.detach().masked_fill(~valid, -1).flatten(1),
-        valid.flatten(1).sum(1, keepdim=True),
-    )
+    flat = error.detach().masked_fill(~valid, -1).flatten(1)
+    counts = valid.flatten(1).sum(1, keepdim=True)
     rank = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # 0: the worst
     return valid & (rank >= (share * counts).floor()).view_as(valid)
 
@@ -107,13 +111,20 @@ def gradient_matching(
         r, v, g = (x[:, :: 2**k, :: 2**k] for x in (error, valid, region))
         count = v.flatten(1).sum(1).clamp_min(1)
         for axis in (1, 2):
-            n = r.shape[axis] - 1
-            (r0, r1), (v0, v1), (g0, g1) = (
-                (x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (r, v, g)
-            )
+            r0, r1 = _neighbours(r, axis)
+            v0, v1 = _neighbours(v, axis)
+            g0, g1 = _neighbours(g, axis)
             step = torch.where(v0 & v1 & (g0 == g1), (r1 - r0).abs(), 0)
             result = result + step.flatten(1).sum(1) / count
     return result
+
+
+def _neighbours(maps: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """The first pixel of each pair of neighbours along an axis, and the second."""
+    pairs = maps.shape[axis] - 1
+    first = maps.narrow(axis, 0, pairs)
+    second = maps.narrow(axis, 1, pairs)
+    return first, second
 
 
 def map_loss(
@@ -135,7 +146,8 @@ def map_loss(
         gradient_weight: of the gradient matching; V2 has 2.
     """
     kept = spared(error.abs(), valid, share=drop, unit=drop_unit) if drop else valid
-    loss = torch.where(kept, error.abs(), 0).flatten(1).sum(1) / kept.flatten(1).sum(1).clamp_min(1)
+    count = kept.flatten(1).sum(1).clamp_min(1)
+    loss = torch.where(kept, error.abs(), 0).flatten(1).sum(1) / count
     if gradient_weight:
         loss = loss + gradient_weight * gradient_matching(error, kept, inside)
     return loss

@@ -39,10 +39,12 @@ def joined(part: str, code: str) -> set[str]:
     pairs = defaultdict(set)
     for certificate in read():
         if part in certificate["equal"]:
-            old, new = certificate["from"][part], certificate["to"][part]
+            old = certificate["from"][part]
+            new = certificate["to"][part]
             pairs[old].add(new)
             pairs[new].add(old)
-    found, todo = {code}, [code]
+    found = {code}
+    todo = [code]
     while todo:
         new = pairs[todo.pop()] - found
         found |= new

@@ -219,7 +219,7 @@ class RunConfig:
                 "perturb and align act on unlabelled images: set pseudo_labels: "
                 "true, or leave them out"
             )
-        if "cutmix" in self.perturb and self.batch * self.unlabelled_ratio % 2:
+        if self.pairs and self.pool_batch % 2:
             raise ConfigError(
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be "
                 "paired for CutMix; use an even number"
@@ -256,10 +256,10 @@ class RunConfig:
         read = dict.fromkeys(students, (self.pseudo_labels, "pseudo_labels: true"))
         read |= {
             "strength": (distorted, "colour or blur in perturb"),
-            "cutmix_regions": ("cutmix" in self.perturb, "cutmix in perturb"),
+            "cutmix_regions": (self.pairs, "cutmix in perturb"),
             "drop_unit": (self.drop > 0, "drop"),
             "frozen_sees": (
-                distorted and self.align != "none",
+                distorted and self.aligns,
                 "align, and colour or blur in perturb",
             ),
         }
@@ -293,12 +293,87 @@ class RunConfig:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    # Decisions that more than one room asks for: made here, from the fields, and nowhere else.
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Height and width of a run's images, as keyword arguments."""
+        return {"height": self.height, "width": self.width}
+
+    @property
+    def short_side(self) -> int:
+        """What the shorter side of an image of any aspect is brought to in evaluation."""
+        return min(self.height, self.width)
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """The names of the sources that the run reads, by their role: "labelled", "unlabelled"."""
+        names = {"labelled": self.labelled}
+        if self.pseudo_labels:
+            names["unlabelled"] = self.unlabelled
+        return names
+
+    @property
+    def pool_batch(self) -> int:
+        """Unlabelled images per step, over all processes."""
+        return self.batch * self.unlabelled_ratio
+
+    @property
+    def pool_brings(self) -> tuple[str, ...]:
+        """What the samples of the unlabelled sources must hold beside their image: "disparity" for
+        an oracle, "semantics" for segmentation."""
+        keys = ()
+        if self.pseudo_labels and self.labelling == "oracle":
+            keys += ("disparity",)
+        if self.segmentation_weight:
+            keys += ("semantics",)
+        return keys
+
+    @property
+    def pairs(self) -> bool:
+        """Whether unlabelled images meet in pairs, as CutMix needs them."""
+        return "cutmix" in self.perturb
+
+    @property
+    def aligns(self) -> bool:
+        """Whether there is feature alignment, and so a frozen encoder."""
+        return self.align != "none"
+
+    @property
+    def teacher_labels(self) -> bool:
+        """Whether a teacher labels the unlabelled images, before training or in it."""
+        return self.pseudo_labels and self.labelling != "oracle"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether there must be a trained teacher: to label, or to start from."""
+        return self.teacher_labels or self.starts_from() is not None
+
     def teacher(self) -> "RunConfig":
         """The run whose weights make this run's pseudo labels: the same seed, labelled images only,
         or the round before."""
         if self.rounds > 1:
             return self.replace(rounds=self.rounds - 1)
         return self._labelled_only()
+
+    def starts_from(self) -> "RunConfig | None":
+        """The run whose weights are this one's first; None where the pre-trained encoder's are."""
+        return self.teacher() if self.start == "teacher" else None
+
+    def first_half(self) -> "RunConfig | None":
+        """The student of the stable half of the pool, which labels the rest anew for this run; None
+        where no run of that kind comes first."""
+        return self.replace(selection="stable") if self.selection == "stable_first" else None
+
+    def prerequisites(self) -> dict[str, "RunConfig"]:
+        """The runs that this run builds on, each by its role in it, in the order to train them."""
+        needed = {}
+        if self.needs_teacher:
+            needed["teacher"] = self.teacher()
+        first_half = self.first_half()
+        if first_half is not None:
+            needed["student of the stable half"] = first_half
+        return needed
 
     def _labelled_only(self) -> "RunConfig":
         return self.replace(
@@ -316,7 +391,7 @@ class RunConfig:
         Leaving defaults out keeps old records valid when a field is added; a changed default shows
         in the code hash.
         """
-        source = self if self.pseudo_labels or self.align != "none" else self._labelled_only()
+        source = self if self.pseudo_labels or self.aligns else self._labelled_only()
         values = {
             f.name: getattr(source, f.name)
             for f in dataclasses.fields(source)

@@ -25,10 +25,10 @@ def median_scale(
     For an even count this is the lower of the two middle values, as `torch.median` has it. Empty
     maps give (0, EPS). Invalid pixels may hold anything, NaN included.
     """
-    t = torch.nan_to_num(d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values)[
-        :, None, None
-    ]
-    return t, _scale((d - t).masked_fill(~valid, 0), valid)
+    median = d.masked_fill(~valid, torch.nan).flatten(1).nanmedian(1).values  # (b,)
+    t = torch.nan_to_num(median)[:, None, None]
+    centred = (d - t).masked_fill(~valid, 0)
+    return t, _scale(centred, valid)
 
 
 def _scale(centred: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]) -> Float[Tensor, "b 1 1"]:
@@ -49,6 +49,8 @@ def affine_invariant(
 ) -> Float[Tensor, " b"]:
     """The affine-invariant loss L_l of each image (eq. 1): mean over valid pixels of
     |normalise(pred) - normalise(target)|.
+
+        loss = affine_invariant(student(images), disparity, valid).mean()
 
     Args:
         pred: predicted disparity, up to any scale > 0 and shift.
@@ -144,6 +146,9 @@ def feature_alignment(
     """The feature alignment loss L_feat of each image (eq. 9): mean over tokens of 1 - cosine,
     where the cosine is below the margin.
 
+        _, features = student(images)
+        loss = feature_alignment(features, frozen(images)[-1]).mean()
+
     Args:
         student: the student encoder's deepest features.
         frozen: those of the frozen pre-trained encoder for the same input; no gradient flows into
@@ -166,6 +171,10 @@ def total(
     parts: dict[str, Float[Tensor, ""]], weights: dict[str, float] | None = None
 ) -> Float[Tensor, ""]:
     """The average of the losses that a run has (section 3.3: L_l, L_u and L_feat), weighted where
-    weights are given."""
-    weights = {name: (weights or {}).get(name, 1.0) for name in parts}
+    weights are given.
+
+        loss = total({"labelled": l, "unlabelled": u, "feat": f}, {"feat": config.align_weight})
+    """
+    given = weights or {}
+    weights = {name: given.get(name, 1.0) for name in parts}
     return sum(weights[name] * value for name, value in parts.items()) / sum(weights.values())

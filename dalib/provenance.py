@@ -67,7 +67,15 @@ def science(part: str) -> tuple[Path, ...]:
     without making a record stale. A package counts (its `__init__.py`) where a name that it passes
     on is imported from it.
     """
-    package, todo, found = Path(__file__).parent, [ROOTS[part]], set()
+    return behind(ROOTS[part])
+
+
+def behind(module: str) -> tuple[Path, ...]:
+    """The library's files behind one of its modules, by its name without the leading `dalib.`: its
+    own and those of the modules it imports, directly or not; `APART` left out."""
+    package = Path(__file__).parent
+    todo = [module]
+    found = set()
     while todo:
         base = package.joinpath(*todo.pop().split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")

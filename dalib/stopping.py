@@ -34,7 +34,9 @@ class Stop:
     """
 
     def __init__(self, *, file: Path | None = None, parent: int | None = None):
-        self.file, self.parent, self.launcher = file, parent, os.getppid()
+        self.file = file
+        self.parent = parent
+        self.launcher = os.getppid()
         self.signal: int | None = None
         self.deferred = False
         self.relay: Path | None = None
@@ -72,7 +74,8 @@ class Stop:
         """While a block runs signals are only noted, and `relay`, a file of other processes, is
         made."""
         before = self.deferred, self.relay
-        self.deferred, self.relay = True, relay
+        self.deferred = True
+        self.relay = relay
         try:
             yield
         finally:

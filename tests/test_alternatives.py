@@ -54,7 +54,9 @@ def test_apart_is_the_papers_cutmix_loss(seed):
         rectangle(pred.shape),
         holes(g, pred.shape),
     )
-    error = alternatives.cutmix_residual(pred, a, b, inside, valid, together=False)
+    error = alternatives.cutmix_residual(
+        pred, b, target_inside=a, inside=inside, valid=valid, together=False
+    )
     assert_allclose(
         alternatives.map_loss(error, valid),
         losses.cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid),
@@ -71,7 +73,10 @@ def test_together_is_one_map():
     a, b = 3 * pred + 1, 0.2 * pred
     apart, together = (
         alternatives.map_loss(
-            alternatives.cutmix_residual(pred, a, b, inside, valid, together=t), valid
+            alternatives.cutmix_residual(
+                pred, b, target_inside=a, inside=inside, valid=valid, together=t
+            ),
+            valid,
         )
         for t in (False, True)
     )

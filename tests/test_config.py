@@ -1,6 +1,7 @@
 """Configs: strictness, and what the hash sees and does not see. With it, what the hash of the code
 sees."""
 
+import ast
 import dataclasses
 import json
 import re
@@ -247,6 +248,82 @@ def test_round_trip_through_json():
     assert again.hash() == config.hash()
 
 
+# what is decided by a config
+
+
+def test_the_runs_that_come_first():
+    plain = student()
+    assert RunConfig().prerequisites() == {}
+    assert plain.prerequisites() == {"teacher": plain.teacher()}
+    assert plain.replace(labelling="online").prerequisites() == {"teacher": plain.teacher()}
+    oracle = plain.replace(labelling="oracle")
+    assert oracle.prerequisites() == {}
+    started = oracle.replace(start="teacher")
+    assert started.prerequisites() == {"teacher": started.teacher()}
+    assert started.starts_from() == started.teacher()
+    assert plain.starts_from() is None
+    again = plain.replace(selection="stable_first")
+    assert list(again.prerequisites()) == ["teacher", "student of the stable half"]
+    half = again.prerequisites()["student of the stable half"]
+    assert half == again.first_half() == plain.replace(selection="stable")
+    assert half.first_half() is None
+
+
+def test_what_a_run_reads():
+    assert RunConfig().sources == {"labelled": ("scenes:labelled",)}
+    assert list(student().sources) == ["labelled", "unlabelled"]
+    assert RunConfig().pool_brings == student().pool_brings == ()
+    assert student(labelling="oracle").pool_brings == ("disparity",)
+    both = student(labelling="oracle", segmentation_weight=1.0)
+    assert both.pool_brings == ("disparity", "semantics")
+    assert (student().teacher_labels, student(labelling="oracle").teacher_labels) == (True, False)
+    assert not RunConfig().teacher_labels
+    wide = RunConfig(height=64, width=96, batch=6, unlabelled_ratio=3)
+    assert (wide.size, wide.short_side, wide.pool_batch) == ({"height": 64, "width": 96}, 64, 18)
+
+
+SEVERAL = {
+    # each draws numbers of its own
+    "seed": {"data.mixture", "training.step", "training.train"},
+    # the mean map, a floor of evaluation, is made of the labelled images
+    "labelled_images": {"evaluation.suite", "training.launch"},
+    # what is built, and what weights must be of
+    "encoder": {"training.labelling", "training.train"},
+    # how many batches there are, and when the last one is done
+    "steps": {"data.mixture", "training.train"},
+    # in labelling as in training
+    "precision": {"training.labelling", "training.train"},
+}
+"""The settings that more than one module reads."""
+
+
+def test_no_setting_is_decided_in_two_rooms():
+    """By the syntax trees: which modules of the library read `config.NAME`."""
+    package = Path(provenance.__file__).parent
+    readers = {name: set() for name in FIELDS}
+    for file in package.rglob("*.py"):
+        module = ".".join(file.relative_to(package).with_suffix("").parts)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in FIELDS
+                and ast.unparse(node.value) in ("config", "self.config")
+            ):
+                readers[node.attr].add(module)
+    found = {name: where for name, where in readers.items() if len(where) > 1}
+    assert found == SEVERAL
+    through_decisions = {name for name, where in readers.items() if not where}
+    assert through_decisions == {
+        "height",
+        "pseudo_labels",
+        "rounds",
+        "start",
+        "unlabelled",
+        "unlabelled_ratio",
+        "width",
+    }
+
+
 # the hash of a config
 
 
@@ -421,6 +498,7 @@ def test_the_code_hash_covers_the_science_and_not_the_book(package):
     before = hashes()
     assert before["training"] != before["evaluation"]
     for name in (
+        "commands.py",
         "paths.py",
         "errors.py",
         "stopping.py",

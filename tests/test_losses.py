@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from dalib.data import perturb
 from dalib.errors import ConfigError
 from dalib.losses import (
     affine_invariant,
@@ -171,22 +172,22 @@ def test_images_are_independent(seed, order):
     pred, target, valid = draw(seed=seed, images=4)
     inside = rectangles(images=4)
     order = list(order)
+
+    def under_cutmix(pred, target, target_inside, inside, valid):
+        return cutmix_unlabelled(
+            pred, target, target_inside=target_inside, inside=inside, valid=valid
+        )
+
     for function, maps in (
         (affine_invariant, (pred, target, valid)),
-        (cutmix, (pred, target, target.flip(0), inside, valid)),
+        (under_cutmix, (pred, target, target.flip(0), inside, valid)),
         (feature_alignment, (pred.view(4, 7, 3, 3), target.view(4, 7, 3, 3))),
     ):
-        options = {"margin": 0.85} if function is feature_alignment else {}
-        expected = function(*maps, **options)[order]
-        assert torch.equal(function(*(m[order] for m in maps), **options), expected)
+        expected = function(*maps)[order]
+        assert torch.equal(function(*(m[order] for m in maps)), expected)
 
 
 # the unlabelled loss under CutMix, eq. 6-8
-
-
-def cutmix(pred, a, b, inside, valid):
-    """The loss with label a inside the box and label b outside it."""
-    return cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid)
 
 
 def test_region_weights_by_hand():
@@ -225,33 +226,57 @@ def test_cutmix_reference(seed, share):
     pred, a, valid = draw(seed=seed, valid=share)
     b, inside = draw(seed=seed + 1)[0], rectangles()
     expected = per_image(reference_cutmix, pred, a, b, inside, valid)
-    assert_allclose(cutmix(pred, a, b, inside, valid), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_without_cutmix_it_is_the_affine_invariant_loss():
-    """Where no image of a step was mixed there is neither a mask nor a partner."""
-    pred, target, valid = draw(seed=0)
-    target = torch.where(draw(seed=1, valid=0.2)[2], torch.nan, target)
-    expected = affine_invariant(pred, target, valid)
-    assert torch.equal(cutmix_unlabelled(pred, target, valid=valid), expected)
-    everywhere = torch.ones_like(valid)
-    expected = affine_invariant(pred, target, everywhere)
-    assert torch.equal(cutmix_unlabelled(pred, target), expected)
-
-
-@pytest.mark.parametrize("given", ["target_inside", "inside"])
-def test_half_a_mixture_is_refused(given):
-    pred, target, _ = draw(seed=0)
-    half = {"target_inside": target, "inside": rectangles()}[given]
-    with pytest.raises(ConfigError, match="give both target_inside and inside, else neither"):
-        cutmix_unlabelled(pred, target, **{given: half})
+    assert_allclose(
+        cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid),
+        expected,
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_cutmix_without_rectangle_is_the_affine_invariant_loss():
     pred, a, valid = draw(seed=0)
     b, nowhere = draw(seed=1)[0], torch.zeros_like(valid)
-    assert torch.equal(cutmix(pred, a, b, nowhere, valid), affine_invariant(pred, b, valid))
-    assert torch.equal(cutmix(pred, a, b, ~nowhere, valid), affine_invariant(pred, a, valid))
+    assert torch.equal(
+        cutmix_unlabelled(pred, b, target_inside=a, inside=nowhere, valid=valid),
+        affine_invariant(pred, b, valid),
+    )
+    assert torch.equal(
+        cutmix_unlabelled(pred, b, target_inside=a, inside=~nowhere, valid=valid),
+        affine_invariant(pred, a, valid),
+    )
+
+
+def test_without_cutmix_the_unlabelled_loss_is_the_affine_invariant_one():
+    pred, target, valid = draw(seed=0)
+    assert torch.equal(
+        cutmix_unlabelled(pred, target, valid=valid), affine_invariant(pred, target, valid)
+    )
+    holes = torch.where(valid, target, torch.nan)
+    assert torch.equal(cutmix_unlabelled(pred, holes), affine_invariant(pred, target, valid))
+
+
+@pytest.mark.parametrize(
+    ("given_one", "missing"), [("target_inside", "inside"), ("inside", "target_inside")]
+)
+def test_half_a_cutmix_is_refused(given_one, missing):
+    pred, target, _ = draw(seed=0)
+    half = {"target_inside": target, "inside": rectangles()}[given_one]
+    with pytest.raises(ConfigError, match=f"^{missing}: missing; under CutMix give both"):
+        cutmix_unlabelled(pred, target, **{given_one: half})
+
+
+def test_the_partner_is_found_as_the_docstring_says():
+    """Two images that swap boxes: a student who says of each pixel what its owner's label says is
+    right, whoever's pixel it is."""
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    box = torch.tensor([[1, 1, 4, 6], [2, 3, 7, 8]])
+    mixed, inside = perturb.cutmix(images, perturb.Perturbation(colour=None, sigma=None, box=box))
+    target = images.mean(1)
+    own = {"target_inside": target[perturb.partner(2)], "inside": inside}
+    assert_allclose(cutmix_unlabelled(mixed.mean(1), target, **own), [0, 0], atol=1e-6)
+    wrong = own | {"target_inside": target}
+    assert (cutmix_unlabelled(mixed.mean(1), target, **wrong) > 0.1).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -260,10 +285,17 @@ def test_cutmix_regions_are_normalised_separately(seed, scale, shift, scale_b, s
     """Each region may have a scale and shift of its own, in the prediction as in the label."""
     pred, a, valid = draw(seed=seed)
     b, inside = draw(seed=seed + 1)[0], rectangles()
-    expected = cutmix(pred, a, b, inside, valid)
+    expected = cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid)
     moved = torch.where(inside, scale * pred + shift, pred)
-    assert_allclose(cutmix(moved, a, b, inside, valid), expected, rtol=5e-3, atol=1e-3)
-    got = cutmix(pred, scale * a + shift, scale_b * b + shift_b, inside, valid)
+    assert_allclose(
+        cutmix_unlabelled(moved, b, target_inside=a, inside=inside, valid=valid),
+        expected,
+        rtol=5e-3,
+        atol=1e-3,
+    )
+    got = cutmix_unlabelled(
+        pred, scale_b * b + shift_b, target_inside=scale * a + shift, inside=inside, valid=valid
+    )
     assert_allclose(got, expected, rtol=5e-3, atol=1e-3)
 
 
@@ -287,17 +319,29 @@ def test_cutmix_ignores_what_does_not_show(seed, junk):
     """Label a outside the rectangle, label b inside it, and everything in invalid pixels."""
     pred, a, valid = draw(seed=seed)
     b, inside = draw(seed=seed + 1)[0], rectangles()
-    expected = cutmix(pred, a, b, inside, valid)
+    expected = cutmix_unlabelled(pred, b, target_inside=a, inside=inside, valid=valid)
     a, b = torch.where(inside & valid, a, junk), torch.where(~inside & valid, b, junk)
-    assert torch.equal(cutmix(torch.where(valid, pred, junk), a, b, inside, valid), expected)
+    assert torch.equal(
+        cutmix_unlabelled(
+            torch.where(valid, pred, junk), b, target_inside=a, inside=inside, valid=valid
+        ),
+        expected,
+    )
 
 
 def test_cutmix_leaves_out_labels_that_are_not_finite():
     """They weigh nothing either: the same as if the caller had called them invalid."""
     pred, a, valid = draw(seed=0)
     b, inside, hole = draw(seed=1)[0], rectangles(), draw(seed=2, valid=0.3)[2]
-    expected = cutmix(pred, a, b, inside, valid & ~(inside & hole))
-    assert torch.equal(cutmix(pred, torch.where(hole, torch.nan, a), b, inside, valid), expected)
+    expected = cutmix_unlabelled(
+        pred, b, target_inside=a, inside=inside, valid=valid & ~(inside & hole)
+    )
+    assert torch.equal(
+        cutmix_unlabelled(
+            pred, b, target_inside=torch.where(hole, torch.nan, a), inside=inside, valid=valid
+        ),
+        expected,
+    )
 
 
 # feature alignment, eq. 9
@@ -399,7 +443,10 @@ def test_maps_stay_finite(pred, target, mask, dtype):
     p, t, valid = MAPS[pred].to(dtype).clone().requires_grad_(), MAPS[target].to(dtype), MASKS[mask]
     inside = torch.zeros_like(valid)
     inside[0, 1:4, 2:5] = True
-    for loss in (affine_invariant(p, t, valid), cutmix(p, t, t.flip(0), inside, valid)):
+    for loss in (
+        affine_invariant(p, t, valid),
+        cutmix_unlabelled(p, t.flip(0), target_inside=t, inside=inside, valid=valid),
+    ):
         (gradient,) = torch.autograd.grad(loss.sum(), p)
         assert loss.dtype == torch.float32
         assert torch.isfinite(loss).all()
@@ -494,7 +541,9 @@ def test_peer_bug_int_zero_when_all_masks_are_empty():
     pred.requires_grad_()
     for loss in (
         affine_invariant(pred, target, valid & False),
-        cutmix(pred, target, target, rectangles(), valid & False),
+        cutmix_unlabelled(
+            pred, target, target_inside=target, inside=rectangles(), valid=valid & False
+        ),
     ):
         assert loss.shape == (3,)
         assert loss.dtype == torch.float32

@@ -19,7 +19,7 @@ from helpers.training import TINY, Smooth, quiet
 from dalib import paths
 from dalib.errors import Stopped
 from dalib.stopping import STOP, Stop, is_alive, listening
-from dalib.training import checkpoint, launch
+from dalib.training import checkpoint, launch, pseudo
 from dalib.training.folder import held
 from dalib.training.train import train
 
@@ -70,8 +70,8 @@ def test_a_signal_while_labelling_keeps_whole_shards(tiny_student, launched, mon
     """It comes while the second of two is written: the first stays, and only the second is written
     again."""
     config = tiny_student.replace(steps=2)
-    monkeypatch.setattr(launch.pseudo, "SHARD", 4)
-    write, written = launch.pseudo.save_file, []
+    monkeypatch.setattr(pseudo, "SHARD", 4)
+    write, written = pseudo.save_file, []
 
     def save(maps, path, **options):
         write(maps, path, **options)
@@ -79,7 +79,7 @@ def test_a_signal_while_labelling_keeps_whole_shards(tiny_student, launched, mon
         if len(written) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(launch.pseudo, "save_file", save)
+    monkeypatch.setattr(pseudo, "save_file", save)
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
         launch.ensure_weights(config, report=quiet)
     assert [p.stem for p in paths.runs().glob("*/pseudo-*/*.safetensors")] == ["000000000"]

@@ -119,22 +119,16 @@ def check_sources(config: RunConfig) -> None:
         DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`)
             where the run needs some.
     """
-    needs = {"labelled": ["disparity"], "unlabelled": []}
-    if config.labelling == "oracle":
-        needs["unlabelled"].append("disparity")
-    if config.segmentation_weight:
-        needs["unlabelled"].append("semantics")
-    names = {"labelled": config.labelled} | (
-        {"unlabelled": config.unlabelled} if config.pseudo_labels else {}
-    )
-    for name in (name for chosen in names.values() for name in chosen):
-        parse(name)
-    for role, chosen in names.items():
-        for name in chosen:
+    needs = {"labelled": ("disparity",), "unlabelled": config.pool_brings}
+    for names in config.sources.values():
+        for name in names:
+            parse(name)
+    for role, names in config.sources.items():
+        for name in names:
             _check_source(name, role=role, needs=needs[role])
 
 
-def _check_source(name: str, *, role: str, needs: list[str]) -> None:
+def _check_source(name: str, *, role: str, needs: tuple[str, ...]) -> None:
     if parse(name)[0] == "scenes":  # which have everything
         return
     source = open_source(name, count=1, height=1, width=1)

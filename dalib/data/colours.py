@@ -29,7 +29,8 @@ many variants are in use."""
 def to_srgb(picture: Image.Image, *, tell: Tell) -> Image.Image:
     """A picture of 8 bits in sRGB: the very same where it has no profile or that of sRGB, else
     converted by littleCMS."""
-    profile, base = picture.info.get("icc_profile"), BASES.get(picture.mode)
+    profile = picture.info.get("icc_profile")
+    base = BASES.get(picture.mode)
     if not profile or base is None:
         return picture
     try:

@@ -242,7 +242,8 @@ def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: 
     """
     if not values.size:
         return
-    top, limits = float(values.max()), {2.0**15 - 1, 2.0**16 - 1}
+    top = float(values.max())
+    limits = {2.0**15 - 1, 2.0**16 - 1}
     if values.dtype.kind == "f":
         limits |= {float(np.finfo(dtype).max) for dtype in (np.float16, np.float32, np.float64)} | {
             65.535
@@ -262,7 +263,8 @@ def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: 
     else:
         suspect = apart and (greatest or top / scale >= 1e9)
     if suspect:
-        word, count = str(values.max()), int((values == values.max()).sum())
+        word = str(values.max())
+        count = int((values == values.max()).sum())
         raise DataError(
             f"{name}: {count} values of {kind} are {word}, which mostly marks holes; declare it "
             f"as invalid {word},"
@@ -272,7 +274,8 @@ def _check_greatest(values: np.ndarray, *, kind: str, scale: float | int, name: 
 
 def same_size(image: Tensor, disparity: Tensor, *, name: str) -> None:
     """A `DataError` unless image (3, H, W) and map (H, W) cover the same pixels."""
-    (h, w), (rows, columns) = image.shape[-2:], disparity.shape[-2:]
+    h, w = image.shape[-2:]
+    rows, columns = disparity.shape[-2:]
     if (h, w) != (rows, columns):
         raise DataError(
             f"{name}: the map is {columns}x{rows} but its image {w}x{h}; resize the "

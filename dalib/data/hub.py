@@ -68,10 +68,14 @@ class HubDataset(Source):
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
         self.bits = bits
-        self.name, self.domain = str(name), domain or Path(name).name
+        self.name = str(name)
+        self.domain = domain or Path(name).name
         self.data = _load(self.name, split=split, config=config, revision=revision)
-        self.image, self.truth, self.mask = image, depth or disparity, mask
-        self.kind, self.scale = "depth_m" if depth else "disparity", depth_scale
+        self.image = image
+        self.truth = depth or disparity
+        self.mask = mask
+        self.kind = "depth_m" if depth else "disparity"
+        self.scale = depth_scale
         self.scale_known = scale_known and depth is not None
         columns = [column for column in (image, self.truth, mask) if column]
         if missing := ", ".join(
@@ -96,6 +100,7 @@ class HubDataset(Source):
         return len(self.data)
 
     def _sample(self, index: int) -> Sample:
+        # the photograph
         name = f"{self.name}, sample {index}"
         try:
             row = self.data[index]
@@ -103,15 +108,19 @@ class HubDataset(Source):
             raise DataError(
                 f"{name}: cannot be decoded ({error}); repair it or leave it out"
             ) from error
-        content, photograph = _content(row[self.image], name=f"{name}, column {self.image}"), 1
+        content = _content(row[self.image], name=f"{name}, column {self.image}")
+        photograph = 1
         if isinstance(content, bytes):
             picture = decode_image(content, name=name)
-            image, photograph = to_rgb(picture, name=name), turn_of(picture, content)
+            image = to_rgb(picture, name=name)
+            photograph = turn_of(picture, content)
         else:
             image = to_rgb(content, name=name)
         sample = {"image": image, "domain": self.domain, "name": str(index)}
         if self.truth is None:
             return sample
+
+        # its map and mask, turned as the photograph is
         values, own = self._read(row, self.truth, decode_map, name=name)
         mask = None
         if self.mask is not None:
@@ -124,6 +133,8 @@ class HubDataset(Source):
                 )
         size = (image.shape[1], image.shape[2])
         turn = turn_for(values, size=size, photograph=photograph, own=own, name=name)
+
+        # the ground truth
         disparity, valid = to_disparity(
             turned(values, turn),
             kind=self.kind,

@@ -160,7 +160,8 @@ def list_folder(folder: str | Path) -> Listing:
 
     No folder is searched twice, so that links that lead in circles do no harm.
     """
-    root, result = Path(folder), Listing()
+    root = Path(folder)
+    result = Listing()
     above = {os.path.realpath(root), *map(str, Path(os.path.realpath(root)).parents)}
     seen: set[str] = set()
     links: list[str] = []

@@ -110,9 +110,11 @@ def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         if data.startswith(start):
             raise DataError(f"{name}: this is {what}")
     if data.startswith(b"\x93NUMPY"):
-        values, own = _decode_npy(data, name=name), 1
+        values = _decode_npy(data, name=name)
+        own = 1
     elif re.match(rb"P[25]\s", data):
-        values, own = _decode_pgm(data, name=name), 1
+        values = _decode_pgm(data, name=name)
+        own = 1
     else:
         values, own = _decode_picture(data, name=name)
     if values.ndim != 2:
@@ -143,7 +145,8 @@ def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:
     if not 0 < maxval < 65536:
         raise DataError(f"{name}: a PGM with maxval {maxval}; it must be 1 to 65535")
     stored = np.dtype("u1" if maxval < 256 else ">u2")
-    count, body = width * height, data[header.end() :]
+    count = width * height
+    body = data[header.end() :]
     try:
         if form == 5:
             flat = np.frombuffer(body, stored, count=count)
@@ -165,13 +168,15 @@ def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:
 def _decode_picture(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
     try:
         header = open_header(io.BytesIO(data))
-        frames, step = getattr(header, "n_frames", 1), _step(header)
+        frames = getattr(header, "n_frames", 1)
+        step = _step(header)
     except UnidentifiedImageError as error:
         raise DataError(
             f"{name}: truncated, damaged or not an image of a known format; {_SAVE}"
         ) from error
     except Exception:  # of any kind; what can be decoded all the same is shown below
-        frames, step = 1, 1
+        frames = 1
+        step = 1
     picture = decode_image(data, name=name, tell=_say_nothing)
     if picture.mode in ("P", "PA"):
         raise DataError(
@@ -181,7 +186,8 @@ def _decode_picture(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         raise DataError(f"{name}: it holds {frames} pictures; save the one that is meant by itself")
     if picture.format in _LOSSY:
         raise DataError(f"{name}: {picture.format} does not keep a map's values; save it as PNG")
-    values, own = np.asarray(picture), turn_of(picture, data)
+    values = np.asarray(picture)
+    own = turn_of(picture, data)
     if picture.format == "TIFF" and values.ndim == 2:
         values = turned(values, {6: 8, 8: 6}.get(own, own))  # back, for Pillow has turned it
     return values // step if step > 1 else values, own

@@ -156,7 +156,8 @@ def without_extras(data: bytes) -> bytes | None:
 def _bare_png(data: bytes) -> bytes:
     """Without ancillary chunks, apart from transparency and EXIF where their checksums are
     right."""
-    parts, start = [data[:8]], 8
+    parts = [data[:8]]
+    start = 8
     while start + 12 <= len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         kind = data[start + 4 : start + 8]
@@ -172,7 +173,8 @@ def _bare_png(data: bytes) -> bytes:
 def _bare_jpeg(data: bytes) -> bytes:
     """Without comments and application segments, apart from JFIF's and Adobe's, which say what the
     colours are."""
-    parts, start = [data[:2]], 2
+    parts = [data[:2]]
+    start = 2
     while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
         marker = data[start + 1]
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")

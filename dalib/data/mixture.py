@@ -1,20 +1,62 @@
 """Labelled and unlabelled images at 1:2, as a function from the step to the batch.
 
-Nothing here has state: batch number k is computed from (seed, k) alone, so that training resumes at
+`Batch` states what a batch holds, `dalib.data.streams` what is random in it. Nothing here has
+state: batch number k is computed from (seed, k) alone, so that training resumes at
 any step, any number of loader workers gives the same batches, and a process takes its slice of the
 same global batch.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TypedDict
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.files import digest
-from dalib.data.schema import Source, fit
+from dalib.data.schema import Source, resize_and_crop
+from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
+
+
+class LabelledBatch(TypedDict):
+    """The keys that every batch has: those of its b labelled images. See `Batch`."""
+
+    image: UInt8[Tensor, "b 3 h w"]
+    disparity: Float[Tensor, "b h w"]
+    valid: Bool[Tensor, "b h w"]
+    flip: Bool[Tensor, " b"]
+    index: Int[Tensor, " b"]
+    position: Int[Tensor, " b"]
+
+
+class Batch(LabelledBatch, total=False):
+    """What `Mixture` gives for a step, and `dalib.training.step` takes.
+
+    b labelled images, and p = b * `unlabelled_ratio` unlabelled ones where the run has a pool; both
+    are this process's share. What belongs to unlabelled images has `pool_` before its name.
+
+    image, pool_image: 0..255, cropped and perhaps mirrored, not perturbed.
+    disparity, valid: ground truth, and where there is any.
+    pool_disparity, pool_valid: the pseudo label of each unlabelled image in 0..1, mirrored with it,
+        and where it is finite; an oracle's are the source's own. Absent where a teacher labels in
+        training: `label_now` adds them.
+    pool_semantics: class of each pixel; there with `segmentation_weight` alone.
+    flip, pool_flip: which images are mirrored; their maps are, too.
+    index, pool_index: which samples of the source they are.
+    position, pool_position: how many images this reading has given before, over all processes: with
+        the seed, the key of everything that is random about an image.
+    """
+
+    pool_image: UInt8[Tensor, "p 3 h w"]
+    pool_disparity: Float[Tensor, "p h w"]
+    pool_valid: Bool[Tensor, "p h w"]
+    pool_semantics: UInt8[Tensor, "p h w"]
+    pool_flip: Bool[Tensor, " p"]
+    pool_index: Int[Tensor, " p"]
+    pool_position: Int[Tensor, " p"]
 
 
 class Concat(Source):
@@ -23,20 +65,23 @@ class Concat(Source):
 
     def __init__(self, *sources: Source):
         self.sources = sources
-        self.height, self.width = (
-            getattr(sources[0], k, None) if len(sources) == 1 else None for k in ("height", "width")
-        )
         self.ends = np.cumsum([len(s) for s in sources])
-        self.fingerprint = (
-            sources[0].fingerprint if len(sources) == 1 else digest(s.fingerprint for s in sources)
-        )
+        if len(sources) == 1:
+            (only,) = sources
+            self.height = getattr(only, "height", None)
+            self.width = getattr(only, "width", None)
+            self.fingerprint = only.fingerprint
+        else:
+            self.height = self.width = None
+            self.fingerprint = digest(s.fingerprint for s in sources)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def _sample(self, index: int) -> dict:
         k = int(np.searchsorted(self.ends, index, side="right"))
-        return self.sources[k][int(index - (self.ends[k - 1] if k else 0))]
+        first = self.ends[k - 1] if k else 0
+        return self.sources[k][int(index - first)]
 
     def get_batch(self, indices: np.ndarray) -> dict:
         """Samples of a single source, as it stacks them."""
@@ -71,11 +116,15 @@ def shuffled(positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
     epoch, index = np.divmod(np.asarray(positions, dtype=np.int64), count)
     half = np.uint64(max(1, (max(count - 1, 1).bit_length() + 1) // 2))
     low = (np.uint64(1) << half) - np.uint64(1)
-    value, todo = index.astype(np.uint64), np.ones(index.shape, bool)
+    value = index.astype(np.uint64)
+    todo = np.ones(index.shape, bool)
     while todo.any():
-        left, right = value >> half, value & low
+        left = value >> half
+        right = value & low
         for turn in range(6):
-            left, right = right, left ^ (mix(key, epoch, turn, right) & low)
+            scrambled = left ^ (mix(key, epoch, turn, right) & low)
+            left = right
+            right = scrambled
         value = np.where(todo, (left << half) | right, value)
         todo = value >= count
     return value.astype(np.int64)
@@ -93,32 +142,42 @@ def fetch(
         crop: (b, 2) in 0..1, where the crop lies along the free room (top to bottom, left to
             right); the centre by default.
     """
-    if (getattr(source, "height", None), getattr(source, "width", None)) == (height, width):
+    own_size = getattr(source, "height", None), getattr(source, "width", None)
+    if own_size == (height, width):
         return source.get_batch(indices)
-    crop = np.full((len(indices), 2), 0.5) if crop is None else crop
+    if crop is None:
+        crop = np.full((len(indices), 2), 0.5)
     samples = [
-        fit(source[int(i)], height=height, width=width, position=tuple(c))
+        resize_and_crop(source[int(i)], height=height, width=width, position=tuple(c))
         for i, c in zip(indices, crop, strict=True)
     ]
     keys = [k for k in ("image", "disparity", "valid", "semantics") if all(k in s for s in samples)]
-    return {k: torch.stack([s[k] for s in samples]) for k in keys} | {
-        "domain": [s["domain"] for s in samples]
-    }
+    batch = {k: torch.stack([s[k] for s in samples]) for k in keys}
+    return batch | {"domain": [s["domain"] for s in samples]}
 
 
 def pool_crop(indices: np.ndarray) -> np.ndarray:
     """The crop of each unlabelled image: fixed by its index, so that its pseudo label shows the
     same pixels."""
-    return np.stack([uniform(1, indices), uniform(2, indices)], 1)
+    top = uniform(Stream.POOL_CROP_TOP, indices)
+    left = uniform(Stream.POOL_CROP_LEFT, indices)
+    return np.stack([top, left], 1)
+
+
+def labelled_crop(seed: int, positions: np.ndarray) -> np.ndarray:
+    """The crop of each labelled image: another one each time that it is read."""
+    top = uniform(seed, Stream.LABELLED_CROP_TOP, positions)
+    left = uniform(seed, Stream.LABELLED_CROP_LEFT, positions)
+    return np.stack([top, left], 1)
 
 
 def check_shares(config: RunConfig, world: int) -> None:
     """Raise `ConfigError` where so many processes cannot share a run's batches evenly, CutMix pairs
     unbroken."""
-    pair = 2 if "cutmix" in config.perturb else 1
+    pair = 2 if config.pairs else 1
     for name, size, unit in (
         ("batch", config.batch, 1),
-        ("batch x unlabelled_ratio", config.batch * config.unlabelled_ratio, pair),
+        ("batch x unlabelled_ratio", config.pool_batch, pair),
     ):
         if size % (world * unit):
             raise ConfigError(
@@ -128,7 +187,7 @@ def check_shares(config: RunConfig, world: int) -> None:
 
 
 class Mixture(torch.utils.data.Dataset):
-    """Step to batch.
+    """Step to `Batch`.
 
     Args:
         config: batch size, ratio, seed, size.
@@ -152,71 +211,98 @@ class Mixture(torch.utils.data.Dataset):
         rank: int = 0,
         world: int = 1,
     ):
-        self.config, self.labelled, self.unlabelled, self.pseudo = (
-            config,
-            labelled,
-            unlabelled,
-            pseudo,
-        )
+        self.config = config
+        self.labelled = labelled
+        self.unlabelled = unlabelled
         self.pool = pool
-        self.rank, self.world = rank, world
+        self.pseudo = pseudo
+        self.rank = rank
+        self.world = world
         check_shares(config, world)
 
     def __len__(self) -> int:
         return self.config.steps
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        batch = self._stream(self.labelled, step, self.config.batch, stream=0)
+    def __getitem__(self, step: int) -> Batch:
+        batch = self._labelled_half(step)
         if self.unlabelled is not None:
-            more = self._stream(
-                self.unlabelled, step, self.config.batch * self.config.unlabelled_ratio, stream=1
-            )
-            batch |= {f"pool_{k}": v for k, v in more.items()}
+            pool = self._unlabelled_half(step)
+            batch |= {f"pool_{k}": v for k, v in pool.items()}
         return batch
 
-    def _stream(self, source: Source, step: int, size: int, *, stream: int) -> dict[str, Tensor]:
-        c, share = self.config, size // self.world
-        positions = step * size + self.rank * share + np.arange(share)
-        pool = self.pool if stream else None
-        indices = shuffled(
-            positions, len(source) if pool is None else len(pool), key=2 * c.seed + stream
-        )
-        indices = indices if pool is None else pool[indices]
-        crop = (
-            pool_crop(indices)
-            if stream
-            else np.stack([uniform(c.seed, k, positions) for k in (3, 4)], 1)
-        )
-        batch = fetch(source, indices, height=c.height, width=c.width, crop=crop)
-        keys = ["image", "disparity", "valid"]
-        if stream and self.pseudo is not None:
-            batch["disparity"] = self.pseudo.get_batch(indices)
-            batch["valid"] = torch.isfinite(batch["disparity"])
-        elif stream and c.labelling != "oracle":
-            keys = ["image"]
-        elif "disparity" not in batch:
-            where = "unlabelled, labelling: oracle" if stream else "labelled"
-            raise DataError(
-                f"{where}: no ground truth in {set(batch['domain'])}; photographs alone belong "
-                "under unlabelled, and to a teacher"
-            )
-        if stream and c.segmentation_weight:
+    def _labelled_half(self, step: int) -> dict[str, Tensor]:
+        """Labelled images in shuffled order, each time with another crop; their labels are the
+        source's."""
+        config = self.config
+        positions = self._positions(step, config.batch)
+        key = order_key(config.seed, Order.LABELLED)
+        indices = shuffled(positions, len(self.labelled), key=key)
+        crop = labelled_crop(config.seed, positions)
+        batch = fetch(self.labelled, indices, crop=crop, **config.size)
+        _check_truth(batch, where="labelled")
+        maps = {k: batch[k] for k in ("image", "disparity", "valid")}
+        flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
+        return _mirrored(maps, flip) | _whereabouts(indices, positions)
+
+    def _unlabelled_half(self, step: int) -> dict[str, Tensor]:
+        """Unlabelled images (of `pool` where there is one) in shuffled order, each always with the
+        same crop; their labels are pseudo labels, an oracle's, or still to come."""
+        config = self.config
+        positions = self._positions(step, config.pool_batch)
+        count = len(self.unlabelled) if self.pool is None else len(self.pool)
+        key = order_key(config.seed, Order.POOL)
+        indices = shuffled(positions, count, key=key)
+        if self.pool is not None:
+            indices = self.pool[indices]
+        crop = pool_crop(indices)
+        batch = fetch(self.unlabelled, indices, crop=crop, **config.size)
+        maps = {"image": batch["image"]}
+        if self.pseudo is not None:
+            maps["disparity"] = self.pseudo.get_batch(indices)
+            maps["valid"] = torch.isfinite(maps["disparity"])
+        elif "disparity" in config.pool_brings:
+            _check_truth(batch, where="unlabelled, labelling: oracle")
+            maps |= {k: batch[k] for k in ("disparity", "valid")}
+        if "semantics" in config.pool_brings:
             if "semantics" not in batch:
                 raise DataError(
                     "unlabelled, segmentation_weight: no classes in "
                     f"{set(batch['domain'])}; set it to 0"
                 )
-            keys.append("semantics")
-        flip = torch.from_numpy(uniform(c.seed, 5 + stream, positions) < 0.5)
-        flipped = {
-            k: torch.where(flip.view(-1, *[1] * (batch[k].ndim - 1)), batch[k].flip(-1), batch[k])
-            for k in keys
-        }
-        return flipped | {
-            "flip": flip,
-            "index": torch.from_numpy(indices),
-            "position": torch.from_numpy(positions),
-        }
+            maps["semantics"] = batch["semantics"]
+        flip = _coin(config.seed, Stream.POOL_FLIP, positions)
+        return _mirrored(maps, flip) | _whereabouts(indices, positions)
+
+    def _positions(self, step: int, size: int) -> np.ndarray:
+        """Which images of an endless reading, `size` a step, are this process's in this step."""
+        share = size // self.world
+        return step * size + self.rank * share + np.arange(share)
+
+
+def _check_truth(batch: dict, *, where: str) -> None:
+    if "disparity" not in batch:
+        raise DataError(
+            f"{where}: no ground truth in {set(batch['domain'])}; photographs alone belong "
+            "under unlabelled, and to a teacher"
+        )
+
+
+def _coin(seed: int, stream: Stream, positions: np.ndarray) -> Tensor:
+    """True for about half of the images."""
+    return torch.from_numpy(uniform(seed, stream, positions) < 0.5)
+
+
+def _mirrored(maps: dict[str, Tensor], flip: Tensor) -> dict[str, Tensor]:
+    """Maps (b, ..., w), mirrored left and right where `flip` (b,) says so, and `flip` itself."""
+    result = {}
+    for name, batch in maps.items():
+        chosen = flip.view(-1, *[1] * (batch.ndim - 1))  # (b, 1, ..., 1)
+        result[name] = torch.where(chosen, batch.flip(-1), batch)
+    return result | {"flip": flip}
+
+
+def _whereabouts(indices: np.ndarray, positions: np.ndarray) -> dict[str, Tensor]:
+    return {"index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}
 
 
 def batches(loader: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

@@ -9,6 +9,7 @@ worker that the image meets.
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,38 +51,60 @@ def draw(
     """Draw one perturbation per key.
 
     Args:
-        keys: a sequence of integers per image, such as (seed, step, position); the same key gives
-            the same numbers.
+        keys: a sequence of integers per image, such as (seed, stream, position) with a stream of
+            `dalib.data.streams`; the same key gives the same numbers.
         kinds: any of "colour", "blur", "cutmix". Switching one off leaves the numbers of the others
             unchanged.
         height, width: of the images, in pixels.
         strength: multiplies the jitter ranges and the blur.
     """
-    streams = [np.random.SeedSequence(list(key)).spawn(3) for key in keys]
-    rng = [[np.random.Generator(np.random.PCG64(s)) for s in triple] for triple in streams]
-    colour = torch.stack([_colour(r[0], strength) for r in rng]) if "colour" in kinds else None
-    sigma = torch.tensor([_sigma(r[1], strength) for r in rng]) if "blur" in kinds else None
-    box = torch.tensor([_box(r[2], height, width) for r in rng]) if "cutmix" in kinds else None
+    rng = [_generators(key) for key in keys]
+    colour = sigma = box = None
+    if "colour" in kinds:
+        colour = torch.stack([_colour(r.colour, strength) for r in rng])
+    if "blur" in kinds:
+        sigma = torch.tensor([_sigma(r.blur, strength) for r in rng])
+    if "cutmix" in kinds:
+        box = torch.tensor([_box(r.cutmix, height, width) for r in rng])
     return Perturbation(colour=colour, sigma=sigma, box=box)
+
+
+class _Generators(NamedTuple):
+    """One for each kind, so that none moves the others' numbers."""
+
+    colour: np.random.Generator
+    blur: np.random.Generator
+    cutmix: np.random.Generator
+
+
+def _generators(key: Sequence[int]) -> _Generators:
+    seeds = np.random.SeedSequence(list(key)).spawn(3)
+    return _Generators(*(np.random.Generator(np.random.PCG64(s)) for s in seeds))
 
 
 def _colour(rng: np.random.Generator, strength: float) -> Tensor:
     """Brightness, contrast, saturation and hue in random order, then perhaps grey, as one linear
     map (3, 6) of (RGB, mean RGB)."""
-    pixel, mean = torch.eye(3), torch.zeros(3, 3)
-    jitter, grey = rng.random() < JITTER["p"], rng.random() < GREY_P
-    b, c, s = (
+    pixel = torch.eye(3)
+    mean = torch.zeros(3, 3)
+
+    # what is drawn, in this order
+    jitter = rng.random() < JITTER["p"]
+    grey = rng.random() < GREY_P
+    brightness, contrast, saturation = (
         1 + strength * JITTER[k] * rng.uniform(-1, 1)
         for k in ("brightness", "contrast", "saturation")
     )
     angle = 2 * math.pi * strength * JITTER["hue"] * rng.uniform(-1, 1)
+
+    # each step: a map of RGB, and its pull towards the image's mean luma
     turn = torch.tensor(
         [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
     )
     steps = [
-        (b * torch.eye(3), 0.0),
-        (c * torch.eye(3), 1 - c),  # contrast pulls towards the image's mean luma
-        (s * torch.eye(3) + (1 - s) * _LUMA.expand(3, 3), 0.0),
+        (brightness * torch.eye(3), 0.0),
+        (contrast * torch.eye(3), 1 - contrast),
+        (saturation * torch.eye(3) + (1 - saturation) * _LUMA.expand(3, 3), 0.0),
         (torch.linalg.solve(_TO_YIQ, turn @ _TO_YIQ), 0.0),  # hue turns the chroma plane
     ]
     for k in rng.permutation(4) if jitter else []:
@@ -93,7 +116,8 @@ def _colour(rng: np.random.Generator, strength: float) -> Tensor:
 
 
 def _sigma(rng: np.random.Generator, strength: float) -> float:
-    blurred, sigma = rng.random() < BLUR["p"], rng.uniform(*BLUR["sigma"])
+    blurred = rng.random() < BLUR["p"]
+    sigma = rng.uniform(*BLUR["sigma"])
     return strength * sigma if blurred else 0.0
 
 
@@ -102,11 +126,14 @@ def _box(rng: np.random.Generator, height: int, width: int) -> list[int]:
     if rng.random() >= CUTMIX["p"]:
         return [0, 0, 0, 0]
     while True:
-        area, aspect = rng.uniform(*CUTMIX["area"]) * height * width, rng.uniform(*CUTMIX["aspect"])
-        h, w = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
-        if h <= height and w <= width:
-            top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
-            return [top, left, top + h, left + w]
+        area = rng.uniform(*CUTMIX["area"]) * height * width
+        aspect = rng.uniform(*CUTMIX["aspect"])
+        rows = max(1, round(math.sqrt(area * aspect)))
+        columns = max(1, round(math.sqrt(area / aspect)))
+        if rows <= height and columns <= width:
+            top = int(rng.integers(0, height - rows + 1))
+            left = int(rng.integers(0, width - columns + 1))
+            return [top, left, top + rows, left + columns]
 
 
 def partner(count: int) -> Int[Tensor, " b"]:
@@ -124,19 +151,17 @@ def partner(count: int) -> Int[Tensor, " b"]:
 
 
 def inside(box: Int[Tensor, "b 4"], height: int, width: int) -> Bool[Tensor, "b h w"]:
-    """The rectangles as masks."""
+    """The boxes as masks."""
     top, left, bottom, right = (box[:, i, None, None] for i in range(4))
-    rows, columns = (
-        torch.arange(height, device=box.device)[None, :, None],
-        torch.arange(width, device=box.device)[None, None],
-    )
+    rows = torch.arange(height, device=box.device)[None, :, None]
+    columns = torch.arange(width, device=box.device)[None, None]
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
 def apply(
     images: Float[Tensor, "b 3 h w"], perturbation: Perturbation
 ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"] | None]:
-    """Images in 0..1 perturbed, and the CutMix masks (None where CutMix is off).
+    """Images in 0..1 perturbed, and the inside of each CutMix box (None where CutMix is off).
 
     Colour and blur come first, image by image, then CutMix between the distorted images (eq. 5).
     """
@@ -157,18 +182,22 @@ def distort(
 def cutmix(
     images: Float[Tensor, "b 3 h w"], perturbation: Perturbation
 ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"] | None]:
-    """CutMix alone (eq. 5): inside the mask stands the partner (see `partner`)."""
+    """CutMix alone (eq. 5): inside the box stands the partner (see `partner`), and the boxes as
+    masks."""
     if perturbation.box is None:
         return images, None
-    mask = inside(perturbation.box.to(images.device), *images.shape[-2:])
-    return torch.where(mask[:, None], images[partner(len(images))], images), mask
+    height, width = images.shape[-2:]
+    boxes = inside(perturbation.box.to(images.device), height, width)
+    partners = images[partner(len(images))]
+    return torch.where(boxes[:, None], partners, images), boxes
 
 
 def colour_distortion(
     images: Float[Tensor, "b 3 h w"], colour: Float[Tensor, "b 3 6"]
 ) -> Float[Tensor, "b 3 h w"]:
     """Apply each image's map of RGB (see `Perturbation`) and clamp to 0..1, once, at the end."""
-    colour, flat = colour.to(images), images.flatten(2)  # (b, 3, h * w)
+    colour = colour.to(images)
+    flat = images.flatten(2)  # (b, 3, h * w)
     offset = colour[:, :, 3:] @ flat.mean(2, keepdim=True)
     return torch.baddbmm(offset, colour[:, :, :3], flat).clamp_(0, 1).view_as(images)
 
@@ -182,15 +211,17 @@ def gaussian_blur(
     if len(chosen) == 0:
         return images
     chosen = chosen.to(images.device)
-    radius = min(max(1, math.ceil(3 * float(sigma.max()))), min(images.shape[-2:]) - 1)
+    widest = max(1, math.ceil(3 * float(sigma.max())))
+    radius = min(widest, min(images.shape[-2:]) - 1)
     x = torch.arange(-radius, radius + 1, device=images.device)
     sigma = sigma.to(images)[chosen, None]  # (n, 1)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))
     # a radius of its own for each image
     kernel = torch.where(x.abs() <= torch.ceil(3 * sigma).clamp_min(1), kernel, 0)
-    # (3 * n, 1, k)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
-    n, height, width = len(chosen), *images.shape[-2:]
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    kernel = kernel.repeat_interleave(3, 0)[:, None]  # (3 * n, 1, k)
+    n = len(chosen)
+    height, width = images.shape[-2:]
     flat = F.pad(images[chosen].reshape(1, 3 * n, height, width), (radius,) * 4, mode="reflect")
     flat = F.conv2d(flat, kernel[..., None], groups=3 * n)
     flat = F.conv2d(flat, kernel[..., None, :], groups=3 * n)

@@ -43,7 +43,7 @@ class Source(ABC):
         return (self[i] for i in range(len(self)))
 
 
-def fit(
+def resize_and_crop(
     sample: Sample,
     *,
     height: int,

@@ -17,7 +17,7 @@ from dalib.data.listing import list_folder
 from dalib.data.manifest import COLUMNS, bits, check_rows, invalid_values, number, read_table, yes
 from dalib.data.maps import decode_map, decode_mask, read_bytes, turn_for, turn_of, turned
 from dalib.data.metadata import PictureWarning, shown
-from dalib.data.schema import Sample, Source, fit
+from dalib.data.schema import Sample, Source
 from dalib.errors import DataError
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "PhotoFolder",
     "SkimagePhotos",
     "Source",
-    "fit",
 ]
 
 
@@ -150,7 +149,8 @@ class DepthManifest(Source):
         parts = {name: copy.copy(self) for name in rows}
         for name, part in parts.items():
             part.__dict__.pop("fingerprint", None)
-            part.rows, part.domain = rows[name], name
+            part.rows = rows[name]
+            part.domain = name
         return parts
 
     def with_known_offset(self) -> tuple["DepthManifest | None", int]:
@@ -264,7 +264,8 @@ class Motorcycle(Source):
 
         left, _, offset_px = stereo_motorcycle()
         depth_m = self.BASELINE_M * self.FOCAL_PX / (offset_px.astype(np.float64) + self.DOFFS_PX)
-        known, name = np.isfinite(offset_px), "scikit-image's Motorcycle"
+        known = np.isfinite(offset_px)
+        name = "scikit-image's Motorcycle"
         disparity, valid = to_disparity(depth_m, kind="depth_m", scale=1.0, name=name, mask=known)
         truth = {"disparity": disparity, "valid": valid, "scale_known": True, "offset_known": True}
         return {

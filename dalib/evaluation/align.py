@@ -63,7 +63,9 @@ def least_squares(
     p = torch.where(valid, pred, 0).flatten(1).double()
     t = torch.where(valid, target, 0).flatten(1).double()
     count = weight.sum(1, keepdim=True).clamp(min=1)
-    mean_p, mean_t = p.sum(1, keepdim=True) / count, t.sum(1, keepdim=True) / count  # (B, 1)
+    # (B, 1)
+    mean_p = p.sum(1, keepdim=True) / count
+    mean_t = t.sum(1, keepdim=True) / count
     check_finite("prediction", mean_p)
     check_finite("target", mean_t)
     centred = p.addcmul_(weight, mean_p, value=-1)  # p - mean where valid, 0 elsewhere

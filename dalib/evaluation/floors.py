@@ -57,7 +57,8 @@ def mean_map(source: Source, *, batch_size: int = 100) -> Float[Tensor, "h w"]:
     Raises:
         DataError: an image without ground truth, or of another size than the first.
     """
-    total, count = None, None
+    total = None
+    count = None
     for start in range(0, len(source), batch_size):
         samples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
         for index, sample in enumerate(samples, start):
@@ -72,7 +73,8 @@ def mean_map(source: Source, *, batch_size: int = 100) -> Float[Tensor, "h w"]:
                     f"image {index} of {source.domain}: its map is {sizes}; bring all "
                     "images to one size"
                 )
-            disparity, valid = sample["disparity"][None], sample["valid"][None]
+            disparity = sample["disparity"][None]
+            valid = sample["valid"][None]
             normalised = normalise(disparity, valid)[0].double()  # 0 where nothing is valid
             total = normalised if total is None else total + normalised
             count = valid[0].double() if count is None else count + valid[0]

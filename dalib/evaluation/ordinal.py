@@ -71,7 +71,8 @@ def ordinal_accuracy(
     use = valid.flatten(1)
     for name, x in (("prediction", pred), ("target", target)):
         check_finite(name, x.flatten(1).masked_fill(~use, 0))
-    true, seen = both(target).double(), both(pred).double()
+    true = both(target).double()
+    seen = both(pred).double()
     counts = both(valid).all(2) & (true.amax(2) > ratio * true.amin(2))
     # 1, 0 for a tie, or -1
     order = torch.sign(true[..., 0] - true[..., 1]) * torch.sign(seen[..., 0] - seen[..., 1])

@@ -210,14 +210,22 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
     """
     if not folder.is_dir():
         return [], []
+
+    # the data sets, those of the paper first
     table = DepthManifest(folder)
     parts = table.by_dataset()
     ours = {
         name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()
     }
     declared = _declared(folder / DECLARED, parts)
-    sets, chosen, apart = [], [], {}
-    for name in [*(n for n in ours if n in parts), *(n for n in parts if n not in ours)]:
+    sets = []
+    chosen = []
+    apart = {}
+    names = [n for n in ours if n in parts]
+    names += [n for n in parts if n not in ours]
+
+    # each by the protocol that is declared, or known, or needs nothing known
+    for name in names:
         rows = parts[name].rows
         half, protocol = ours.get(name, ("table", "relative"))
         said = _of_columns(table.manifest, name, rows)
@@ -228,10 +236,12 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
         if name not in ours and "protocol" not in said:
             chosen.append(name)
         source, unknown = parts[name].with_known_offset()
-        apart |= {name: unknown} if unknown else {}
+        if unknown:
+            apart[name] = unknown
         if source is None:
             continue
-        protocol, half = PROTOCOLS[said.get("protocol", protocol)], said.get("half", half)
+        protocol = PROTOCOLS[said.get("protocol", protocol)]
+        half = said.get("half", half)
         if protocol.name != "relative" and not source.scale_is_known():
             what = (
                 f"rows of data set {name!r} have no known scale, which protocol "
@@ -245,6 +255,8 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
         raise DataError(
             f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known"
         )
+
+    # what a reader should know
     notes = []
     if apart:
         counts = ", ".join(f"{count} of {name}" for name, count in apart.items())

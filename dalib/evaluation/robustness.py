@@ -65,21 +65,19 @@ def measure(
         report: receives a line per domain.
     """
     found: Scores = {condition_name(*condition): {} for condition in CONDITIONS}
-    for name, source in (
-        scene_domains(config, TEST_DOMAINS) if domains is None else domains
-    ).items():
+    if domains is None:
+        domains = scene_domains(config, TEST_DOMAINS)
+    for name, source in domains.items():
         samples = [source[i] for i in range(min(images, len(source)))]
-        clean, target, valid = (
-            torch.stack([s[k] for s in samples]) for k in ("image", "disparity", "valid")
-        )
+        clean = torch.stack([s["image"] for s in samples])
+        target = torch.stack([s["disparity"] for s in samples])
+        valid = torch.stack([s["valid"] for s in samples])
         counts = scored(target, valid, PROTOCOLS["scenes"])
         for kind, strength in CONDITIONS:
-            seen = (
-                corrupt(clean, kind, strength, domain=name, disparity=target) if strength else clean
-            )
-            maps = torch.stack(
-                predict_images(model, list(seen), short_side=min(config.height, config.width))
-            )
+            seen = clean
+            if strength:
+                seen = corrupt(clean, kind, strength, domain=name, disparity=target)
+            maps = torch.stack(predict_images(model, list(seen), short_side=config.short_side))
             values = {
                 "abs_rel": score(maps, target, valid, PROTOCOLS["scenes"])["abs_rel"],
                 "ordinal": ordinal_accuracy(maps, target, counts),

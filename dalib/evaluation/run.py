@@ -105,8 +105,11 @@ def predict_images(
     check_disparity(model)
     mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
     device = next((p.device for p in model.parameters()), mean.device)
-    mean, std = mean.to(device), std.to(device)
-    groups, result, training = defaultdict(list), [torch.empty(0, 0)] * len(images), model.training
+    mean = mean.to(device)
+    std = std.to(device)
+    groups = defaultdict(list)
+    result = [torch.empty(0, 0)] * len(images)
+    training = model.training
     for i, image in enumerate(images):
         groups[tuple(image.shape[-2:])].append(i)
     model.eval()
@@ -115,12 +118,13 @@ def predict_images(
             inner = network_size(*size, short_side=short_side, multiple=model.multiple)
             for start in range(0, len(members), batch_size):
                 chosen = members[start : start + batch_size]
-                batch = resize_images(torch.stack([images[i] for i in chosen]).to(device), inner)
-                output = model(((batch - mean) / std).contiguous(memory_format=torch.channels_last))
+                batch = torch.stack([images[i] for i in chosen]).to(device)
+                batch = (resize_images(batch, inner) - mean) / std
+                output = model(batch.contiguous(memory_format=torch.channels_last))
                 disparity = output[0] if isinstance(output, tuple) else output
                 maps = resize_disparity(disparity.float(), size).cpu()
-                for i, disparity_of_image in zip(chosen, maps, strict=True):
-                    result[i] = disparity_of_image
+                for i, own in zip(chosen, maps, strict=True):
+                    result[i] = own
     finally:
         model.train(training)
     return result
@@ -154,10 +158,10 @@ def evaluate_source(
         maps = predict([sample["image"] for sample in samples])
         for i, (sample, disparity) in enumerate(zip(samples, maps, strict=True), start=start):
             name = str(sample.get("name", i))
-            target, valid = sample["disparity"][None], sample["valid"][None]
-            disparity = resize_disparity(
-                disparity[None].to(target.device), tuple(target.shape[-2:])
-            )
+            target = sample["disparity"][None]
+            valid = sample["valid"][None]
+            size = tuple(target.shape[-2:])
+            disparity = resize_disparity(disparity[None].to(target.device), size)
             try:
                 metrics = score(disparity, target, valid, protocol)
             except ValueError as error:

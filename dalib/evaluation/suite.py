@@ -22,9 +22,9 @@ def scene_domains(
     config: RunConfig, names: tuple[str, ...] = (*scenes.TEST_DOMAINS, "validation")
 ) -> dict[str, Source]:
     """The procedural domains at the run's size, materialised on first use."""
-    size = {"height": config.height, "width": config.width}
     return {
-        name: scenes.materialise(split=name, count=config.test_images, **size) for name in names
+        name: scenes.materialise(split=name, count=config.test_images, **config.size)
+        for name in names
     }
 
 
@@ -96,7 +96,7 @@ def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dic
     check_disparity(model)
 
     def predict(images):
-        return predict_images(model, images, short_side=min(config.height, config.width))
+        return predict_images(model, images, short_side=config.short_side)
 
     real = real_domains()
     return {"images": _drawn(predict, config), "real": _real(predict, real)}
@@ -115,8 +115,7 @@ def study_floors(config: RunConfig) -> dict[str, Floor]:
             "labelled: a mean map is made of one drawn split, such as scenes:labelled, not of "
             f"{config.labelled}"
         )
-    size = {"height": config.height, "width": config.width}
-    labelled = scenes.materialise(split=split, count=config.labelled_images, **size)
+    labelled = scenes.materialise(split=split, count=config.labelled_images, **config.size)
     return FLOORS | {MEAN_MAP: mean_map_floor(mean_map(labelled))}
 
 

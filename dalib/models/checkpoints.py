@@ -14,7 +14,7 @@ from dalib.models.depth_anything import DepthAnything, build, restore
 from dalib.models.files import kind, read_safetensors
 from dalib.models.folders import layers_of, read_config, read_tensors, said_depth, same_network
 from dalib.models.names import from_official, from_transformers
-from dalib.models.weights import Weights, find, fit
+from dalib.models.weights import Weights, find, load_into
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,9 @@ def _from_ours(path: Path, *, layers, max_depth, relative, position) -> DepthAny
     if position is not None and position != model.architecture["position"]:
         other = build(**{**model.architecture, "position": position}, pretrained=False)
         other.load_state_dict(model.state_dict())
-        other.unused, other.sources, model = model.unused, model.sources, other.eval()
+        other.unused = model.unused
+        other.sources = model.sources
+        model = other.eval()
     return model
 
 
@@ -155,7 +157,7 @@ def _from_file(path: Path, *, entry, layers, max_depth, relative, position) -> D
             max_depth=max_depth,
             position=position or "official",
         )
-        model.encoder.read(tensors, path=path)
+        model.encoder.load_dinov2(tensors, path=path)
         return model.eval()
     raise CheckpointError(
         f"{path}: holds weights of an unknown network ({', '.join(list(tensors)[:4])}, ...); "
@@ -241,7 +243,8 @@ def _from_run(
     )
     name = settings.get("encoder")
     if name is None and "encoder.net.conv_stem.weight" in found.tensors:
-        name, layers = "lite0", layers or "v1"
+        name = "lite0"
+        layers = layers or "v1"
     name = name or _encoder(path, found.tensors, "encoder.net.cls_token")
     layers = layers or settings.get("layers")
     if layers is None:
@@ -258,7 +261,7 @@ def _from_run(
     if found.step is not None:
         log.info("%s: the state of a run after step %d, which may be unfinished", path, found.step)
     what = f"Depth Anything with encoder {name}"
-    fit(model, found.tensors, path=path, what=what)
+    load_into(model, found.tensors, path=path, what=what)
     return model.eval()
 
 
@@ -298,7 +301,7 @@ def _fill(model: DepthAnything, tensors: dict[str, Tensor], path: Path) -> Depth
     unused = {k for k in tensors if k == "encoder.net.mask_token" or k.startswith(last)}
     model.unused = {k: tensors[k] for k in sorted(unused)}
     what = f"Depth Anything with encoder {model.architecture['encoder']}"
-    fit(model, {k: v for k, v in tensors.items() if k not in unused}, path=path, what=what)
+    load_into(model, {k: v for k, v in tensors.items() if k not in unused}, path=path, what=what)
     return model.eval()
 
 

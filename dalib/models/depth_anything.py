@@ -14,7 +14,7 @@ from dalib.errors import CheckpointError, ConfigError
 from dalib.models.dpt import DPT
 from dalib.models.encoder import Encoder
 from dalib.models.files import kind, read_safetensors
-from dalib.models.weights import fit, metres
+from dalib.models.weights import load_into, metres
 from dalib.writing import whole
 
 # prefix, in our files, of tensors that came with released weights and that nothing reads
@@ -173,11 +173,14 @@ def save(model: DepthAnything, path: Path) -> None:
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another
     encoder than expected."""
-    if (form := kind(path)) != "safetensors":
+    form = kind(path)
+    if form != "safetensors":
         raise CheckpointError(
             f"{path}: not a readable safetensors file but what torch.save writes ({form}); see "
             "dalib.models.load"
         )
+
+    # what it says of itself
     tensors, metadata = read_safetensors(path)
     if "dalib" not in metadata:
         raise CheckpointError(
@@ -202,6 +205,8 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     architecture["max_depth"] = (
         None if reach is None else metres(reach, f"{path}: max_depth of its dalib metadata")
     )
+
+    # the network, and its weights in it
     try:
         model = build(**architecture, pretrained=False)
     except ConfigError as error:
@@ -210,11 +215,7 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         ) from error
     model.sources = (path.resolve(),)
     unused = {k for k in tensors if k.startswith(UNUSED)}
+    used = {k: v for k, v in tensors.items() if k not in unused}
     model.unused = {k.removeprefix(UNUSED): tensors[k] for k in unused}
-    fit(
-        model,
-        {k: v for k, v in tensors.items() if k not in unused},
-        path=path,
-        what=str(architecture),
-    )
+    load_into(model, used, path=path, what=str(architecture))
     return model.eval()

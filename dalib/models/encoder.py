@@ -25,7 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.position import POSITIONS, add_positions
-from dalib.models.weights import fit, read
+from dalib.models.weights import load_into, read
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STRIDES = (4, 8, 16, 32)  # of a pyramid's four maps
@@ -124,7 +124,8 @@ def layout(name: str) -> Layout:
         ConfigError: no such model, one without suitable maps, or one that takes images of a single
             size.
     """
-    base, changes = spec(name).timm_name, spec(name).changes
+    base = spec(name).timm_name
+    changes = spec(name).changes
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         probe = timm.create_model(base, pretrained=False, **changes)
         strides = [info["reduction"] for info in getattr(probe, "feature_info", None) or []]
@@ -138,7 +139,8 @@ def layout(name: str) -> Layout:
                 options["feature_cls"] = "getter"  # timm's way to have channels first
             any_size = {"strict_img_size": False}
         elif len(set(strides)) == 1 and len(strides) >= 4 and hasattr(probe, "blocks"):
-            options, any_size = {"num_classes": 0}, {"dynamic_img_size": True}
+            options = {"num_classes": 0}
+            any_size = {"dynamic_img_size": True}
         else:
             found = ", ".join(map(str, sorted(set(strides)))) or "unknown strides"
             raise ConfigError(
@@ -163,7 +165,8 @@ def _try_sizes(net: nn.Module, layout: Layout, name: str) -> None:
     """A `ConfigError` where a network does not run at several sizes, or has maps that do not cover
     the image evenly."""
     for rows, columns in TRIED:
-        height, width = rows * layout.stride, columns * layout.stride
+        height = rows * layout.stride
+        width = columns * layout.stride
         if problem := _covers(net, layout, height, width):
             raise ConfigError(
                 f"encoder: {name} {problem} of an image of {height} x {width} pixels; what works: "
@@ -232,6 +235,8 @@ class Encoder(nn.Module):
         weights: Path | None = None,
     ):
         super().__init__()
+
+        # what was asked for
         for setting, value, allowed in (
             ("layers", layers, ("v1", "v2")),
             ("position", position, POSITIONS),
@@ -250,6 +255,8 @@ class Encoder(nn.Module):
             raise ConfigError(
                 f"pretrained: nobody has released weights for {name}; set pretrained: false"
             )
+
+        # the network, with the hub's weights where those are meant
         fetched = pretrained and weights is None
         try:
             self.net = timm.create_model(
@@ -267,25 +274,34 @@ class Encoder(nn.Module):
                 "Connect to the hub once, or set pretrained: false."
             ) from error
         still(self.net)
+
+        # which of its maps are read, and how they are resized
         if self.is_vit:
-            depth, width = len(self.net.blocks), self.net.embed_dim
+            depth = len(self.net.blocks)
+            width = self.net.embed_dim
             if layers == "v2" and depth not in SPREAD:
                 raise ConfigError(
                     f"layers: v2 is defined for {sorted(SPREAD)} blocks, and {name} has {depth}"
                 )
             self.blocks = list(SPREAD[depth]) if layers == "v2" else list(range(depth - 4, depth))
-            self.channels, self.scales = [width] * 4, (4.0, 2.0, 1.0, 0.5)
+            self.channels = [width] * 4
+            self.scales = (4.0, 2.0, 1.0, 0.5)
             if isinstance(self.net, VisionTransformer) and self.net.pos_embed is not None:
                 self.net.position = position
                 self.net._pos_embed = types.MethodType(add_positions, self.net)
         else:
             self.blocks = []
-            self.channels, self.scales = self.net.feature_info.channels(), (1.0, 1.0, 1.0, 1.0)
+            self.channels = self.net.feature_info.channels()
+            self.scales = (1.0, 1.0, 1.0, 1.0)
         self.multiple = self.layout.stride
+
+        # weights from elsewhere
         if weights is not None:
-            self.read(read(weights), path=weights)
+            self.load_dinov2(read(weights), path=weights)
         if lite0 and pretrained:
             _load_lite0(self.net)
+
+        # its form for training, and whether it works at all
         if not self.is_vit:
             self.net = fold_batch_norm(self.net)
         if name not in PRESETS:
@@ -293,11 +309,13 @@ class Encoder(nn.Module):
             _try_sizes(self.net.eval(), self.layout, name)
             self.net.train(training)
 
-    def read(self, tensors: Mapping[str, Tensor], *, path: Path) -> None:
+    def load_dinov2(self, tensors: Mapping[str, Tensor], *, path: Path) -> None:
         """Take plain DINOv2 weights, in the official or in timm's naming; `path` is the file that
         they are from."""
         known = {timm_key(k): v for k, v in tensors.items() if k != "mask_token"}
-        fit(self.net, known, path=path, what=f"a ViT encoder of {self.net.embed_dim} channels")
+        load_into(
+            self.net, known, path=path, what=f"a ViT encoder of {self.net.embed_dim} channels"
+        )
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps of normalised images whose sides are multiples of `multiple`. The last one

@@ -96,6 +96,7 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
             whole number of metres, or files that are there already.
         CheckpointError: a place that cannot be written to, or a full disk.
     """
+    # what cannot be written
     tensors = to_transformers(_tensors(model), model.encoder.net.embed_dim)
     max_depth = model.architecture["max_depth"]
     if max_depth is not None and not float(max_depth).is_integer():
@@ -106,10 +107,9 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
         raise ConfigError(
             f"{folder}: a file where a folder is to be written; give the name of a folder"
         )
-    refuse_existing(
-        [folder, *(folder / name for name in FOLDER)], sources=_files(model), overwrite=True
-    )
-    refuse_existing([folder / name for name in FOLDER], overwrite=overwrite)
+    files = [folder / name for name in FOLDER]
+    refuse_existing([folder, *files], sources=_files(model), overwrite=True)
+    refuse_existing(files, overwrite=overwrite)
     if model.architecture["position"] == "official":
         warnings.warn(
             "transformers resamples position embeddings by target size, this network by scale "
@@ -117,7 +117,10 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
             "the numbers differ at sizes other than 518 x 518",
             stacklevel=2,
         )
-    net, spec = model.encoder.net, model.encoder.spec
+
+    # what transformers must know to build it again
+    net = model.encoder.net
+    spec = model.encoder.spec
     backbone = {
         "model_type": "dinov2",
         "hidden_size": net.embed_dim,
@@ -158,6 +161,8 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
         "image_std": list(spec.std),
         "do_pad": False,
     }
+
+    # three files, all or none
     tensors = {k: v.contiguous() for k, v in tensors.items()}
     with whole_files(folder, error=CheckpointError, also=(SafetensorError,)) as partial:
         save_file(tensors, partial / FOLDER[1], metadata={"format": "pt"})
@@ -168,7 +173,8 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
 def _tensors(model: DepthAnything) -> dict[str, Tensor]:
     """All tensors that the other codes have: the network's, and those that nothing reads, zeros
     where there are none."""
-    name, net = model.architecture["encoder"], model.encoder.net
+    name = model.architecture["encoder"]
+    net = model.encoder.net
     if name not in PRESETS or not model.encoder.is_vit:
         known = ", ".join(k for k, v in PRESETS.items() if v.timm_name.startswith("vit_"))
         raise ConfigError(
@@ -303,7 +309,8 @@ def refuse_other_sides(graph, multiple: int) -> None:
     check = ir.node(
         "Reshape", [images, whole_sides.outputs[0]], attributes={"allowzero": 1}, name=name
     )
-    check.outputs[0].type, check.outputs[0].shape = images.type, images.shape
+    check.outputs[0].type = images.type
+    check.outputs[0].shape = images.shape
     ir.convenience.replace_all_uses_with(images, check.outputs[0])
     for node in (shape, check):
         node.replace_input_with(0, images)

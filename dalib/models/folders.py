@@ -94,7 +94,8 @@ def layers_of(backbone: Mapping, file: Path) -> str:
     depth = backbone.get("num_hidden_layers", 12)
     if not _whole(depth):
         raise _wrong(file, "backbone_config.num_hidden_layers", depth, "a whole number")
-    places, names = backbone.get("out_indices"), backbone.get("out_features")
+    places = backbone.get("out_indices")
+    names = backbone.get("out_features")
     if places is None:
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise _wrong(

@@ -19,7 +19,8 @@ def add_positions(
     timm itself resamples with antialiasing, which DINOv2 does not.
     """
     b, h, w, _ = patches.shape
-    grid, embedding = net.patch_embed.grid_size, net.pos_embed
+    grid = net.patch_embed.grid_size
+    embedding = net.pos_embed
     # embeddings of the class token and its like
     prefix = 0 if net.no_embed_class else net.num_prefix_tokens
     # a graph for every size may not look at this one

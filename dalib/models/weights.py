@@ -148,7 +148,8 @@ def _choose(path: Path, prefixes: list[str], entry: str | None) -> str:
 
 def _common(tensors: Mapping[str, Tensor]) -> str:
     """What stands before all names, up to a dot, for weights of an unknown network."""
-    first, last = min(tensors), max(tensors)
+    first = min(tensors)
+    last = max(tensors)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     return first[: first.rfind(".", 0, same) + 1]
 
@@ -209,7 +210,7 @@ def _what(value: object) -> str:
     return type(value).__name__
 
 
-def fit(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path, what: str) -> None:
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path, what: str) -> None:
     """Load all tensors into all of a module; otherwise a `CheckpointError` that lists what does not
     fit.
 

@@ -2,6 +2,7 @@
 (`write_folder`, `write_video`)."""
 
 from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
+from dalib.predict.frames import is_video
 from dalib.predict.outputs import COLOURS, read_png16
 from dalib.predict.run import (
     Predictor,
@@ -11,7 +12,7 @@ from dalib.predict.run import (
     training_size,
     usable_device,
 )
-from dalib.predict.video import check_video, is_video, write_video
+from dalib.predict.video import check_video, write_video
 
 __all__ = [
     "COLOURS",

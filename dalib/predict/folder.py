@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from dalib.data.listing import PASSED_OVER, Groups, Listing, list_folder
 from dalib.errors import ConfigError, DataError, DiskError
+from dalib.predict.faults import finite, network_error
 from dalib.predict.ledger import Ledger, origin
 from dalib.predict.outputs import COLOURS, ENDS, palette, save, targets
 from dalib.predict.prepare import OwnMapError, Prepared
-from dalib.predict.run import Predictor, finite, network_error
+from dalib.predict.run import Predictor
 
 THREADS = 4  # that decode and write while the network runs
 MEANING = {
@@ -74,7 +75,8 @@ def photographs(folder: Path, out: Path) -> tuple[dict[str, Path], Listing]:
             f"{out}: is the folder of the photographs itself; name another one for the maps"
         )
     found = list_folder(folder)
-    place, root = out.resolve(), folder.resolve()
+    place = out.resolve()
+    root = folder.resolve()
     if root in place.parents:
         start = place.relative_to(root).as_posix() + "/"
         for name in found.names:

@@ -276,7 +276,8 @@ class Ledger:
     def written(self, files: Iterable[Path], made_of: Mapping) -> None:
         """Say that these files are done, and what they were made of, see `origin`."""
         for path in files:
-            name, look = self._name(path), path.stat()
+            name = self._name(path)
+            look = path.stat()
             entry = {
                 **made_of,
                 "size": look.st_size,
@@ -305,7 +306,8 @@ class Ledger:
     def _is_intact(self, name: str) -> bool:
         """Whether a file is as we wrote it. A copy with times of its own is, too: then its bytes
         are compared."""
-        entry, path = self._files.get(name, {}), self.out / name
+        entry = self._files.get(name, {})
+        path = self.out / name
         try:
             look = os.lstat(path)
             if not stat.S_ISREG(look.st_mode) or look.st_size != entry.get("size"):

@@ -41,7 +41,8 @@ def targets(stem: Path, formats: tuple[str, ...]) -> dict[str, Path]:
 def bands(disparity: Float[Tensor, "h w"], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The map resized as `resize_disparity` does it, as float32 arrays (rows, W) from top to
     bottom."""
-    (height, width), rows = size, disparity.shape[0]
+    height, width = size
+    rows = disparity.shape[0]
     # (h, w) -> (h, W)
     wide = F.interpolate(disparity[None], width, mode="linear", align_corners=False)[0]
     step = max(1, BAND // width)
@@ -87,7 +88,8 @@ def read_png16(path: Path) -> tuple[Float[Tensor, "H W"], str]:
     try:
         if texts["kind"] == "depth_m":
             return (stored / float(texts["depth_scale"])).float(), "depth_m"
-        low, high = float(texts["minimum"]), float(texts["maximum"])
+        low = float(texts["minimum"])
+        high = float(texts["maximum"])
     except (KeyError, ValueError) as error:
         raise DataError(
             f"{path}: no 16-bit PNG of dalib.predict (text chunk {error}); predict the image again"
@@ -144,13 +146,15 @@ def _write_png16(
     path: Path, disparity: Tensor, size: tuple[int, int], *, kind: str, max_depth: float | None, **_
 ) -> None:
     if kind == "depth_m":
-        low, steps = 0.0, float(depth_scale(max_depth))
+        low = 0.0
+        steps = float(depth_scale(max_depth))
         texts = {
             "depth_scale": str(depth_scale(max_depth)),
             "Description": "metres = stored / depth_scale",
         }
     else:
-        low, high = float(disparity.min()), float(disparity.max())
+        low = float(disparity.min())
+        high = float(disparity.max())
         steps = TOP / (high - low) if high > low else 1.0
         texts = {"minimum": repr(low), "maximum": repr(high)}
         texts["Description"] = (

@@ -50,7 +50,8 @@ def write_png(
             chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1"))
         if table is not None:
             chunk(b"PLTE", table.tobytes())
-        packer, last = zlib.compressobj(4), np.zeros((1, size[1] * depth // 8), np.uint8)
+        packer = zlib.compressobj(4)
+        last = np.zeros((1, size[1] * depth // 8), np.uint8)
         for band in rows:
             raw = band.astype(f">u{depth // 8}").view(np.uint8).reshape(len(band), -1)
             above = np.concatenate([last, raw[:-1]])

@@ -147,7 +147,8 @@ def _decode_from(
             raise OwnMapError(
                 "is a map that dalib.predict wrote; name the photograph it was made of"
             )
-        is_jpeg, stored = picture.format in ("JPEG", "MPO"), picture.size
+        is_jpeg = picture.format in ("JPEG", "MPO")
+        stored = picture.size
         if is_jpeg:
             picture.draft(None, tuple(GAP * side for side in inner_size(*stored, **wanted)))
         if picture.size[0] * picture.size[1] < LARGE:

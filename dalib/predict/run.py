@@ -18,6 +18,8 @@ from dalib.errors import ConfigError, DataError
 from dalib.evaluation.run import resize_disparity
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.inference import optimise
+from dalib.predict.faults import finite
+from dalib.predict.frames import is_video, video_maps
 from dalib.predict.prepare import Picture, Prepared, prepare
 from dalib.provenance import device_type
 
@@ -162,25 +164,6 @@ class Predictor:
         return result
 
 
-def finite(disparity: Float[Tensor, "h w"], name: str) -> Float[Tensor, "h w"]:
-    """The map itself; a `DataError` that names the image where a value is NaN or infinite."""
-    if not disparity.isfinite().all():
-        raise DataError(
-            f"{name}: the network gave NaN or infinite values; try float32, and see that the "
-            "weights are whole"
-        )
-    return disparity
-
-
-def network_error(error: RuntimeError) -> str:
-    """What to say where a network fails on an image: one line of PyTorch's, and what to try."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (
-        f"the network failed ({first}); try a smaller --short-side or --batch, and do without "
-        "--compile"
-    )
-
-
 def predict(
     images: Picture | Sequence[Picture],
     *,
@@ -209,8 +192,6 @@ def predict(
         DataError: an image that cannot be read, by name; a map that is not finite.
         ConfigError: an impossible short side, batch or device.
     """
-    from dalib.predict.video import is_video, video_maps
-
     run = Predictor(
         model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile
     )

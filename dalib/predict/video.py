@@ -11,105 +11,26 @@ colours make it look steadier than it is.
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
-from dalib.data.listing import CLIPS, ending
-from dalib.data.metadata import has_frames, open_header, shown
+from dalib.data.metadata import shown
 from dalib.errors import ConfigError, DataError, DiskError
 from dalib.evaluation.run import resize_disparity
 from dalib.predict.folder import check_settings, is_same
+from dalib.predict.frames import need_av, video_maps
 from dalib.predict.ledger import Ledger, origin
 from dalib.predict.outputs import COLOURS, indices, palette, save, shown_range, targets
-from dalib.predict.prepare import Prepared, refusal
-from dalib.predict.run import Predictor, finite, network_error
+from dalib.predict.run import Predictor
 from dalib.writing import whole
 
 MEMORY_S = 1.0
-STILLS = ("_pipe", "image2", "tty")
-"""FFmpeg's readers of single pictures, and of text as if a terminal showed it: what they open is no
-clip."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame(Prepared):
-    """A frame and when it is shown, in seconds from the first one."""
-
-    time: Fraction
-
-
-def is_video(path: str | Path) -> bool:
-    """Whether a file is a clip: by its ending where that is a clip's, else by what Pillow and PyAV
-    say of its content.
-
-    An animated GIF is one; other pictures of several frames are photographs.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return False
-    if ending(path.name) in CLIPS:
-        return True
-    try:
-        with warnings.catch_warnings(action="ignore"), open_header(path) as picture:
-            return picture.format == "GIF" and has_frames(picture)
-    except Exception:  # no picture, or a damaged one
-        return refusal(path) is None and _holds_video(path)
-
-
-def _holds_video(path: Path) -> bool:
-    """Whether PyAV, if it is there, finds a video in a file."""
-    try:
-        av = _av()
-        with _opened(path) as container:
-            return bool(container.streams.video) and not container.format.name.endswith(STILLS)
-    except (ConfigError, av.FFmpegError):
-        return False
-
-
-def video_maps(path: Path, run: Predictor) -> Iterator[tuple[Frame, Float[Tensor, "h w"]]]:
-    """Each frame, upright, with its map at the network's size.
-
-    Raises:
-        ConfigError: PyAV is missing.
-        DataError: a file that is missing, damaged, or holds no video. The frames before the damage
-            come first.
-    """
-    for group in _batches(_frames(path, run), run.batch):
-        try:
-            maps = run(group)
-        except RuntimeError as error:
-            raise DataError(f"{group[0].name}: {network_error(error)}") from error
-        for frame, disparity in zip(group, maps, strict=True):
-            yield frame, finite(disparity, frame.name)
-
-
-def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """Frames that follow each other and have one network size. What came before an error is not
-    lost by it."""
-    group: list[Frame] = []
-    failure = None
-    try:
-        for frame in frames:
-            if group and (len(group) == size or frame.image.shape != group[0].image.shape):
-                yield group
-                group = []
-            group.append(frame)
-    except DataError as error:
-        failure = error
-    if group:
-        yield group
-    if failure:
-        raise failure
 
 
 def check_video(path: Path, out: Path, *, formats: tuple[str, ...]) -> None:
@@ -120,7 +41,7 @@ def check_video(path: Path, out: Path, *, formats: tuple[str, ...]) -> None:
         ConfigError: PyAV is missing; `out` cannot be a folder for results, is the clip's own, or
             holds what is not ours where the maps have to go.
     """
-    _av()
+    need_av()
     with Ledger(out) as ledger:
         _checked(path, out, formats, ledger)
 
@@ -132,7 +53,8 @@ def _checked(
     targets(path, formats)  # an unknown format should fail at once
     if is_same(path.parent, out):
         raise ConfigError(f"{out}: is the folder of the clip itself; name another one for its maps")
-    folder, clip = out / path.stem, out / f"{path.stem}.colour.mp4"
+    folder = out / path.stem
+    clip = out / f"{path.stem}.colour.mp4"
     per_frame = tuple(name for name in formats if name != "colour")
     if "colour" in formats:
         ledger.check_files([clip], path)
@@ -187,6 +109,8 @@ def write_video(
         made_of = origin(path)
         if per_frame:
             ledger.remove(ledger.ours(folder))
+
+        # the first frame, by which it shows whether there is anything to colour
         frames = video_maps(path, run)
         first = next(frames)
         failure: Exception | None = None
@@ -198,14 +122,17 @@ def write_video(
                 f"out{kept}"
             )
             table = None
+
+        # frame by frame
         told = begun = time.perf_counter()
-        count, ends, before = 0, None, Fraction(0)
+        count = 0
+        ends = None
+        before = Fraction(0)
         with ExitStack() as stack:
             if table is not None:
                 ledger.claim([clip])
-                coloured = stack.enter_context(
-                    _ColouredClip(stack.enter_context(whole(clip)), table)
-                )
+                partial = stack.enter_context(whole(clip))
+                coloured = stack.enter_context(_ColouredClip(partial, table))
             try:
                 for frame, disparity in chain([first], frames):
                     if per_frame:
@@ -214,9 +141,8 @@ def write_video(
                         save(disparity, frame.size, files, kind=run.kind, max_depth=run.max_depth)
                         ledger.written(files.values(), made_of)
                     if table is not None:
-                        ends = follow(
-                            ends, shown_range(disparity, run.kind), float(frame.time - before)
-                        )
+                        seen = shown_range(disparity, run.kind)
+                        ends = follow(ends, seen, float(frame.time - before))
                         before = frame.time
                         full = resize_disparity(disparity[None], frame.size)[0]
                         coloured.add(indices(full.numpy(), run.kind, ends), frame.time)
@@ -249,58 +175,6 @@ def follow(
     return tuple(keep * old + (1 - keep) * new for old, new in zip(ends, seen, strict=True))
 
 
-def _av():
-    try:
-        import av
-    except ImportError as error:
-        raise ConfigError(
-            "video needs PyAV, which is not installed: python -m pip install av"
-        ) from error
-    return av
-
-
-def _opened(path: Path):
-    """A container. An absolute path is no protocol of FFmpeg's; a name that is not UTF-8 is opened
-    for it."""
-    name = os.path.abspath(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return _av().open(path.open("rb"), metadata_errors="replace")
-    return _av().open(name, metadata_errors="replace")
-
-
-def _frames(path: Path, run: Predictor) -> Iterator[Frame]:
-    av = _av()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; correct the path")
-    first, count = None, 0
-    try:
-        with _opened(path) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video; name a clip, or an image")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            gap = 1 / (stream.average_rate or Fraction(25))
-            for frame in container.decode(stream):
-                moment = count * gap if frame.pts is None else frame.pts * frame.time_base
-                first = moment if first is None else first
-                # anticlockwise
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                item = run.prepare(
-                    np.ascontiguousarray(upright), name=f"{path.name}, frame {count}"
-                )
-                count += 1
-                yield Frame(
-                    name=item.name, image=item.image, size=item.size, time=Fraction(moment - first)
-                )
-    except av.FFmpegError as error:
-        where = f"damaged after frame {count - 1}" if count else "damaged or no video"
-        raise DataError(f"{path}: {where} ({error}); replace it") from error
-    if first is None:
-        raise DataError(f"{path}: holds no frame; replace it")
-
-
 class _ColouredClip:
     """H.264 in MP4, in ticks of 1/90000 s, so that frames keep their times. A context manager."""
 
@@ -310,7 +184,7 @@ class _ColouredClip:
         self.table = table
         self.stream = None
         self.last = -1
-        self.container = _av().open(os.path.abspath(path), "w", format="mp4")
+        self.container = need_av().open(os.path.abspath(path), "w", format="mp4")
 
     def __enter__(self) -> "_ColouredClip":
         return self
@@ -330,21 +204,24 @@ class _ColouredClip:
         height, width = (side - side % 2 for side in places.shape)
         if self.stream is None:
             self.stream = self.container.add_stream("libx264", options={"crf": "18"})
-            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
+            self.stream.width = width
+            self.stream.height = height
+            self.stream.pix_fmt = "yuv420p"
             self.stream.codec_context.time_base = self.TICK
         pixels = np.ascontiguousarray(self.table[places[:height, :width]])
-        picture = _av().VideoFrame.from_ndarray(pixels, format="rgb24")
+        picture = need_av().VideoFrame.from_ndarray(pixels, format="rgb24")
         if (width, height) != (self.stream.width, self.stream.height):
             picture = picture.reformat(width=self.stream.width, height=self.stream.height)
         self.last = max(round(time / self.TICK), self.last + 1)
-        picture.pts, picture.time_base = self.last, self.TICK
+        picture.pts = self.last
+        picture.time_base = self.TICK
         self._encode(picture)
 
     def _encode(self, picture) -> None:
         """A frame, or None for those that the encoder still holds."""
         try:
             self.container.mux(self.stream.encode(picture))
-        except _av().FFmpegError as error:
+        except need_av().FFmpegError as error:
             if isinstance(error, OSError):  # of the disk
                 raise
             size = f"{self.stream.width} x {self.stream.height}"

@@ -26,7 +26,8 @@ class WithSegmentation(nn.Module):
 
     def __init__(self, *, student: DepthAnything, seed: int):
         super().__init__()
-        self.student, spec = student, student.encoder.spec
+        self.student = student
+        spec = student.encoder.spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.segmentation = DPT(
@@ -41,7 +42,8 @@ class WithSegmentation(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """Disparity (b, h, w), the encoder's deepest features, and the classes' logits (b, k, h,
         w)."""
-        maps, size = self.student.encoder(images), tuple(images.shape[-2:])
+        maps = self.student.encoder(images)
+        size = tuple(images.shape[-2:])
         logits = self.segmentation.head(self.segmentation.path(maps))
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
         return self.student.decoder(maps, size), maps[-1], logits

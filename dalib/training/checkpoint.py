@@ -2,7 +2,7 @@
 from, the state before a failure."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,10 +25,9 @@ class Log:
     dropped."""
 
     def __init__(self, path: Path, start: int):
-        kept: Iterable[str] = path.read_text().splitlines() if start and path.exists() else ()
-        kept = [
-            line for line in kept if line.endswith("}") and json.loads(line)["step"] <= start
-        ]  # a kill may halve one
+        lines = path.read_text().splitlines() if start and path.exists() else []
+        whole_lines = [line for line in lines if line.endswith("}")]  # a kill may halve one
+        kept = [line for line in whole_lines if json.loads(line)["step"] <= start]
         write_text(path, "".join(line + "\n" for line in kept))
         self.path = path
 
@@ -134,9 +133,11 @@ def not_finite(
     parts: dict,
 ) -> None:
     """Save the state before the bad step and say which images it saw."""
-    ids = {k: v.tolist() for k, v in batch.items() if k.endswith("index")}
-    every = gather_object([ids])  # of all processes
-    ids = {k: [i for part in every for i in part[k]] for k in ids}
+    mine = {k: v.tolist() for k, v in batch.items() if k.endswith("index")}
+    ids = {k: [] for k in mine}
+    for part in gather_object([mine]):  # of all processes
+        for k in ids:
+            ids[k] += part[k]
     path = out / "failed"
     if accelerator.is_main_process:
         path = keep(out, student, optimiser, step=step, stamp="", name="failed")

@@ -52,9 +52,8 @@ def read_json(path: Path) -> dict:
 
 def set_aside(out: Path, why: str, report: Callable[[str], None]) -> None:
     """Rename a run's folder, so that nothing in it is lost and a new run can take its place."""
-    kept = next(
-        p for n in range(1, 10_000) if not (p := out.with_name(f"{out.name}-{why}-{n}")).exists()
-    )
+    names = (out.with_name(f"{out.name}-{why}-{n}") for n in range(1, 10_000))
+    kept = next(name for name in names if not name.exists())
     out.rename(kept)
     report(f"what {out} held is kept as {kept.name}")
 
@@ -164,11 +163,12 @@ class Clock:
     noted as it goes."""
 
     def __init__(self, out: Path):
-        self.path, self.begun = out / LEGS, time.perf_counter()
+        self.path = out / LEGS
+        self.begun = time.perf_counter()
         earlier = read_json(self.path).get("seconds", [])
-        self.earlier = (
-            [s for s in earlier if isinstance(s, int | float)] if isinstance(earlier, list) else []
-        )
+        if not isinstance(earlier, list):
+            earlier = []
+        self.earlier = [s for s in earlier if isinstance(s, int | float)]
 
     def tick(self) -> float:
         """Note the time so far, and return the sum over all legs."""

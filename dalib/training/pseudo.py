@@ -64,8 +64,9 @@ def label(
         Stopped: there was a request to stop.
     """
 
-    def read(indices: np.ndarray) -> Tensor:
-        return fetch(source, indices, height=height, width=width, crop=pool_crop(indices))["image"]
+    def images_of(indices: np.ndarray) -> Tensor:
+        crop = pool_crop(indices)
+        return fetch(source, indices, height=height, width=width, crop=crop)["image"]
 
     model.eval()
     out.mkdir(parents=True, exist_ok=True)
@@ -76,8 +77,9 @@ def label(
             continue
         batches = [np.arange(i, min(i + batch, end)) for i in range(start, end, batch)]
         maps = torch.empty(end - start, height, width, dtype=torch.float16)
-        for indices, images in zip(batches, _ahead(read, batches), strict=True):
-            if stop is not None and (reason := stop.reason()):
+        for indices, images in zip(batches, _ahead(images_of, batches), strict=True):
+            reason = None if stop is None else stop.reason()
+            if reason:
                 raise Stopped(
                     f"{out}: labelling stopped by {reason}; whole shards are kept, run "
                     "again to go on"
@@ -92,7 +94,8 @@ def _ahead(read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) 
     with ThreadPoolExecutor(1) as reader:
         waiting = None
         for batch in batches:
-            waiting, ready = reader.submit(read, batch), waiting
+            ready = waiting
+            waiting = reader.submit(read, batch)
             if ready is not None:
                 yield ready.result()
         if waiting is not None:
@@ -101,21 +104,18 @@ def _ahead(read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) 
 
 def unit_range(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Each map to 0..1 by its own extremes (section 3.1); a constant map to 0."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    low = maps.amin((1, 2), keepdim=True)
+    high = maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def finish(out: Path, *, teacher: str, source: Source, height: int, width: int) -> None:
     """Write the manifest: who made the labels, of what, how many, and each shard's checksum. Only
     now do they count as whole."""
-    shards = [
-        {
-            "file": f"{start:09d}.safetensors",
-            "first": start,
-            "sha256": sha256(out / f"{start:09d}.safetensors"),
-        }
-        for start in range(0, len(source), SHARD)
-    ]
+    shards = []
+    for start in range(0, len(source), SHARD):
+        name = f"{start:09d}.safetensors"
+        shards.append({"file": name, "first": start, "sha256": sha256(out / name)})
     manifest = {
         "teacher": teacher,
         "data": source.fingerprint,

@@ -50,14 +50,12 @@ def instability(
     error = torch.empty(len(source))
     for start in range(0, len(source), batch):
         indices = np.arange(start, min(start + batch, len(source)))
-        images = fetch(source, indices, height=height, width=width, crop=pool_crop(indices))[
-            "image"
-        ]
+        crop = pool_crop(indices)
+        images = fetch(source, indices, height=height, width=width, crop=crop)["image"]
         last = labels.get_batch(indices)
+        everywhere = torch.ones_like(last, dtype=torch.bool)
         maps = [network.predict(images).cpu() for network in earlier]
-        found = [
-            losses.affine_invariant(m, last, torch.ones_like(last, dtype=torch.bool)) for m in maps
-        ]
+        found = [losses.affine_invariant(m, last, everywhere) for m in maps]
         error[indices] = torch.stack(found).mean(0)
     return error
 
@@ -65,7 +63,9 @@ def instability(
 def stable_half(error: Float[Tensor, " n"]) -> Int[np.ndarray, " m"]:
     """Indices of the half with the lower error (rounded up), in ascending order; of equals the
     first ones."""
-    return np.sort(error.argsort(stable=True)[: (len(error) + 1) // 2].numpy())
+    count = (len(error) + 1) // 2
+    best = error.argsort(stable=True)[:count]
+    return np.sort(best.numpy())
 
 
 def write(path: Path, error: Float[Tensor, " n"]) -> None:
@@ -92,7 +92,9 @@ class Relabelled:
     """
 
     def __init__(self, first: Labels, later: Labels, *, kept: Int[np.ndarray, " m"]):
-        self.first, self.later, self.kept = first, later, kept
+        self.first = first
+        self.later = later
+        self.kept = kept
 
     def get_batch(self, indices: np.ndarray) -> Float[Tensor, "b h w"]:
         """Disparity in 0..1 (float32) of the images with these indices."""

@@ -1,4 +1,9 @@
-"""One step of training: from a batch to its losses."""
+"""One step of training: from a batch to its losses.
+
+One vocabulary for CutMix, here and in the losses: `target` is an image's own pseudo label, which
+holds outside the box; `target_inside` is its partner's, which holds inside; `inside` is the box as
+a mask, None without CutMix.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +11,8 @@ from torch import Tensor, nn
 from dalib import alternatives, losses
 from dalib.config import RunConfig
 from dalib.data import perturb
+from dalib.data.mixture import Batch
+from dalib.data.streams import Stream
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder
 from dalib.training.auxiliary import segmentation
@@ -17,11 +24,10 @@ def step_losses(
     model: nn.Module,
     student: DepthAnything,
     frozen: Encoder | None,
-    batch: dict,
-    step: int,
+    batch: Batch,
 ) -> dict[str, Tensor]:
     """The losses of one step: `labelled` (L_l), and where there are such images `unlabelled` (L_u)
-    and `feat` (L_feat).
+    and `feat` (L_feat); `segmentation` where that is an auxiliary task.
 
     Labelled and perturbed unlabelled images go through the network as one batch.
 
@@ -30,61 +36,87 @@ def step_losses(
         model: the student as it is trained: in its wrappers, and perhaps with an auxiliary decoder.
         student: the student itself, for its normalisation.
         frozen: the frozen pre-trained encoder where there is feature alignment.
-        batch: what `Mixture` gives, with `pool_` before the names of what belongs to unlabelled
-            images.
-        step: number of the step.
+        batch: of this step, with its pseudo labels.
     """
-    n, mask, clean = len(batch["image"]), None, config.frozen_sees == "clean"
-    images = batch["image"].float().div_(255)
-    undistorted = [images] if clean else []
-    if config.perturb_labelled:
-        images = perturb.distort(
-            images, _draw(config, 8, batch["position"], config.perturb_labelled, images)
+    count = len(batch["image"])
+    has_pool = "pool_image" in batch
+    inside = None
+
+    # the images: as the student sees them, and mixed but not distorted
+    labelled = _unit(batch["image"])
+    seen = [_distorted_labelled(config, labelled, batch["position"])]
+    clean = [labelled]
+    if has_pool:
+        pool = _unit(batch["pool_image"])
+        drawn = _draw(
+            config, Stream.POOL_PERTURBATION, batch["pool_position"], config.perturb, pool
         )
-    if "pool_image" in batch:
-        pool = batch["pool_image"].float().div_(255)
-        drawn = _draw(config, 7, batch["pool_position"], config.perturb, pool)
-        if clean:
-            undistorted.append(perturb.cutmix(pool, drawn)[0])
-        pool, mask = perturb.apply(pool, drawn)
-        images = torch.cat([images, pool])
-    images = student.normalise(images).contiguous(memory_format=torch.channels_last)
+        pool_seen, inside = perturb.apply(pool, drawn)
+        seen.append(pool_seen)
+        if config.frozen_sees == "clean":
+            pool_clean, _ = perturb.cutmix(pool, drawn)
+            clean.append(pool_clean)
+
+    # the student, once for all images
+    images = student.normalise(torch.cat(seen)).contiguous(memory_format=torch.channels_last)
     pred, features, *logits = model(images)
     pred = pred.float()
-    parts = {"labelled": _labelled(config, pred[:n], batch["disparity"], batch["valid"])}
-    if "pool_image" in batch:
+
+    # the losses
+    parts = {"labelled": _labelled(config, pred[:count], batch["disparity"], batch["valid"])}
+    if has_pool:
         parts["unlabelled"] = _unlabelled(
-            config, pred[n:], batch["pool_disparity"], batch["pool_valid"], mask
+            config, pred[count:], batch["pool_disparity"], batch["pool_valid"], inside
         )
     if frozen is not None:
-        which = {"unlabelled": slice(n, None), "labelled": slice(0, n), "both": slice(None)}[
-            config.align
-        ]
-        if clean:
-            images = student.normalise(torch.cat(undistorted)).contiguous(
-                memory_format=torch.channels_last
-            )
+        if config.frozen_sees == "clean":
+            images = student.normalise(torch.cat(clean))
+            images = images.contiguous(memory_format=torch.channels_last)
+        which = _aligned(config, count)
         with torch.no_grad():
             reference = frozen(images[which])[-1]
-        parts["feat"] = losses.feature_alignment(
-            features[which], reference, margin=config.margin
-        ).mean()
+        error = losses.feature_alignment(features[which], reference, margin=config.margin)
+        parts["feat"] = error.mean()
     if logits:
-        parts["segmentation"] = segmentation(logits[0][n:], mixed(batch["pool_semantics"], mask))
+        classes = mixed(batch["pool_semantics"], inside)
+        parts["segmentation"] = segmentation(logits[0][count:], classes)
     return parts
 
 
+def _unit(images: Tensor) -> Tensor:
+    """Bytes to 0..1."""
+    return images.float().div_(255)
+
+
+def _distorted_labelled(config: RunConfig, images: Tensor, positions: Tensor) -> Tensor:
+    if not config.perturb_labelled:
+        return images
+    drawn = _draw(config, Stream.LABELLED_PERTURBATION, positions, config.perturb_labelled, images)
+    return perturb.distort(images, drawn)
+
+
 def _draw(
-    config: RunConfig, stream: int, positions: Tensor, kinds: tuple[str, ...], images: Tensor
-):
-    keys = [(config.seed, stream, int(p)) for p in positions]
-    return perturb.draw(
-        keys, kinds, height=images.shape[-2], width=images.shape[-1], strength=config.strength
-    )
+    config: RunConfig, stream: Stream, positions: Tensor, kinds: tuple[str, ...], images: Tensor
+) -> perturb.Perturbation:
+    """A perturbation for each image, whose key is (seed, stream, position)."""
+    height, width = images.shape[-2:]
+    keys = [(config.seed, int(stream), int(p)) for p in positions]
+    return perturb.draw(keys, kinds, height=height, width=width, strength=config.strength)
+
+
+def _aligned(config: RunConfig, labelled: int) -> slice:
+    """Which images of a step feature alignment sees, the first `labelled` being the labelled
+    ones."""
+    choices = {
+        "labelled": slice(0, labelled),
+        "unlabelled": slice(labelled, None),
+        "both": slice(None),
+    }
+    return choices[config.align]
 
 
 def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the images. Sources refuse images without valid pixels, so that every one
+    """L_l, the mean over the images. Sources refuse images without valid pixels, so that every one
     counts."""
     if not config.gradient_weight:
         return losses.affine_invariant(pred, target, valid).mean()
@@ -94,20 +126,29 @@ def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) ->
 
 
 def _unlabelled(
-    config: RunConfig, pred: Tensor, around: Tensor, valid: Tensor, mask: Tensor | None
+    config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor, inside: Tensor | None
 ) -> Tensor:
-    within = None if mask is None else around[perturb.partner(len(around)).to(around.device)]
-    valid, together = mixed(valid, mask), config.cutmix_regions == "together"
+    """L_u, the mean over the images; `target` and `valid` are those of each image by itself."""
+    target_inside = None if inside is None else _partners(target)
+    valid = mixed(valid, inside)
+    together = config.cutmix_regions == "together"
+
+    # the paper's own
     if not (config.gradient_weight or config.drop or together):
         return losses.cutmix_unlabelled(
-            pred, around, target_inside=within, inside=mask, valid=valid
+            pred, target, target_inside=target_inside, inside=inside, valid=valid
         ).mean()
-    if mask is None:
-        within, inside = around, torch.zeros_like(valid)
-    else:
-        inside = mask
-    valid = valid & torch.isfinite(torch.where(inside, within, around))
-    error = alternatives.cutmix_residual(pred, within, around, inside, valid, together=together)
+
+    # an ablation's
+    valid = valid & torch.isfinite(losses.shown(target, target_inside, inside))
+    error = alternatives.cutmix_residual(
+        pred,
+        target,
+        target_inside=target_inside,
+        inside=inside,
+        valid=valid,
+        together=together,
+    )
     return alternatives.map_loss(
         error,
         valid,
@@ -118,17 +159,17 @@ def _unlabelled(
     ).mean()
 
 
-def mixed(maps: Tensor, mask: Tensor | None) -> Tensor:
-    """Maps (b, h, w) under CutMix: the partner's inside the mask; as they are where there is no
-    mask."""
-    return (
-        maps
-        if mask is None
-        else torch.where(mask, maps[perturb.partner(len(maps)).to(maps.device)], maps)
-    )
+def _partners(maps: Tensor) -> Tensor:
+    """For each image the map of the one that fills its box."""
+    return maps[perturb.partner(len(maps)).to(maps.device)]
 
 
-def label_now(teacher: DepthAnything, batch: dict) -> dict[str, Tensor]:
+def mixed(maps: Tensor, inside: Tensor | None) -> Tensor:
+    """Maps (b, h, w) under CutMix: the partner's inside the box; as they are without CutMix."""
+    return maps if inside is None else torch.where(inside, _partners(maps), maps)
+
+
+def label_now(teacher: DepthAnything, batch: Batch) -> dict[str, Tensor]:
     """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have
     stored, before rounding to float16.
 

@@ -1,9 +1,9 @@
 """One flat loop for teacher and student. What differs between them is in the config: whether there
 are unlabelled images."""
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dalib import losses
@@ -77,6 +79,99 @@ def train(
             which it names.
         Stopped: there was a request to stop, and the state is saved.
     """
+    # the processes
+    accelerator = _accelerator(config, processes)
+    main = accelerator.is_main_process
+    stop = Stop() if stop is None else stop
+
+    # the networks and the optimiser
+    _check_labels(config, unlabelled=unlabelled, pseudo=pseudo, teacher=teacher)
+    networks = _networks(config, start_from=start_from, teacher=teacher, device=accelerator.device)
+    optimiser = _optimiser(config, networks)
+    rates = [group["lr"] for group in optimiser.param_groups]
+
+    # what an earlier leg of the run left
+    if main:
+        set_foreign_aside(out, stamp)
+        same_data(out, {"labelled": labelled, "unlabelled": unlabelled}, begun=bool(found(out)))
+    accelerator.wait_for_everyone()
+    start = resume(out, networks.trained, optimiser, config=config, main=main, report=report)
+    accelerator.wait_for_everyone()
+
+    # the batches
+    mixture = Mixture(
+        config=config,
+        labelled=labelled,
+        unlabelled=unlabelled,
+        pool=pool,
+        pseudo=pseudo,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    loader = _loader(config, mixture, start=start, pinned=accelerator.device.type == "cuda")
+
+    # everything to its place
+    model, optimiser = accelerator.prepare(networks.trained, optimiser)
+    networks.prepare(accelerator)
+    if config.compile:
+        compile_parts(*networks.every())
+    model.train()
+    journal = None
+    if main:
+        journal = _Journal(
+            config,
+            out,
+            start=start,
+            stamp=stamp,
+            snapshots=unlabelled is None,
+            clock=clock,
+            report=report,
+        )
+
+    # the steps
+    with stop.defer():  # from here on a request waits for the end of a step
+        for step, batch in enumerate(batches(loader), start):
+            factor = schedule(step, steps=config.steps, warmup=config.warmup)
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+            if teacher is not None:
+                batch |= label_now(teacher, batch)
+
+            # forward, and what all processes should know
+            parts = step_losses(config, model, networks.student, networks.frozen, batch)
+            loss = _total(config, parts)
+            seen, asked = _told(accelerator, loss, parts, stop)
+
+            # backward
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            # the step's one wait for the accelerator
+            if not torch.isfinite(torch.stack([*seen, norm])).all():
+                not_finite(accelerator, out, networks.trained, optimiser, step, batch, parts)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+            # what is kept of it
+            done = step + 1
+            ends_early = bool(asked > 0) and done < config.steps
+            if journal is not None:
+                journal.note(done, dict(zip(["loss", *parts], seen, strict=True)), norm)
+                journal.save(done, networks, optimiser, now=ends_early)
+            if ends_early:
+                accelerator.wait_for_everyone()  # none may leave while the state is being written
+                raise Stopped(
+                    f"{out}: asked to stop; the state after step {done} of {config.steps} is "
+                    "saved, run again to go on"
+                )
+        if main:
+            save(networks.student, out / WEIGHTS)
+    accelerator.wait_for_everyone()
+    return out / WEIGHTS
+
+
+def _accelerator(config: RunConfig, processes: int) -> Accelerator:
+    """Accelerate for this run; a `TrainingError` where other processes run than were asked for."""
     if not PartialState._shared_state or PartialState().num_processes == 1:
         # one kernel may train in several precisions
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -88,128 +183,212 @@ def train(
             f"processes: asked for {processes}, but {accelerator.num_processes} run; start "
             "training through dalib.training.launch"
         )
-    stop = Stop() if stop is None else stop
+    return accelerator
+
+
+def _check_labels(
+    config: RunConfig,
+    *,
+    unlabelled: Source | None,
+    pseudo: Labels | None,
+    teacher: DepthAnything | None,
+) -> None:
+    """Something labels the unlabelled images, and one thing only."""
     given = (pseudo is not None) + (teacher is not None)
-    if unlabelled is not None and given != (config.labelling != "oracle"):
+    if unlabelled is not None and given != config.teacher_labels:
         raise TrainingError(
             "unlabelled: give what labels these images, either pseudo or teacher, and neither for "
             "an oracle"
         )
-    main, device = accelerator.is_main_process, accelerator.device
-    weights = Path(config.encoder_weights) if config.encoder_weights else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Networks:
+    """The networks of a run.
+
+    Args:
+        student: what is left in the end.
+        trained: what the optimiser moves: the student, or the student with a second decoder.
+        heads: the decoders, which have a learning rate of their own.
+        frozen: the pre-trained encoder that features are aligned with.
+        teacher: what labels each batch.
+    """
+
+    student: DepthAnything
+    trained: nn.Module
+    heads: Sequence[nn.Module]
+    frozen: Encoder | None
+    teacher: DepthAnything | None
+
+    def every(self) -> list[DepthAnything | Encoder]:
+        """Those there are; the student first."""
+        return [n for n in (self.student, self.frozen, self.teacher) if n is not None]
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """Those that do not learn, in place: to the student's device and precision."""
+        for network in self.every()[1:]:
+            network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            accelerator.prepare_model(network, evaluation_mode=True)
+
+
+def _networks(
+    config: RunConfig,
+    *,
+    start_from: Path | None,
+    teacher: DepthAnything | None,
+    device: torch.device,
+) -> _Networks:
     student = build(
         config.encoder,
         pretrained=config.pretrained,
         layers=config.layers,
-        encoder_weights=weights,
+        encoder_weights=_encoder_weights(config),
         seed=config.seed,
     )
     if start_from is not None:
-        student.load_state_dict(restore(start_from, expect=config.encoder).state_dict())
+        first = restore(start_from, expect=config.encoder)
+        student.load_state_dict(first.state_dict())
     if config.gradient_checkpointing and hasattr(student.encoder.net, "set_grad_checkpointing"):
         student.encoder.net.set_grad_checkpointing()
     student = student.to(device, memory_format=torch.channels_last)
-    trained, heads = student, [student.decoder]
-    if config.segmentation_weight:
-        trained = WithSegmentation(student=student, seed=config.seed).to(
-            device, memory_format=torch.channels_last
-        )
+    trained: nn.Module = student
+    heads: list[nn.Module] = [student.decoder]
+    if "semantics" in config.pool_brings:
+        trained = WithSegmentation(student=student, seed=config.seed)
+        trained = trained.to(device, memory_format=torch.channels_last)
         heads.append(trained.segmentation)
-    frozen = _frozen(config) if config.align != "none" else None
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": student.encoder.parameters(), "lr": config.encoder_lr},
-            {
-                "params": [p for h in heads for p in h.parameters()],
-                "lr": config.encoder_lr * config.decoder_lr_factor,
-            },
-        ],
-        weight_decay=config.weight_decay,
-        fused=True,
+    return _Networks(
+        student=student,
+        trained=trained,
+        heads=heads,
+        frozen=frozen_encoder(config) if config.aligns else None,
+        teacher=teacher,
     )
-    rates = [group["lr"] for group in optimiser.param_groups]
-    if main:
-        set_foreign_aside(out, stamp)
-        same_data(out, {"labelled": labelled, "unlabelled": unlabelled}, begun=bool(found(out)))
-    accelerator.wait_for_everyone()
-    start = resume(out, trained, optimiser, config=config, main=main, report=report)
-    accelerator.wait_for_everyone()
-    mixture = Mixture(
-        config=config,
-        labelled=labelled,
-        unlabelled=unlabelled,
-        pool=pool,
-        pseudo=pseudo,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    loader = DataLoader(
+
+
+def frozen_encoder(config: RunConfig) -> Encoder:
+    """The pre-trained encoder of the student's own kind, to be frozen (section 3.3)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Encoder(
+            name=config.encoder,
+            pretrained=config.pretrained,
+            layers=config.layers,
+            weights=_encoder_weights(config),
+        )
+
+
+def _encoder_weights(config: RunConfig) -> Path | None:
+    return Path(config.encoder_weights) if config.encoder_weights else None
+
+
+def _optimiser(config: RunConfig, networks: _Networks) -> Optimizer:
+    """AdamW with two rates: the encoder's, and a higher one for what begins at random (section
+    4)."""
+    head_parameters = [p for head in networks.heads for p in head.parameters()]
+    groups = [
+        {"params": networks.student.encoder.parameters(), "lr": config.encoder_lr},
+        {"params": head_parameters, "lr": config.encoder_lr * config.decoder_lr_factor},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+
+
+def _loader(config: RunConfig, mixture: Mixture, *, start: int, pinned: bool) -> DataLoader:
+    """The batches from step `start` on."""
+    return DataLoader(
         mixture,
         batch_size=None,
         sampler=range(start, config.steps),
         num_workers=config.workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=pinned,
         # its own, so that the loader does not draw from the global one
         generator=torch.Generator(),
         worker_init_fn=ignore_signals,  # a request to stop is this process's to answer
     )
-    model, optimiser = accelerator.prepare(trained, optimiser)
-    for network in (n for n in (frozen, teacher) if n is not None):
-        network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        # in place: the student's device and precision
-        accelerator.prepare_model(network, evaluation_mode=True)
-    if config.compile:
-        compile_parts(*(n for n in (student, frozen, teacher) if n is not None))
-    model.train()
-    snapshots = {k * config.steps // 3: name for k, name in enumerate(SNAPSHOTS, 1)}
-    log, begun = Log(out / "metrics.jsonl", start) if main else None, time.perf_counter()
-    with stop.defer():  # from here on a request waits for the end of a step
-        for step, batch in enumerate(batches(loader), start):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(step, steps=config.steps, warmup=config.warmup)
-            batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
-            if teacher is not None:
-                batch |= label_now(teacher, batch)
-            parts = step_losses(config, model, student, frozen, batch, step)
-            loss = losses.total(
-                parts, {"feat": config.align_weight, "segmentation": config.segmentation_weight}
-            )
-            asked = loss.new_tensor(float(stop.reason() is not None))
-            told = torch.stack([loss.detach(), *(p.detach() for p in parts.values()), asked])
-            # of all processes: what one is asked, all are
-            *seen, asked = accelerator.reduce(told, reduction="mean")
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-            # the step's one wait for the accelerator
-            if not torch.isfinite(torch.stack([*seen, norm])).all():
-                not_finite(accelerator, out, trained, optimiser, step, batch, parts)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            done = step + 1
-            if main and (done % config.log_every == 0 or done == config.steps):
-                values = dict(zip(parts, seen[1:], strict=True))
-                log.write(step=done, loss=seen[0], **values, grad_norm=norm)
-                left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
-                report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
-                if clock is not None:
-                    clock.tick()
-            if main and unlabelled is None and (name := snapshots.get(done)):
-                save(student, out / name)
-            ends_early = bool(asked > 0) and done < config.steps
-            if main and done < config.steps and (ends_early or done % config.checkpoint_every == 0):
-                keep(out, trained, optimiser, step=done, stamp=stamp)
-                if clock is not None:
-                    clock.tick()
-            if ends_early:
-                accelerator.wait_for_everyone()  # none may leave while the state is being written
-                raise Stopped(
-                    f"{out}: asked to stop; the state after step {done} of {config.steps} is "
-                    "saved, run again to go on"
-                )
-        if main:
-            save(student, out / WEIGHTS)
-    accelerator.wait_for_everyone()
-    return out / WEIGHTS
+
+
+def _total(config: RunConfig, parts: dict[str, Tensor]) -> Tensor:
+    weights = {"feat": config.align_weight, "segmentation": config.segmentation_weight}
+    return losses.total(parts, weights)
+
+
+def _told(
+    accelerator: Accelerator, loss: Tensor, parts: dict[str, Tensor], stop: Stop
+) -> tuple[list[Tensor], Tensor]:
+    """The loss and its parts as means over the processes, and above 0 where one of them was asked
+    to stop: what one is asked, all are."""
+    asked = loss.new_tensor(float(stop.reason() is not None))
+    told = torch.stack([loss.detach(), *(p.detach() for p in parts.values()), asked])
+    *seen, asked = accelerator.reduce(told, reduction="mean")
+    return seen, asked
+
+
+class _Journal:
+    """What the main process writes of a run as it goes: the log, checkpoints, and a line of
+    progress.
+
+    Args:
+        config: the run.
+        out: its folder.
+        start: the step that it goes on from.
+        stamp: of the code, for the checkpoints.
+        snapshots: keep the weights at one third and two thirds as well, for ST++.
+        clock: notes the time whenever something is written.
+        report: receives the lines.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        out: Path,
+        *,
+        start: int,
+        stamp: str,
+        snapshots: bool,
+        clock: Clock | None,
+        report: Callable[[str], None],
+    ):
+        self.config = config
+        self.out = out
+        self.start = start
+        self.stamp = stamp
+        self.clock = clock
+        self.report = report
+        names = SNAPSHOTS if snapshots else ()
+        self.snapshots = {k * config.steps // 3: name for k, name in enumerate(names, 1)}
+        self.log = Log(out / "metrics.jsonl", start)
+        self.begun = time.perf_counter()
+
+    def note(self, done: int, values: dict[str, Tensor], norm: Tensor) -> None:
+        """Log the step that was done just now, if it is one to be logged.
+
+        Args:
+            done: how many steps are done.
+            values: `loss` and its parts.
+            norm: of the gradient, before it was clipped.
+        """
+        steps = self.config.steps
+        if done % self.config.log_every and done != steps:
+            return
+        self.log.write(step=done, **values, grad_norm=norm)
+        per_step = (time.perf_counter() - self.begun) / (done - self.start)
+        left = per_step * (steps - done)
+        self.report(f"step {done}/{steps}  loss {values['loss']:.4f}  {left:.0f} s left")
+        self._tick()
+
+    def save(self, done: int, networks: _Networks, optimiser: Optimizer, *, now: bool) -> None:
+        """Keep a snapshot where one is due, and the state to go on from where that is, or `now`;
+        after the last step there is nothing to go on to."""
+        if done in self.snapshots:
+            save(networks.student, self.out / self.snapshots[done])
+        due = now or done % self.config.checkpoint_every == 0
+        if due and done < self.config.steps:
+            keep(self.out, networks.trained, optimiser, step=done, stamp=self.stamp)
+            self._tick()
+
+    def _tick(self) -> None:
+        if self.clock is not None:
+            self.clock.tick()
 
 
 def compile_parts(*networks: DepthAnything | Encoder) -> None:
@@ -232,21 +411,3 @@ def compile_parts(*networks: DepthAnything | Encoder) -> None:
 def schedule(step: int, *, steps: int, warmup: int = 0) -> float:
     """Factor of the learning rate: linear warm-up, then linear decay towards 0 at the last step."""
     return (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
-
-
-def _frozen(config: RunConfig) -> Encoder:
-    """The pre-trained encoder of the student's own kind, to be frozen (section 3.3)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Encoder(
-            name=config.encoder,
-            pretrained=config.pretrained,
-            layers=config.layers,
-            weights=Path(config.encoder_weights) if config.encoder_weights else None,
-        )
-
-
-if __name__ == "__main__":
-    from dalib.training.launch import worker
-
-    worker(sys.argv[1])

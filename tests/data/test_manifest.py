@@ -52,7 +52,10 @@ def test_places_may_be_absolute_or_elsewhere(folder):
     (folder / "tables").mkdir()
     text = PLAIN.replace("änne.png", "../änne.png").replace("depth.png", str(folder / "depth.png"))
     (folder / "tables" / "manifest.csv").write_text(text, encoding="utf-8")
-    assert DepthManifest(folder / "tables")[0]["valid"].all()
+    sample = DepthManifest(folder / "tables")[0]
+    assert sample["disparity"].tolist() == [[0.5] * 4] * 2
+    assert sample["valid"].all()
+    assert sample["image"].shape == (3, 2, 4)
 
 
 ROW = "änne.png,depth.png,depth_m,1000\n"

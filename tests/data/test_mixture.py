@@ -11,9 +11,21 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from dalib.config import RunConfig
-from dalib.data.mixture import Concat, Mixture, batches, fetch, mix, pool_crop, shuffled, uniform
-from dalib.data.schema import Source, fit
+from dalib.data.mixture import (
+    Batch,
+    Concat,
+    LabelledBatch,
+    Mixture,
+    batches,
+    fetch,
+    mix,
+    pool_crop,
+    shuffled,
+    uniform,
+)
+from dalib.data.schema import Source, resize_and_crop
 from dalib.data.sources import PhotoFolder
+from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError
 
 SIZE = {"height": 64, "width": 96}
@@ -153,6 +165,57 @@ def test_one_labelled_to_two_unlabelled():
 def test_labelled_only_has_no_pool():
     batch = Mixture(config=config(), labelled=Numbered(5))[0]
     assert not [k for k in batch if k.startswith("pool")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pseudo", "missing"),
+    [
+        ({}, Labels(), {"pool_semantics"}),
+        ({"labelling": "oracle"}, None, {"pool_semantics"}),
+        (
+            {"labelling": "online"},
+            None,
+            {"pool_semantics", "pool_disparity", "pool_valid"},
+        ),
+        ({"segmentation_weight": 1.0}, Labels(), set()),
+    ],
+)
+def test_a_batch_holds_what_its_page_says(changes, pseudo, missing):
+    """Every key of `Batch`, save what the run does without, with the stated types and shapes."""
+
+    class Classed(Numbered):
+        def _sample(self, index):
+            sample = super()._sample(index)
+            return sample | {"semantics": sample["image"][1]}
+
+    batch = Mixture(
+        config=config(pseudo_labels=True, **changes),
+        labelled=Numbered(5),
+        unlabelled=Classed(7),
+        pseudo=pseudo,
+    )[0]
+    stated = LabelledBatch.__annotations__ | Batch.__annotations__
+    assert set(batch) == set(stated) - missing
+    for key, value in batch.items():
+        assert isinstance(value, stated[key]), key
+        assert len(value) == (8 if key.startswith("pool_") else 4), key
+
+
+def test_the_table_of_streams_stays_as_the_records_have_it():
+    """Each number once; crops of the pool by index alone, all else by seed and position."""
+    assert [s.value for s in Stream] == list(range(1, 9))
+    assert [order_key(seed, order) for seed in (0, 1) for order in Order] == [0, 1, 2, 3]
+    batch = mixture(seed=3)[2]
+    for prefix, stream, size in (("", Stream.LABELLED_FLIP, 4), ("pool_", Stream.POOL_FLIP, 8)):
+        positions = 2 * size + np.arange(size)
+        assert batch[f"{prefix}position"].tolist() == positions.tolist()
+        assert (
+            batch[f"{prefix}flip"].tolist() == (uniform(3, int(stream), positions) < 0.5).tolist()
+        )
+    indices = np.arange(9)
+    assert np.array_equal(
+        pool_crop(indices), np.stack([uniform(1, indices), uniform(2, indices)], 1)
+    )
 
 
 @pytest.mark.parametrize(("prefix", "count", "size"), [("", 23, 4), ("pool_", 31, 8)])
@@ -297,7 +360,7 @@ def test_fetch_brings_different_sizes_to_one():
     crop = np.array([[0.0, 1.0], [0.5, 0.5], [0.25, 0.75]])
     batch = fetch(both, indices, **SIZE, crop=crop)
     for place, (i, position) in enumerate(zip(indices, crop, strict=True)):
-        expected = fit(both[int(i)], **SIZE, position=tuple(position))
+        expected = resize_and_crop(both[int(i)], **SIZE, position=tuple(position))
         for key in ("image", "disparity", "valid"):
             assert torch.equal(batch[key][place], expected[key])
     assert batch["domain"] == ["numbered"] * 3

@@ -223,6 +223,8 @@ class TestOddClips:
         data = (tmp_path / "film.avi").read_bytes()
         start = data.index(b"Lavf")
         (tmp_path / "film.avi").write_bytes(data[:start] + b"\xe9\xff" + data[start + 2 :])
-        assert write_video(
+        (maps,) = write_video(
             tmp_path / "film.avi", tmp_path / "out", run=run, formats=("npy",), **SILENT
         )
+        assert sorted(p.name for p in maps.iterdir()) == ["000000.npy", "000001.npy"]
+        assert np.load(maps / "000001.npy").shape == SMALL

@@ -162,9 +162,13 @@ def test_labels_of_the_step_are_the_stored_ones(precision, config, pool, tmp_pat
 
 
 def test_someone_must_label(config, pool, tmp_path):
-    for both in ({}, {"teacher": build("vitt", pretrained=False), "pseudo": object()}):
+    class Labels:
+        def get_batch(self, indices):
+            pytest.fail("asked for labels of a run that is refused")
+
+    for both in ({}, {"teacher": build("vitt", pretrained=False), "pseudo": Labels()}):
         with pytest.raises(TrainingError, match="either pseudo or teacher"):
-            train.__wrapped__(config, out=tmp_path, labelled=Smooth(), unlabelled=pool, **both)
+            train(config, out=tmp_path, labelled=Smooth(), unlabelled=pool, **both)
 
 
 # precision, checkpointing, compilation: the same run
@@ -183,7 +187,11 @@ def gradients(config, pool):
     ):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             parts = step_losses(
-                config, student, student, training._frozen(config).requires_grad_(False), batch, 0
+                config,
+                student,
+                student,
+                training.frozen_encoder(config).requires_grad_(False),
+                batch,
             )
         loss = losses.total(parts, {})
     loss.backward()
@@ -306,7 +314,7 @@ def test_encoder_weights_start_the_student_and_the_frozen_copy(config, tmp_path)
     )
     run(config, tmp_path / "run")
     trained = load(tmp_path / "run" / "model.safetensors").encoder.net.state_dict()
-    frozen = training._frozen(config).net.state_dict()
+    frozen = training.frozen_encoder(config).net.state_dict()
     for name, value in source.state_dict().items():
         assert_allclose(trained[name], value, rtol=0, atol=1e-20, err_msg=name)
         assert torch.equal(frozen[name], value), name

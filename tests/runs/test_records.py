@@ -14,6 +14,7 @@ from dabook.runs import records, runner
 from dabook.runs.experiments import expand
 from dalib import paths, provenance, writing
 from dalib.errors import ConfigError, DataError
+from dalib.training.folder import read_json
 
 TREE = {
     "profiles": {
@@ -73,7 +74,7 @@ def counted(monkeypatch):
     def ensure(config, *, processes=1, afresh=False, report=print):
         out = runner.launch.folder(config)
         code = provenance.code_hash("training")
-        if afresh or runner.launch.read_json(out / "train.json").get("stamp") != code:
+        if afresh or read_json(out / "train.json").get("stamp") != code:
             if config.pseudo_labels:
                 ensure(config.teacher())
             trained.append(config.hash())

@@ -6,8 +6,10 @@ import os
 import pytest
 import torch
 from helpers.commands import main
+from helpers.training import Smooth
 
 from dalib.config import RunConfig
+from dalib.data.mixture import Mixture
 from dalib.errors import ConfigError
 from dalib.training.processes import RANKS, SETTINGS, SIZES, check_processes, refuse_other_launcher
 
@@ -44,6 +46,9 @@ def test_what_another_launcher_sets_is_named(name, value, monkeypatch):
 def test_a_launcher_of_one_process_changes_nothing(name, monkeypatch):
     monkeypatch.setenv(name, "1")
     refuse_other_launcher()
+    monkeypatch.setenv(name, "2")  # it is looked at
+    with pytest.raises(ConfigError, match=f"^{name}: "):
+        refuse_other_launcher()
 
 
 @pytest.mark.parametrize("words", [["row", "main_table", "naive"], ["run", "main_table"], ["book"]])
@@ -83,7 +88,14 @@ def test_processes_that_cannot_be(count, cores, gpus, message, monkeypatch):
 def test_processes_that_share_the_batch(count, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    check_processes(count, RunConfig(batch=8))
+    config = RunConfig(batch=8, height=64, width=96)
+    check_processes(count, config)
+    parts = [
+        Mixture(config=config, labelled=Smooth(), rank=rank, world=count)[0]["index"].tolist()
+        for rank in range(count)
+    ]
+    assert [len(part) for part in parts] == [8 // count] * count
+    assert len({index for part in parts for index in part}) == 8
 
 
 def test_cutmix_pairs_are_not_parted(monkeypatch):

@@ -229,7 +229,7 @@ def batch(tiny_student):
 
 
 def step(config, batch, frozen=None):
-    return losses_of(config, Plain(), Plain(), frozen, batch, 0)
+    return losses_of(config, Plain(), Plain(), frozen, batch)
 
 
 def drawn(config, batch, *, kinds=None, stream=7):
@@ -316,7 +316,12 @@ def test_other_losses_of_unlabelled_images(change, tiny_student, batch):
     assert mask.any()
     together = config.cutmix_regions == "together"
     error = alternatives.cutmix_residual(
-        seen.mean(1), own[[1, 0, 3, 2]], own, mask, valid, together=together
+        seen.mean(1),
+        own,
+        target_inside=own[[1, 0, 3, 2]],
+        inside=mask,
+        valid=valid,
+        together=together,
     )
     settings = {k: v for k, v in change.items() if k != "cutmix_regions"}
     expected = alternatives.map_loss(error, valid, inside=None if together else mask, **settings)

@@ -323,7 +323,7 @@ def test_step_by_hand(kinds, seed, tiny_student, batch):
     """Clean labelled images, perturbed unlabelled ones; the label of whoever shows, normalised
     region by region."""
     config = tiny_student.replace(perturb=kinds, seed=seed, align="unlabelled" if kinds else "none")
-    parts = losses_of(config, Plain(), Plain(), frozen if kinds else None, batch, 0)
+    parts = losses_of(config, Plain(), Plain(), frozen if kinds else None, batch)
     clean = batch["image"].float() / 255
     expected = [
         reference_loss(p.mean(0), d, v)
@@ -364,7 +364,7 @@ def test_alignment_on_each_choice_of_images(tiny_student, batch):
     """Both is the mean of labelled and unlabelled, weighted by their numbers 2 and 4."""
     config = tiny_student.replace(margin=1.0)
     feat = {
-        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch, 0)[
+        align: losses_of(config.replace(align=align), Plain(), Plain(), frozen, batch)[
             "feat"
         ].item()
         for align in ("labelled", "unlabelled", "both")
@@ -514,14 +514,15 @@ def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeyp
     assert launched == [config.hash(), other.hash(), other.hash()]
 
 
-def test_a_damaged_job_costs_no_checkpoint(tiny, launched):
+def test_a_damaged_job_costs_no_checkpoint(tmp_path, tiny, launched):
     """`job.json` says which code began the run; without it the checkpoint itself does."""
     tiny, seen = tiny.replace(steps=4), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
     (launch.folder(tiny) / "job.json").write_text('{"config": {')
-    launch.ensure_weights(tiny, report=seen.append)
+    weights = launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 3/4")
+    assert weights.read_bytes() == run(tiny, tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -580,12 +581,14 @@ def test_a_student_trains_its_teacher_once(tiny_student, launched, runs):
     assert manifest["count"] == 8
 
 
-def test_an_interrupted_launch_goes_on(tiny, launched):
+def test_an_interrupted_launch_goes_on(tmp_path, tiny, launched):
     tiny, seen = tiny.replace(steps=4), []
     with pytest.raises(Interruption):
         launch.ensure_weights(tiny, report=interrupt_at(3))
-    launch.ensure_weights(tiny, report=seen.append)
+    weights = launch.ensure_weights(tiny, report=seen.append)
     assert seen[0].startswith("step 3/4")
+    assert [m["step"] for m in metrics(weights.parent)] == [1, 2, 3, 4]
+    assert weights.read_bytes() == run(tiny, tmp_path / "whole")
 
 
 def test_an_interrupted_launch_of_other_code_starts_afresh(tiny, launched, monkeypatch):

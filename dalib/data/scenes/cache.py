@@ -157,7 +157,9 @@ def _write(source: Scenes, folder: Path, workers: int) -> None:
     from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
     from datasets.arrow_writer import ArrowWriter
 
-    started, done, told = time.monotonic(), 0, time.monotonic()
+    started = time.monotonic()
+    done = 0
+    told = time.monotonic()
     stream = folder.with_suffix(".stream")
     with ArrowWriter(
         path=str(stream),

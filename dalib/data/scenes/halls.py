@@ -13,7 +13,9 @@ from dalib.data.scenes.textures import PATTERNS
 
 def warehouse(b: Builder, rng: Random) -> None:
     """A hall or corridor with racks, pallets and pillars."""
-    w, d, h = rng.uniform(5, 14), rng.uniform(14, 45), rng.uniform(3.2, 7)
+    w = rng.uniform(5, 14)
+    d = rng.uniform(14, 45)
+    h = rng.uniform(3.2, 7)
     indoors(b, rng, w, h, 6.0)
     b.light.reach = rng.uniform(4, 9)
     b.eye = (rng.uniform(-0.15, 0.15) * w, rng.uniform(1.2, 1.9), 0.0)
@@ -77,7 +79,8 @@ def warehouse(b: Builder, rng: Random) -> None:
                     _rack(b, rng, steel, min(h - 0.6, rng.choice((1.8, 3.0, 4.2))))
                 z += rng.choice((2.65, 2.65, 5.0))
     for _ in range(rng.randint(1, 6)):
-        x, z = rng.uniform(-0.4, 0.4) * w, rng.uniform(2.5, 18)
+        x = rng.uniform(-0.4, 0.4) * w
+        z = rng.uniform(2.5, 18)
         if abs(x - b.eye[0]) > 0.9 or z > 5:
             with b.at(x, 0, z, rng.gauss(0, 0.4)):
                 if rng.random() < 0.2:

@@ -1,5 +1,5 @@
-"""Six kinds of scene: where things stand, where the camera is and how it looks. Each fills a
-`Builder` from one random stream."""
+"""Rooms and tabletops: where things stand, where the camera is and how it looks; and the light and
+the camera of the other kinds. Each function fills a `Builder` from one random stream."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from dalib.data.scenes.textures import PATTERNS
 
 
 def sun(b: Builder, rng: Random) -> None:
-    """Daylight: a sun at 15 to 65 degrees, or a veiled one; ambient light from the sky."""
-    azimuth, height = rng.uniform(0, math.tau), math.radians(rng.uniform(15, 65))
-    light, power = b.light, rng.uniform(0.35, 1.1)
+    """Daylight: a sun at 15 to 65 degrees, the weaker, the more light comes from the sky; clouds, and
+    half of the time a trace of fog."""
+    azimuth = rng.uniform(0, math.tau)
+    height = math.radians(rng.uniform(15, 65))
+    light = b.light
+    power = rng.uniform(0.35, 1.1)
     light.main = (
         math.sin(azimuth) * math.cos(height),
         math.sin(height),
@@ -29,13 +32,16 @@ def sun(b: Builder, rng: Random) -> None:
     pale = rng.uniform(0, 1)
     light.horizon = (1.3 + 0.3 * pale, 1.45 + 0.2 * pale, 1.65)
     light.zenith = (0.3 + 1.1 * pale, 0.6 + 0.9 * pale, 1.4)
-    light.clouds, light.cloud_shift = rng.uniform(0, 1.0), rng.uniform(0, 10)
+    light.clouds = rng.uniform(0, 1.0)
+    light.cloud_shift = rng.uniform(0, 10)
     light.fog = rng.choice((0.0, rng.uniform(0.0, 0.003)))
 
 
 def indoors(b: Builder, rng: Random, w: Real, h: Real, d: Real) -> None:
-    """A ceiling lamp or light from a window side, and plenty of light from the walls."""
-    light, power, warm = b.light, rng.uniform(0.5, 1.3), rng.uniform(0.65, 1.0)
+    """A lamp just below the ceiling, not too near the walls, and plenty of light from all sides."""
+    light = b.light
+    power = rng.uniform(0.5, 1.3)
+    warm = rng.uniform(0.65, 1.0)
     light.main = (rng.uniform(-0.35, 0.35) * w, h - 0.12, rng.uniform(-0.35, 0.35) * d, 1.0)
     light.colour = (power, power * (0.7 + 0.3 * warm), power * warm)
     light.reach = rng.uniform(1.5, 4.0)
@@ -55,7 +61,8 @@ def look(
     fov: tuple[Real, Real],
     roll: Real = 1.5,
 ) -> None:
-    """Angles in degrees; pitch and roll are (mean, spread) and spread of normal laws."""
+    """Point the camera. Angles in degrees; `pitch` is mean and spread and `roll` the spread, about
+    level, of normal laws, `fov` the range of the field of view."""
     b.angles = (
         math.radians(yaw),
         math.radians(rng.gauss(*pitch)),
@@ -75,14 +82,13 @@ def _wall_frames(w: Real, d: Real) -> list[tuple[Real, Real, Real, Real]]:
 
 
 def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
-    """Windows, doors, pictures, radiators on a wall."""
+    """On a wall: perhaps a window, with or without curtains, perhaps a door, up to three pictures,
+    perhaps a skirting board."""
     trim = stuff(rng, hsv(rng, saturation=(0, 0.15), value=(0.5, 0.9)), "plain wood")
     if rng.random() < 0.45:
-        x, pane, tall = (
-            rng.uniform(-0.3, 0.3) * length,
-            rng.uniform(0.8, min(2.4, 0.7 * length)),
-            rng.uniform(0.9, 1.4),
-        )
+        x = rng.uniform(-0.3, 0.3) * length
+        pane = rng.uniform(0.8, min(2.4, 0.7 * length))
+        tall = rng.uniform(0.9, 1.4)
         day = hsv(rng, (0.5, 0.62), (0.0, 0.25), (0.75, 1.0))
         view = Material(
             tone(day, 0.6),
@@ -136,17 +142,16 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
                     "opening",
                 )
     if rng.random() < 0.3:
-        x, leaf = rng.uniform(-0.35, 0.35) * length, o.furniture_surface(rng)
+        x = rng.uniform(-0.35, 0.35) * length
+        leaf = o.furniture_surface(rng)
         b.box(x, 0, -0.02, 0.95, 2.08, 0.06, trim, "opening", casts=False)
         b.box(x, 0, -0.04, 0.82, 2.0, 0.06, leaf, "opening", casts=False)
         b.ball(x + 0.33, 0.98, -0.1, 0.06, 0.06, 0.06, o.METAL, "opening")
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         size = rng.uniform(0.25, 0.9)
-        x, y, ratio = (
-            rng.uniform(-0.42, 0.42) * length,
-            rng.uniform(1.2, 1.8) - size / 4,
-            rng.uniform(0.6, 1.5),
-        )
+        x = rng.uniform(-0.42, 0.42) * length
+        y = rng.uniform(1.2, 1.8) - size / 4
+        ratio = rng.uniform(0.6, 1.5)
         b.box(
             x,
             y,
@@ -172,7 +177,8 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
 
 
 def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real]) -> None:
-    """Furniture with its back to the wall, from left to right."""
+    """Furniture with its back to the wall, from left to right, with gaps; none where the camera
+    stands."""
     x = -length / 2 + rng.uniform(0.0, 0.5)
     fx, _, fz, turn = b.frame
     while x < length / 2 - 0.5:
@@ -204,10 +210,8 @@ def _along(b: Builder, rng: Random, length: Real, h: Real, eye: tuple[Real, Real
             name, 0.45
         )
         middle = x + w / 2
-        ex, ez = (
-            fx + math.cos(turn) * middle - math.sin(turn) * depth / 2,
-            fz - math.sin(turn) * middle - math.cos(turn) * depth / 2,
-        )
+        ex = fx + math.cos(turn) * middle - math.sin(turn) * depth / 2
+        ez = fz - math.sin(turn) * middle - math.cos(turn) * depth / 2
         if w < room and math.hypot(ex - eye[0], ez - eye[1]) > max(w, depth) / 2 + 0.55:
             with b.at(middle, 0, -depth / 2 - 0.02 - 0.05 * rng.random()):
                 if name == "bed":
@@ -240,12 +244,10 @@ def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Materia
         b.light.main[0], h - 0.1, b.light.main[2], 0.45, 0.1, 0.45, bright, "object", casts=False
     )
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
-        x, z, drop, s = (
-            rng.uniform(-0.4, 0.4) * w,
-            rng.uniform(-0.3, 0.4) * d,
-            rng.uniform(0.25, 1.0),
-            rng.uniform(0.15, 0.5),
-        )
+        x = rng.uniform(-0.4, 0.4) * w
+        z = rng.uniform(-0.3, 0.4) * d
+        drop = rng.uniform(0.25, 1.0)
+        s = rng.uniform(0.15, 0.5)
         if math.hypot(x - b.eye[0], z - b.eye[2]) > 0.7:
             b.cone(x, h - drop, z, 0.02, drop, 0.02, o.RUBBER, "object", casts=False)
             shade = o.paint(rng)._replace(glow=0.5) if rng.random() < 0.5 else bright
@@ -292,9 +294,13 @@ def _overhead(b: Builder, rng: Random, w: Real, h: Real, d: Real, white: Materia
 
 
 def room(b: Builder, rng: Random) -> None:
-    w, d, h = rng.uniform(2.8, 6.5), rng.uniform(3.0, 8.0), rng.uniform(2.35, 3.1)
+    """A furnished room, now and then a narrow one, seen from within."""
+    w = rng.uniform(2.8, 6.5)
+    d = rng.uniform(3.0, 8.0)
+    h = rng.uniform(2.35, 3.1)
     if narrow := rng.random() < 0.15:
-        w, d = rng.uniform(1.7, 2.6), rng.uniform(6, 14)
+        w = rng.uniform(1.7, 2.6)
+        d = rng.uniform(6, 14)
     indoors(b, rng, w, h, d)
     eye = (rng.uniform(-0.5, 0.5) * (w - 1.0), rng.uniform(-0.5, 0.1 - 0.45 * narrow) * (d - 1.0))
     b.eye = (eye[0], rng.uniform(1.0, 1.7), eye[1])
@@ -340,7 +346,8 @@ def room(b: Builder, rng: Random) -> None:
     b.box(0, h, 0, w, 0.3, d, white, "ceiling", casts=False)
     _overhead(b, rng, w, h, d, white)
     if rng.random() < 0.3:  # something close, at the lower edge of the view
-        a, near = math.radians(yaw + rng.uniform(-30, 30)), rng.uniform(0.75, 1.3)
+        a = math.radians(yaw + rng.uniform(-30, 30))
+        near = rng.uniform(0.75, 1.3)
         with b.at(
             eye[0] + near * math.sin(a), 0, eye[1] + near * math.cos(a), rng.uniform(0, math.tau)
         ):
@@ -373,7 +380,8 @@ def room(b: Builder, rng: Random) -> None:
             casts=False,
         )
     for _ in range(rng.choice((0, 1, 1, 2))):
-        x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.2, 0.3) * d
+        x = rng.uniform(-0.3, 0.3) * w
+        z = rng.uniform(-0.2, 0.3) * d
         if math.hypot(x - eye[0], z - eye[1]) > 1.3:
             with b.at(x, 0, z, rng.choice((0, math.pi / 2, rng.uniform(0, math.tau)))):
                 rng.choice((o.table, o.table, o.sofa, o.bed))(b, rng)
@@ -387,23 +395,26 @@ def room(b: Builder, rng: Random) -> None:
                         ):
                             o.chair(b, rng)
     for _ in range(rng.choice((0, 0, 1, 2, 4))):
-        x, z = rng.uniform(-0.5, 0.5) * w, rng.uniform(-0.3, 0.5) * d
+        x = rng.uniform(-0.5, 0.5) * w
+        z = rng.uniform(-0.3, 0.5) * d
         if math.hypot(x - eye[0], z - eye[1]) > 0.9:
             with b.at(x, 0, z):
                 o.thing(b, rng, rng.choice((0.2, 0.4)))
     if rng.random() < 0.2:
-        x, z = rng.uniform(-0.3, 0.3) * w, rng.uniform(-0.1, 0.4) * d
+        x = rng.uniform(-0.3, 0.3) * w
+        z = rng.uniform(-0.1, 0.4) * d
         if math.hypot(x - eye[0], z - eye[1]) > 1.2:
             with b.at(x, 0, z, rng.uniform(0, math.tau)):
                 o.person(b, rng)
 
 
 def tabletop(b: Builder, rng: Random) -> None:
-    """A table seen from close by, with a room in soft focus behind it."""
+    """A table full of things seen from close by, with a room behind it."""
     h = 2.6
     indoors(b, rng, 4, h, 4)
     b.light.main = (rng.uniform(-1, 1), rng.uniform(1.9, 2.4), rng.uniform(-1, 0.5), 1.0)
-    top, deep = 0.75, rng.uniform(0.7, 1.1)
+    top = 0.75
+    deep = rng.uniform(0.7, 1.1)
     back = deep / 2 + rng.choice((rng.uniform(0.02, 0.6), rng.uniform(0.3, 2.5)))
     pitch = rng.uniform(-50, -12)
     away = rng.uniform(0.55, 1.1)
@@ -445,6 +456,7 @@ def tabletop(b: Builder, rng: Random) -> None:
     if rng.random() < 0.25:
         b.box(0, top, 0, 0.5, 0.004, 0.35, o.fabric(rng), "object", yaw=rng.gauss(0, 0.3))
     for k in range(rng.randint(4, 12)):
-        r, a = 0.42 * math.sqrt((k + rng.random()) / 12), 2.4 * k + rng.random()
+        r = 0.42 * math.sqrt((k + rng.random()) / 12)
+        a = 2.4 * k + rng.random()
         with b.at(1.3 * r * math.cos(a), top, r * math.sin(a) * deep):
             o.thing(b, rng, rng.uniform(0.08, 0.24))

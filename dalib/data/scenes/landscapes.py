@@ -29,8 +29,11 @@ def _backdrop(b: Builder, rng: Random) -> None:
                 out.house(b, rng, 12, rng.uniform(6, 20), 90, False)
     green = o.leaves(rng)._replace(size=40.0)
     for _ in range(rng.randint(2, 6)):
-        a, r = rng.uniform(-1.0, 1.0), rng.uniform(110, 350)
-        x, z, s = r * math.sin(a), r * math.cos(a), r * rng.uniform(0.05, 0.2)
+        a = rng.uniform(-1.0, 1.0)
+        r = rng.uniform(110, 350)
+        x = r * math.sin(a)
+        z = r * math.cos(a)
+        s = r * rng.uniform(0.05, 0.2)
         if rng.random() < 0.6:
             b.ball(x, -1.2 * s, z, 6 * s, 2 * s, 2 * s, green, "terrain", casts=False)
         else:
@@ -40,7 +43,8 @@ def _backdrop(b: Builder, rng: Random) -> None:
 
 def street(b: Builder, rng: Random) -> None:
     sun(b, rng)
-    half, walk = rng.uniform(3.0, 7.5), rng.uniform(1.5, 4.5)
+    half = rng.uniform(3.0, 7.5)
+    walk = rng.uniform(1.5, 4.5)
     driving = rng.random() < 0.75
     b.eye = (
         rng.uniform(-0.6, 0.6) * half if driving else rng.choice((-1, 1)) * (half + walk / 2),
@@ -97,7 +101,8 @@ def street(b: Builder, rng: Random) -> None:
         _roadside(b, rng, side, half, walk, cross)
     _traffic(b, rng, half)
     for _ in range(rng.choice((0, 0, 1, 2, 4))):
-        x, z = rng.choice((-1, 1)) * rng.uniform(half - 1, half + walk), rng.uniform(3.5, 35)
+        x = rng.choice((-1, 1)) * rng.uniform(half - 1, half + walk)
+        z = rng.uniform(3.5, 35)
         with b.at(x, 0.13, z, rng.choice((0, math.pi, 1.5, -1.5))):
             o.person(b, rng)
     if rng.random() < 0.6:
@@ -106,15 +111,19 @@ def street(b: Builder, rng: Random) -> None:
 
 def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross: Real) -> None:
     """Houses, garden walls or woods, then trees, poles and bushes nearer to the road."""
-    built, line = rng.random() < 0.7, half + walk
-    z, roof, alley = -rng.uniform(2, 12), rng.random() < 0.35, rng.choice((0.0, rng.uniform(1, 9)))
+    built = rng.random() < 0.7
+    line = half + walk
+    z = -rng.uniform(2, 12)
+    roof = rng.random() < 0.35
+    alley = rng.choice((0.0, rng.uniform(1, 9)))
     back = rng.choice((0.2, rng.uniform(1, 8)))
     while z < 110:
         d = rng.uniform(7, 18)
         if z + d > cross - half - walk and z < cross + half + walk:
             z = cross + half + walk
             continue
-        w, x = rng.uniform(7, 12), line + back + rng.choice((0, rng.uniform(0, 1.5)))
+        w = rng.uniform(7, 12)
+        x = line + back + rng.choice((0, rng.uniform(0, 1.5)))
         if built and rng.random() < 0.93:
             with b.at(side * (x + w / 2), 0.05, z + d / 2):
                 out.house(b, rng, w, rng.uniform(3, 6) if roof else rng.uniform(6, 20), d, roof)
@@ -133,10 +142,12 @@ def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross:
         if end > 5:
             b.box(side * (line + 0.15), 0, end / 2, 0.3, rng.uniform(0.5, 2.0), end, fence, "wall")
     if not built or rng.random() < 0.15:
-        near, tall = rng.uniform(2, 14), rng.uniform(1.5, 8)
+        near = rng.uniform(2, 14)
+        tall = rng.uniform(1.5, 8)
         with b.at(side * (line + rng.uniform(0.5, 4) + tall / 2), 0, near):
             out.belt(b, rng, max(min(cross - half - walk - near - tall, 90), 0), tall)
-    planted, gap = rng.random() < 0.5, rng.uniform(6, 14)
+    planted = rng.random() < 0.5
+    gap = rng.uniform(6, 14)
     x = half + rng.uniform(0.4, 0.9)
     for k in range(7):
         z = 4 + k * gap + rng.uniform(-1, 1)
@@ -155,7 +166,8 @@ def _roadside(b: Builder, rng: Random, side: int, half: Real, walk: Real, cross:
 def _traffic(b: Builder, rng: Random, half: Real) -> None:
     for side in (-1, 1):
         if rng.random() < 0.7:  # parked in a row
-            z, full = rng.uniform(-3, 6), rng.uniform(0.2, 0.95)
+            z = rng.uniform(-3, 6)
+            full = rng.uniform(0.2, 0.95)
             while z < 55:
                 if rng.random() < full and _clear(b, side * (half - 1.1), z, 4.6):
                     with b.at(
@@ -203,8 +215,10 @@ def nature(b: Builder, rng: Random) -> None:
         roll=rng.gauss(0, 0.03),
     )
     for _ in range(rng.randint(3, 9)):
-        a, r = yaw + rng.uniform(-0.8, 0.8), rng.uniform(6, 60)
-        s, rise = rng.uniform(0.4, 0.9) * r, rng.uniform(0.02, 0.1) * r
+        a = yaw + rng.uniform(-0.8, 0.8)
+        r = rng.uniform(6, 60)
+        s = rng.uniform(0.4, 0.9) * r
+        rise = rng.uniform(0.02, 0.1) * r
         b.ball(
             r * math.sin(a),
             -3 * rise,
@@ -234,11 +248,13 @@ def nature(b: Builder, rng: Random) -> None:
     _backdrop_wild(b, rng, yaw)
     forest = rng.random() < 0.5
     for _ in range(rng.randint(8, 22) if forest else rng.randint(1, 8)):
-        a, r = yaw + rng.uniform(-0.75, 0.75), 4.0 + 55 * rng.random() ** 1.6
+        a = yaw + rng.uniform(-0.75, 0.75)
+        r = 4.0 + 55 * rng.random() ** 1.6
         with b.at(r * math.sin(a), -0.1, r * math.cos(a), rng.uniform(0, 6)):
             out.tree(b, rng, min(rng.uniform(4, 12), 1.2 * r), r < 16)
     for _ in range(rng.randint(2, 14)):
-        a, r = yaw + rng.uniform(-0.7, 0.7), 2.6 + 25 * rng.random() ** 2
+        a = yaw + rng.uniform(-0.7, 0.7)
+        r = 2.6 + 25 * rng.random() ** 2
         with b.at(r * math.sin(a), 0, r * math.cos(a), rng.uniform(0, 6)):
             (out.rock if rng.random() < 0.5 else out.bush)(
                 b, rng, rng.uniform(0.3, 1.6) * (0.4 + r / 20)
@@ -252,7 +268,8 @@ def nature(b: Builder, rng: Random) -> None:
 def _backdrop_wild(b: Builder, rng: Random, yaw: Real) -> None:
     stone = hsv(rng, (0.5, 0.65), (0.05, 0.25), (0.3, 0.55))
     for _ in range(rng.randint(0, 5)):
-        a, r = yaw + rng.uniform(-0.8, 0.8), rng.uniform(150, 900)
+        a = yaw + rng.uniform(-0.8, 0.8)
+        r = rng.uniform(150, 900)
         s = r * rng.uniform(0.2, 0.5)
         far = stuff(rng, stone, "noise smooth", s, tone(stone, 0.7), grunge=0.5)
         b.ball(
@@ -274,8 +291,10 @@ def floating(b: Builder, rng: Random) -> None:
     sun(b, rng)
     b.eye = (0.0, 0.0, 0.0)
     look(b, rng, 0.0, (0, 12), (38, 60), 8.0)
-    side, deep = rng.uniform(5, 11), rng.uniform(14, 30)
-    low, high = -rng.uniform(2.5, 6), rng.uniform(3, 8)
+    side = rng.uniform(5, 11)
+    deep = rng.uniform(14, 30)
+    low = -rng.uniform(2.5, 6)
+    high = rng.uniform(3, 8)
     lining = stuff(
         rng, hsv(rng, saturation=(0, 0.6)), "noise checker tiles bricks planks stripes", 3.0
     )
@@ -307,7 +326,9 @@ def floating(b: Builder, rng: Random) -> None:
             )
     for _ in range(rng.randint(8, 26)):
         z = 1.6 + (deep - 3) * rng.random() ** 1.7
-        s, x, y = rng.uniform(0.25, 1.1), rng.uniform(-0.7, 0.7) * z, rng.uniform(-0.55, 0.45) * z
+        s = rng.uniform(0.25, 1.1)
+        x = rng.uniform(-0.7, 0.7) * z
+        y = rng.uniform(-0.55, 0.45) * z
         if abs(x) > side - 1 or not low + 1 < y < high - 1 or not _clear(b, x, z, 1.5 + s):
             continue
         size = (s * rng.uniform(0.4, 1.4), s * rng.uniform(0.4, 1.4), s * rng.uniform(0.3, 1.2))

@@ -1,5 +1,5 @@
-"""Composites: furniture, cars, people, trees, houses, clutter. Each stands at the origin of the
-builder's frame and faces -z, in metres."""
+"""Colours and materials, and what is made of them indoors: furniture, plants, people, clutter. Each
+stands at the origin of the builder's frame and faces -z, in metres."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def stuff(
     b: Colour | None = None,
     **options,
 ) -> Material:
-    """Colour `a` with one of the named patterns; `b` defaults to a darker or lighter shade."""
+    """Colour `a` with one of the named patterns. The second colour is `b`, by default a darker or
+    lighter shade, as it always is where the pattern is a cloudy one."""
     pattern = rng.choice(patterns.split())
     cloudy = pattern in ("noise", "smooth", "fine")
     b = (
@@ -134,8 +135,10 @@ def table(
 
 
 def chair(b: Builder, rng: Random) -> None:
-    frame, seat = furniture_surface(rng), fabric(rng)
-    h, w = rng.uniform(0.42, 0.48), rng.uniform(0.4, 0.5)
+    frame = furniture_surface(rng)
+    seat = fabric(rng)
+    h = rng.uniform(0.42, 0.48)
+    w = rng.uniform(0.4, 0.5)
     if rng.random() < 0.7:
         legs(b, w, h - 0.05, w, frame, 0.035)
     else:
@@ -156,8 +159,11 @@ def chair(b: Builder, rng: Random) -> None:
 
 
 def sofa(b: Builder, rng: Random, w: Real = 2.0) -> None:
-    m, h = fabric(rng), rng.uniform(0.38, 0.46)
-    d, back, arm = rng.uniform(0.8, 1.0), rng.uniform(0.75, 0.95), rng.uniform(0.1, 0.25)
+    m = fabric(rng)
+    h = rng.uniform(0.38, 0.46)
+    d = rng.uniform(0.8, 1.0)
+    back = rng.uniform(0.75, 0.95)
+    arm = rng.uniform(0.1, 0.25)
     b.box(0, 0.06, 0, w, h - 0.06, d, m, "furniture")
     b.wedge(0, h, d / 2 - 0.12, w, back - h, 0.24, m, "furniture", taper=(0, 0.4))
     for x in (-1, 1):
@@ -178,11 +184,9 @@ def sofa(b: Builder, rng: Random, w: Real = 2.0) -> None:
 
 
 def bed(b: Builder, rng: Random, w: Real = 1.5) -> None:
-    frame, sheet, cover = (
-        furniture_surface(rng),
-        stuff(rng, hsv(rng, saturation=(0, 0.2), value=(0.6, 0.9))),
-        fabric(rng),
-    )
+    frame = furniture_surface(rng)
+    sheet = stuff(rng, hsv(rng, saturation=(0, 0.2), value=(0.6, 0.9)))
+    cover = fabric(rng)
     h = rng.uniform(0.42, 0.62)
     b.box(0, 0.08, 0, w, h * 0.5, 2.0, frame, "furniture")
     b.box(0, h * 0.5, 0, w * 0.97, h * 0.5, 1.95, sheet, "furniture")
@@ -202,14 +206,13 @@ def bed(b: Builder, rng: Random, w: Real = 1.5) -> None:
 
 
 def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.45) -> None:
-    """Chest, wardrobe or counter: a body with door leaves or drawers in front and things on top."""
+    """Chest, wardrobe or counter: a body with door leaves or drawers in front, and things on top of a
+    low one."""
     body = furniture_surface(rng)
     front = body if rng.random() < 0.6 else furniture_surface(rng)
     b.box(0, 0, 0, w, h, d, body, "furniture")
-    columns, rows = (
-        max(1, round(w / rng.uniform(0.4, 0.7))),
-        max(1, round(h / rng.choice((0.25, 0.7, 1.8)))),
-    )
+    columns = max(1, round(w / rng.uniform(0.4, 0.7)))
+    rows = max(1, round(h / rng.choice((0.25, 0.7, 1.8))))
     for i in range(columns):
         for j in range(rows):
             x, y = (i + 0.5) / columns * w - w / 2, 0.04 + j * (h - 0.06) / rows
@@ -240,7 +243,8 @@ def cabinet(b: Builder, rng: Random, w: Real = 0.9, h: Real = 0.9, d: Real = 0.4
 
 
 def shelf(b: Builder, rng: Random, w: Real = 0.9, h: Real = 1.9, d: Real = 0.32) -> None:
-    m, levels = furniture_surface(rng), rng.randint(3, 6)
+    m = furniture_surface(rng)
+    levels = rng.randint(3, 6)
     for x in (-1, 1):
         b.box(x * (w / 2 - 0.012), 0, 0, 0.024, h, d, m, "furniture")
     b.box(0, 0, d / 2 - 0.01, w, h, 0.01, m, "furniture")
@@ -284,13 +288,17 @@ def shelf(b: Builder, rng: Random, w: Real = 0.9, h: Real = 1.9, d: Real = 0.32)
 def plant(b: Builder, rng: Random, s: Real) -> None:
     b.cone(0, 0, 0, 0.5 * s, 0.5 * s, 0.5 * s, paint(rng), "object", taper=(-0.25, 0))
     for _ in range(3):
-        x, y, z = rng.uniform(-0.3, 0.3) * s, rng.uniform(0.4, 0.7) * s, rng.uniform(-0.3, 0.3) * s
+        x = rng.uniform(-0.3, 0.3) * s
+        y = rng.uniform(0.4, 0.7) * s
+        z = rng.uniform(-0.3, 0.3) * s
         b.ball(x, y, z, 0.8 * s, 0.8 * s, 0.8 * s, leaves(rng, 0.9), "vegetation")
 
 
 def thing(b: Builder, rng: Random, size: Real = 0.2) -> None:
-    """One piece of clutter: box, book pile, bottle, cup, ball, bowl, lamp, plant, screen."""
-    m, pick, s = paint(rng), rng.random(), size * rng.uniform(0.5, 1.4)
+    """One piece of clutter: box, pile of books, bottle, cup, ball, plant, lamp or screen."""
+    m = paint(rng)
+    pick = rng.random()
+    s = size * rng.uniform(0.5, 1.4)
     yaw = rng.uniform(0, math.tau)
     if pick < 0.25:
         b.box(
@@ -362,7 +370,9 @@ def scatter(
 def person(b: Builder, rng: Random) -> None:
     h = rng.uniform(1.5, 1.9)
     skin = stuff(rng, hsv(rng, (0.04, 0.08), (0.3, 0.6), (0.25, 0.85)), "plain")
-    top, trousers, stride = fabric(rng), fabric(rng), rng.uniform(0, 0.25)
+    top = fabric(rng)
+    trousers = fabric(rng)
+    stride = rng.uniform(0, 0.25)
     for side in (-1, 1):
         b.cone(
             side * 0.09,

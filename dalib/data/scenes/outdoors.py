@@ -19,13 +19,13 @@ def car(b: Builder, rng: Random, detail: bool = True) -> None:
     grey = rng.random() < 0.65
     colour = hsv(rng, (0, 1), (0, 0.08) if grey else (0.5, 0.9), (0.03, 0.85))
     body = stuff(rng, colour, "plain", gloss=1.0, grunge=0.05)
-    kind, low, wheel = rng.random(), 0.22, rng.uniform(0.6, 0.7)
-    w, n, waist, top = (
-        rng.uniform(1.65, 1.9),
-        rng.uniform(3.8, 4.8),
-        rng.uniform(0.62, 0.72),
-        rng.uniform(0.5, 0.65),
-    )
+    kind = rng.random()
+    low = 0.22
+    wheel = rng.uniform(0.6, 0.7)
+    w = rng.uniform(1.65, 1.9)
+    n = rng.uniform(3.8, 4.8)
+    waist = rng.uniform(0.62, 0.72)
+    top = rng.uniform(0.5, 0.65)
     large = kind > 0.85  # van, lorry, bus
     if large:
         w, n, top = 2.0 + 0.4 * (kind > 0.95), 5.5 + 3 * (kind > 0.95), 1.4 + 1.0 * (kind > 0.95)
@@ -103,7 +103,8 @@ def bark(rng: Random) -> Material:
 
 def tree(b: Builder, rng: Random, h: Real | None = None, detail: bool = True) -> None:
     h = h or rng.uniform(4, 11)
-    trunk, green = bark(rng), leaves(rng, rng.uniform(0.5, 1.0))
+    trunk = bark(rng)
+    green = leaves(rng, rng.uniform(0.5, 1.0))
     width = 0.03 * h + 0.05
     if rng.random() < 0.22:  # fir
         b.cone(0, 0, 0, width, 0.3 * h, width, trunk, "vegetation")
@@ -125,9 +126,11 @@ def tree(b: Builder, rng: Random, h: Real | None = None, detail: bool = True) ->
         taper=(0.6, 0),
         roll=rng.uniform(-0.04, 0.04),
     )
-    crown, spread = (1 - clear) * h, rng.uniform(0.3, 0.5) * h
+    crown = (1 - clear) * h
+    spread = rng.uniform(0.3, 0.5) * h
     for k in range(rng.randint(5, 8) if detail else 4):
-        a, level = 2.4 * k + rng.random(), rng.random()
+        a = 2.4 * k + rng.random()
+        level = rng.random()
         r = (
             0.5
             * spread
@@ -326,7 +329,8 @@ def sign(b: Builder, rng: Random) -> None:
 
 def belt(b: Builder, rng: Random, length: Real, h: Real) -> None:
     """A dense row of foliage along z from 0 to `length`: a hedge, the edge of a wood."""
-    green, z = leaves(rng, rng.uniform(0.5, 0.9)), 0.0
+    green = leaves(rng, rng.uniform(0.5, 0.9))
+    z = 0.0
     while z < length:
         s = h * rng.uniform(0.7, 1.2)
         shade = green._replace(a=tone(green.a, rng.uniform(0.7, 1.3)), size=max(1.2, 0.3 * h))

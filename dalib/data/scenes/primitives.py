@@ -141,7 +141,8 @@ class Scene:
             s = np.where(crosses, s, 0.0)
             u, v = (a[:2] + s * (b[:2] - a[:2])) / NEAR
             low, high = _extremes(u, v, crosses)
-            lo[:, cut], hi[:, cut] = np.minimum(lo[:, cut], low), np.maximum(hi[:, cut], high)
+            lo[:, cut] = np.minimum(lo[:, cut], low)
+            hi[:, cut] = np.maximum(hi[:, cut], high)
         return lo, hi
 
 
@@ -184,7 +185,8 @@ class Builder:
         """Everything added inside stands in a frame moved to (x, y, z) and turned by `yaw`."""
         saved = self.frame
         fx, fy, fz, turn = saved
-        c, s = math.cos(turn), math.sin(turn)
+        c = math.cos(turn)
+        s = math.sin(turn)
         self.frame = (fx + c * x + s * z, fy + y, fz - s * x + c * z, turn + yaw)
         try:
             yield
@@ -210,7 +212,8 @@ class Builder:
         casts: bool = True,
     ) -> None:
         fx, fy, fz, turn = self.frame
-        c, s = math.cos(turn), math.sin(turn)
+        c = math.cos(turn)
+        s = math.sin(turn)
         self.rows.append(
             (
                 shape,

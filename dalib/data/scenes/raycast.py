@@ -85,7 +85,9 @@ def box(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Entry and exit of rays o + t d, (n, 3, k), through the cube [-1, 1]^3; entry > exit where
     they miss."""
     inverse = d.reciprocal()
-    middle, reach = o * inverse, inverse.abs()  # the middle with its sign turned
+    # the middle with its sign turned
+    middle = o * inverse
+    reach = inverse.abs()
     return -(middle + reach).amin(1), (reach - middle).amin(1)
 
 
@@ -97,17 +99,16 @@ def wedge(o: Tensor, d: Tensor, taper: Float[Tensor, "n 2"]) -> tuple[Tensor, Te
     lean, width = slope * d[:, 1:2], 1 - slope - slope * o[:, 1:2]
     speed = torch.cat([lean + d[:, ::2], lean - d[:, ::2]], 1)  # (n, 4, k) towards the planes
     t = torch.cat([width - o[:, ::2], width + o[:, ::2]], 1) / speed
-    enters, leaves = (
-        torch.sub(t, speed.clamp_min(0), alpha=HUGE),
-        torch.sub(t, speed.clamp_max(0), alpha=HUGE),
-    )
+    enters = torch.sub(t, speed.clamp_min(0), alpha=HUGE)
+    leaves = torch.sub(t, speed.clamp_max(0), alpha=HUGE)
     return torch.maximum(near, enters.amax(1)), torch.minimum(far, leaves.amin(1))
 
 
 def _nearest(o: Tensor, d: Tensor) -> tuple[Tensor, Vec, Vec]:
     """The ray parameter closest to the origin, the point there, and the direction: far, small
     primitives keep their precision."""
-    o, d = o.unbind(1), d.unbind(1)
+    o = o.unbind(1)
+    d = d.unbind(1)
     shift = -dot(o, d) / dot(d, d)
     return shift, tuple(torch.addcmul(ok, shift, dk) for ok, dk in zip(o, d, strict=True)), d
 
@@ -135,14 +136,17 @@ def cone(o: Tensor, d: Tensor, taper: Float[Tensor, "n 1"]) -> tuple[Tensor, Ten
     b = torch.addcmul(torch.addcmul(x * dx, z, dz), lean, radius)
     c = torch.addcmul(x * x, z, z) - radius * radius
     inverse = a.reciprocal()
-    middle, root = b * inverse, _roots(b * b - a * c) * inverse
+    middle = b * inverse
+    root = _roots(b * b - a * c) * inverse
     near, far = -(middle + root), root - middle
     steep = a.clamp_max(0)  # steeper than the side: inside from the one crossing on, or up to it
     near = torch.addcmul(near, steep, lean.clamp_min(0), value=HUGE)
     far = torch.addcmul(far, steep, lean.clamp_max(0), value=HUGE)
     inverse = dy.reciprocal()
-    middle, reach = y * inverse, inverse.abs()
-    near, far = torch.maximum(near, -(middle + reach)), torch.minimum(far, reach - middle)
+    middle = y * inverse
+    reach = inverse.abs()
+    near = torch.maximum(near, -(middle + reach))
+    far = torch.minimum(far, reach - middle)
     return near + shift, far + shift
 
 
@@ -164,7 +168,8 @@ def cross(
     near, far = ellipsoid(o, d)
     if leaves and len(leafy := (form[:, 2] > 0).nonzero()[:, 0]):
         o, d = (k.index_select(0, leafy).unbind(1) for k in (o, d))
-        t, rim = near.index_select(0, leafy), (far - near).index_select(0, leafy) / 2
+        t = near.index_select(0, leafy)
+        rim = (far - near).index_select(0, leafy) / 2
         room = rim.clamp_min(0) * rim * dot(d, d)  # 1 in the middle, 0 on the outline
         x, y, z = (torch.addcmul(ok, t, dk) for ok, dk in zip(o, d, strict=True))
         texels = atlas(str(near.device))
@@ -215,7 +220,8 @@ def _pairs(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
         meet &= hi[k, :, None] >= axis - (wide + slack)
     which, block = np.divmod(np.flatnonzero(meet), len(u))
     linear, origin = scene.view
-    keep, ball = np.ones(len(which), bool), np.flatnonzero((scene.shape == ELLIPSOID)[which])
+    keep = np.ones(len(which), bool)
+    ball = np.flatnonzero((scene.shape == ELLIPSOID)[which])
     k = block[ball]
     keep[ball] = may_meet(
         conics(linear, origin)[which[ball]], u[k], v[k], reach + slack, reach + slack
@@ -225,7 +231,8 @@ def _pairs(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
 
 def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "t 64"]]:
     """z-depth (inf in the sky) and the index of the primitive hit first (N in the sky)."""
-    device, count = rays.u.device, len(scene.shape)
+    device = rays.u.device
+    count = len(scene.shape)
     linear, origin = scene.view
     table = np.concatenate([linear.reshape(-1, 9), origin, scene.form], 1)
     table = torch.from_numpy(table).float().to(device)
@@ -249,7 +256,9 @@ def cast(scene: Scene, rays: Rays) -> tuple[Float[Tensor, "t 64"], Int[Tensor, "
     depth = torch.full_like(rays.u, torch.inf)
     owner = torch.full_like(rays.u, count)
     if hits:
-        hit, block, name = torch.cat(hits), torch.cat(blocks), torch.cat(owners)[:, None].float()
+        hit = torch.cat(hits)
+        block = torch.cat(blocks)
+        name = torch.cat(owners)[:, None].float()
         index = block[:, None].expand(-1, BLOCK * BLOCK)
         depth.scatter_reduce_(0, index, hit, "amin")
         behind = hit - depth.index_select(0, block)  # 0 for the first

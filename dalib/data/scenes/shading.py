@@ -65,8 +65,10 @@ def _shade_pairs(
         outline = np.diag([0.0, 0.0, 1.0]) - across.transpose(0, 2, 1) @ across
         balls = scene.shape[chosen] == ELLIPSOID
     axes[2:2] = [axes[0] + axes[1], axes[0] - axes[1]]
-    values, dead = torch.stack(axes), (~live).float().mul_(HUGE)
-    low, high = ((values + dead).amin(2), (values - dead).amax(2))
+    values = torch.stack(axes)
+    dead = (~live).float().mul_(HUGE)
+    low = (values + dead).amin(2)
+    high = (values - dead).amax(2)
     low, high = (k.double().numpy(force=True) for k in (low, high))
     lo, hi = np.stack(spans, 1)  # (axes, n)
     # blocks with a live pixel; of the others nothing needs comparing
@@ -81,7 +83,8 @@ def _shade_pairs(
         meet &= last[:, None] >= least
     which, block = np.divmod(np.flatnonzero(meet), max(len(lit), 1))
     which = some[which]
-    keep, ball = np.ones(len(which), bool), np.flatnonzero(balls[which])
+    keep = np.ones(len(which), bool)
+    ball = np.flatnonzero(balls[which])
     k = block[ball]
     x, y, rx, ry = *(low[:2, k] + high[:2, k]) / 2, *(high[:2, k] - low[:2, k]) / 2
     keep[ball] = may_meet(outline[which[ball]], x, y, rx, ry)
@@ -169,7 +172,8 @@ def sky(light: Lighting, d: Vec) -> Vec:
     ).view_as(up)
     cloud = shape * (light.clouds * (up * 6).clamp(0, 1))
     bright = max(light.horizon) * 1.15
-    white, ends = torch.full_like(up, bright), zip(light.horizon, light.zenith, strict=True)
+    white = torch.full_like(up, bright)
+    ends = zip(light.horizon, light.zenith, strict=True)
     return tuple(torch.lerp(low + (top - low) * blend, white, cloud) for low, top in ends)
 
 
@@ -200,14 +204,17 @@ def _surface(
         for k in (0, 3, 6)
     )
     half, shape, taper, material = column[21:24], column[24], column[25:27], column[27:]
-    ax, ay, az = x.abs(), y.abs(), z.abs()
+    ax = x.abs()
+    ay = y.abs()
+    az = z.abs()
     kx, kz = taper[0] / 2, taper[1] / 2
     # how close to each face: 0 on the face, negative inside
     fx, fy, fz = ax + kx * y + kx - 1, ay - 1, az + kz * y + kz - 1
     flat_y = (fy >= fx) & (fy >= fz)
     flat_x = ~flat_y & (fx >= fz)
     flat_z = ~flat_y & ~flat_x
-    nx, nz = flat_x * x.sign(), flat_z * z.sign()
+    nx = flat_x * x.sign()
+    nz = flat_z * z.sign()
     ny = torch.where(flat_y, y.sign(), torch.where(flat_x, kx, kz))
     u = torch.where(flat_x, z * half[2], x * half[0])
     v = torch.where(flat_y, z * half[2], -y * half[1])
@@ -281,7 +288,8 @@ def shade(
     else:
         length = float(np.linalg.norm(main[:3]))
         main = (main[0] / length, main[1] / length, main[2] / length, 0.0)
-        to_light, fall = tuple(torch.tensor(main[:3], device=t.device)), 1.0
+        to_light = tuple(torch.tensor(main[:3], device=t.device))
+        fall = 1.0
     cosine = dot(normal, to_light).clamp_min(0)
     lit = cosine * fall
     if light.shadow > 0:

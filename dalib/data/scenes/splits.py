@@ -27,13 +27,10 @@ from dalib.data.scenes.styles import STYLES as _STYLES
 from dalib.data.scenes.styles import Style, develop, soften_edges
 from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
-from dalib.provenance import files_hash
+from dalib.provenance import behind, files_hash
 
-KINDS, STYLES = tuple(_KINDS), tuple(_STYLES)
-RENDERER = (
-    "splits primitives textures objects outdoors interiors halls landscapes glance raycast "
-    "shading styles"
-)
+KINDS = tuple(_KINDS)
+STYLES = tuple(_STYLES)
 INDOORS = ("room", "tabletop", "warehouse")
 
 
@@ -209,7 +206,8 @@ def draw(
                 sub.image(shade(scene, sub, *cast(scene, sub), jitter=jitter)).clamp(max=2.0)
                 / supersample**2
             )
-    depth, owner = rays.image(depth), rays.image(owner)
+    depth = rays.image(depth)
+    owner = rays.image(owner)
     classes = torch.tensor([*scene.semantic, 0], dtype=torch.uint8, device=device)
     disparity = 1 / depth
     return {
@@ -252,10 +250,15 @@ def render(
 
 @cache
 def renderer_hash() -> str:
-    """Changes with the code that draws: every module behind the renderer, without comments and
-    docstrings."""
+    """Changes with the code that draws, `renderer_files`, without comments and docstrings."""
+    return files_hash(renderer_files())
+
+
+def renderer_files() -> tuple[Path, ...]:
+    """This module and those of this folder that it imports, directly or not: what can change a
+    pixel."""
     here = Path(__file__).parent
-    return files_hash(tuple(here / f"{name}.py" for name in RENDERER.split()))
+    return tuple(file for file in behind("data.scenes.splits") if file.parent == here)
 
 
 class Scenes(Source):
@@ -264,7 +267,10 @@ class Scenes(Source):
     def __init__(
         self, *, split: Split | str, count: int, height: int = 96, width: int = 128
     ) -> None:
-        self.split, self.count, self.height, self.width = _find(split), count, height, width
+        self.split = _find(split)
+        self.count = count
+        self.height = height
+        self.width = width
         self.domain = self.split.name
 
     @property

@@ -48,8 +48,10 @@ def _plain(light: Lighting, rng: Random, inside: bool) -> None:
 
 
 def _overcast(light: Lighting, rng: Random, inside: bool) -> None:
-    light.colour, light.shadow = _scaled(_grey(light.colour, 0.8), 0.25), 0.3
-    light.above, light.below = _scaled(_grey(light.above, 0.6), 1.5), _scaled(light.below, 1.2)
+    light.colour = _scaled(_grey(light.colour, 0.8), 0.25)
+    light.shadow = 0.3
+    light.above = _scaled(_grey(light.above, 0.6), 1.5)
+    light.below = _scaled(light.below, 1.2)
     grey = rng.uniform(0.75, 1.2)
     light.horizon, light.zenith, light.clouds = (
         (grey, grey, grey * 1.03),
@@ -62,22 +64,19 @@ def _overcast(light: Lighting, rng: Random, inside: bool) -> None:
 def _warm(light: Lighting, rng: Random, inside: bool) -> None:
     x, _, z, w = light.main
     if not w:
-        flat, low = math.hypot(x, z) or 1.0, math.radians(rng.uniform(6, 18))
+        flat = math.hypot(x, z) or 1.0
+        low = math.radians(rng.uniform(6, 18))
         light.main = (x / flat * math.cos(low), math.sin(low), z / flat * math.cos(low), 0.0)
     light.colour = _scaled(light.colour, 1.5, 0.85, 0.4)
-    light.above, light.below = (
-        _scaled(light.above, 0.8, 0.55, 0.45),
-        _scaled(light.below, 0.9, 0.6, 0.4),
-    )
+    light.above = _scaled(light.above, 0.8, 0.55, 0.45)
+    light.below = _scaled(light.below, 0.9, 0.6, 0.4)
     light.horizon, light.zenith = (1.4, 0.9, 0.5), (0.5, 0.48, 0.75)
 
 
 def _night(light: Lighting, rng: Random, inside: bool) -> None:
     light.colour = _scaled(light.colour, *((0.5, 0.42, 0.28) if inside else (0.1, 0.12, 0.2)))
-    light.above, light.below = (
-        _scaled(light.above, 0.16, 0.18, 0.28),
-        _scaled(light.below, 0.14, 0.13, 0.15),
-    )
+    light.above = _scaled(light.above, 0.16, 0.18, 0.28)
+    light.below = _scaled(light.below, 0.14, 0.13, 0.15)
     light.horizon, light.zenith, light.clouds, light.glow = (
         (0.1, 0.09, 0.13),
         (0.015, 0.02, 0.05),
@@ -149,7 +148,8 @@ def _blurred(image: Float[Tensor, "c h w"], sigma: float) -> Float[Tensor, "c h 
     taps = [math.exp(-0.5 * (k / max(sigma, 1e-3)) ** 2) for k in range(-radius, radius + 1)]
     total = sum(taps)
     for dim, pad in ((2, (radius, radius, 0, 0)), (1, (0, 0, radius, radius))):
-        wide, size = F.pad(image[None], pad, mode="replicate")[0], image.shape[dim]
+        wide = F.pad(image[None], pad, mode="replicate")[0]
+        size = image.shape[dim]
         image = sum(wide.narrow(dim, k, size) * (tap / total) for k, tap in enumerate(taps))
     return image
 
@@ -184,14 +184,14 @@ def develop(
 ) -> UInt8[Tensor, "3 h w"]:
     """Linear radiance to an 8-bit photograph or drawing."""
     look, draw = style.look, rng.uniform
-    level, contrast, saturation = draw(*look.level), draw(*look.contrast), draw(*look.saturation)
+    level = draw(*look.level)
+    contrast = draw(*look.contrast)
+    saturation = draw(*look.saturation)
     tint = [1 + draw(-look.tint, look.tint) for _ in range(3)]
-    noise, blur, vignette, fade = (
-        draw(*look.noise),
-        draw(*look.blur),
-        draw(*look.vignette),
-        draw(*look.fade),
-    )
+    noise = draw(*look.noise)
+    blur = draw(*look.blur)
+    vignette = draw(*look.vignette)
+    fade = draw(*look.fade)
     _, height, width = radiance.shape
     seed = rng.getrandbits(62)
     luma = radiance.mean(0)

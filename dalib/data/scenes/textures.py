@@ -21,7 +21,8 @@ def _noise(slope: float, key: int, stretch: tuple[float, float] = (1.0, 1.0)) ->
     """Periodic noise with amplitude spectrum 1/f^slope, ranked to fill 0..1 evenly; `stretch` > 1
     lengthens the grain along (v, u)."""
     white = np.random.Generator(np.random.Philox(key)).standard_normal((SIDE, SIDE))
-    fv, fu = np.fft.fftfreq(SIDE)[:, None] * stretch[0], np.fft.rfftfreq(SIDE)[None] * stretch[1]
+    fv = np.fft.fftfreq(SIDE)[:, None] * stretch[0]
+    fu = np.fft.rfftfreq(SIDE)[None] * stretch[1]
     radius = np.hypot(fv, fu)
     radius[0, 0] = np.inf
     field = np.fft.irfft2(np.fft.rfft2(white) / radius**slope, s=(SIDE, SIDE))
@@ -33,7 +34,8 @@ def _cells(count: int, key: int) -> tuple[Grid, Grid, Grid]:
     """Periodic Voronoi diagram: distance to the nearest and second nearest point, and a random
     value per cell."""
     rng = np.random.Generator(np.random.Philox(key))
-    points, value = rng.random((count, 2)), rng.random(count)
+    points = rng.random((count, 2))
+    value = rng.random(count)
     distance, order = cKDTree(points, boxsize=1.0).query(np.stack([_V, _U], -1), k=2)
     return (
         distance[..., 0] * np.sqrt(count),
@@ -62,7 +64,8 @@ def _windows(
 ) -> Grid:
     """A facade: glass 1 (some panes lighter), frames 0.4, wall 0."""
     v, u = (_V * rows) % 1, (_U * columns) % 1
-    du, dv = np.abs(u - 0.5) - width / 2, np.abs(v - sill - height / 2) - height / 2
+    du = np.abs(u - 0.5) - width / 2
+    dv = np.abs(v - sill - height / 2) - height / 2
     inside = np.maximum(du / columns, dv / rows)
     tone = np.random.Generator(np.random.Philox(key)).random((rows, columns))
     glass = 0.65 + 0.35 * tone[np.floor(_V * rows).astype(int), np.floor(_U * columns).astype(int)]
@@ -100,7 +103,8 @@ def _books(key: int) -> Grid:
     rng = np.random.Generator(np.random.Philox(key))
     edges = np.sort(rng.choice(np.arange(4, SIDE - 4, 6), 26, replace=False))
     book = np.searchsorted(edges, np.arange(SIDE))
-    tone, title = rng.random(27), 0.2 + 0.5 * rng.random(27)
+    tone = rng.random(27)
+    title = 0.2 + 0.5 * rng.random(27)
     image = np.broadcast_to(tone[book], (SIDE, SIDE)).copy()
     band = np.abs(_V - title[book][None]) < 0.06
     image[band] = 1 - image[band]
@@ -118,7 +122,8 @@ def _wood(key: int) -> Grid:
 
 
 def _carpet() -> Grid:
-    u, v = np.abs(_U - 0.5), np.abs(_V - 0.5)
+    u = np.abs(_U - 0.5)
+    v = np.abs(_V - 0.5)
     frame = (np.maximum(u, v) > 0.42) | (np.abs(np.maximum(u, v) - 0.36) < 0.015)
     bloom = np.sin(40 * u) * np.sin(40 * v) + np.cos(60 * np.hypot(u, v))
     return np.where(frame, 0.8, 0.5 + 0.25 * bloom)
@@ -218,11 +223,15 @@ def lookup(
     base = _starts(str(u.device)).index_select(0, level) + pattern * sum(_SIZES)
     mask = side - 1
     x, y = u * side - 0.5, v * side - 0.5
-    x0, y0 = x.floor(), y.floor()
+    x0 = x.floor()
+    y0 = y.floor()
     fx, fy = x - x0, y - y0
-    left, top = x0.int(), y0.int()
-    right, low = left.add(1).bitwise_and_(mask), (base + top.add(1).bitwise_and_(mask) * side)
-    left, top = left.bitwise_and_(mask), base + top.bitwise_and_(mask) * side
+    left = x0.int()
+    top = y0.int()
+    right = left.add(1).bitwise_and_(mask)
+    low = base + top.add(1).bitwise_and_(mask) * side
+    left = left.bitwise_and_(mask)
+    top = base + top.bitwise_and_(mask) * side
     a, b, c, d = (
         texels.index_select(0, k) for k in (top + left, top + right, low + left, low + right)
     )
