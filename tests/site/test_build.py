@@ -134,7 +134,7 @@ def executed(monkeypatch):
     """How often each notebook is executed, without a kernel; one whose cell says `fail` fails."""
     count, together = Counter(), threading.Barrier(2, timeout=20)
 
-    def execute(path, out, given):
+    def execute(path, out, given, *, show):
         count[path.stem] += 1
         source = nbformat.read(path, as_version=4).cells[-1].source
         if "meet" in source:
