@@ -61,10 +61,7 @@ def build(*, profile: str = "quick") -> Path:
     shutil.copytree(root / "book", stage / "book")
     (stage / "notebooks").mkdir()
     for name in table_of_contents():
-        path = out / "notebooks" / f"{name}.ipynb"
-        nbformat.write(
-            captioned(nbformat.read(path, as_version=4)), stage / "notebooks" / path.name
-        )
+        notebooks.stage(out / "notebooks" / f"{name}.ipynb", stage / "notebooks")
     command = [
         sys.executable,
         "-c",
