@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dabook.runs.experiments import expand
+from dabook.runs.progress import following
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
@@ -23,8 +24,17 @@ from dalib.training import launch
 
 def network(config: RunConfig) -> DepthAnything:
     """The trained network of a run; trains it now if nobody has."""
-    path = launch.ensure_weights(config, report=lambda line: None)
+    if launch.trained(config):
+        path = launch.ensure_weights(config, report=_unsaid)
+    else:
+        with following([config], title="training", say=_unsaid) as shown:
+            path = launch.ensure_weights(config, report=shown.report)
+            shown.end(config)
     return _load(path, path.stat().st_mtime, config.encoder)
+
+
+def _unsaid(line: str) -> None:
+    """Where lines go that nobody waits for."""
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from dabook.runs.progress import LINES
 from dalib import paths, strict_yaml
 from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
@@ -278,7 +279,8 @@ class _OwnSpecs(KernelSpecManager):
         places = {name: value.replace("$", "$$") for name, value in paths.places().items()}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         command.append("--log-level=ERROR")  # else each kernel warns that others might listen
-        return KernelSpec(argv=command, display_name="Python 3", language="python", env=places)
+        env = places | {LINES: "1"}
+        return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
 
 
 class _OwnKernel(AsyncKernelManager):

@@ -22,6 +22,7 @@ from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import Stopped, TrainingError, UserError
 from dalib.models.depth_anything import restore
+from dalib.progress import decode, encode, headed
 from dalib.stopping import STOP, Stop, listening
 from dalib.training import pseudo, selection
 from dalib.training.checkpoint import found
@@ -102,7 +103,9 @@ def ensure_weights(
         return out / WEIGHTS
     for role, needed in before(config).items():
         ensure_weights(
-            needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}")
+            needed,
+            processes=processes,
+            report=lambda line, role=role: report(headed(f"{role}: ", line)),
         )
     with listening(Stop()) as stop, held(out, report=report):
         with held(out, report=report, role=WORKERS):
@@ -317,7 +320,7 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
         for line in process.stdout:
             tail = [*tail[-120:], line.rstrip()]
             if line.startswith(SAYS):
-                report(line.removeprefix(SAYS).rstrip())
+                report(decode(line.removeprefix(SAYS).rstrip()))
             if line.startswith(ENDS):
                 errors.append(line.removeprefix(ENDS).rstrip())
     stopped = [line.partition(": ")[2] for line in errors if line.startswith(Stopped.__name__)]
@@ -353,4 +356,4 @@ def worker(path: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"{SAYS}{line}", flush=True)
+    print(f"{SAYS}{encode(line)}", flush=True)

@@ -20,6 +20,7 @@ from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
 from dalib.models.depth_anything import DepthAnything, build, restore, save
 from dalib.models.encoder import Encoder
+from dalib.progress import Step
 from dalib.stopping import Stop, ignore_signals
 from dalib.training.auxiliary import WithSegmentation
 from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
@@ -190,7 +191,8 @@ def train(
                 values = dict(zip(parts, seen[1:], strict=True))
                 log.write(step=done, loss=seen[0], **values, grad_norm=norm)
                 left = (time.perf_counter() - begun) / (done - start) * (config.steps - done)
-                report(f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left")
+                line = f"step {done}/{config.steps}  loss {seen[0]:.4f}  {left:.0f} s left"
+                report(Step(line, run=config.hash(), done=done, steps=config.steps))
                 if clock is not None:
                     clock.tick()
             if main and unlabelled is None and (name := snapshots.get(done)):
