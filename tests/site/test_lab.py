@@ -31,7 +31,7 @@ RAW = re.compile(r"\{[a-z][\w:-]*\}|:::|```")
 SHOWN = "div.jp-NotebookPanel:not(.lm-mod-hidden)"
 
 pytestmark = [
-    pytest.mark.exhaustive,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 
