@@ -48,6 +48,13 @@ def smoke(source: Path, target: Path) -> None:
     nbformat.write(notebook, target)
 
 
+def setting(root: Path, name: str, **values: object) -> None:
+    """A setting of JupyterLab, as its own dialogue would write it."""
+    path = root / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
 def free_port() -> int:
     """A port that nobody listens at now."""
     with socket.socket() as probe:
@@ -63,10 +70,9 @@ def lab(tmp_path_factory):
     (root / "notebooks").mkdir()
     for path in ALL:
         smoke(path, root / "notebooks" / path.name)
-    settings = root / "settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    # cells that are out of sight are part of the page, too
-    (settings / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
+    # cells that are out of sight are part of the page, too; and nothing is asked of the network
+    setting(root, "notebook-extension/tracker", windowingMode="none")
+    setting(root, "apputils-extension/notification", fetchNews="false", checkForUpdates=False)
     own = {name: str(root / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     own |= {name: str(root / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(root / "settings"), "DALIB_RUNS": str(root / "runs")}
@@ -168,6 +174,11 @@ def picture(page, name: str) -> None:
         SHOWN,
     )
     page.set_viewport_size({"width": 1280, "height": min(int(height) + 150, 15000)})
+    page.evaluate(
+        "shown => document.querySelectorAll(shown + ' .jp-WindowedPanel-outer')"
+        ".forEach(element => element.scrollTo(0, 0))",
+        SHOWN,
+    )
     page.wait_for_timeout(1000)
     page.screenshot(path=Path(os.environ["DALIB_SCREENSHOTS"]) / f"lab-{name}.png")
 
