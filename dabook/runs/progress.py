@@ -19,7 +19,7 @@ from dalib.progress import Report, Step, headed
 
 LINES = "DABOOK_LINES"
 """A variable that is set where progress is to be lines even in a notebook's kernel."""
-FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left"
+FORMAT = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left"
 
 
 class Interrupted(Stopped):
@@ -82,7 +82,7 @@ class Bar:
         self.work = work(configs)
         self.done = dict.fromkeys(self.work, 0.0)
         total = sum(w.whole for w in self.work.values())
-        self.bar = tqdm(total=total, desc=title, bar_format=FORMAT, leave=True)
+        self.bar = tqdm(total=total, desc=f"{title}: ", bar_format=FORMAT, leave=True)
 
     def begin(self, head: str) -> None:
         """A row begins: its name stands before the bar."""
