@@ -278,7 +278,7 @@ class _OwnSpecs(KernelSpecManager):
         # $ would be substituted
         places = {name: value.replace("$", "$$") for name, value in paths.places().items()}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        command.append("--log-level=ERROR")  # else each kernel warns that others might listen
+        command.append("--log-level=CRITICAL")  # else it warns that others might listen
         env = places | {LINES: "1"}
         return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
 
