@@ -24,13 +24,20 @@ from dalib.training import launch
 
 def network(config: RunConfig) -> DepthAnything:
     """The trained network of a run; trains it now if nobody has."""
-    if launch.trained(config):
-        path = launch.ensure_weights(config, report=_unsaid)
-    else:
-        with following([config], title="training", say=_unsaid) as shown:
-            path = launch.ensure_weights(config, report=shown.report)
-            shown.end(config)
+    ensure(config)
+    path = launch.ensure_weights(config, report=_unsaid)
     return _load(path, path.stat().st_mtime, config.encoder)
+
+
+def ensure(*configs: RunConfig) -> None:
+    """Train those runs that nobody has, with one bar for all where somebody watches."""
+    missing = [config for config in configs if not launch.trained(config)]
+    if not missing:
+        return
+    with following(missing, title="training", say=_unsaid) as shown:
+        for config in missing:
+            launch.ensure_weights(config, report=shown.report)
+            shown.end(config)
 
 
 def _unsaid(line: str) -> None:

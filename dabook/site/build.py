@@ -177,7 +177,8 @@ class Countdown:
             if not self.waiting:
                 return done
             usual = sum(self.taken) / len(self.taken)
-            left = sum(known or usual for known in self.waiting.values()) / lanes.LANES
+            left = sum(known or usual for known in self.waiting.values())
+            left /= min(lanes.LANES, len(self.waiting))
             return f"{done}, about {left:.0f} s left"
 
 

@@ -1,9 +1,11 @@
 """What a page concludes, as the output of a cell: the same words in JupyterLab, in papermill's
 output and in the book; and what other pages quote of it.
 
-A quoted value is an output that nobody sees: the book finds it under its key (MyST's `glue:text`).
+A quoted value is part of an output that nobody sees; the book finds it under its key (MyST's
+`glue:text`).
 """
 
+import json
 import re
 from collections.abc import Iterable
 from math import isnan
@@ -16,8 +18,11 @@ from dabook.analysis.statistics import Results
 from dabook.show import sentences
 from dabook.show.tables import DASH
 
+KEPT = "application/vnd.dabook.kept"
+"""MIME type of what is kept, which nothing shows: JSON, name -> MIME type -> value. It is one output,
+however many values: JupyterLab hides what a cell shows behind its fiftieth."""
 UNSEEN = "application/papermill.record/"
-"""Before the MIME type of an output that is kept and not shown; MyST looks for it."""
+"""Before the MIME type of an output that MyST keeps and does not show."""
 MARKS = re.compile(r"([\\`*<\[])")
 
 
@@ -26,11 +31,28 @@ def keep(**values: object) -> dict[str, object]:
 
     What is kept is what Jupyter would show of a value: of a number its digits, of a table its HTML.
     """
-    for name, value in values.items():
-        data, metadata = format_display_data(value)
-        metadata["scrapbook"] = {"name": name, "mime_prefix": UNSEEN}
-        display({UNSEEN + kind: shown for kind, shown in data.items()}, metadata=metadata, raw=True)
+    shown = {name: format_display_data(value)[0] for name, value in values.items()}
+    display({KEPT: json.dumps(shown)}, raw=True)
     return values
+
+
+def unfold(outputs: Iterable[dict]) -> list[dict]:
+    """Outputs of a cell as MyST takes them: one for each value that is kept."""
+    found = []
+    for output in outputs:
+        kept = output.get("data", {}).get(KEPT)
+        if kept is None:
+            found.append(output)
+            continue
+        for name, shown in json.loads(kept).items():
+            found.append(
+                {
+                    "output_type": "display_data",
+                    "data": {UNSEEN + kind: value for kind, value in shown.items()},
+                    "metadata": {"scrapbook": {"name": name, "mime_prefix": UNSEEN}},
+                }
+            )
+    return found
 
 
 def say(text: str, **values: object) -> Markdown:

@@ -117,10 +117,15 @@ def stage(executed: Path, folder: Path) -> None:
     """Put an executed notebook into a folder as the book takes it.
 
     In a notebook a caption is a Markdown cell below its figure, tagged `caption`, so that JupyterLab
-    shows it too. Here it goes into the figure's cell, where MyST looks for it and numbers it.
+    shows it too. Here it goes into the figure's cell, where MyST looks for it and numbers it. What
+    is kept for other pages becomes outputs of their own.
     """
+    from dabook.site.glue import unfold  # what an analysis needs, and a run does not
+
     found, cells = read(executed), []
     for cell in found.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.from_dict(output) for output in unfold(cell.outputs)]
         if CAPTION not in cell.metadata.get("tags", ()):
             cells.append(cell)
             continue

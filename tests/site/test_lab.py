@@ -162,6 +162,8 @@ def test_a_notebook_runs_and_reads_well_in_jupyterlab(path, page, lab):
     assert not [text for text in read if RAW.search(text)]
     concluded = page.evaluate(TEXTS, f"{SHOWN} .jp-OutputArea-output.jp-RenderedMarkdown")
     assert any(re.search(r"\d", text) for text in concluded), "no conclusion has a number"
+    hidden = page.evaluate(TEXTS, f"{SHOWN} .jp-TrimmedOutputs")
+    assert not hidden, "a cell has more outputs than JupyterLab shows"
 
 
 def picture(page, name: str) -> None:
