@@ -125,8 +125,12 @@ RUN_ALL = """() => {
     () => { window.ended = 'run'; }, error => { window.ended = String(error); });
 }"""
 TEXTS = """what => [...document.querySelectorAll(what)].map(element => element.innerText)"""
-TYPESET = """shown => ![...document.querySelectorAll(shown + ' .jp-RenderedMarkdown')].some(
-  element => /\\$[^$\\n]+\\$/.test(element.innerText))"""
+PROSE = """what => [...document.querySelectorAll(what)].map(element => {
+  const copy = element.cloneNode(true);
+  copy.querySelectorAll('pre, code').forEach(code => code.remove());
+  return copy.textContent;
+})"""
+TYPESET = f"""what => !({PROSE})(what).some(text => /\\$[^$\\n]+\\$/.test(text))"""
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_a_notebook_runs_and_reads_well_in_jupyterlab(path, page, lab):
     )
     page.evaluate(RUN_ALL)
     page.wait_for_function("window.ended !== null", timeout=1000 * RUN)
-    page.wait_for_function(TYPESET, arg=SHOWN, timeout=1000 * START)
+    page.wait_for_function(TYPESET, arg=f"{SHOWN} .jp-RenderedMarkdown", timeout=1000 * START)
     picture(page, path.stem)
     assert page.evaluate("window.ended") == "run"
 
@@ -157,7 +161,7 @@ def test_a_notebook_runs_and_reads_well_in_jupyterlab(path, page, lab):
     prompts = page.evaluate(TEXTS, f"{SHOWN} .jp-CodeCell .jp-InputPrompt")
     assert code == sum(bool(re.search(r"\[\d+\]", text)) for text in prompts), "a cell has not run"
 
-    read = page.evaluate(TEXTS, f"{SHOWN} .jp-RenderedMarkdown")
+    read = page.evaluate(PROSE, f"{SHOWN} .jp-RenderedMarkdown")
     assert read
     assert not [text for text in read if RAW.search(text)]
     concluded = page.evaluate(TEXTS, f"{SHOWN} .jp-OutputArea-output.jp-RenderedMarkdown")
