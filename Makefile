@@ -1,8 +1,15 @@
-# make book: set up, run the quick rows, build the site.   make test: set up, run the quick tests (minutes).   make test-all: all tests.
+# make lab: set up, open the notebooks in JupyterLab.   make book: set up, run the quick rows, build the site.
+# make test: set up, run the quick tests (minutes).   make test-all: all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book test test-all study serve lint clean ready
+.PHONY: lab book test test-all study serve lint clean ready
+
+# the kernel is this .venv's own, whatever others the user has; LAB="--no-browser --port 9000" passes options on
+lab: .venv/lab
+	@$(STARTS)
+	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyterlab --ServerApp.root_dir='$(CURDIR)' \
+		--LabApp.default_url=/lab/tree/notebooks $(LAB)
 
 book: ready
 	$(BIN)/python -m dabook book
@@ -31,15 +38,29 @@ clean:
 	rm -rf _build
 
 ready: .venv/installed
-	@$(BIN)/python -c '' 2>/dev/null || \
-		{ echo "$(BIN)/python does not start; was its Python removed? Delete .venv and call make again."; exit 1; }
+	@$(STARTS)
 
+STARTS = $(BIN)/python -c '' 2>/dev/null || \
+	{ echo "$(BIN)/python does not start; was its Python removed? Delete .venv and call make again."; exit 1; }
+
+define CREATE
+@command -v $(PYTHON) >/dev/null || \
+	{ echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name yours: make PYTHON=python3.12 ..."; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	{ echo "$(PYTHON) has no venv. Install it (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ..."; exit 1; }
+$(PYTHON) -m venv .venv
+endef
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+# everything; what JupyterLab needs is part of it
 .venv/installed: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || \
-		{ echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name yours: make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-		{ echo "$(PYTHON) has no venv. Install it (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(CREATE)
+	$(INSTALL) '.[dev]'
+	touch $@ .venv/lab
+
+# what a reader needs who opens the notebooks
+.venv/lab: pyproject.toml constraints.txt
+	$(CREATE)
+	$(INSTALL) '.[lab]'
 	touch $@

@@ -25,6 +25,7 @@ APART = (
     "writing",
     "stopping",
     "locking",
+    "progress",
 )  # ... save what only says where things lie and who did it
 PACKAGES = (
     "torch",

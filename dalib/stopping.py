@@ -2,7 +2,8 @@
 
 SIGTERM and SIGUSR1 (what clusters send before the time is up) end the work with
 `dalib.errors.Stopped` and its exit code, 75: at once where nothing would be lost, and after the
-current step, with the state saved, where something would. Of several training
+current step, with the state saved, where something would. So does SIGINT in the second case (Ctrl-C,
+a notebook's stop button); in the first, and the second time, it is a KeyboardInterrupt. Of several training
 processes it is enough that one is asked: they agree at the end of a step.
 """
 
@@ -44,6 +45,8 @@ class Stop:
     def note(self, number: int, _frame=None) -> None:
         """What a signal does: ask those behind `relay`, and raise `Stopped` here unless somebody
         will look at `reason`."""
+        if number == signal.SIGINT and (self.signal == number or not self.deferred):
+            raise KeyboardInterrupt
         self.signal = number
         if self.relay is not None:
             self.relay.touch()
@@ -84,7 +87,7 @@ class Stop:
 
 @contextmanager
 def listening(stop: Stop, *, then_ignore: bool = False) -> Iterator[Stop]:
-    """Let `SIGNALS` reach `stop`; put the handlers back afterwards.
+    """Let `SIGNALS` and SIGINT reach `stop`; put the handlers back afterwards.
 
     Only the main thread can; elsewhere signals do what they did before. A process that has a parent
     to ask for it is watched as
@@ -99,7 +102,7 @@ def listening(stop: Stop, *, then_ignore: bool = False) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    before = {n: signal.signal(n, stop.note) for n in (*SIGNALS, signal.SIGINT)}
     done = threading.Event()
     if stop.parent is not None:
         threading.Thread(target=_watch, args=(stop, done), daemon=True).start()
@@ -128,7 +131,7 @@ def _watch(stop: Stop, done: threading.Event) -> None:
 def ignore_signals(_: int) -> None:
     """For a loader's processes: they end with the process that they load for, and not before it has
     saved its state."""
-    for number in SIGNALS:
+    for number in (*SIGNALS, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 

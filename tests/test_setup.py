@@ -47,15 +47,39 @@ def test_make_says_what_python_is_needed(change, message, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-def test_make_says_when_the_environments_python_is_gone(tmp_path):
+@pytest.mark.parametrize("target", ["test", "lab"])
+def test_make_says_when_the_environments_python_is_gone(target, tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to("/no/such/python")
     (tmp_path / ".venv" / "installed").touch()
-    result = subprocess.run(["make", "test"], cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / ".venv" / "lab").touch()
+    result = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode != 0
     assert ".venv/bin/python does not start" in result.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_lab_asks_for_less_than_the_tests_and_opens_the_notebooks_with_its_own_kernel(
+    tmp_path,
+):
+    """Where all is set up already, nothing is set up again."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def planned() -> str:
+        words = ["make", "-n", f"PYTHON={sys.executable}", "lab"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    first = planned()
+    assert "--editable '.[lab]'" in first
+    assert "[dev]" not in first
+    assert "default_url=/lab/tree/notebooks" in first
+    assert "JUPYTER_PREFER_ENV_PATH=1 .venv/bin/python -m jupyterlab" in first
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "lab").touch()
+    assert "pip install" not in planned()
 
 
 def snakemake(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess:

@@ -42,7 +42,7 @@ def send_at(step, number):
     return report
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_lets_the_step_end_and_saves_the_state(number, tiny, launched, whole):
     """Asked after step 3, noticed by step 4, which is no step of a checkpoint's own here."""
     config, out = tiny.replace(checkpoint_every=100), launch.folder(tiny)
@@ -56,6 +56,18 @@ def test_a_signal_lets_the_step_end_and_saves_the_state(number, tiny, launched, 
     seen = []
     assert launch.ensure_weights(config, report=seen.append).read_bytes() == whole
     assert seen[0].startswith("step 5/6")
+
+
+def test_ctrl_c_is_itself_outside_a_step_and_the_second_time():
+    stop = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        stop.note(signal.SIGINT)
+    assert stop.reason() is None
+    with stop.defer():
+        stop.note(signal.SIGINT)
+        assert stop.reason() == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            stop.note(signal.SIGINT)
 
 
 def test_a_signal_in_the_last_step_keeps_what_is_whole(tiny, launched, whole):

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dabook.runs.experiments import expand
+from dabook.runs.progress import following
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
@@ -23,8 +24,24 @@ from dalib.training import launch
 
 def network(config: RunConfig) -> DepthAnything:
     """The trained network of a run; trains it now if nobody has."""
-    path = launch.ensure_weights(config, report=lambda line: None)
+    ensure(config)
+    path = launch.ensure_weights(config, report=_unsaid)
     return _load(path, path.stat().st_mtime, config.encoder)
+
+
+def ensure(*configs: RunConfig) -> None:
+    """Train those runs that nobody has, with one bar for all where somebody watches."""
+    missing = [config for config in configs if not launch.trained(config)]
+    if not missing:
+        return
+    with following(missing, title="training", say=_unsaid) as shown:
+        for config in missing:
+            launch.ensure_weights(config, report=shown.report)
+            shown.end(config)
+
+
+def _unsaid(line: str) -> None:
+    """Where lines go that nobody waits for."""
 
 
 @lru_cache(maxsize=4)

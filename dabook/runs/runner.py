@@ -1,16 +1,15 @@
 """One call that runs what is missing, for a notebook, the command line or Snakemake."""
 
 import json
-import time
-from collections.abc import Callable
 
-from dabook.runs import records
+from dabook.runs import progress, records
 from dabook.runs.experiments import Row, expand
 from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources
 from dalib.errors import ConfigError
 from dalib.evaluation.suite import check, evaluate
 from dalib.models.depth_anything import restore
+from dalib.progress import Report
 from dalib.training import launch
 from dalib.training.folder import DONE
 from dalib.writing import write_text
@@ -26,7 +25,7 @@ def run_row(
     again: bool = False,
     retrain: bool = False,
     processes: int = 1,
-    report: Callable[[str], None] = print,
+    report: Report | None = None,
 ) -> dict:
     """Train and score one seed of one row, and write its record.
 
@@ -41,8 +40,23 @@ def run_row(
             committed record a `ConfigError`.
         retrain: train once more, and write the record over the one that there is.
         processes: training processes.
-        report: receives lines of progress.
+        report: receives lines of progress; by default there is a bar where somebody watches, and
+            lines elsewhere.
     """
+    if report is None:
+        name = f"{row.experiment}.{row.name} seed {config.seed}"
+        with progress.following([config], title=name) as shown:
+            record = run_row(
+                row,
+                config,
+                committed=committed,
+                again=again,
+                retrain=retrain,
+                processes=processes,
+                report=shown.report,
+            )
+            shown.end(config)
+        return record
     if again and not (committed and records.find(config, committed=True)):
         raise ConfigError(
             f"--again: {row.experiment}, row {row.name}, seed {config.seed} has no committed "
@@ -66,7 +80,7 @@ def run_row(
     return record
 
 
-def look_ahead(config: RunConfig, report: Callable[[str], None]) -> None:
+def look_ahead(config: RunConfig, report: Report) -> None:
     """Find what would stop a run only after its training: sources, manifests and files that cannot
     be read or scored.
 
@@ -91,7 +105,7 @@ def run(
     seeds: int | None = None,
     processes: int = 1,
     train: bool = True,
-    report: Callable[[str], None] = print,
+    report: Report | None = None,
 ) -> list[records.Entry]:
     """Run every row and seed of an experiment that has no fresh record, and return all entries.
 
@@ -99,25 +113,23 @@ def run(
         name, profile, seeds: see `dabook.runs.experiments.expand`.
         processes: training processes per run.
         train: False returns the entries as they are, with or without records, and runs nothing.
-        report: receives lines of progress with the time left.
+        report: receives lines of progress; by default there is one bar for all rows, with the time
+            left, where somebody watches, and lines elsewhere.
     """
     experiment = expand(name, profile=profile, seeds=seeds)
     todo = [e for e in records.entries(experiment) if e.status != "fresh"] if train else []
-    done, begun = 0.0, time.perf_counter()
-    work = {
-        id(e): e.config.steps * (1 + e.config.unlabelled_ratio * e.config.pseudo_labels)
-        for e in todo
-    }
-    for number, entry in enumerate(todo, 1):
-        head = f"[{number}/{len(todo)}] {name}.{entry.row.name} seed {entry.config.seed}"
-        left = (time.perf_counter() - begun) / done * (sum(work.values()) - done) if done else None
-        report(head + (f"  about {left:.0f} s left in all" if left is not None else ""))
-        run_row(
-            entry.row,
-            entry.config,
-            committed=experiment.committed,
-            processes=processes,
-            report=lambda s, h=head: report(f"{h}  {s}"),
-        )
-        done += work[id(entry)]
+    if not todo:
+        return records.entries(experiment)
+    with progress.following([e.config for e in todo], title=name, report=report) as shown:
+        for number, entry in enumerate(todo, 1):
+            head = f"[{number}/{len(todo)}] {name}.{entry.row.name} seed {entry.config.seed}"
+            shown.begin(head)
+            run_row(
+                entry.row,
+                entry.config,
+                committed=experiment.committed,
+                processes=processes,
+                report=shown.report,
+            )
+            shown.end(entry.config)
     return records.entries(experiment)

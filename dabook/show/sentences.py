@@ -208,6 +208,14 @@ def progress(results: Results) -> str:
     return " ".join(sentences)
 
 
+def there(yours: Results, study: Results | None = None) -> str:
+    """How many of the planned runs have a record, here and in the recorded study: a sentence."""
+    own = f"{len(yours.found)} of {len(yours.entries)} runs are there, profile {yours.profile}"
+    if study is None:
+        return f"{own}."
+    return f"{own}; of the recorded study {len(study.found)} of {len(study.entries)}."
+
+
 def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) -> str:
     """Where along a sweep something pays: a sentence.
 

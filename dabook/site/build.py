@@ -8,12 +8,14 @@ executed side by side, each in a kernel of its own.
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,11 +59,9 @@ def build(*, profile: str = "quick") -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(root / name, stage / name)
     shutil.copytree(root / "book", stage / "book")
-    shutil.copytree(
-        out / "notebooks",
-        stage / "notebooks",
-        ignore=shutil.ignore_patterns("*.failed.ipynb", "*.partial.ipynb"),
-    )
+    (stage / "notebooks").mkdir()
+    for name in table_of_contents():
+        notebooks.stage(out / "notebooks" / f"{name}.ipynb", stage / "notebooks")
     command = [
         sys.executable,
         "-c",
@@ -126,8 +126,8 @@ def update_readme() -> None:
 
 
 def execute(out: Path, profile: str) -> None:
-    """Execute the notebooks that are out of date, two at a time, into the folder `out`; raises what
-    the first that fails raises."""
+    """Execute the notebooks that are out of date, two at a time, into the folder `out`, and say a
+    line for each; raises what the first that fails raises."""
     prints = {
         name: _digest([notebooks.notebook(name), *_inputs()], profile)
         for name in table_of_contents()
@@ -139,13 +139,68 @@ def execute(out: Path, profile: str) -> None:
         if stamps.get(n) != mark or not (out / f"{n}.ipynb").exists()
     ]
 
-    def work(name: str) -> None:
-        print(f"executing {name}", flush=True)
-        notebooks.execute(notebooks.notebook(name), out / f"{name}.ipynb", given(name, profile))
-        _stamp(out.parent, name, prints[name])
+    count = Countdown(out, stale)
 
-    with _threads(min(lanes.LANES, len(stale))), lanes.named_lines("papermill"):
+    def work(name: str) -> None:
+        begun = time.perf_counter()
+        path = notebooks.notebook(name)
+        notebooks.execute(path, out / path.name, given(name, profile), show=False)
+        _stamp(out.parent, name, prints[name])
+        print(count.line(name, time.perf_counter() - begun), flush=True)
+
+    with _threads(min(lanes.LANES, len(stale))), _quiet("papermill"):
         lanes.run(stale, work, lambda name: claims(name, profile))
+
+
+class Countdown:
+    """A line for each notebook that is done, with the time left for the others.
+
+    A notebook is expected to take as long as it took the last time, as its last result says; one
+    that was never executed as long as those of this build have taken on average.
+
+    Args:
+        out: where results of earlier builds lie.
+        names: of the notebooks to be executed.
+    """
+
+    def __init__(self, out: Path, names: Sequence[str]):
+        self.waiting = {name: _last_seconds(out / f"{name}.ipynb") for name in names}
+        self.total, self.taken = len(names), []
+        self._lock = threading.Lock()
+
+    def line(self, name: str, seconds: float) -> str:
+        """What is said when a notebook is done."""
+        with self._lock:
+            del self.waiting[name]
+            self.taken.append(seconds)
+            done = f"[{len(self.taken)}/{self.total}] {name}: {seconds:.0f} s"
+            if not self.waiting:
+                return done
+            usual = sum(self.taken) / len(self.taken)
+            left = sum(known or usual for known in self.waiting.values())
+            left /= min(lanes.LANES, len(self.waiting))
+            return f"{done}, about {left:.0f} s left"
+
+
+def _last_seconds(path: Path) -> float | None:
+    """How long the execution took whose result lies at `path`; None where there is none."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        return float(tree["metadata"]["papermill"]["duration"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Only warnings of a logger, while a block runs."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def claims(name: str, profile: str) -> set[str]:

@@ -1,10 +1,8 @@
 """Pieces of work side by side, a few at a time, and never two at once that claim the same thing."""
 
-import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 
 LANES = 2
 
@@ -63,23 +61,3 @@ def _next(pending: list[str], claims: Callable[[str], Set[str]], running) -> str
             free.append((not own, name))
         taken |= own  # nobody overtakes one that waits
     return min(free, key=lambda pair: pair[0])[1] if free else None
-
-
-@contextmanager
-def named_lines(logger: str) -> Iterator[None]:
-    """Put the name of the thread before every line of a logger while several write to it."""
-
-    def name(record: logging.LogRecord) -> bool:
-        if record.thread != threading.main_thread().ident:
-            lines = record.getMessage().rstrip("\n").splitlines()
-            record.msg, record.args = (
-                "\n".join(f"{record.threadName}: {line}" for line in lines),
-                (),
-            )
-        return True
-
-    logging.getLogger(logger).addFilter(name)
-    try:
-        yield
-    finally:
-        logging.getLogger(logger).removeFilter(name)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from dabook.runs.progress import LINES
 from dalib import paths, strict_yaml
 from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
@@ -30,6 +31,7 @@ except ImportError as error:
 
 PARAMETERS, INJECTED = "parameters", "injected-parameters"  # papermill's tags of cells
 ERROR_NOTE = "papermill-error-cell-tag"
+CAPTION, FIGURE = "caption", "**Figure.** "  # tag of a figure's caption, and how its text begins
 PYTHON = ("python", "python3", "ipython")
 NULL = ("null", "Null", "NULL", "~")  # how YAML writes None
 # where a notebook says which one it is in
@@ -109,6 +111,33 @@ def _check_language(path: Path, found: nbformat.NotebookNode) -> None:
     other = [language for language in named if language and str(language).lower() not in PYTHON]
     if other:
         raise ConfigError(f"{path}: a notebook in {other[0]}; only Python notebooks are run here")
+
+
+def stage(executed: Path, folder: Path) -> None:
+    """Put an executed notebook into a folder as the book takes it.
+
+    In a notebook a caption is a Markdown cell below its figure, tagged `caption`, so that JupyterLab
+    shows it too. Here it goes into the figure's cell, where MyST looks for it and numbers it. What
+    is kept for other pages becomes outputs of their own.
+    """
+    from dabook.site.glue import unfold  # what an analysis needs, and a run does not
+
+    found, cells = read(executed), []
+    for cell in found.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.from_dict(output) for output in unfold(cell.outputs)]
+        if CAPTION not in cell.metadata.get("tags", ()):
+            cells.append(cell)
+            continue
+        figure = cells[-1].metadata.get("mystnb", {}).get("figure") if cells else None
+        if figure is None:
+            raise ConfigError(
+                f"{executed.name}, cell {cell.id}: tagged {CAPTION}, but the cell above it is no "
+                "figure; give that one the metadata mystnb.figure.name"
+            )
+        figure["caption"] = cell.source.removeprefix(FIGURE).strip()
+    found.cells = cells
+    nbformat.write(found, folder / executed.name)
 
 
 def parameters(path: Path) -> dict[str, type]:
@@ -254,7 +283,9 @@ class _OwnSpecs(KernelSpecManager):
         # $ would be substituted
         places = {name: value.replace("$", "$$") for name, value in paths.places().items()}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=command, display_name="Python 3", language="python", env=places)
+        command.append("--log-level=CRITICAL")  # else it warns that others might listen
+        env = places | {LINES: "1"}
+        return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
 
 
 class _OwnKernel(AsyncKernelManager):

@@ -19,6 +19,7 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import Stopped, TrainingError, UserError
+from dalib.progress import decode, headed
 from dalib.stopping import STOP, Stop, listening
 from dalib.training.checkpoint import found
 from dalib.training.folder import (
@@ -93,7 +94,9 @@ def ensure_weights(
     # the runs that it builds on
     for role, needed in config.prerequisites().items():
         ensure_weights(
-            needed, processes=processes, report=lambda line, role=role: report(f"{role}: {line}")
+            needed,
+            processes=processes,
+            report=lambda line, role=role: report(headed(f"{role}: ", line)),
         )
 
     # the run itself, with its folder to itself
@@ -240,7 +243,7 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
         for line in process.stdout:
             tail = [*tail[-120:], line.rstrip()]
             if line.startswith(SAYS):
-                report(line.removeprefix(SAYS).rstrip())
+                report(decode(line.removeprefix(SAYS).rstrip()))
             if line.startswith(ENDS):
                 ends.append(line.removeprefix(ENDS).rstrip())
 

@@ -22,6 +22,7 @@ from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
 from dalib.models.depth_anything import DepthAnything, build, restore, save
 from dalib.models.encoder import Encoder
+from dalib.progress import Step
 from dalib.stopping import Stop, ignore_signals
 from dalib.training.auxiliary import WithSegmentation
 from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
@@ -373,7 +374,8 @@ class _Journal:
         self.log.write(step=done, **values, grad_norm=norm)
         per_step = (time.perf_counter() - self.begun) / (done - self.start)
         left = per_step * (steps - done)
-        self.report(f"step {done}/{steps}  loss {values['loss']:.4f}  {left:.0f} s left")
+        line = f"step {done}/{steps}  loss {values['loss']:.4f}  {left:.0f} s left"
+        self.report(Step(line, run=self.config.hash(), done=done, steps=steps))
         self._tick()
 
     def save(self, done: int, networks: _Networks, optimiser: Optimizer, *, now: bool) -> None:

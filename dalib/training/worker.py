@@ -10,6 +10,7 @@ import torch
 
 from dalib import provenance
 from dalib.errors import TrainingError, UserError
+from dalib.progress import encode
 from dalib.stopping import STOP, Stop, listening
 from dalib.training.folder import held, read_json
 from dalib.training.launch import ENDS, SAYS, WORKERS, execute
@@ -36,7 +37,7 @@ def work(path: Path) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"{SAYS}{line}", flush=True)
+    print(f"{SAYS}{encode(line)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 import nbformat
 import pytest
 from helpers.commands import main
-from helpers.notebooks import glued
+from helpers.notebooks import concluded, glued
 
 from dabook.runs import experiments, records
 from dabook.show import sentences
@@ -31,7 +31,6 @@ def checkout(tmp_path, monkeypatch):
     for old, new in (
         ("cutmix_regions", "learning_rates"),
         ("fig-cutmix-regions", "fig-learning-rates"),
-        ("cr_", "lr_"),
         ('\\"cr\\"', '\\"lr\\"'),
     ):
         assert old in text
@@ -63,6 +62,9 @@ def test_a_new_question_is_yaml_and_a_copied_notebook(checkout, runs):
     assert "image/png" in shown["figure"]
     assert "profile smoke, 1 seed(s)" in shown["beside"]
     assert found[1].config.hash() in shown["records-yours"]
+    texts = concluded(done)
+    assert texts["answer"] == sentences.UNRECORDED
+    assert texts["run"].startswith("2 of 2 runs are there, profile smoke")
     values = glued(done)
     assert values["lr_answer"] == sentences.UNRECORDED
     assert values["lr_alike_diff"] == "nan"

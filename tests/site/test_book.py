@@ -16,13 +16,14 @@ PROSE = sorted(p for p in (ROOT / "book").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
-QUOTED = re.compile(r"\{cite\}|\{glue")
+QUOTED = re.compile(r"\{cite\}|\{glue|\]\(https://arxiv\.org/abs/")
+CITED = re.compile(r"\{cite\}|\]\(https://arxiv\.org/abs/")
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)|\b\d+(?:\.\d+)?\s?%(?! interval| range)")
 DEFINED = {"1.25", "95 %"}  # the threshold in the definition of delta1; the level of every interval
 SETTINGS = {  # page -> numbers that nobody measured, and where they come from
     # the paper's margin; a cosine of 30 degrees, worked out by hand there
     "losses": {"0.85", "0.87"},
-    # the half-width that the plan aims at: the argument `aim` of the page's `reading.precision`
+    # the half-width that the plan aims at: the argument `aim` of the page's `sentences.precision`
     "main_table": {"3 %"},
 }
 
@@ -48,7 +49,7 @@ def prose(text: str) -> list[str]:
         text,
         flags=re.S | re.M,
     )
-    text = re.sub(r"\]\([^)]*\)", "]", text)
+    text = re.sub(r"\]\((?!https://arxiv)[^)]*\)", "]", text)
     return [p for p in re.split(r"\n\s*\n", text) if p.strip()]
 
 
@@ -70,16 +71,11 @@ def test_every_page_is_in_the_contents():
 
 
 def text_of(page) -> str:
-    """A page's prose: all of it, or a notebook's Markdown cells and the captions of its figures."""
+    """A page's prose: all of it, or a notebook's Markdown cells, captions among them."""
     if page.suffix == ".md":
         return page.read_text(encoding="utf8")
     cells = nbformat.read(page, as_version=4).cells
-    captions = [
-        c.metadata["mystnb"]["figure"]["caption"]
-        for c in cells
-        if "figure" in c.metadata.get("mystnb", {})
-    ]
-    return "\n\n".join([*(c.source for c in cells if c.cell_type == "markdown"), *captions])
+    return "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
 
 
 def loose_numbers(text: str) -> list:
@@ -90,7 +86,7 @@ def loose_numbers(text: str) -> list:
         for block in paragraph.split("\n| ") if paragraph.startswith("|") else [paragraph]:
             bare = re.sub(r"`[^`]*`", "", block)
             found = [m.group() for m in NUMBER.finditer(bare) if m.group() not in DEFINED]
-            if found and not QUOTED.search(block) and "{cite}" not in paragraph:
+            if found and not QUOTED.search(block) and not CITED.search(paragraph):
                 loose.append((found, block[:80]))
     return loose
 
@@ -107,9 +103,7 @@ def test_every_question_is_in_the_contents_and_in_the_list_of_answers():
             nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
         )
         assert title.endswith("?")
-        key = re.search(
-            r'quotes\.quote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook))
-        )[1]
+        key = re.search(r'\bquote\(\s*(?:study|found),\s*"(\w+)"', "\n".join(sources(notebook)))[1]
         assert (
             f"[{title}](../notebooks/{name}.ipynb)\n: "
             f"{{glue:text}}`../notebooks/{name}.ipynb::{key}_headline:s`" in listed
@@ -165,6 +159,13 @@ def test_citations_are_in_the_bibliography():
         for k in group.split(",")
     }
     assert used <= keys
+
+
+def test_papers_that_notebooks_link_to_are_in_the_bibliography():
+    entries = (ROOT / "book" / "references.bib").read_text(encoding="utf8")
+    for path in NOTEBOOKS:
+        for link in re.findall(r"https://arxiv\.org/abs/[\d.]+", text_of(path)):
+            assert f"{{{link}}}" in entries, (path.name, link)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -134,7 +134,7 @@ def executed(monkeypatch):
     """How often each notebook is executed, without a kernel; one whose cell says `fail` fails."""
     count, together = Counter(), threading.Barrier(2, timeout=20)
 
-    def execute(path, out, given):
+    def execute(path, out, given, *, show):
         count[path.stem] += 1
         source = nbformat.read(path, as_version=4).cells[-1].source
         if "meet" in source:
@@ -271,3 +271,27 @@ def test_a_kernel_starts_in_the_checkout_and_leaves_the_process_where_it_is(
     )
     notebooks.execute(notebooks.notebook("plain"), root / "out.ipynb", {})
     assert set(asked) <= {here}
+
+
+def test_a_line_for_each_notebook_with_the_time_left(tmp_path):
+    """By hand: two lanes; what was never executed takes as long as the others did."""
+    known = nbformat.v4.new_notebook(metadata={"papermill": {"duration": 30.0}})
+    nbformat.write(known, tmp_path / "known.ipynb")
+    (tmp_path / "broken.ipynb").write_text("{")
+    count = build.Countdown(tmp_path, ["first", "known", "broken", "new"])
+    assert count.line("first", 10.0) == "[1/4] first: 10 s, about 25 s left"  # (30 + 10 + 10) / 2
+    assert count.line("new", 20.4) == "[2/4] new: 20 s, about 23 s left"  # (30 + 15.2) / 2
+    assert count.line("known", 31.0) == "[3/4] known: 31 s, about 20 s left"
+    assert count.line("broken", 5.0) == "[4/4] broken: 5 s"
+
+
+def test_a_build_says_a_line_for_each_notebook_and_nothing_of_its_cells(
+    checkout, executed, capsys, caplog
+):
+    root = checkout(main_table=(PROFILE,), plain=("x = 1  # x",))
+    build.execute(root / "_build" / "notebooks", "quick")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert {line.split("]")[1].split(":")[0].strip() for line in lines} == {"main_table", "plain"}
+    assert [line[:5] for line in lines] == ["[1/2]", "[2/2]"]
+    assert not caplog.records

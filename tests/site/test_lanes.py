@@ -1,7 +1,5 @@
-"""Work side by side: what may meet and what may not, what a failure stops, whose lines are
-whose."""
+"""Work side by side: what may meet and what may not, what a failure stops."""
 
-import logging
 import threading
 import time
 
@@ -91,15 +89,3 @@ def test_a_failure_lets_the_other_lane_finish_and_begins_nothing_new(broken):
         lanes.run("abcd", work, lambda name: set())
     assert sorted(work.begun) == ["a", "b"]
     assert work.now == {broken}, "the other went on to its end"
-
-
-def test_lines_bear_the_name_of_their_thread(caplog):
-    log = logging.getLogger("papermill")
-    with caplog.at_level(logging.INFO), lanes.named_lines("papermill"):
-        lanes.run(["one"], lambda name: log.info("%d of %d\nthen more\n", 1, 2), lambda name: set())
-        log.info("from the main thread")
-    assert [r.getMessage() for r in caplog.records] == [
-        "one: 1 of 2\none: then more",
-        "from the main thread",
-    ]
-    assert not log.filters

@@ -7,6 +7,7 @@ import re
 
 import nbformat
 import pytest
+from helpers.notebooks import RAW
 
 from dabook.runs.experiments import expand, experiments
 from dabook.site import notebooks
@@ -71,14 +72,37 @@ class TestEvery:
     def test_cells_are_short_and_hold_no_training_loop(self, path):
         for cell in code(read(path)):
             assert len(cell.source.splitlines()) <= 15, cell.id
+            assert max(len(line) for line in cell.source.splitlines()) <= 100, cell.id
             assert "optimizer" not in cell.source
             ast.parse(cell.source)
 
-    def test_figures_have_captions(self, path):
-        named = [c.metadata.get("mystnb", {}).get("figure") for c in code(read(path))]
-        names = [f["name"] for f in named if f]
+    def test_figures_have_captions_that_jupyterlab_shows(self, path):
+        cells = read(path).cells
+        figures = [c for c in cells if "figure" in c.metadata.get("mystnb", {})]
+        names = [c.metadata["mystnb"]["figure"]["name"] for c in figures]
         assert len(set(names)) == len(names)
-        assert all(f["caption"].strip().endswith(".") for f in named if f)
+        assert [c for c in cells if notebooks.CAPTION in c.metadata.get("tags", ())] == [
+            below for above, below in itertools.pairwise(cells) if above in figures
+        ]
+        for caption in (c for c in cells if notebooks.CAPTION in c.metadata.get("tags", ())):
+            assert caption.cell_type == "markdown"
+            assert caption.source.startswith(notebooks.FIGURE)
+            assert caption.source.endswith(".")
+
+    def test_nothing_in_it_is_shown_raw(self, path):
+        for cell in read(path).cells:
+            if cell.cell_type == "markdown":
+                assert not RAW.search(cell.source), cell.id
+
+    def test_its_links_lead_to_files(self, path):
+        text = "\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            if not target.startswith("https://"):
+                assert (path.parent / target.partition("#")[0]).is_file(), target
+
+    def test_it_says_something(self, path):
+        whole = "\n".join(c.source for c in code(read(path)))
+        assert re.search(r"\b(say|quote)\(", whole)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
@@ -121,11 +145,11 @@ def test_the_page_of_a_question_asks_for_itself_and_answers_first(path):
     ]
     assert [i for i in ids if i in order] == order
     assert ids[-4:] == ["beside", "records-text", "records", "records-yours"]
-    prefix = re.search(r'page\.quote\(\s*study,\s*"(\w+)"', whole)[1]
-    answer = cells[ids.index("answer-text")].source
-    assert answer.startswith(f"## The answer\n\n{{glue:text}}`{prefix}_answer:s`")
-    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
-    assert all(key.startswith(f"{prefix}_") for key in re.findall(r"\{glue:text\}`(\w+):", text))
+    assert cells[ids.index("answer-text")].source == "## The answer"
+    answer = cells[ids.index("answer")].source
+    assert re.search(r'^quote\(\s*study,\s*"\w+"', answer, re.M)
+    says = re.search(r'says=((?:\s*"[^"]*")+)', answer)
+    assert says is None or says[1].startswith('"{answer}')
     rows = [row.name for row in expand(path.stem, profile="study").rows]
     drawn = set(re.findall(r'"(\w+)"', cells[ids.index("figure")].source)) & set(rows)
     against = expand(path.stem, profile="study").against
