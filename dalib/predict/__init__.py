@@ -1,6 +1,7 @@
 """Inference for people: images of any kind in, maps out, in memory (`predict`) or as files
 (`write_folder`, `write_video`)."""
 
+from dalib.predict.engines import ENGINES, choose
 from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
 from dalib.predict.outputs import COLOURS, read_png16
 from dalib.predict.run import (
@@ -15,11 +16,13 @@ from dalib.predict.video import check_video, is_video, write_video
 
 __all__ = [
     "COLOURS",
+    "ENGINES",
     "Predictor",
     "Report",
     "check_images",
     "check_numbers",
     "check_video",
+    "choose",
     "default_short_side",
     "is_video",
     "photographs",

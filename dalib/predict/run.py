@@ -18,6 +18,7 @@ from dalib.errors import ConfigError, DataError
 from dalib.evaluation.run import resize_disparity
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.inference import optimise
+from dalib.predict import engines
 from dalib.predict.prepare import Picture, Prepared, prepare
 from dalib.provenance import device_type
 
@@ -56,9 +57,11 @@ def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
         raise ConfigError(f"batch {batch}: must be at least 1 (--batch)")
 
 
-def usable_device(device: str | torch.device | None) -> torch.device:
+def usable_device(device: str | torch.device | None, *, engine: str = "torch") -> torch.device:
     """The device, on which numbers can be reckoned and read back; by default the accelerator where
-    there is one, else the CPU."""
+    there is one, else the CPU, which is the only one of an engine other than PyTorch."""
+    if device is None and engine in engines.PACKAGES:
+        device = "cpu"
     try:
         result = torch.device(device_type() if device is None else device)
         torch.ones(1, device=result).add(1).cpu()
@@ -102,6 +105,12 @@ class Predictor:
         device: the accelerator where there is one, else "cpu".
         dtype: float32, or bfloat16 or float16 under autocast.
         compile: `torch.compile`; pays from some hundred images of one size on.
+        engine: what runs the network: "torch", "openvino", "onnxruntime", or "auto", which is the
+            fastest one that is installed by the timings recorded on a processor of this kind. See
+            `dalib.predict.engines`.
+
+    Attributes:
+        engine: the one that was taken.
     """
 
     def __init__(
@@ -113,17 +122,43 @@ class Predictor:
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         compile: bool = False,
+        engine: str = "torch",
     ):
         self.short_side = short_side if short_side is not None else default_short_side(model)
         check_numbers(short_side=self.short_side, batch=batch)
-        self.device = usable_device(device)
+        self.device = usable_device(device, engine=engine)
         self.model, self.multiple, self.batch, self.dtype = model, model.multiple, batch, dtype
         self.kind = getattr(model, "kind", "disparity")
         self.max_depth = getattr(model, "architecture", {}).get("max_depth")
-        try:
-            self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(_no_device(device, error)) from error
+        self._news: list[str] = []
+        self._maps = self._by_engine(engine, compile=compile)
+        if self._maps is None:
+            try:
+                self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
+            except (RuntimeError, AssertionError) as error:
+                raise ConfigError(_no_device(device, error)) from error
+
+    def _by_engine(self, asked: str, *, compile: bool) -> engines.Engine | None:
+        """The network in the engine that was asked for, or None where that is PyTorch."""
+        choice = engines.choose(asked, device=self.device, dtype=self.dtype, compile=compile)
+        self.engine, why = choice.name, choice.why
+        result = None
+        if self.engine != "torch":
+            try:
+                result = engines.Engine(model=self.model, engine=self.engine, dtype=self.dtype)
+            except ConfigError as error:
+                if asked != "auto":
+                    raise
+                self.engine, why = "torch", str(error)
+        if asked != "torch":
+            self._news.append(f"engine {self.engine}: {why}")
+        return result
+
+    def news(self) -> list[str]:
+        """What is to be told since the last call: which engine was taken and why, and how far it is
+        from PyTorch."""
+        found, self._news = self._news, []
+        return found + (self._maps.news() if isinstance(self._maps, engines.Engine) else [])
 
     def prepare(self, picture: Picture, *, name: str = "image") -> Prepared:
         """See `dalib.predict.prepare.prepare`."""
@@ -190,6 +225,7 @@ def predict(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     compile: bool = False,
+    engine: str = "torch",
 ) -> Float[Tensor, "H W"] | list[Float[Tensor, "_ _"]] | dict[str, Float[Tensor, "_ _"]] | Iterator:
     """The maps of images, each at the size of its image: relative disparity, larger is nearer, or
     metres for a metric network.
@@ -207,12 +243,18 @@ def predict(
 
     Raises:
         DataError: an image that cannot be read, by name; a map that is not finite.
-        ConfigError: an impossible short side, batch or device.
+        ConfigError: an impossible short side, batch, device or engine.
     """
     from dalib.predict.video import is_video, video_maps
 
     run = Predictor(
-        model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile
+        model=model,
+        short_side=short_side,
+        batch=batch,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        engine=engine,
     )
     if isinstance(images, (str, Path)):
         if is_video(images):
