@@ -316,7 +316,7 @@ class Engine:
         self._runs: dict[tuple[int, int], Run] = {}
         self._pytorch: dict[torch.dtype, Run] = {}
         file = exported(model, digest=fingerprint(model))
-        self._network = {"openvino": _OpenVINO, "onnxruntime": _ONNXRuntime}[engine](file, dtype)
+        self._network = NETWORKS[engine](file, dtype)
 
     @torch.inference_mode()
     def __call__(
@@ -446,3 +446,6 @@ class _ONNXRuntime:
         """What runs a size, and whether it is the first."""
         is_new, self.is_new = self.is_new, False
         return self.run, is_new
+
+
+NETWORKS = {"openvino": _OpenVINO, "onnxruntime": _ONNXRuntime}
