@@ -67,7 +67,7 @@ def contenders(encoder: str, checkout: Path | None) -> dict[str, Callable[[], Ca
         return lambda x: reference(model.normalise(x))
 
     def engine(name: str, dtype: torch.dtype = torch.float32) -> Call:
-        return compiled(engines.Engine(model=model, engine=name, dtype=dtype))
+        return compiled(engines.exported(model, digest=fingerprint(model)), name, dtype)
 
     found = {
         "dalib": lambda: optimise(model),
@@ -87,10 +87,11 @@ def contenders(encoder: str, checkout: Path | None) -> dict[str, Callable[[], Ca
     return found
 
 
-def compiled(engine: engines.Engine) -> Call:
-    """An engine that has its network for this size, so that a run is nothing else."""
-    engine(images(1))
-    return engine
+def compiled(file: Path, engine: str, dtype: torch.dtype = torch.float32) -> Call:
+    """An exported network as an engine runs it, with the network for this size compiled, so that a
+    run is nothing else."""
+    run, _ = engines.NETWORKS[engine](file, dtype).at((SIDE, SIDE))
+    return lambda x: torch.cat([run(image) for image in x.contiguous().split(1)])
 
 
 def _autocast(network: Call, images: Tensor) -> Tensor:
@@ -100,10 +101,7 @@ def _autocast(network: Call, images: Tensor) -> Tensor:
 
 def int8(model: DepthAnything, engine: str) -> Call:
     """The network in 8 bits, run by an engine's own program."""
-    file = quantised(engines.exported(model, digest=fingerprint(model)))
-    network = engines.NETWORKS[engine](file, torch.float32)
-    run, _ = network.at((SIDE, SIDE))
-    return lambda x: torch.cat([run(image) for image in x.contiguous().split(1)])
+    return compiled(quantised(engines.exported(model, digest=fingerprint(model))), engine)
 
 
 def quantised(file: Path) -> Path:
@@ -221,10 +219,10 @@ def main() -> None:
     for batch in options.batches:
         x = images(batch)
         with torch.inference_mode():
-            reference = calls["transformers"](x)
-            found = {name: call(x) for name, call in calls.items()}
+            found = {name: call(x) for name, call in calls.items()}  # which warms up as well
+            reference = found["transformers"]
             clock, processor = both_medians(
-                {n: partial(call, x) for n, call in calls.items()}, rounds=options.rounds, warmup=1
+                {n: partial(call, x) for n, call in calls.items()}, rounds=options.rounds, warmup=0
             )
         for name, value in clock.items():
             span = float(reference.max() - reference.min())

@@ -310,7 +310,6 @@ class Engine:
                 f"{type(model).__name__}; take --engine torch"
             )
         self.name, self.model, self.dtype = engine, model, dtype
-        self.multiple, self.kind = model.multiple, model.kind
         self.deviations: dict[tuple[int, int], tuple[float, float]] = {}
         self._news: list[str] = []
         self._runs: dict[tuple[int, int], Run] = {}
@@ -343,7 +342,7 @@ class Engine:
 
     def _ready(self, size: tuple[int, int], image: Float[Tensor, "1 3 h w"]) -> Run:
         """What runs images of one size."""
-        if min(size) < SMALLEST * self.multiple:
+        if min(size) < SMALLEST * self.model.multiple:
             self._news.append(f"engine {self.name}: {_shape(size)} is too small for it: PyTorch's")
             return self._by_pytorch(self.dtype)
         run, is_new = self._network.at(size)
