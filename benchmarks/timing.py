@@ -18,14 +18,27 @@ def medians(
     candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2
 ) -> dict[str, float]:
     """Median seconds of each candidate over `rounds` interleaved rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    return both_medians(candidates, rounds=rounds, warmup=warmup)[0]
+
+
+def both_medians(
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds on the clock and on the processor, all threads together, of each candidate
+    over `rounds` interleaved rounds."""
+    clock: dict[str, list[float]] = {name: [] for name in candidates}
+    processor: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warmup + rounds):
         for name, call in candidates.items():
-            begun = time.perf_counter()
+            begun, spent = time.perf_counter(), time.process_time()
             call()
             if number >= warmup:
-                seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                clock[name].append(time.perf_counter() - begun)
+                processor[name].append(time.process_time() - spent)
+    return tuple(
+        {name: statistics.median(values) for name, values in each.items()}
+        for each in (clock, processor)
+    )
 
 
 def report(title: str, found: dict[str, float], *, against: str) -> None:

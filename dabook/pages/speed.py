@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from dabook.runs import records
 from dabook.show.html import Html, html, number
 from dalib import paths
+from dalib.predict.engines import CONTENDERS
 
 
 class Benchmark(TypedDict):
@@ -35,8 +36,8 @@ def read(name: str) -> dict[str, Any]:
 
 
 def inference_table(record: dict) -> Html:
-    """Seconds an image, speed against `transformers` in float32, memory and deviation of each
-    contender, with provenance."""
+    """Seconds an image, on the clock and on the processor, speed against `transformers` in float32,
+    memory and deviation of each contender, with provenance."""
     lines: dict[str, dict] = {}
     for row in record["rows"]:
         batch = f"batch of {row['batch']}"
@@ -48,9 +49,13 @@ def inference_table(record: dict) -> Html:
                 (batch, "MB"): number(row["peak MB"], 0),
             }
         )
+        if "processor seconds" in row:
+            each = row["processor seconds"] / row["batch"]
+            lines[name][batch, "processor s"] = number(each, 2)
     for name, cells in lines.items():
-        most = max(row["AbsRel"] for row in record["rows"] if row["contender"] == name)
-        cells["outputs", "deviation, %"] = number(100 * most, 3)
+        for heading, key in (("deviation, %", "AbsRel"), ("largest, %", "largest difference")):
+            most = max(row[key] for row in record["rows"] if row["contender"] == name)
+            cells["outputs", heading] = number(100 * most, 3)
     return html(lines, [escape(name) for name in lines], name="inference") + _provenance(record)
 
 
@@ -108,21 +113,39 @@ def speed(record: dict, name: str, *, batch: int, against: str = "transformers")
     return seconds(record, against, batch=batch) / seconds(record, name, batch=batch)
 
 
+def engine_words(record: dict) -> str:
+    """What `predict --engine auto` takes by this record, with how far it is ahead: in each
+    precision, for one image."""
+    parts = []
+    for name, end in (("float32", ""), ("bfloat16", ", bfloat16")):
+        ours = {c + end: engine for engine, c in CONTENDERS.items()}
+        times = {
+            ours[r["contender"]]: r["seconds"]
+            for r in record["rows"]
+            if r["batch"] == 1 and r["contender"] in ours
+        }
+        if times:
+            best = min(times, key=times.get)
+            ahead = seconds(record, "transformers", batch=1) / times[best]
+            parts.append(f"{best} in {name} ({number(ahead, 2)} × transformers)")
+    return " and ".join(parts)
+
+
 def _provenance(record: dict) -> Html:
     versions = ", ".join(
         f"{k} {record['versions'][k]}"
-        for k in ("torch", "timm", "transformers")
+        for k in ("torch", "timm", "transformers", "openvino", "onnxruntime")
         if k in record["versions"]
     )
     height = record.get("height", record.get("side"))
     width = record.get("width", record.get("side"))
+    threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
     parts = [
         f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} "
         f"weights, seed {record['seed']}",
         *([f"medians of {record['rounds']} interleaved rounds"] if "rounds" in record else []),
-        f"{escape(record['device'])}, {record['threads']} threads; this processor {bfloat16} in "
-        "bfloat16",
+        f"{escape(record['device'])}, {threads}; this processor {bfloat16} in bfloat16",
         versions,
         f"commit <code>{record['commit']}</code>{' with changes' if record['dirty'] else ''}, "
         f"{record['created']}",

@@ -18,7 +18,7 @@ from dalib.evaluation.run import predict_images
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.models.encoder import Encoder
-from dalib.predict.run import training_size
+from dalib.models.sizes import training_size
 from dalib.training import launch
 
 

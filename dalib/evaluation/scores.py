@@ -24,6 +24,7 @@ from dalib.evaluation.run import (
     mean_over_images,
     predict_images,
 )
+from dalib.models.sizes import default_short_side, training_size
 
 Model = Callable[[list[Tensor]], Iterable[Tensor | np.ndarray]]
 """Images, uint8 (3, H, W) of any sizes -> one disparity map (h, w) each."""
@@ -243,8 +244,6 @@ def _predictor(model: object, short_side: int | None) -> Predict:
 
 def _trained_at(model: nn.Module) -> int:
     """The short side that a network of ours sees best, as far as is known."""
-    from dalib.predict.run import default_short_side, training_size  # a room on the same floor
-
     known = [size for path in getattr(model, "sources", ()) if (size := training_size(path))]
     return known[0] if known else default_short_side(model)
 

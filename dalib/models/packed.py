@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dalib.models.encoder import Encoder
 
 SCORES = 2**21
-"""Attention weights of one head that exist at a time (4 MB in bfloat16)."""
+"""Bytes of the attention weights of one head that exist at a time."""
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -41,6 +41,12 @@ def available(device: torch.device, dtype: torch.dtype) -> bool:
 
 def _has(*names: str) -> bool:
     return any(torch.cpu.get_capabilities().get(name, False) for name in names)
+
+
+def mkl_is_slow() -> bool:
+    """Whether MKL, by which PyTorch multiplies float32 matrices, leaves AVX-512 unused: it does on
+    AMD's processors, and takes 1.7 times as long as oneDNN there."""
+    return _has("avx512_f") and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
 
 
 def pack(encoder: Encoder, dtype: torch.dtype) -> None:
@@ -93,14 +99,16 @@ class Linear:
 class Block(nn.Module):
     """timm's transformer block, for inference in one precision.
 
-    PyTorch's attention has no products in bfloat16 without AMX, and takes as long as in float32:
-    there it is `attention`, and the scale of its scores stands in the weights of the queries.
+    PyTorch's attention has no products in bfloat16 without AMX, where it takes as long as in
+    float32, and in float32 its products are MKL's. Where either is slow it is `attention`, and the
+    scale of its scores stands in the weights of the queries.
     """
 
     def __init__(self, block: Plain, *, dtype: torch.dtype):
         super().__init__()
         self.norm1, self.norm2, self.heads = block.norm1, block.norm2, block.attn.num_heads
-        qkv, self.split = block.attn.qkv, dtype == torch.bfloat16 and not _has("amx_bf16")
+        qkv = block.attn.qkv
+        self.split = mkl_is_slow() if dtype == torch.float32 else not _has("amx_bf16")
         if self.split:
             qkv = copy.deepcopy(qkv)
             for part in qkv.parameters():
@@ -129,18 +137,56 @@ def attention(
     reach from 2^-126 to 2^128; where the sum of a row comes near either end, PyTorch's attention
     does it all again.
     """
-    out, n = torch.empty_like(v, memory_format=torch.contiguous_format), q.shape[2]
+    n = q.shape[2]
+    out = torch.empty_like(v, memory_format=torch.contiguous_format)
     sums = v.new_empty(*v.shape[:-1], 1)
-    rows = max(1, SCORES // n)
-    scores = q.new_empty(min(rows, n), n)
-    parts = (t.flatten(0, 1) for t in (q, k, v, out, sums))
-    for queries, keys, values, mixed, total in zip(*parts, strict=True):
-        for some, into, each in zip(*(t.split(rows) for t in (queries, mixed, total)), strict=True):
-            weights = scores[: len(some)]
-            torch.mm(some, keys.T, out=weights)
-            torch.exp2(weights, out=weights)
-            torch.mm(weights, values, out=into)
-            torch.sum(weights, -1, keepdim=True, out=each)
+    rows = max(1, SCORES // (n * q.element_size()))
+    one_head = _by_linear if q.dtype == torch.float32 and available(q.device, q.dtype) else _by_mm
+    for head in zip(*(t.flatten(0, 1) for t in (q, k, v, out, sums)), strict=True):
+        one_head(*head, rows=rows)
     if not ((sums > 2.0**-60) & (sums < 2.0**100)).all():
         return F.scaled_dot_product_attention(q, k, v, scale=math.log(2))
     return out.div_(sums)
+
+
+def _by_mm(
+    q: Float[Tensor, "n d"],
+    k: Float[Tensor, "n d"],
+    v: Float[Tensor, "n d"],
+    out: Float[Tensor, "n d"],
+    sums: Float[Tensor, "n 1"],
+    *,
+    rows: int,
+) -> None:
+    """The numerators and denominators of one head, `rows` queries at a time, into `out` and
+    `sums`."""
+    scores = q.new_empty(min(rows, len(q)), len(q))
+    for queries, into, total in zip(*(t.split(rows) for t in (q, out, sums)), strict=True):
+        weights = scores[: len(queries)]
+        torch.mm(queries, k.T, out=weights)
+        torch.exp2(weights, out=weights)
+        torch.mm(weights, v, out=into)
+        torch.sum(weights, -1, keepdim=True, out=total)
+
+
+def _by_linear(
+    q: Float[Tensor, "n d"],
+    k: Float[Tensor, "n d"],
+    v: Float[Tensor, "n d"],
+    out: Float[Tensor, "n d"],
+    sums: Float[Tensor, "n 1"],
+    *,
+    rows: int,
+) -> None:
+    """The same by oneDNN's linear layers, whose weights are the keys and the values; `torch.mm`
+    takes MKL in float32."""
+    keys, values = k.contiguous(), v.T.contiguous()
+    for queries, into, total in zip(*(t.split(rows) for t in (q, out, sums)), strict=True):
+        weights = _linear(queries, keys)
+        torch.exp2(weights, out=weights)
+        into.copy_(_linear(weights, values))
+        torch.sum(weights, -1, keepdim=True, out=total)
+
+
+def _linear(x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "n o"]:
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, None, "none", [], "none")

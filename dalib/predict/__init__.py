@@ -1,32 +1,31 @@
 """Inference for people: images of any kind in, maps out, in memory (`predict`) or as files
 (`write_folder`, `write_video`)."""
 
+from dalib.predict.engines import ENGINES, choose
 from dalib.predict.folder import Report, check_images, photographs, write_folder, write_images
 from dalib.predict.frames import is_video
 from dalib.predict.outputs import COLOURS, read_png16
 from dalib.predict.run import (
     Predictor,
     check_numbers,
-    default_short_side,
     predict,
-    training_size,
     usable_device,
 )
 from dalib.predict.video import check_video, write_video
 
 __all__ = [
     "COLOURS",
+    "ENGINES",
     "Predictor",
     "Report",
     "check_images",
     "check_numbers",
     "check_video",
-    "default_short_side",
+    "choose",
     "is_video",
     "photographs",
     "predict",
     "read_png16",
-    "training_size",
     "usable_device",
     "write_folder",
     "write_images",

@@ -8,16 +8,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dalib.data.listing import PASSED_OVER, Groups, Listing, list_folder
 from dalib.errors import ConfigError, DataError, DiskError
 from dalib.predict.faults import finite, network_error
+from dalib.predict.fingerprint import fingerprint
 from dalib.predict.ledger import Ledger, origin
 from dalib.predict.outputs import COLOURS, ENDS, palette, save, targets
 from dalib.predict.prepare import OwnMapError, Prepared
@@ -264,6 +263,8 @@ def _write(
         writing: list[tuple[str, Future]] = []
         for group in run.batches(prepared(pool)):
             maps = list(_maps(run, group, result))  # while the group before is written
+            for line in run.news():
+                report(line)
             _settle(writing, result)
             writing = [(item.name, pool.submit(write, item, disparity)) for item, disparity in maps]
             done = len(result.written) + len(result.failed) + passed_over
@@ -340,20 +341,11 @@ def check_settings(ledger: Ledger, run: Predictor, colours: str) -> None:
         "dtype": str(run.dtype).removeprefix("torch."),
         "colours": colours,
     }
+    # maps of another engine differ in their last bits; folders of before know PyTorch alone
+    if run.engine != "torch" or "engine" in ledger.settings:
+        mine["engine"] = run.engine
+        if ledger.settings:
+            ledger.settings.setdefault("engine", "torch")
     ledger.check_settings(
         mine, {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth}
     )
-
-
-def fingerprint(model: nn.Module) -> str:
-    """16 hexadecimal digits over the names and bits of all weights, and how a network of ours is
-    built: which blocks it reads, too."""
-    built = sorted(getattr(model, "architecture", {}).items())
-    total = blake2b(repr(built).encode(), digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous().view(-1)
-        total.update(
-            f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
-            + flat.view(torch.uint8).numpy().tobytes()
-        )
-    return total.hexdigest()

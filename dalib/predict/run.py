@@ -1,7 +1,6 @@
 """Disparity for people: one image, a list, a folder or a video in, maps at the size of the images
 out."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -18,36 +17,19 @@ from dalib.errors import ConfigError, DataError
 from dalib.evaluation.run import resize_disparity
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.inference import optimise
+from dalib.models.sizes import default_short_side
+from dalib.predict import engines
 from dalib.predict.faults import finite
 from dalib.predict.frames import is_video, video_maps
 from dalib.predict.prepare import Picture, Prepared, prepare
 from dalib.provenance import device_type
 
-PAPER, TOY = 518, 96
-"""Default short sides: of DINOv2 encoders as in the paper, and of a CNN, which here learned at 96 x
-128."""
 LARGEST = 8192
 """A short side beyond which no network here was ever run, nor would fit into memory."""
 HELD = 4
 """Images that wait for others of their size: at most this many batches."""
 
 Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
-
-
-def default_short_side(model: nn.Module) -> int:
-    """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A
-    guess: say it if you know."""
-    return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
-
-
-def training_size(weights: Path) -> int | None:
-    """The short side that a run's network learned at, as written beside its weights; None for
-    weights from elsewhere."""
-    try:
-        config = json.loads(weights.with_name("job.json").read_text())["config"]
-        return min(config["height"], config["width"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
@@ -58,9 +40,11 @@ def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
         raise ConfigError(f"batch {batch}: must be at least 1 (--batch)")
 
 
-def usable_device(device: str | torch.device | None) -> torch.device:
+def usable_device(device: str | torch.device | None, *, engine: str = "torch") -> torch.device:
     """The device, on which numbers can be reckoned and read back; by default the accelerator where
-    there is one, else the CPU."""
+    there is one, else the CPU, which is the only one of an engine other than PyTorch."""
+    if device is None and engine in engines.PACKAGES:
+        device = "cpu"
     try:
         result = torch.device(device_type() if device is None else device)
         torch.ones(1, device=result).add(1).cpu()
@@ -104,6 +88,12 @@ class Predictor:
         device: the accelerator where there is one, else "cpu".
         dtype: float32, or bfloat16 or float16 under autocast.
         compile: `torch.compile`; pays from some hundred images of one size on.
+        engine: what runs the network: "torch", "openvino", "onnxruntime", or "auto", which is the
+            fastest one that is installed by the timings recorded on a processor of this kind. See
+            `dalib.predict.engines`.
+
+    Attributes:
+        engine: the one that was taken.
     """
 
     def __init__(
@@ -115,17 +105,43 @@ class Predictor:
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         compile: bool = False,
+        engine: str = "torch",
     ):
         self.short_side = short_side if short_side is not None else default_short_side(model)
         check_numbers(short_side=self.short_side, batch=batch)
-        self.device = usable_device(device)
+        self.device = usable_device(device, engine=engine)
         self.model, self.multiple, self.batch, self.dtype = model, model.multiple, batch, dtype
         self.kind = getattr(model, "kind", "disparity")
         self.max_depth = getattr(model, "architecture", {}).get("max_depth")
-        try:
-            self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(_no_device(device, error)) from error
+        self._news: list[str] = []
+        self._maps = self._by_engine(engine, compile=compile)
+        if self._maps is None:
+            try:
+                self._maps = ready(model, device=self.device, dtype=dtype, compile=compile)
+            except (RuntimeError, AssertionError) as error:
+                raise ConfigError(_no_device(device, error)) from error
+
+    def _by_engine(self, asked: str, *, compile: bool) -> engines.Engine | None:
+        """The network in the engine that was asked for, or None where that is PyTorch."""
+        choice = engines.choose(asked, device=self.device, dtype=self.dtype, compile=compile)
+        self.engine, why = choice.name, choice.why
+        result = None
+        if self.engine != "torch":
+            try:
+                result = engines.Engine(model=self.model, engine=self.engine, dtype=self.dtype)
+            except ConfigError as error:
+                if asked != "auto":
+                    raise
+                self.engine, why = "torch", str(error)
+        if asked != "torch":
+            self._news.append(f"engine {self.engine}: {why}")
+        return result
+
+    def news(self) -> list[str]:
+        """What is to be told since the last call: which engine was taken and why, and how far it is
+        from PyTorch."""
+        found, self._news = self._news, []
+        return found + (self._maps.news() if isinstance(self._maps, engines.Engine) else [])
 
     def prepare(self, picture: Picture, *, name: str = "image") -> Prepared:
         """See `dalib.predict.prepare.prepare`."""
@@ -173,6 +189,7 @@ def predict(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     compile: bool = False,
+    engine: str = "torch",
 ) -> Float[Tensor, "H W"] | list[Float[Tensor, "_ _"]] | dict[str, Float[Tensor, "_ _"]] | Iterator:
     """The maps of images, each at the size of its image: relative disparity, larger is nearer, or
     metres for a metric network.
@@ -184,16 +201,21 @@ def predict(
 
     Returns:
         float32 on the CPU: one map for one image; a list in the order given for a list; name -> map
-            for a folder, which
-        all have to fit into memory (`dalib.predict.write_folder` writes them one by one instead);
-        an iterator of maps, frame by frame, for a video.
+        for a folder, which all have to fit into memory (`dalib.predict.write_folder` writes them
+        one by one instead); an iterator of maps, frame by frame, for a video.
 
     Raises:
         DataError: an image that cannot be read, by name; a map that is not finite.
-        ConfigError: an impossible short side, batch or device.
+        ConfigError: an impossible short side, batch, device or engine.
     """
     run = Predictor(
-        model=model, short_side=short_side, batch=batch, device=device, dtype=dtype, compile=compile
+        model=model,
+        short_side=short_side,
+        batch=batch,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        engine=engine,
     )
     if isinstance(images, (str, Path)):
         if is_video(images):

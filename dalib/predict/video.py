@@ -135,6 +135,8 @@ def write_video(
                 coloured = stack.enter_context(_ColouredClip(partial, table))
             try:
                 for frame, disparity in chain([first], frames):
+                    for line in run.news():
+                        report(line)
                     if per_frame:
                         files = targets(folder / f"{count:06d}", per_frame)
                         ledger.claim(files.values())

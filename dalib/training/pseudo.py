@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,12 +18,22 @@ from torch import Tensor
 from dalib.data.mixture import fetch, pool_crop
 from dalib.data.schema import Source
 from dalib.errors import DataError, Stopped
-from dalib.models.depth_anything import DepthAnything
 from dalib.stopping import Stop
 from dalib.writing import whole, write_text
 
 SHARD = 1024  # images per file
 MANIFEST = "manifest.json"
+
+
+@runtime_checkable
+class Labeller(Protocol):
+    """What labels images: a network, or a `dalib.predict.engines.Engine` that runs one."""
+
+    def eval(self) -> object:
+        """Into the state in which it predicts."""
+
+    def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Disparity, as `DepthAnything.predict`."""
 
 
 def sha256(path: Path) -> str:
@@ -33,7 +43,7 @@ def sha256(path: Path) -> str:
 
 
 def label(
-    model: DepthAnything,
+    model: Labeller,
     source: Source,
     *,
     out: Path,
@@ -49,7 +59,7 @@ def label(
     and kept in float16.
 
     Args:
-        model: the teacher.
+        model: the teacher, or an engine that runs it.
         source: unlabelled images; they are not perturbed.
         out: folder of the shards. Shards that are already whole are kept, so a killed pass goes on
             where it stopped.

@@ -51,8 +51,8 @@ def test_linear(dtype, bias):
 @pytest.mark.parametrize("rows", [1, 7, 100])
 def test_attention(rows, monkeypatch):
     """In one piece and in several, of queries that stand as in a joint projection."""
-    monkeypatch.setattr(packed, "SCORES", rows * 50)
     q, k, v = randn(2, 50, 3, 4, 16).permute(2, 0, 3, 1, 4)
+    monkeypatch.setattr(packed, "SCORES", rows * 50 * q.element_size())
     assert torch.allclose(packed.attention(q, k, v).double(), softmax_attention(q, k, v), atol=1e-5)
 
 
@@ -124,3 +124,32 @@ def test_the_plain_path_gives_the_same(dtype, monkeypatch):
     assert not any(isinstance(m, packed.Block) for m in plain.modules())
     near = (found - plain(images)).abs().max() / found.std()
     assert near < (1e-4 if dtype == torch.float32 else 0.2)
+
+
+@pytest.mark.parametrize(
+    ("has", "slow"),
+    [
+        ({"avx512_f": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_f": True, "cpu_name": "Intel(R) Xeon(R)"}, False),
+        ({"avx512_f": False, "cpu_name": "AMD Ryzen"}, False),
+        ({}, False),
+    ],
+)
+def test_where_mkl_leaves_avx512_unused(monkeypatch, has, slow):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert packed.mkl_is_slow() == slow
+
+
+@pytest.mark.skipif(not packed.available(CPU, torch.float32), reason="no packed layers here")
+@torch.inference_mode()
+def test_both_ways_of_attention_in_float32(monkeypatch):
+    """The block takes the one that `mkl_is_slow` says, and the map is the same."""
+    model = enliven(build("vitt", pretrained=False, layers="v2")).eval()
+    images = torch.rand(1, 3, 70, 98, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for slow in (True, False):
+        monkeypatch.setattr(packed, "mkl_is_slow", lambda slow=slow: slow)
+        network = optimise(model)
+        assert all(m.split == slow for m in network.modules() if isinstance(m, packed.Block))
+        found[slow] = network(images)
+    assert (found[True] - found[False]).abs().max() / found[False].std() < 1e-4

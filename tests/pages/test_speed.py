@@ -5,6 +5,7 @@ import pytest
 from dabook.pages import speed
 from dalib import paths
 from dalib.errors import DataError
+from dalib.predict.engines import KINDS
 
 ROW = {"largest difference": 1e-6, "AbsRel": 0.00123, "peak MB": 250.4}
 
@@ -48,6 +49,24 @@ def record():
 def test_speed_by_hand():
     assert speed.speed(record(), "dalib", batch=1) == pytest.approx(1.2)
     assert speed.speed(record(), "transformers", batch=4, against="dalib") == pytest.approx(2 / 3)
+
+
+def test_processor_time_and_the_largest_deviation_are_shown():
+    found = record()
+    for row in found["rows"]:
+        row |= {"processor seconds": 3 * row["seconds"], "largest difference": 0.1385}
+    text = speed.inference_table(found).text
+    for part in ("processor s", "1.80", "2.25", "13.850"):
+        assert part in text, part
+    assert "processor s" not in speed.inference_table(record()).text
+
+
+def test_what_auto_takes_by_hand():
+    found = record()
+    found["rows"].append(found["rows"][0] | {"contender": "OpenVINO", "seconds": 0.4})
+    assert speed.engine_words(found) == "openvino in float32 (1.50 × transformers)"
+    found["rows"].append(found["rows"][0] | {"contender": "dalib, bfloat16", "seconds": 0.2})
+    assert speed.engine_words(found).endswith(" and torch in bfloat16 (3.00 × transformers)")
 
 
 def test_table_says_what_was_measured_and_where():
@@ -104,13 +123,18 @@ def test_the_committed_records_are_whole():
     """Equal outputs, both batch sizes, every contender; what the page quotes is there."""
     found = speed.read("inference")
     names = {r["contender"] for r in found["rows"]}
-    assert {"dalib", "transformers", "official code"} <= names
+    assert {"dalib", "transformers", "official code", "OpenVINO", "ONNX Runtime"} <= names
+    assert {"openvino", "onnxruntime"} <= found["versions"].keys()
+    assert found["processor kind"] in KINDS
     assert {(r["contender"], r["batch"]) for r in found["rows"]} == {
         (n, b) for n in names for b in (1, 4)
     }
     assert all(
-        r["largest difference"] < 1e-4 for r in found["rows"] if "bfloat16" not in r["contender"]
+        r["largest difference"] < 1e-4
+        for r in found["rows"]
+        if not r["contender"].endswith(("bfloat16", "int8"))
     )
+    assert {"OpenVINO, int8", "ONNX Runtime, int8"} <= names
     where = speed.read("where")
     assert set(where["ms"]) == {"float32", "bfloat16"}
     assert (

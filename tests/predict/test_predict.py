@@ -22,9 +22,9 @@ from dalib.data.files import read_rgb
 from dalib.data.maps import read_map
 from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.evaluation.run import resize_disparity, resize_images
+from dalib.models.sizes import default_short_side, training_size
 from dalib.predict import (
     Predictor,
-    default_short_side,
     predict,
     read_png16,
     write_folder,
@@ -617,8 +617,8 @@ class TestCommandLine:
             models.save(lite0, folder / launch.WEIGHTS)
             assert networks.student() == folder / launch.WEIGHTS
             (folder / "job.json").write_text(json.dumps({"config": plan[row].configs[0].to_dict()}))
-        assert networks.training_size(networks.student()) == 64
-        assert networks.training_size(tmp_path / "elsewhere.pth") is None
+        assert training_size(networks.student()) == 64
+        assert training_size(tmp_path / "elsewhere.pth") is None
         Image.fromarray(corner(16, 24)).save(tmp_path / "a.png")
         words = [
             str(tmp_path / "a.png"),
