@@ -55,7 +55,7 @@ def work(configs: Iterable[RunConfig]) -> dict[str, Work]:
     def add(config: RunConfig, *, scored: bool) -> None:
         labelling = training = 0.0
         if not launch.trained(config):
-            for needed in launch.before(config).values():
+            for needed in config.prerequisites().values():
                 add(needed, scored=False)
             if config.pseudo_labels and config.labelling == "stored":
                 labelling = config.unlabelled_images / 3
