@@ -73,6 +73,7 @@ def build(*, profile: str = "quick") -> Path:
     result = subprocess.run(
         command,
         cwd=stage,
+        env=os.environ | {"NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,13 +82,19 @@ def build(*, profile: str = "quick") -> Path:
     )
     (out / "build.log").write_text(result.stdout, encoding="utf-8")
     if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
-        raise UserError(
-            f"the book did not build; the end of {out / 'build.log'}:\n{result.stdout[-3000:]}"
-        )
+        raise UserError(f"the book did not build ({out / 'build.log'}):\n{_causes(result.stdout)}")
     shutil.rmtree(out / "html", ignore_errors=True)
     shutil.move(stage / "_build" / "html", out / "html")
     _stamp(out, "site", fingerprint)
     return index
+
+
+def _causes(log: str) -> str:
+    """The warnings and errors of a build, which a build that failed ends far behind; its end where
+    there are none."""
+    lines = log.splitlines()
+    causes = [line for line in lines if "WARNING:" in line or "ERROR:" in line]
+    return "\n".join(causes or lines[-40:])
 
 
 def table_of_contents() -> list[str]:

@@ -38,16 +38,16 @@ class Batch(LabelledBatch, total=False):
     b labelled images, and p = b * `unlabelled_ratio` unlabelled ones where the run has a pool; both
     are this process's share. What belongs to unlabelled images has `pool_` before its name.
 
-    image, pool_image: 0..255, cropped and perhaps mirrored, not perturbed.
-    disparity, valid: ground truth, and where there is any.
-    pool_disparity, pool_valid: the pseudo label of each unlabelled image in 0..1, mirrored with it,
-        and where it is finite; an oracle's are the source's own. Absent where a teacher labels in
-        training: `label_now` adds them.
-    pool_semantics: class of each pixel; there with `segmentation_weight` alone.
-    flip, pool_flip: which images are mirrored; their maps are, too.
-    index, pool_index: which samples of the source they are.
-    position, pool_position: how many images this reading has given before, over all processes: with
-        the seed, the key of everything that is random about an image.
+    - `image`, `pool_image`: 0..255, cropped and perhaps mirrored, not perturbed.
+    - `disparity`, `valid`: ground truth, and where there is any.
+    - `pool_disparity`, `pool_valid`: the pseudo label of each unlabelled image in 0..1, mirrored
+      with it, and where it is finite; an oracle's are the source's own. Absent where a teacher
+      labels in training: `label_now` adds them.
+    - `pool_semantics`: class of each pixel; there with `segmentation_weight` alone.
+    - `flip`, `pool_flip`: which images are mirrored; their maps are, too.
+    - `index`, `pool_index`: which samples of the source they are.
+    - `position`, `pool_position`: how many images this reading has given before, over all
+      processes: with the seed, the key of everything that is random about an image.
     """
 
     pool_image: UInt8[Tensor, "p 3 h w"]

@@ -280,6 +280,7 @@ def _checksum(file: Path) -> str:
 # ---- running it
 
 Run = Callable[[Float[Tensor, "1 3 h w"]], Float[Tensor, "1 h w"]]
+"""One normalised image -> its map: a network that an engine compiled."""
 
 
 class Engine:

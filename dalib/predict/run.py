@@ -30,6 +30,7 @@ HELD = 4
 """Images that wait for others of their size: at most this many batches."""
 
 Maps = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b h w"]]
+"""Normalised images -> their maps: what runs the network."""
 
 
 def check_numbers(*, short_side: int | None = None, batch: int = 1) -> None:
