@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 Report = Callable[[str], None]
-"""Receives lines of progress; those of a training are `Step`s."""
+"""Receives lines of progress; each line of a training is a `Step`."""
 
 _CODED = re.compile(r"step (\[.*?\]) (.*)", re.S)
 
