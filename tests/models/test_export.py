@@ -88,6 +88,7 @@ def test_what_cannot_be_exported_says_so(tmp_path):
         export_transformers(network(position="official"), tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_torch_export():
     """One program for any batch and size, the grid's own among them in rows or columns."""
     model = network(position="transformers")
@@ -97,6 +98,7 @@ def test_torch_export():
             close(program(images), expected(model, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "sizes"),
     [

@@ -75,6 +75,7 @@ def exports(monkeypatch):
 # ---- the same maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("network", ["vit", "cnn"])
 def test_equal_maps(engine, network, request, monkeypatch):

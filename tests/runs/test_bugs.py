@@ -341,6 +341,7 @@ def study(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.slow
 def test_records_and_their_states(study):
     study({"fixed_box": 0.3})
     found = {(e.row.name, e.config.seed): e.status for e in bugs.entries()}
@@ -380,6 +381,7 @@ PRICES = {
 }
 
 
+@pytest.mark.slow
 def test_prices_by_hand(study):
     """In percent of what each is compared with, whose mean over the three seeds is 0.001 above the
     level."""
@@ -410,6 +412,7 @@ def test_prices_by_hand(study):
     assert "raises the error by 24.9 %" in bug_prices.holes(found)
 
 
+@pytest.mark.slow
 def test_the_tables_link_each_price_to_its_records(study):
     study(LEVELS | PRICES)
     found = bug_prices.Bugs()
