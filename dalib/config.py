@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 from dalib.errors import ConfigError
 
-PERTURBATIONS = ("colour", "blur", "cutmix")
+DISTORTIONS = ("colour", "blur")
+"""What changes an image by itself: with a strength, and for labelled images too."""
+PERTURBATIONS = (*DISTORTIONS, "cutmix")
+"""All kinds of strong perturbation, in the order in which they act."""
 CHOICES = {
     "layers": ("v1", "v2"),
     "labelling": ("stored", "online", "oracle"),
@@ -194,7 +197,7 @@ class RunConfig:
                 raise ConfigError(
                     f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}"
                 )
-        for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", PERTURBATIONS[:2])):
+        for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", DISTORTIONS)):
             check_names(getattr(self, name), allowed, what=f"perturbation in {name}")
             object.__setattr__(self, name, tuple(p for p in allowed if p in getattr(self, name)))
         for name in ("labelled", "unlabelled"):
@@ -244,7 +247,7 @@ class RunConfig:
     def _check_effect(self) -> None:
         """Refuse a setting that nothing would read, for its row would repeat another under a name
         of its own."""
-        distorted = bool({*self.perturb, *self.perturb_labelled} & {"colour", "blur"})
+        distorted = bool({*self.perturb, *self.perturb_labelled} & set(DISTORTIONS))
         students = (
             "rounds",
             "selection",

@@ -21,6 +21,7 @@ from dalib.config import (
     CHOICES,
     MAY_BE_ZERO,
     PATCHES,
+    DISTORTIONS,
     PERTURBATIONS,
     RunConfig,
     check_names,
@@ -135,8 +136,8 @@ def test_the_list_of_other_values_is_complete():
         ({"layers": "v3"}, "layers: 'v3' is not one of v1, v2"),
         ({"align": "all"}, "align: 'all' is not one of none, unlabelled, labelled, both"),
         (
-            {"pseudo_labels": True, "perturb": ["noise"]},
-            "unknown perturbation in perturb 'noise'. Known: colour, blur, cutmix",
+            {"pseudo_labels": True, "perturb": ["nonsense"]},
+            "unknown perturbation in perturb 'nonsense'. Known: colour, blur, cutmix",
         ),
         (
             {"pseudo_labels": True, "perturb_labelled": ["cutmix"]},
@@ -590,7 +591,7 @@ def test_every_field_is_explained_where_it_is_declared(explained):
 
 
 def test_every_choice_is_named_where_its_field_is_explained(explained):
-    named = CHOICES | {"perturb": PERTURBATIONS, "perturb_labelled": PERTURBATIONS[:2]}
+    named = CHOICES | {"perturb": PERTURBATIONS, "perturb_labelled": DISTORTIONS}
     named |= {"encoder": PRESETS}
     missing = {
         name: absent

@@ -24,7 +24,7 @@ OPENERS: dict[str, Callable[..., Source]] = {
 options."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
-KINDS = ("scenes", "photos", "depth", "hub", "skimage")
+KINDS = ("scenes", *OPENERS, "skimage")
 
 
 def open_source(name: str, *, count: int, height: int, width: int) -> Source:

@@ -34,10 +34,12 @@ _TO_YIQ = torch.tensor(
 class Perturbation:
     """What happens to each image of a batch; fields are None for what is switched off."""
 
-    colour: Float[Tensor, "b 3 6"] | None  # RGB out = colour @ (RGB in, mean RGB of the image)
-    sigma: Float[Tensor, " b"] | None  # blur in pixels, 0 for none
+    colour: Float[Tensor, "b 3 6"] | None = (
+        None  # RGB out = colour @ (RGB in, mean RGB of the image)
+    )
+    sigma: Float[Tensor, " b"] | None = None  # blur in pixels, 0 for none
     # top, left, bottom, right of the CutMix rectangle; empty for none
-    box: Int[Tensor, "b 4"] | None
+    box: Int[Tensor, "b 4"] | None = None
 
 
 def draw(
@@ -78,7 +80,7 @@ class _Generators(NamedTuple):
 
 
 def _generators(key: Sequence[int]) -> _Generators:
-    seeds = np.random.SeedSequence(list(key)).spawn(3)
+    seeds = np.random.SeedSequence(list(key)).spawn(len(_Generators._fields))
     return _Generators(*(np.random.Generator(np.random.PCG64(s)) for s in seeds))
 
 
