@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from dalib import provenance
 from dalib.config import (
     CHOICES,
+    DISTORTIONS,
     MAY_BE_ZERO,
     PATCHES,
-    DISTORTIONS,
     PERTURBATIONS,
     RunConfig,
     check_names,

@@ -34,12 +34,12 @@ _TO_YIQ = torch.tensor(
 class Perturbation:
     """What happens to each image of a batch; fields are None for what is switched off."""
 
-    colour: Float[Tensor, "b 3 6"] | None = (
-        None  # RGB out = colour @ (RGB in, mean RGB of the image)
-    )
-    sigma: Float[Tensor, " b"] | None = None  # blur in pixels, 0 for none
-    # top, left, bottom, right of the CutMix rectangle; empty for none
+    colour: Float[Tensor, "b 3 6"] | None = None
+    """RGB out = colour @ (RGB in, mean RGB of the image)."""
+    sigma: Float[Tensor, " b"] | None = None
+    """Blur in pixels, 0 for none."""
     box: Int[Tensor, "b 4"] | None = None
+    """Top, left, bottom, right of the CutMix rectangle; empty for none."""
 
 
 def draw(
