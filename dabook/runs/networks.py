@@ -17,9 +17,9 @@ from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, restore
-from dalib.models.encoder import Encoder
 from dalib.models.sizes import training_size
 from dalib.training import launch
+from dalib.training.train import frozen_encoder
 
 
 def network(config: RunConfig) -> DepthAnything:
@@ -93,6 +93,6 @@ def cosines(
 ) -> Float[Tensor, "b h2 w2"]:
     """Cosine between a network's deepest features and those of the frozen pre-trained encoder,
     token by token."""
-    frozen = Encoder(name=config.encoder, pretrained=config.pretrained, layers=config.layers).eval()
+    frozen = frozen_encoder(config).eval()
     inputs = model.normalise(images)
     return torch.cosine_similarity(model.encoder(inputs)[-1], frozen(inputs)[-1], dim=1)
