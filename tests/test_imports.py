@@ -98,7 +98,7 @@ def test_no_floor_imports_from_above(dalib):
 
 
 def test_the_rooms_of_one_floor_that_know_each_other(dalib):
-    """Prediction uses the sizes of evaluation, labelling a network by hand its check of maps; nothing
+    """Prediction uses the sizes of evaluation, labelling by hand its check of maps and what runs a network; nothing
     else crosses on the upper floor."""
     rooms = FLOORS[2]
     across = {
@@ -110,6 +110,7 @@ def test_the_rooms_of_one_floor_that_know_each_other(dalib):
     assert {(a, b) for a, b in across if a != b} <= {
         ("predict", "evaluation"),
         ("training", "evaluation"),
+        ("training", "predict"),
     }
 
 

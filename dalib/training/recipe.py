@@ -17,6 +17,7 @@ from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
 from dalib.evaluation.run import check_disparity
 from dalib.models.depth_anything import DepthAnything
+from dalib.predict import engines
 from dalib.training.folder import trained
 from dalib.training.launch import ensure_weights
 from dalib.training.processes import check_processes, refuse_other_launcher
@@ -120,6 +121,8 @@ def label(
     height: int,
     width: int,
     batch: int = 32,
+    engine: str = "torch",
+    report: Callable[[str], None] = print,
 ) -> PseudoLabelled:
     """Pseudo labels of photographs by a network of yours, stored, and read back as a source::
 
@@ -128,8 +131,8 @@ def label(
 
     `train` does this by itself; this is for a loop of your own. Labels are made of clean images;
     perturb what the student sees (`dalib.data.perturb`). They are kept in `out` under a folder
-    named by images, network and size, so that another of these never meets old labels. A pass that
-    was killed goes on, and a whole one is only read.
+    named by images, network, size and engine, so that another of these never meets old labels. A
+    pass that was killed goes on, and a whole one is only read.
 
     Args:
         model: the teacher, which predicts disparity.
@@ -138,9 +141,13 @@ def label(
         height, width: size of the images that the student will see, in pixels; multiples of the
             network's patch.
         batch: images at a time.
+        engine: what runs the network (`dalib.predict.engines`): "torch", "openvino", "onnxruntime",
+            or "auto", the fastest by the record of such a processor.
+        report: receives what an engine has to say: which, why, and how far it is from PyTorch.
 
     Raises:
-        ConfigError: a network of metric depth, a size that it cannot take, or an unknown name.
+        ConfigError: a network of metric depth, a size that it cannot take, an unknown name, or an
+            engine that is not installed.
         DataError: an image that cannot be read, a damaged label, or a disk that refuses one.
     """
     check_disparity(model)
@@ -152,10 +159,20 @@ def label(
     size = {"height": height, "width": width}
     if isinstance(source, str):
         source = open_source(source, count=RunConfig.unlabelled_images, **size)
+    chosen = engines.choose(engine, device=next(model.parameters()).device)
     teacher = weights_hash(model)
+    if chosen.name != "torch":
+        teacher += f"-{chosen.name}"
     folder = Path(out) / f"{source.fingerprint[:12]}-{teacher}-{height}x{width}"
     if not (folder / MANIFEST).exists():
-        write_labels(model, source, out=folder, teacher=teacher, batch=batch, **size)
+        labeller = model
+        if chosen.name != "torch":
+            labeller = engines.Engine(model=model, engine=chosen.name)
+        if engine != "torch":
+            report(f"labelling by {chosen.name}: {chosen.why}")
+        write_labels(labeller, source, out=folder, teacher=teacher, batch=batch, **size)
+        for line in labeller.news() if labeller is not model else ():
+            report(line)
         finish(folder, teacher=teacher, source=source, **size)
     labels = PseudoLabels(folder, teacher=teacher, source=source)
     return PseudoLabelled(source=source, labels=labels, **size)

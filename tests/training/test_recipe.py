@@ -74,6 +74,35 @@ def test_labels_are_what_the_teacher_says_of_each_image(teacher, tmp_path):
     assert torch.equal(batch["disparity"][0], pool[3]["disparity"])
 
 
+@pytest.mark.slow
+def test_another_engine_labels_alike_and_apart(teacher, tmp_path):
+    """In a folder of its own, within what float16 keeps, and it says what ran."""
+    pytest.importorskip("openvino")
+    photographs = Smooth(count=3, labelled=False)
+    lines = []
+    by_torch = label(teacher, photographs, out=tmp_path / "labels", **SIZE)
+    by_openvino = label(
+        teacher,
+        photographs,
+        out=tmp_path / "labels",
+        engine="openvino",
+        report=lines.append,
+        **SIZE,
+    )
+    for k in range(3):
+        one, other = by_torch[k]["disparity"], by_openvino[k]["disparity"]
+        torch.testing.assert_close(other, one, rtol=2e-3, atol=2e-3)
+    assert len(list((tmp_path / "labels").iterdir())) == 2
+    assert by_torch.fingerprint != by_openvino.fingerprint
+    assert lines[0].startswith("labelling by openvino: ")
+    assert "PyTorch" in lines[1]
+
+
+def test_an_unknown_engine_is_named(teacher, tmp_path):
+    with pytest.raises(ConfigError, match="engine 'tensorrt': must be one of"):
+        label(teacher, Smooth(count=3), out=tmp_path, engine="tensorrt", **SIZE)
+
+
 def test_whole_labels_are_read_and_not_made_again(teacher, tmp_path, monkeypatch):
     photographs = Smooth(count=3, labelled=False)
     first = label(teacher, photographs, out=tmp_path, **SIZE)
