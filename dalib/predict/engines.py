@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -270,11 +270,8 @@ def _export(model: DepthAnything, file: Path) -> None:
 
 
 def _checksum(file: Path) -> str:
-    digest = blake2b(digest_size=16)
     with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(stream, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 # ---- running it

@@ -1,7 +1,6 @@
 """The recipe as a script calls it: from a configuration to weights, and from a network and
 photographs to pseudo labels."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dalib.errors import ConfigError
 from dalib.evaluation.run import check_disparity
 from dalib.models.depth_anything import DepthAnything
 from dalib.predict import engines
+from dalib.predict.fingerprint import fingerprint
 from dalib.training.folder import trained
 from dalib.training.launch import ensure_weights
 from dalib.training.processes import check_processes, refuse_other_launcher
@@ -160,7 +160,7 @@ def label(
     if isinstance(source, str):
         source = open_source(source, count=RunConfig.unlabelled_images, **size)
     chosen = engines.choose(engine, device=next(model.parameters()).device)
-    teacher = weights_hash(model)
+    teacher = fingerprint(model)
     if chosen.name != "torch":
         teacher += f"-{chosen.name}"
     folder = Path(out) / f"{source.fingerprint[:12]}-{teacher}-{height}x{width}"
@@ -176,13 +176,3 @@ def label(
         finish(folder, teacher=teacher, source=source, **size)
     labels = PseudoLabels(folder, teacher=teacher, source=source)
     return PseudoLabelled(source=source, labels=labels, **size)
-
-
-def weights_hash(model: torch.nn.Module) -> str:
-    """16 hexadecimal digits over names, types and values of a network's tensors."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        data = tensor.detach().cpu().contiguous()
-        total.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-        total.update(data.flatten().view(torch.uint8).numpy())
-    return total.hexdigest()[:16]

@@ -1,5 +1,6 @@
-"""Networks that show what arrives at them."""
+"""Networks that show what arrives at them, and what goes in and comes out."""
 
+import torch
 from torch import nn
 
 
@@ -17,3 +18,16 @@ class Brightness(nn.Module):
         self.seen.append(tuple(images.shape))
         red = images[:, 0] * self.std[0] + self.mean[0]
         return (red, None) if self.pair else red
+
+
+def rgb(height, width, count=2):
+    """Images of noise, uint8 (count, 3, height, width): the same for the same size."""
+    generator = torch.Generator().manual_seed(height + width)
+    return torch.randint(0, 256, (count, 3, height, width), generator=generator).to(torch.uint8)
+
+
+def apart(found, reference):
+    """The largest difference, as a share of the range of the reference, which may not be flat."""
+    span = reference.max() - reference.min()
+    assert reference.std() > 0.01 * span > 0
+    return float((found - reference).abs().max() / span)

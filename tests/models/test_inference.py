@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.networks import apart, rgb
 
 from dalib.evaluation.align import least_squares
 from dalib.models import build
@@ -17,17 +18,6 @@ def network(name="vitt", **options):
         else enliven(build(name, pretrained=False, **options))
     )
     return model.eval()
-
-
-def rgb(height, width, count=2):
-    generator = torch.Generator().manual_seed(height + width)
-    return torch.randint(0, 256, (count, 3, height, width), generator=generator).to(torch.uint8)
-
-
-def apart(found, reference):
-    span = reference.max() - reference.min()
-    assert reference.std() > 0.01 * span > 0
-    return float((found - reference).abs().max() / span)
 
 
 @pytest.mark.slow

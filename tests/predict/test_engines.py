@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import main
-from helpers.networks import Brightness
+from helpers.networks import Brightness, apart, rgb
 from helpers.pictures import picture
 from helpers.training import Smooth
 
@@ -46,17 +46,6 @@ def vit():
 @pytest.fixture(scope="module")
 def cnn():
     return enliven(models.build("resnet10t", pretrained=False, seed=0), seed=0).eval()
-
-
-def rgb(height, width, count=2):
-    generator = torch.Generator().manual_seed(height + width)
-    return torch.randint(0, 256, (count, 3, height, width), generator=generator).to(torch.uint8)
-
-
-def apart(found, reference):
-    span = reference.max() - reference.min()
-    assert reference.std() > 0.01 * span > 0
-    return float((found - reference).abs().max() / span)
 
 
 @pytest.fixture

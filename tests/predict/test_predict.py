@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers.commands import prediction
 from helpers.networks import Brightness
 from numpy.testing import assert_allclose
 from PIL import Image
@@ -488,15 +489,7 @@ class TestFolder:
         for i in range(32):
             Image.fromarray(smooth(300, 400, i)).save(photos / f"{i}.jpg")
         models.save(lite0, tmp_path / "net.safetensors")
-        words = [
-            "predict",
-            str(photos),
-            str(out),
-            "--weights",
-            str(tmp_path / "net.safetensors"),
-            "--device",
-            "cpu",
-        ]
+        words = prediction(photos, out, tmp_path / "net.safetensors")
         child = subprocess.Popen([sys.executable, "-m", "dalib", *words], stdout=subprocess.DEVNULL)
         while child.poll() is None and len(list(out.glob("*.png"))) < 5:
             time.sleep(0.01)

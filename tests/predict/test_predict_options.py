@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from helpers.commands import main
+from helpers.commands import main, prediction
 from helpers.networks import Brightness
 from helpers.pictures import picture
 
@@ -157,15 +157,7 @@ def test_ctrl_c_in_the_middle_of_a_folder(tmp_path):
     for i in range(40):
         picture(i, size=(400, 300)).save(photos / f"{i}.png")
     models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-    words = [
-        "predict",
-        str(photos),
-        str(out),
-        "--weights",
-        str(tmp_path / "net.safetensors"),
-        "--device",
-        "cpu",
-    ]
+    words = prediction(photos, out, tmp_path / "net.safetensors")
     child = subprocess.Popen(
         [sys.executable, "-m", "dalib", *words], stderr=subprocess.PIPE, text=True
     )

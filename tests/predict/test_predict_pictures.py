@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from helpers.commands import prediction
 from helpers.networks import Brightness
 from helpers.pictures import ADOBE_RGB, DAMAGED, DISPLAY_P3, SRGB, clip, exif, picture, profile
 from numpy.testing import assert_allclose
@@ -274,15 +275,8 @@ class TestFormats:
         for name in others:
             (photos / name).write_bytes(b"x")
         models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-        words = [
-            str(photos),
-            str(tmp_path / "out"),
-            "--weights",
-            str(tmp_path / "net.safetensors"),
-            "--device",
-            "cpu",
-        ]
-        assert main(["predict", *words]) == 1
+        words = prediction(photos, tmp_path / "out", tmp_path / "net.safetensors")
+        assert main(words) == 1
         told = capsys.readouterr()
         assert "1 predicted" in told.out
         for name in others:
@@ -295,7 +289,7 @@ class TestFormats:
             (photos / name).unlink()
         for name in ("e.pfm", "f.exr"):
             (photos / name).unlink()
-        assert main(["predict", *words]) == 0, "clips and texts are no photographs without a map"
+        assert main(words) == 0, "clips and texts are no photographs without a map"
         assert (
             "clips, not predicted (name one by itself to predict it): i.mp4, k.mts"
             in capsys.readouterr().out
@@ -365,16 +359,9 @@ class TestNames:
         with open(os.fsencode(photos) + b"/bad\xe9.png", "wb") as file:
             file.write(b"no picture")
         models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")
-        words = [
-            str(photos),
-            str(tmp_path / "out"),
-            "--weights",
-            str(tmp_path / "net.safetensors"),
-            "--device",
-            "cpu",
-        ]
+        words = prediction(photos, tmp_path / "out", tmp_path / "net.safetensors")
         for counts in ("2 predicted, 0 kept", "0 predicted, 2 kept"):
-            assert main(["predict", *words]) == 1, "one of them is no picture"
+            assert main(words) == 1, "one of them is no picture"
             told = capsys.readouterr()
             assert counts in told.out
             assert r"bad\udce9.png: truncated" in told.err
