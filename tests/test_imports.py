@@ -17,7 +17,7 @@ FLOORS = (
     ),
     ("data", "models", "losses", "alternatives", "certificates", "streams"),
     ("training", "evaluation", "predict"),
-    ("__main__", "commands"),
+    ("__main__", "cli", "commands"),
 )
 """What imports from its own floor and those before it."""
 UPWARDS = {

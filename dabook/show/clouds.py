@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from dabook.show.pictures import unit
-from dalib.data.sources import Motorcycle, PhotoFolder, SkimagePhotos
+from dalib.data.photos import PhotoFolder
+from dalib.data.sources import Motorcycle, SkimagePhotos
 from dalib.evaluation.run import resize_disparity, resize_images
 
 RATIOS = (2, 4, 8, 16)

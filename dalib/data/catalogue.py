@@ -11,8 +11,9 @@ from urllib.parse import unquote_plus
 from dalib.config import RunConfig, check_names
 from dalib.data import scenes
 from dalib.data.hub import HubDataset
+from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
-from dalib.data.sources import DepthManifest, Motorcycle, PhotoFolder, SkimagePhotos
+from dalib.data.sources import DepthManifest, Motorcycle, SkimagePhotos
 from dalib.errors import ConfigError, DataError
 
 OPENERS: dict[str, Callable[..., Source]] = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.data.sources import HubDataset
+from dalib.data.hub import HubDataset
 from dalib.errors import DataError
 
 

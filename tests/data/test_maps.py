@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from dalib.data.files import to_disparity
+from dalib.data.hub import HubDataset
 from dalib.data.maps import decode_map, decode_mask, turned
 from dalib.data.metadata import PictureWarning
-from dalib.data.sources import DepthManifest, HubDataset
+from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError
 
 RAMP = np.arange(1, 25, dtype=np.uint16).reshape(4, 6) * 400  # 400 .. 9600

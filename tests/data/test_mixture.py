@@ -23,8 +23,8 @@ from dalib.data.mixture import (
     shuffled,
     uniform,
 )
+from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source, resize_and_crop
-from dalib.data.sources import PhotoFolder
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from dalib import paths
 from dalib.data.files import open_image, to_disparity
-from dalib.data.sources import DepthManifest, Motorcycle, PhotoFolder, SkimagePhotos
+from dalib.data.photos import PhotoFolder
+from dalib.data.sources import DepthManifest, Motorcycle, SkimagePhotos
 from dalib.errors import DataError
 
 RED, GREEN = (200, 10, 20), (10, 200, 20)

@@ -20,7 +20,7 @@ from dalib.__main__ import main
 from dalib.data.files import open_image, read_rgb
 from dalib.data.listing import endings, list_folder
 from dalib.data.metadata import PictureWarning
-from dalib.data.sources import PhotoFolder
+from dalib.data.photos import PhotoFolder
 from dalib.errors import DataError
 from dalib.predict import Predictor, predict, write_folder, write_images
 from dalib.predict.prepare import prepare
