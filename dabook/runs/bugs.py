@@ -172,7 +172,7 @@ def needed(variant: Variant, row: Row, config: RunConfig) -> str | None:
     that it scores."""
     if variant.trained and not config.pseudo_labels:
         return None
-    true_run = config.teacher() if variant.trained else config
+    true_run = config.teacher_run() if variant.trained else config
     true_row = variant.row if true_run == config else "labelled_only"
     folder = launch.folder(true_run)
     command = f"python -m dabook row {TABLE} {{}} --profile {row.profile} --seed {config.seed}"

@@ -88,8 +88,9 @@ def trained(rows: dict[str, dict]) -> dict[str, dict]:
             continue
         folder = launch.ensure_weights(config, report=quiet).parent
         found[name] = left_in(folder)
-        if config.pseudo_labels:
-            found[name]["teacher"] = left_in(launch.folder(config.teacher()))
+        teacher = config.prerequisites().get("teacher")
+        if teacher is not None:
+            found[name]["teacher"] = left_in(launch.folder(teacher))
     return found
 
 

@@ -177,11 +177,20 @@ def about(row: Row, config: RunConfig) -> dict[str, Any]:
     }
 
 
+def teacher(config: RunConfig) -> str | None:
+    """Who made a student's pseudo labels: the hash of a run, or "given-" and the digest of weights,
+    whose name the record's `config` has. None for a run on labelled images only."""
+    if not config.pseudo_labels:
+        return None
+    run = config.teacher_run()
+    return f"given-{config.teacher.digest}" if run is None else run.hash()
+
+
 def trained(config: RunConfig, training: dict) -> dict[str, Any]:
     """What a record says of the training: by whom it was taught, by which code, at what cost."""
     costs = ("processes", "threads", "wall_seconds", "peak_memory_mb")
     return {
-        "teacher": config.teacher().hash() if config.pseudo_labels else None,
+        "teacher": teacher(config),
         "training_hash": training["stamp"],
         **{key: training[key] for key in costs},
     }

@@ -21,7 +21,7 @@ from torch import Tensor
 from dabook.show.pictures import unit
 from dalib.data.photos import PhotoFolder
 from dalib.data.sources import Motorcycle, SkimagePhotos
-from dalib.evaluation.run import resize_disparity, resize_images
+from dalib.models.sizes import resize_disparity, resize_images
 
 RATIOS = (2, 4, 8, 16)
 SHOWN = 4  # the ratio that a page opens with

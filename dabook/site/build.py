@@ -225,8 +225,12 @@ def claims(name: str, profile: str) -> set[str]:
 
     def labelled(student: RunConfig) -> bool:
         """Whether its teacher is trained and its pseudo labels are there."""
-        labels = launch.folder(student.teacher()).glob(f"pseudo-*/{pseudo.MANIFEST}")
-        return launch.trained(student.teacher()) and (student.labelling == "online" or any(labels))
+        if student.teacher_run() is None:  # given
+            return True
+        labels = launch.folder(student.teacher_run()).glob(f"pseudo-*/{pseudo.MANIFEST}")
+        return launch.trained(student.teacher_run()) and (
+            student.labelling == "online" or any(labels)
+        )
 
     found = set()
     for experiment in {"main_table", name} & set(experiments()):
@@ -234,7 +238,7 @@ def claims(name: str, profile: str) -> set[str]:
             if entry.status != "fresh" or not launch.trained(entry.config):
                 found.add(entry.config.hash())
                 if entry.config.pseudo_labels and not labelled(entry.config):
-                    found.add(entry.config.teacher().hash())
+                    found.add(entry.config.teacher_run().hash())
     return found
 
 

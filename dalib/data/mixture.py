@@ -21,28 +21,20 @@ from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
 
 
-class LabelledBatch(TypedDict):
-    """The keys that every batch has: those of its b labelled images. See `Batch`."""
-
-    image: UInt8[Tensor, "b 3 h w"]
-    disparity: Float[Tensor, "b h w"]
-    valid: Bool[Tensor, "b h w"]
-    flip: Bool[Tensor, " b"]
-    index: Int[Tensor, " b"]
-    position: Int[Tensor, " b"]
-
-
-class Batch(LabelledBatch, total=False):
+class Batch(TypedDict, total=False):
     """What `Mixture` gives for a step, and `dalib.training.step` takes.
 
-    b labelled images, and p = b * `unlabelled_ratio` unlabelled ones where the run has a pool; both
-    are this process's share. What belongs to unlabelled images has `pool_` before its name.
+    b labelled images where the run has some, and p = b * `unlabelled_ratio` unlabelled ones where
+    it has a pool; both are this process's share. What belongs to unlabelled images has `pool_`
+    before its name.
 
     - `image`, `pool_image`: 0..255, cropped and perhaps mirrored, not perturbed.
     - `disparity`, `valid`: ground truth, and where there is any.
     - `pool_disparity`, `pool_valid`: the pseudo label of each unlabelled image in 0..1, mirrored
       with it, and where it is finite; an oracle's are the source's own. Absent where a teacher
       labels in training: `label_now` adds them.
+    - `pool_seen`: the unlabelled images at the size at which the teacher sees them, never mirrored;
+      there where a teacher labels in training and its size is another.
     - `pool_semantics`: class of each pixel; there with `segmentation_weight` alone.
     - `flip`, `pool_flip`: which images are mirrored; their maps are, too.
     - `index`, `pool_index`: which samples of the source they are.
@@ -50,7 +42,14 @@ class Batch(LabelledBatch, total=False):
       processes: with the seed, the key of everything that is random about an image.
     """
 
+    image: UInt8[Tensor, "b 3 h w"]
+    disparity: Float[Tensor, "b h w"]
+    valid: Bool[Tensor, "b h w"]
+    flip: Bool[Tensor, " b"]
+    index: Int[Tensor, " b"]
+    position: Int[Tensor, " b"]
     pool_image: UInt8[Tensor, "p 3 h w"]
+    pool_seen: UInt8[Tensor, "p 3 h2 w2"]
     pool_disparity: Float[Tensor, "p h w"]
     pool_valid: Bool[Tensor, "p h w"]
     pool_semantics: UInt8[Tensor, "p h w"]
@@ -191,12 +190,13 @@ class Mixture(torch.utils.data.Dataset):
 
     Args:
         config: batch size, ratio, seed, size.
-        labelled: the labelled source.
+        labelled: the labelled source, or None for training on pseudo labels alone.
         unlabelled: the unlabelled source, or None for labelled-only training.
         pool: indices of the unlabelled images to read; all by default.
         pseudo: its pseudo labels, by index (`dalib.training.pseudo.Labels`), or None where a
             teacher labels each batch in training (`pool_flip` tells it which images are mirrored)
             and where an oracle does.
+        seen: height and width of the images that this teacher takes; the student's by default.
         rank, world: this process and how many there are; each takes its slice of the global batch.
     """
 
@@ -204,10 +204,11 @@ class Mixture(torch.utils.data.Dataset):
         self,
         *,
         config: RunConfig,
-        labelled: Source,
+        labelled: Source | None,
         unlabelled: Source | None = None,
         pool: np.ndarray | None = None,
         pseudo=None,
+        seen: tuple[int, int] | None = None,
         rank: int = 0,
         world: int = 1,
     ):
@@ -216,6 +217,8 @@ class Mixture(torch.utils.data.Dataset):
         self.unlabelled = unlabelled
         self.pool = pool
         self.pseudo = pseudo
+        own_size = tuple(config.size.values())
+        self.seen = None if seen == own_size else seen
         self.rank = rank
         self.world = world
         check_shares(config, world)
@@ -224,7 +227,7 @@ class Mixture(torch.utils.data.Dataset):
         return self.config.steps
 
     def __getitem__(self, step: int) -> Batch:
-        batch = self._labelled_half(step)
+        batch = {} if self.labelled is None else self._labelled_half(step)
         if self.unlabelled is not None:
             pool = self._unlabelled_half(step)
             batch |= {f"pool_{k}": v for k, v in pool.items()}
@@ -271,7 +274,12 @@ class Mixture(torch.utils.data.Dataset):
                 )
             maps["semantics"] = batch["semantics"]
         flip = _coin(config.seed, Stream.POOL_FLIP, positions)
-        return _mirrored(maps, flip) | _whereabouts(indices, positions)
+        half = _mirrored(maps, flip) | _whereabouts(indices, positions)
+        if self.seen is not None:
+            rows, columns = self.seen
+            seen = fetch(self.unlabelled, indices, height=rows, width=columns, crop=crop)
+            half["seen"] = seen["image"]
+        return half
 
     def _positions(self, step: int, size: int) -> np.ndarray:
         """Which images of an endless reading, `size` a step, are this process's in this step."""

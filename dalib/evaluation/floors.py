@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dalib.data.schema import Source
 from dalib.errors import DataError
-from dalib.evaluation.run import resize_disparity
 from dalib.losses import normalise
+from dalib.models.sizes import resize_disparity
 
 Floor = Callable[[int, int], Tensor]
 """Height and width -> a disparity map of that size."""

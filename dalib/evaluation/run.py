@@ -7,57 +7,15 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dalib.errors import ConfigError
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import Protocol, score
+from dalib.models.sizes import network_size, resize_disparity, resize_images
 
 Predict = Callable[[list[Tensor]], Sequence[Tensor]]
 """Images uint8 (3, H, W) of any sizes -> one disparity map (h, w) each, best at the image's
 size."""
-
-
-def network_size(height: int, width: int, *, short_side: int, multiple: int) -> tuple[int, int]:
-    """The network's input size: aspect kept as far as sides that are multiples of `multiple` allow.
-
-    The short side becomes `short_side`, raised to a multiple; the long side goes to the nearest
-    multiple, and is never shorter than the other. The paper's inference has short_side = 518 and
-    multiple = 14.
-    """
-    if min(height, width, short_side, multiple) < 1:
-        raise ConfigError(
-            f"{height}x{width}, short_side {short_side}, multiple {multiple}: all "
-            "must be at least 1"
-        )
-    ratio = short_side / min(height, width)
-    least = -(-short_side // multiple) * multiple
-    h, w = (max(least, round(side * ratio / multiple) * multiple) for side in (height, width))
-    return h, w
-
-
-def resize_images(
-    images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]
-) -> Float[Tensor, "B 3 h w"]:
-    """uint8 to 0..1 and to `size`: bicubic as in the paper's inference; antialiased, as we shrink
-    far more than it."""
-    pixels = images.float() / 255
-    if tuple(images.shape[-2:]) == tuple(size):
-        return pixels
-    return F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(
-        0, 1
-    )
-
-
-def resize_disparity(
-    disparity: Float[Tensor, "B h w"], size: tuple[int, int]
-) -> Float[Tensor, "B H W"]:
-    """Bilinear, align_corners=False; a map that has the size already is returned as it is."""
-    if tuple(disparity.shape[-2:]) == tuple(size):
-        return disparity
-    return F.interpolate(disparity[:, None].float(), size, mode="bilinear", align_corners=False)[
-        :, 0
-    ]
 
 
 def check_disparity(model: nn.Module) -> None:

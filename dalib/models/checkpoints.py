@@ -78,7 +78,7 @@ def load(
         )
     if layers not in (None, "v1", "v2"):
         raise ConfigError(f"layers: {layers!r} is not one of v1, v2")
-    path = _place(source)
+    path = place(source)
     given = {"layers": layers, "max_depth": max_depth, "relative": relative, "position": position}
     if path.is_dir():
         weights = path / "model.safetensors"
@@ -95,7 +95,7 @@ def load(
     return model
 
 
-def _place(source: Path | str) -> Path:
+def place(source: Path | str) -> Path:
     """The local file or folder that a source names."""
     if not str(source):
         raise CheckpointError("weights: an empty name; give a file, a folder or a hub id")

@@ -31,7 +31,7 @@ from dalib.data.metadata import (
     without_extras,
 )
 from dalib.errors import DataError
-from dalib.evaluation.run import network_size, resize_images
+from dalib.models.sizes import network_size, resize_images
 
 Picture = str | Path | Image.Image | np.ndarray | UInt8[Tensor, "3 H W"]
 

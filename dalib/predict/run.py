@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from dalib.data.listing import list_folder
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation.run import resize_disparity
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.inference import optimise
-from dalib.models.sizes import default_short_side
+from dalib.models.sizes import default_short_side, resize_disparity
 from dalib.predict import engines
 from dalib.predict.faults import finite
 from dalib.predict.frames import is_video, video_maps

@@ -22,7 +22,7 @@ import numpy as np
 
 from dalib.data.metadata import shown
 from dalib.errors import ConfigError, DataError, DiskError
-from dalib.evaluation.run import resize_disparity
+from dalib.models.sizes import resize_disparity
 from dalib.predict.folder import check_settings, is_same
 from dalib.predict.frames import need_av, video_maps
 from dalib.predict.ledger import Ledger, origin

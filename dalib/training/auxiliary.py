@@ -1,9 +1,10 @@
-"""Semantic segmentation as an auxiliary task with a decoder of its own: what the authors tried
-before feature alignment (section 3.3).
+"""What a student has in training only: a decoder for semantic segmentation, which the authors tried
+before feature alignment (section 3.3), and a linear layer towards the features of a frozen encoder
+of another width.
 
-They labelled their pool with a chain of foundation models. Here the renderer's own classes take
-that place, which no labelling could better, so that the row is an upper bound of what the task can
-do for us.
+For segmentation they labelled their pool with a chain of foundation models. Here the renderer's own
+classes take that place, which no labelling could better, so that the row is an upper bound of what
+the task can do for us.
 """
 
 import torch
@@ -16,37 +17,77 @@ from dalib.models.depth_anything import DepthAnything
 from dalib.models.dpt import DPT
 
 
-class WithSegmentation(nn.Module):
-    """A student whose encoder feeds a second DPT decoder as well, for training only.
+class WithAuxiliary(nn.Module):
+    """A student with what it needs beside itself while it trains.
 
     Args:
         student: the network that stays when training is over.
-        seed: of the new decoder's weights.
+        seed: of the new weights.
+        segmentation: its encoder feeds a second DPT decoder as well.
+        width: channels of the frozen encoder's features, where they are others than the student's;
+            a linear layer takes the student's to that width (Depth-Anything#224).
     """
 
-    def __init__(self, *, student: DepthAnything, seed: int):
+    def __init__(
+        self,
+        *,
+        student: DepthAnything,
+        seed: int,
+        segmentation: bool = False,
+        width: int | None = None,
+    ):
         super().__init__()
         self.student = student
-        spec = student.encoder.spec
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.segmentation = DPT(
-                channels=student.encoder.channels,
-                out_channels=spec.out_channels,
-                features=spec.features,
-                scales=student.encoder.scales,
-                hidden=spec.hidden,
-            )
-            self.segmentation.head = nn.Conv2d(spec.features // 2, len(CLASSES), 1)
+        self.segmentation = _decoder(student, seed=seed) if segmentation else None
+        self.projection = None
+        if width is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.projection = nn.Conv2d(student.encoder.channels[-1], width, 1)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Disparity (b, h, w), the encoder's deepest features, and the classes' logits (b, k, h,
-        w)."""
+    @property
+    def heads(self) -> list[nn.Module]:
+        """What is new here, and learns at the decoder's rate."""
+        return [m for m in (self.segmentation, self.projection) if m is not None]
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """Disparity (b, h, w) and the encoder's deepest features, in the frozen encoder's width;
+        with segmentation the classes' logits (b, k, h, w) as well."""
         maps = self.student.encoder(images)
         size = tuple(images.shape[-2:])
+        features = maps[-1] if self.projection is None else self.projection(maps[-1])
+        found = self.student.decoder(maps, size), features
+        if self.segmentation is None:
+            return found
         logits = self.segmentation.head(self.segmentation.path(maps))
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
-        return self.student.decoder(maps, size), maps[-1], logits
+        return *found, logits
+
+
+def _decoder(student: DepthAnything, *, seed: int) -> DPT:
+    """A second decoder beside the student's, whose head has the classes."""
+    spec = student.encoder.spec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = DPT(
+            channels=student.encoder.channels,
+            out_channels=spec.out_channels,
+            features=spec.features,
+            scales=student.encoder.scales,
+            hidden=spec.hidden,
+        )
+        decoder.head = nn.Conv2d(spec.features // 2, len(CLASSES), 1)
+    return decoder
+
+
+def on_grid_of(
+    reference: Float[Tensor, "b c h w"], features: Float[Tensor, "b d h2 w2"]
+) -> Float[Tensor, "b d h w"]:
+    """Features at the places of others, for encoders of different strides."""
+    size = tuple(reference.shape[-2:])
+    if tuple(features.shape[-2:]) == size:
+        return features
+    return F.interpolate(features.float(), size, mode="bilinear", align_corners=False)
 
 
 def segmentation(

@@ -15,10 +15,12 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from dalib import provenance
+from dalib.blocks import GivenNetwork
 from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
 from dalib.errors import Stopped, TrainingError, UserError
+from dalib.models.depth_anything import DepthAnything, restore
 from dalib.progress import decode, headed
 from dalib.stopping import STOP, Stop, listening
 from dalib.training.checkpoint import found
@@ -34,6 +36,7 @@ from dalib.training.folder import (
     set_aside,
     trained,
 )
+from dalib.training.given import first_weights, pin
 from dalib.training.labelling import labelling
 from dalib.training.processes import refuse_other_launcher
 from dalib.training.train import train
@@ -49,14 +52,14 @@ WORKERS = "workers"
 PATIENCE = timedelta(hours=12)
 
 
-def sources(config: RunConfig) -> tuple[Concat, Concat | None]:
-    """The labelled source, and the unlabelled one where the run has one."""
+def sources(config: RunConfig) -> tuple[Concat | None, Concat | None]:
+    """The labelled and the unlabelled source, each where the run has one."""
     counts = {"labelled": config.labelled_images, "unlabelled": config.unlabelled_images}
     opened = {}
     for role, names in config.sources.items():
         every = [open_source(name, count=counts[role], **config.size) for name in names]
         opened[role] = Concat(*every)
-    return opened["labelled"], opened.get("unlabelled")
+    return opened.get("labelled"), opened.get("unlabelled")
 
 
 def ensure_weights(
@@ -84,6 +87,7 @@ def ensure_weights(
         Stopped: a signal ended it early, with its state saved.
     """
     refuse_other_launcher()
+    config = pin(config)
     out = folder(config)
     stamp = provenance.code_hash("training")  # of the code that is loaded, so before anything long
     if trained(config) and not afresh:
@@ -171,7 +175,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
     labels = labelling(config, unlabelled, state=state, stop=stop, report=report)
-    start = config.starts_from()
+    first = _first(config)
 
     # training
     train(
@@ -182,7 +186,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         pool=labels.pool,
         pseudo=labels.pseudo,
         teacher=labels.teacher,
-        start_from=None if start is None else folder(start) / WEIGHTS,
+        first=first,
         processes=job["processes"],
         stamp=job["stamp"],
         stop=stop,
@@ -196,6 +200,16 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     reason = None if stop is None else stop.reason()
     if reason:
         raise Stopped(f"{out}: is trained; stopped by {reason} before anything else")
+
+
+def _first(config: RunConfig) -> DepthAnything | None:
+    """The network whose weights a student begins with; None where the pre-trained encoder's are."""
+    start = config.starts_from()
+    if start is None:
+        return None
+    if isinstance(start, GivenNetwork):
+        return first_weights(config, start)
+    return restore(folder(start) / WEIGHTS, expect=config.encoder)
 
 
 def _finish(out: Path, job: dict, clock: Clock) -> None:

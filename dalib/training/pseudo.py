@@ -27,7 +27,8 @@ MANIFEST = "manifest.json"
 
 @runtime_checkable
 class Labeller(Protocol):
-    """What labels images: a network, or a `dalib.predict.engines.Engine` that runs one."""
+    """What labels images: a network, a `dalib.training.teacher.Teacher`, or a
+    `dalib.predict.engines.Engine` that runs one."""
 
     def eval(self) -> object:
         """Into the state in which it predicts."""
@@ -50,6 +51,7 @@ def label(
     teacher: str,
     height: int,
     width: int,
+    seen: tuple[int, int] | None = None,
     batch: int = 32,
     rank: int = 0,
     world: int = 1,
@@ -64,7 +66,9 @@ def label(
         out: folder of the shards. Shards that are already whole are kept, so a killed pass goes on
             where it stopped.
         teacher: hash of the teacher's weights, for the manifest.
-        height, width: size of the images that the student will see.
+        height, width: size of the images that the student will see, and of the labels.
+        seen: height and width of the images that the teacher takes, of the same crop; by default
+            the same. What it predicts has the student's size (`dalib.training.teacher.Teacher`).
         rank, world: this process and how many there are; each writes every `world`-th shard. Call
             `finish` when all are done.
         stop: asked at each batch; the shards that are whole stay.
@@ -74,9 +78,11 @@ def label(
         Stopped: there was a request to stop.
     """
 
+    rows, columns = seen or (height, width)
+
     def images_of(indices: np.ndarray) -> Tensor:
         crop = pool_crop(indices)
-        return fetch(source, indices, height=height, width=width, crop=crop)["image"]
+        return fetch(source, indices, height=rows, width=columns, crop=crop)["image"]
 
     model.eval()
     out.mkdir(parents=True, exist_ok=True)

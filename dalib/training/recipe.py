@@ -19,6 +19,7 @@ from dalib.models.depth_anything import DepthAnything
 from dalib.predict import engines
 from dalib.predict.fingerprint import fingerprint
 from dalib.training.folder import trained
+from dalib.training.given import pin
 from dalib.training.launch import ensure_weights
 from dalib.training.processes import check_processes, refuse_other_launcher
 from dalib.training.pseudo import MANIFEST, PseudoLabels, finish
@@ -65,6 +66,7 @@ def train(
         Stopped: a signal ended it early, with its state saved.
     """
     refuse_other_launcher()
+    config = pin(config)
     check_processes(processes, config)
     paths.writable_runs()
     if afresh or not trained(config):

@@ -21,20 +21,20 @@ from dalib import losses
 from dalib.data.mixture import fetch, pool_crop
 from dalib.data.schema import Source
 from dalib.errors import DataError
-from dalib.models.depth_anything import DepthAnything
-from dalib.training.pseudo import Labels, PseudoLabels
+from dalib.training.pseudo import Labeller, Labels, PseudoLabels
 from dalib.writing import whole
 
 STABILITY = "instability.safetensors"
 
 
 def instability(
-    earlier: Sequence[DepthAnything],
+    earlier: Sequence[Labeller],
     source: Source,
     labels: PseudoLabels,
     *,
     height: int,
     width: int,
+    seen: tuple[int, int] | None = None,
     batch: int = 32,
 ) -> Float[Tensor, " n"]:
     """Mean affine-invariant loss of each image between what earlier networks say and its pseudo
@@ -45,13 +45,15 @@ def instability(
         source: unlabelled images; they are not perturbed.
         labels: the pseudo labels of the teacher at the end.
         height, width: size of the images that the student will see.
+        seen: size of those that the networks take; by default the same.
         batch: images at a time.
     """
+    rows, columns = seen or (height, width)
     error = torch.empty(len(source))
     for start in range(0, len(source), batch):
         indices = np.arange(start, min(start + batch, len(source)))
         crop = pool_crop(indices)
-        images = fetch(source, indices, height=height, width=width, crop=crop)["image"]
+        images = fetch(source, indices, height=rows, width=columns, crop=crop)["image"]
         last = labels.get_batch(indices)
         everywhere = torch.ones_like(last, dtype=torch.bool)
         maps = [network.predict(images).cpu() for network in earlier]

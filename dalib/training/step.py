@@ -15,8 +15,8 @@ from dalib.data.mixture import Batch
 from dalib.data.streams import Stream
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder
-from dalib.training.auxiliary import segmentation
-from dalib.training.pseudo import unit_range
+from dalib.training.auxiliary import on_grid_of, segmentation
+from dalib.training.pseudo import Labeller, unit_range
 
 
 def step_losses(
@@ -26,7 +26,7 @@ def step_losses(
     frozen: Encoder | None,
     batch: Batch,
 ) -> dict[str, Tensor]:
-    """The losses of one step: `labelled` (L_l), and where there are such images `unlabelled` (L_u)
+    """The losses of one step: `labelled` (L_l) and `unlabelled` (L_u) where there are such images,
     and `feat` (L_feat); `segmentation` where that is an auxiliary task.
 
     Labelled and perturbed unlabelled images go through the network as one batch.
@@ -38,14 +38,18 @@ def step_losses(
         frozen: the frozen pre-trained encoder where there is feature alignment.
         batch: of this step, with its pseudo labels.
     """
-    count = len(batch["image"])
+    has_labelled = "image" in batch
     has_pool = "pool_image" in batch
+    count = len(batch["image"]) if has_labelled else 0
     inside = None
 
     # the images: as the student sees them, and mixed but not distorted
-    labelled = _unit(batch["image"])
-    seen = [_distorted_labelled(config, labelled, batch["position"])]
-    clean = [labelled]
+    seen = []
+    clean = []
+    if has_labelled:
+        labelled = _unit(batch["image"])
+        seen.append(_distorted_labelled(config, labelled, batch["position"]))
+        clean.append(labelled)
     if has_pool:
         pool = _unit(batch["pool_image"])
         drawn = _draw(
@@ -63,19 +67,25 @@ def step_losses(
     pred = pred.float()
 
     # the losses
-    parts = {"labelled": _labelled(config, pred[:count], batch["disparity"], batch["valid"])}
+    parts = {}
+    if has_labelled:
+        parts["labelled"] = _labelled(config, pred[:count], batch["disparity"], batch["valid"])
     if has_pool:
         parts["unlabelled"] = _unlabelled(
             config, pred[count:], batch["pool_disparity"], batch["pool_valid"], inside
         )
     if frozen is not None:
-        if config.frozen_sees == "clean":
-            images = student.normalise(torch.cat(clean))
-            images = images.contiguous(memory_format=torch.channels_last)
         which = _aligned(config, count)
+        if config.frozen_sees == "clean" or config.frozen_encoder:
+            images = torch.cat(clean if config.frozen_sees == "clean" else seen)
+            images = (
+                frozen.normalise(images) if config.frozen_encoder else student.normalise(images)
+            )
+            images = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             reference = frozen(images[which])[-1]
-        error = losses.feature_alignment(features[which], reference, margin=config.margin)
+        own = on_grid_of(reference, features[which])
+        error = losses.feature_alignment(own, reference, margin=config.margin)
         parts["feat"] = error.mean()
     if logits:
         classes = mixed(batch["pool_semantics"], inside)
@@ -169,7 +179,7 @@ def mixed(maps: Tensor, inside: Tensor | None) -> Tensor:
     return maps if inside is None else torch.where(inside, _partners(maps), maps)
 
 
-def label_now(teacher: DepthAnything, batch: Batch) -> dict[str, Tensor]:
+def label_now(teacher: Labeller, batch: Batch) -> dict[str, Tensor]:
     """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have
     stored, before rounding to float16.
 
@@ -177,7 +187,10 @@ def label_now(teacher: DepthAnything, batch: Batch) -> dict[str, Tensor]:
     label is mirrored.
     """
     flip = batch["pool_flip"][:, None, None]
-    images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
+    if "pool_seen" in batch:
+        images = batch["pool_seen"]
+    else:
+        images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
     maps = unit_range(teacher.predict(images))
     return {
         "pool_disparity": torch.where(flip, maps.flip(-1), maps),

@@ -11,24 +11,28 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dalib import losses
+from dalib.blocks import WeightFile
 from dalib.config import RunConfig
 from dalib.data.mixture import Mixture, batches
 from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
-from dalib.models.depth_anything import DepthAnything, build, restore, save
+from dalib.models.depth_anything import DepthAnything, build, save
 from dalib.models.encoder import Encoder
 from dalib.progress import Step
 from dalib.stopping import Stop, ignore_signals
-from dalib.training.auxiliary import WithSegmentation
+from dalib.training.auxiliary import WithAuxiliary
 from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
 from dalib.training.folder import WEIGHTS, Clock, same_data
+from dalib.training.given import unchanged
 from dalib.training.pseudo import Labels
 from dalib.training.step import label_now, step_losses
+from dalib.training.teacher import Teacher
 
 # of a run on labelled images alone, for ST++
 SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")
@@ -38,12 +42,12 @@ def train(
     config: RunConfig,
     *,
     out: Path,
-    labelled: Source,
+    labelled: Source | None,
     unlabelled: Source | None = None,
     pool: np.ndarray | None = None,
     pseudo: Labels | None = None,
-    teacher: DepthAnything | None = None,
-    start_from: Path | None = None,
+    teacher: Teacher | None = None,
+    first: DepthAnything | None = None,
     processes: int = 1,
     stamp: str = "",
     stop: Stop | None = None,
@@ -58,13 +62,13 @@ def train(
     Args:
         config: everything that can change the result.
         out: the run's folder: config.json, metrics.jsonl, checkpoint/, and at the end the weights.
-        labelled, unlabelled: the sources.
+        labelled, unlabelled: the sources; one of them may be None.
         pool: which of the unlabelled images to read; all by default.
         pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or
-            the network itself. Neither where an oracle does: then the source's own disparity is the
+            the teacher itself. Neither where an oracle does: then the source's own disparity is the
             label.
-        start_from: weights of a network of the same kind to begin with, instead of the pre-trained
-            encoder's.
+        first: a network of the same kind to begin with, instead of the pre-trained encoder's
+            weights.
         processes: the world size that was asked for; another one is a `TrainingError`.
         stamp: hash of the code; a checkpoint with another stamp is not continued, unless a
             certificate joins the two.
@@ -87,7 +91,7 @@ def train(
 
     # the networks and the optimiser
     _check_labels(config, unlabelled=unlabelled, pseudo=pseudo, teacher=teacher)
-    networks = _networks(config, start_from=start_from, teacher=teacher, device=accelerator.device)
+    networks = _networks(config, first=first, teacher=teacher, device=accelerator.device)
     optimiser = _optimiser(config, networks)
     rates = [group["lr"] for group in optimiser.param_groups]
 
@@ -106,6 +110,7 @@ def train(
         unlabelled=unlabelled,
         pool=pool,
         pseudo=pseudo,
+        seen=None if teacher is None else teacher.seen,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
@@ -192,7 +197,7 @@ def _check_labels(
     *,
     unlabelled: Source | None,
     pseudo: Labels | None,
-    teacher: DepthAnything | None,
+    teacher: Teacher | None,
 ) -> None:
     """Something labels the unlabelled images, and one thing only."""
     given = (pseudo is not None) + (teacher is not None)
@@ -201,6 +206,16 @@ def _check_labels(
             "unlabelled: give what labels these images, either pseudo or teacher, and neither for "
             "an oracle"
         )
+
+
+class FrozenEncoder(Encoder):
+    """The pre-trained encoder that features are aligned with (section 3.3)."""
+
+    def normalise(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Images in 0..1 as this encoder wants them, which may be another kind than the
+        student's."""
+        mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (self.spec.mean, self.spec.std))
+        return (images - mean) / std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +233,7 @@ class _Networks:
     student: DepthAnything
     trained: nn.Module
     heads: Sequence[nn.Module]
-    frozen: Encoder | None
+    frozen: FrozenEncoder | None
     teacher: DepthAnything | None
 
     def every(self) -> list[DepthAnything | Encoder]:
@@ -235,52 +250,63 @@ class _Networks:
 def _networks(
     config: RunConfig,
     *,
-    start_from: Path | None,
-    teacher: DepthAnything | None,
+    first: DepthAnything | None,
+    teacher: Teacher | None,
     device: torch.device,
 ) -> _Networks:
     student = build(
         config.encoder,
         pretrained=config.pretrained,
         layers=config.layers,
-        encoder_weights=_encoder_weights(config),
+        encoder_weights=encoder_file(config.encoder_weights),
         seed=config.seed,
     )
-    if start_from is not None:
-        first = restore(start_from, expect=config.encoder)
+    if first is not None:
         student.load_state_dict(first.state_dict())
     if config.gradient_checkpointing and hasattr(student.encoder.net, "set_grad_checkpointing"):
         student.encoder.net.set_grad_checkpointing()
     student = student.to(device, memory_format=torch.channels_last)
+    frozen = frozen_encoder(config) if config.aligns else None
     trained: nn.Module = student
     heads: list[nn.Module] = [student.decoder]
-    if "semantics" in config.pool_brings:
-        trained = WithSegmentation(student=student, seed=config.seed)
-        trained = trained.to(device, memory_format=torch.channels_last)
-        heads.append(trained.segmentation)
+    width = None if frozen is None else frozen.channels[-1]
+    other_width = None if width == student.encoder.channels[-1] else width
+    segmentation = "semantics" in config.pool_brings
+    if segmentation or other_width is not None:
+        auxiliary = WithAuxiliary(
+            student=student, seed=config.seed, segmentation=segmentation, width=other_width
+        )
+        trained = auxiliary.to(device, memory_format=torch.channels_last)
+        heads += auxiliary.heads
     return _Networks(
         student=student,
         trained=trained,
         heads=heads,
-        frozen=frozen_encoder(config) if config.aligns else None,
-        teacher=teacher,
+        frozen=frozen,
+        teacher=None if teacher is None else teacher.network,
     )
 
 
-def frozen_encoder(config: RunConfig) -> Encoder:
-    """The pre-trained encoder of the student's own kind, to be frozen (section 3.3)."""
+def frozen_encoder(config: RunConfig) -> FrozenEncoder:
+    """The pre-trained encoder to be frozen: of the student's own kind, or of another."""
+    own = not config.frozen_encoder
+    given = config.encoder_weights if own else config.frozen_encoder_weights
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Encoder(
-            name=config.encoder,
+        return FrozenEncoder(
+            name=config.encoder if own else config.frozen_encoder,
             pretrained=config.pretrained,
             layers=config.layers,
-            weights=_encoder_weights(config),
+            weights=encoder_file(given),
         )
 
 
-def _encoder_weights(config: RunConfig) -> Path | None:
-    return Path(config.encoder_weights) if config.encoder_weights else None
+def encoder_file(given: WeightFile | None) -> Path | None:
+    """Where the encoder's weights lie; a `DataError` where they are not those of the settings."""
+    if given is None:
+        return None
+    unchanged(given, role="encoder_weights")
+    return Path(given.weights)
 
 
 def _optimiser(config: RunConfig, networks: _Networks) -> Optimizer:

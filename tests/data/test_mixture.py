@@ -14,7 +14,6 @@ from dalib.config import RunConfig
 from dalib.data.mixture import (
     Batch,
     Concat,
-    LabelledBatch,
     Mixture,
     batches,
     fetch,
@@ -168,19 +167,19 @@ def test_labelled_only_has_no_pool():
 
 
 @pytest.mark.parametrize(
-    ("changes", "pseudo", "missing"),
+    ("changes", "given", "missing"),
     [
-        ({}, Labels(), {"pool_semantics"}),
-        ({"labelling": "oracle"}, None, {"pool_semantics"}),
+        ({}, {"pseudo": Labels()}, {"pool_semantics", "pool_seen"}),
+        ({"labelling": "oracle"}, {}, {"pool_semantics", "pool_seen"}),
         (
             {"labelling": "online"},
-            None,
+            {"seen": (32, 48)},
             {"pool_semantics", "pool_disparity", "pool_valid"},
         ),
-        ({"segmentation_weight": 1.0}, Labels(), set()),
+        ({"segmentation_weight": 1.0}, {"pseudo": Labels()}, {"pool_seen"}),
     ],
 )
-def test_a_batch_holds_what_its_page_says(changes, pseudo, missing):
+def test_a_batch_holds_what_its_page_says(changes, given, missing):
     """Every key of `Batch`, save what the run does without, with the stated types and shapes."""
 
     class Classed(Numbered):
@@ -192,9 +191,9 @@ def test_a_batch_holds_what_its_page_says(changes, pseudo, missing):
         config=config(pseudo_labels=True, **changes),
         labelled=Numbered(5),
         unlabelled=Classed(7),
-        pseudo=pseudo,
+        **given,
     )[0]
-    stated = LabelledBatch.__annotations__ | Batch.__annotations__
+    stated = Batch.__annotations__
     assert set(batch) == set(stated) - missing
     for key, value in batch.items():
         assert isinstance(value, stated[key]), key

@@ -20,8 +20,9 @@ from dalib.evaluation import (
     score,
     suite,
 )
-from dalib.evaluation.run import check_disparity, resize_disparity, resize_images
+from dalib.evaluation.run import check_disparity
 from dalib.models import build
+from dalib.models.sizes import resize_disparity, resize_images
 
 NEAR_AND_FAR = Protocol(name="test", max_depth=10.0)
 

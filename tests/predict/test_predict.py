@@ -22,8 +22,7 @@ from dalib.__main__ import main
 from dalib.data.files import read_rgb
 from dalib.data.maps import read_map
 from dalib.errors import CheckpointError, ConfigError, DataError
-from dalib.evaluation.run import resize_disparity, resize_images
-from dalib.models.sizes import default_short_side, training_size
+from dalib.models.sizes import default_short_side, resize_disparity, resize_images, training_size
 from dalib.predict import (
     Predictor,
     predict,

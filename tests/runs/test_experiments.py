@@ -387,7 +387,7 @@ def test_the_main_table_adds_one_idea_a_row(checkout):
     assert naive == first.replace(pseudo_labels=True)
     assert perturbed == naive.replace(perturb=("colour", "blur", "cutmix"))
     assert full == perturbed.replace(align="unlabelled")
-    assert all(r.configs[0].teacher().hash() == first.hash() for r in rows)
+    assert all(r.configs[0].teacher_run().hash() == first.hash() for r in rows)
     assert len(rows[0].configs) >= 5
     assert [c.seed for c in rows[0].configs] == list(range(len(rows[0].configs)))
 

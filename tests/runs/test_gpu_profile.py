@@ -21,7 +21,9 @@ from dalib.errors import ConfigError, TrainingError
 from dalib.models import build, load
 from dalib.training import launch, pseudo
 from dalib.training import train as training
+from dalib.training.given import pin
 from dalib.training.step import label_now, step_losses
+from dalib.training.teacher import Teacher
 from dalib.training.train import train
 
 SHRUNK = {"encoder": "vitt", "pretrained": False, "height": 28, "width": 42, "batch": 1, "steps": 2}
@@ -52,7 +54,7 @@ def run(config, out, *, report=quiet):
     if config.pseudo_labels:
         extra = {
             "unlabelled": Smooth(count=10, seed=1, labelled=False),
-            "teacher": build("vitt", pretrained=False, seed=3),
+            "teacher": Teacher(build("vitt", pretrained=False, seed=3), **config.size),
         }
     return train(config, out=out, labelled=Smooth(), report=report, **extra).read_bytes()
 
@@ -105,7 +107,7 @@ def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path)
     seen = []
     student = launch.ensure_weights(config, report=seen.append)
     assert [line.split(" ")[1] for line in seen] == ["2/2"]
-    teacher = runs / config.teacher().hash() / "model.safetensors"
+    teacher = runs / config.teacher_run().hash() / "model.safetensors"
     assert not list(teacher.parent.glob("pseudo-*"))  # nothing was stored
     assert metrics(teacher.parent)[0].keys() == {"step", "loss", "labelled", "grad_norm"}
     assert metrics(student.parent)[0].keys() == {
@@ -128,7 +130,7 @@ def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path)
         out=tmp_path / "whole",
         labelled=Smooth(),
         unlabelled=pool,
-        teacher=load(teacher),
+        teacher=Teacher(load(teacher), **config.size),
         report=quiet,
     )
     assert whole.read_bytes() == student.read_bytes()
@@ -166,7 +168,8 @@ def test_someone_must_label(config, pool, tmp_path):
         def get_batch(self, indices):
             pytest.fail("asked for labels of a run that is refused")
 
-    for both in ({}, {"teacher": build("vitt", pretrained=False), "pseudo": Labels()}):
+    teacher = Teacher(build("vitt", pretrained=False), **config.size)
+    for both in ({}, {"teacher": teacher, "pseudo": Labels()}):
         with pytest.raises(TrainingError, match="either pseudo or teacher"):
             train(config, out=tmp_path, labelled=Smooth(), unlabelled=pool, **both)
 
@@ -232,6 +235,8 @@ sys.path.insert(0, {here!r})
 from helpers.training import Smooth
 from dalib.config import RunConfig
 from dalib.models import build
+from dalib.training.given import pin
+from dalib.training.teacher import Teacher
 from dalib.training.train import train
 
 compile, parts = torch.nn.Module.compile, []
@@ -245,7 +250,7 @@ def stop(line):
         raise InterruptedError
 
 def run(config, out, report=str):
-    teacher = build("vitt", pretrained=False, seed=3)
+    teacher = Teacher(build("vitt", pretrained=False, seed=3), **config.size)
     pool = Smooth(count=10, seed=1, labelled=False)
     train(config, out=out, labelled=Smooth(), unlabelled=pool, teacher=teacher, report=report)
 
@@ -319,7 +324,7 @@ def test_encoder_weights_start_the_student_and_the_frozen_copy(config, tmp_path)
         assert_allclose(trained[name], value, rtol=0, atol=1e-20, err_msg=name)
         assert torch.equal(frozen[name], value), name
     assert abs(metrics(tmp_path / "run")[0]["feat"]) < 1e-6
-    assert config.hash() != config.replace(encoder_weights="").hash()
+    assert pin(config).hash() != config.replace(encoder_weights="").hash()
 
 
 def test_encoder_weights_are_for_vits(config, tmp_path):

@@ -50,7 +50,7 @@ def test_a_line_between_processes_comes_back_as_it_was(line):
 def test_the_work_of_a_row_is_that_of_its_teacher_too(monkeypatch):
     """By hand: 6 steps of 4 images, or of 4 + 8; a third of 30 labels; a third of 3 images in each
     of seven domains."""
-    teacher = STUDENT.teacher().hash()
+    teacher = STUDENT.teacher_run().hash()
     found = progress.work([STUDENT])
     assert list(found) == [teacher, STUDENT.hash()]
     assert found[teacher] == progress.Work(labelling=0, training=24, scoring=0)
@@ -68,9 +68,9 @@ def test_a_bar_moves_with_the_steps_of_teachers_and_students(monkeypatch, capsys
     with progress.following([STUDENT], title="mine") as shown:
         assert shown.bar.total == 24 + 10 + 72 + 7
         shown.begin("[1/1] mine.full seed 0")
-        shown.report(headed("teacher: ", step(STUDENT.teacher(), 3)))
+        shown.report(headed("teacher: ", step(STUDENT.teacher_run(), 3)))
         assert shown.bar.n == 12
-        shown.report(step(STUDENT.teacher(), 6))
+        shown.report(step(STUDENT.teacher_run(), 6))
         shown.report(step(STUDENT, 1))
         assert shown.bar.n == 24 + 10 + 12
         shown.report("something was set aside")
@@ -90,7 +90,7 @@ def test_elsewhere_there_are_lines_with_the_time_left(monkeypatch):
     with progress.following([STUDENT, other], title="mine", report=lines.append) as shown:
         shown.begin("[1/2] a")
         shown.report("teacher: trains")
-        for config in (STUDENT.teacher(), STUDENT):
+        for config in (STUDENT.teacher_run(), STUDENT):
             shown.report(step(config, 6))
         shown.end(STUDENT)
         shown.begin("[2/2] b")

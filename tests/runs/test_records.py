@@ -76,7 +76,7 @@ def counted(monkeypatch):
         code = provenance.code_hash("training")
         if afresh or read_json(out / "train.json").get("stamp") != code:
             if config.pseudo_labels:
-                ensure(config.teacher())
+                ensure(config.teacher_run())
             trained.append(config.hash())
             out.mkdir(parents=True, exist_ok=True)
             (out / "weights").touch()
@@ -121,7 +121,7 @@ def test_a_record_says_where_it_comes_from():
         "profile": "quick",
         "seed": 0,
         "hash": config.hash(),
-        "teacher": config.teacher().hash(),
+        "teacher": config.teacher_run().hash(),
         "training_hash": "c0de",
         "evaluation_hash": "c0de",
         "processes": 2,

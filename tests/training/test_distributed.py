@@ -70,7 +70,7 @@ def test_two_processes_agree_with_one(config, tmp_path, monkeypatch):
     `accelerate launch`, which also share the labelling.
     """
     one, _ = run(config, 1, tmp_path / "one", monkeypatch)
-    teacher = config.teacher().hash()
+    teacher = config.teacher_run().hash()
     shutil.copytree(
         tmp_path / "one" / teacher,
         tmp_path / "two" / teacher,
@@ -103,7 +103,7 @@ def test_two_processes_agree_with_one(config, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_an_error_in_a_process_ends_the_launch(config, folders, tmp_path, monkeypatch):
     """The message that a process ended with reaches the caller."""
-    labelled = config.teacher().replace(labelled=(f"depth:{folders}?dataset=absent",))
+    labelled = config.teacher_run().replace(labelled=(f"depth:{folders}?dataset=absent",))
     with pytest.raises(
         TrainingError, match=r"(?s)ended with code 1:\nDataError: .*missing column dataset"
     ):

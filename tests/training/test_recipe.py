@@ -20,7 +20,7 @@ SIZE = {"height": 64, "width": 96}
 def test_train_makes_teacher_and_student_and_is_not_done_twice(launched, tiny_student):
     told, tiny_student = [], tiny_student.replace(steps=2)
     weights = train(tiny_student, report=told.append)
-    assert list(launched) == [tiny_student.teacher().hash(), tiny_student.hash()]
+    assert list(launched) == [tiny_student.teacher_run().hash(), tiny_student.hash()]
     assert weights == paths.runs() / tiny_student.hash() / "model.safetensors"
     assert load(weights).architecture["encoder"] == "lite0"
     assert any(line.startswith("teacher: step 2/2") for line in told)

@@ -19,8 +19,9 @@ from dalib.data.schema import Source
 from dalib.errors import DataError, TrainingError
 from dalib.models import build
 from dalib.training import launch, selection
-from dalib.training.auxiliary import WithSegmentation, segmentation
+from dalib.training.auxiliary import WithAuxiliary, segmentation
 from dalib.training.step import mixed, step_losses
+from dalib.training.teacher import Teacher
 from dalib.training.train import SNAPSHOTS, train
 
 torch.set_num_threads(1)
@@ -42,8 +43,8 @@ def test_a_second_round_is_labelled_by_the_student_of_the_first(tiny_student, la
     second = tiny_student.replace(steps=2, rounds=2)
     first = second.replace(rounds=1)
     launch.ensure_weights(second, report=quiet)
-    assert launched == [first.teacher().hash(), first.hash(), second.hash()]
-    assert launched.given[first.hash()]["pseudo"].path.parent.name == first.teacher().hash()
+    assert launched == [first.teacher_run().hash(), first.hash(), second.hash()]
+    assert launched.given[first.hash()]["pseudo"].path.parent.name == first.teacher_run().hash()
     assert launched.given[second.hash()]["pseudo"].path.parent.name == first.hash()
 
 
@@ -82,7 +83,7 @@ def test_what_labels_is_given_once(tmp_path, tiny_student):
         train(
             tiny_student.replace(labelling="oracle"),
             out=tmp_path,
-            teacher=build("lite0", seed=0),
+            teacher=Teacher(build("lite0", seed=0), height=64, width=96),
             **sources,
         )
 
@@ -97,8 +98,8 @@ def test_a_student_may_start_from_its_teacher(tiny_student, launched, runs):
     afresh, continued = (
         launch.ensure_weights(config.replace(start=s), report=quiet) for s in ("encoder", "teacher")
     )
-    assert launched.given[config.hash()]["start_from"] is None
-    teacher = load_file(runs / config.teacher().hash() / "model.safetensors")
+    assert launched.given[config.hash()]["first"] is None
+    teacher = load_file(runs / config.teacher_run().hash() / "model.safetensors")
     head = "decoder.head.0.weight"
     for name, value in load_file(continued).items():
         assert_allclose(value, teacher[name], atol=1e-7)
@@ -108,7 +109,7 @@ def test_a_student_may_start_from_its_teacher(tiny_student, launched, runs):
     trained = build("lite0", seed=5)
     from dalib.models.depth_anything import save
 
-    save(trained, runs / config.teacher().hash() / "model.safetensors")
+    save(trained, runs / config.teacher_run().hash() / "model.safetensors")
     other = launch.ensure_weights(config.replace(start="teacher", strength=2.0), report=quiet)
     assert_allclose(load_file(other)[head], trained.state_dict()[head], atol=1e-7)
 
@@ -191,10 +192,10 @@ def test_selective_training_step_by_step(tiny_student, launched, runs):
     config = tiny_student.replace(steps=3, selection="stable_first")
     stable, lines = config.replace(selection="stable"), []
     path = launch.ensure_weights(config, report=lines.append)
-    assert launched == [config.teacher().hash(), stable.hash(), config.hash()]
+    assert launched == [config.teacher_run().hash(), stable.hash(), config.hash()]
     assert sum("comparing the labels" in line for line in lines) == 1
 
-    teacher = runs / config.teacher().hash()
+    teacher = runs / config.teacher_run().hash()
     assert {p.name for p in teacher.glob("at_*")} == set(SNAPSHOTS)
     assert not list(path.parent.glob("at_*"))
     (kept,) = teacher.glob("pseudo-*/" + selection.STABILITY)
@@ -385,7 +386,10 @@ def test_segmentation_by_hand():
 
 def test_a_second_decoder_leaves_the_student_as_it_is():
     student = build("lite0", seed=0).eval()
-    both, images = WithSegmentation(student=student, seed=0), torch.rand(2, 3, 64, 96)
+    both, images = (
+        WithAuxiliary(student=student, seed=0, segmentation=True),
+        torch.rand(2, 3, 64, 96),
+    )
     pred, features, logits = both(images)
     alone = student(images)
     assert torch.equal(pred, alone[0])

@@ -569,14 +569,14 @@ def test_a_student_trains_its_teacher_once(tiny_student, launched, runs):
     lines = []
     launch.ensure_weights(naive, report=lines.append)
     launch.ensure_weights(other, report=lines.append)
-    assert launched == [naive.teacher().hash(), naive.hash(), other.hash()]
+    assert launched == [naive.teacher_run().hash(), naive.hash(), other.hash()]
     assert lines.count("labelling 8 images") == 1
     assert any(line.startswith("teacher: step 2/2") for line in lines)
-    (manifest,) = (runs / naive.teacher().hash()).glob("pseudo-*/manifest.json")
+    (manifest,) = (runs / naive.teacher_run().hash()).glob("pseudo-*/manifest.json")
     manifest = json.loads(manifest.read_text())
     assert (
         manifest["teacher"]
-        == pseudo.sha256(runs / naive.teacher().hash() / "model.safetensors")[:16]
+        == pseudo.sha256(runs / naive.teacher_run().hash() / "model.safetensors")[:16]
     )
     assert manifest["count"] == 8
 

@@ -1,0 +1,189 @@
+"""Blocks of settings inside a run's: a teacher, and weights that are given; and how plain data
+become settings, strictly."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dalib.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """Weights that are given, known by their content: a run is the same wherever the file lies.
+
+    In a run's settings the name alone will do (`start: FILE`).
+    """
+
+    #: A file, a folder or a hub id.
+    weights: str
+    #: Hash of the content, filled in by `dalib.training.given.pin`. Where settings name one, other
+    #: content is refused.
+    digest: str = ""
+
+    def __post_init__(self):
+        if not self.weights:
+            raise ConfigError("weights: an empty name; give a file, a folder or a hub id")
+
+    def identity(self) -> dict:
+        """What of it can change a result. Raises `ConfigError` before its content is known."""
+        if not self.digest:
+            raise ConfigError(
+                f"weights: {self.weights} is not known by its content yet; pass the settings "
+                "through dalib.training.given.pin"
+            )
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name != "weights" and getattr(self, f.name) != f.default
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenNetwork(WeightFile):
+    """A whole network that is given: whatever `dalib.models.load` reads, which is our own files,
+    released `.pth` files of V1 and V2, `transformers` folders and hub ids."""
+
+    #: Of a `.pth` file whose name does not say it: the blocks that it reads, v1 or v2.
+    layers: str | None = None
+    #: Of a `.pth` file whose name does not say it: metres that a metric network reaches.
+    max_depth: float | None = None
+    #: Of a `.pth` file: it predicts disparity, whatever it says or does not say.
+    relative: bool = False
+    #: Which network of a file that holds several.
+    entry: str | None = None
+
+    def reading(self) -> dict:
+        """The options for `dalib.models.load`."""
+        return {name: getattr(self, name) for name in ("layers", "max_depth", "relative", "entry")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenTeacher(GivenNetwork):
+    """A teacher that is given. Of disparity or of metric depth, which is turned into disparity; of
+    any size and kind."""
+
+    #: Short side in pixels of the images that the teacher sees, as 518 for released networks, at
+    #: the same crop as the student's; None: the student's own size. Raised to a multiple of its
+    #: patch.
+    short_side: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A teacher that is trained here first, on labelled images alone: where it differs from its
+    student. None: as the student."""
+
+    #: As in `RunConfig`, each: of the teacher's own training.
+    encoder: str | None = None
+    pretrained: bool | None = None
+    encoder_weights: WeightFile | str | None = None
+    start: GivenNetwork | None = None
+    layers: str | None = None
+    labelled: tuple[str, ...] | None = None
+    labelled_images: int | None = None
+    seed: int | None = None
+    height: int | None = None
+    width: int | None = None
+    steps: int | None = None
+    batch: int | None = None
+    encoder_lr: float | None = None
+    decoder_lr_factor: float | None = None
+    warmup: int | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "encoder_weights", weight_file(self.encoder_weights))
+        if not self.settings():
+            raise ConfigError(
+                "teacher: says nothing; give weights, or what of its training differs from the "
+                "student's, or leave it out"
+            )
+
+    def settings(self) -> dict:
+        """What differs from the student's."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def weight_file(value: "WeightFile | str | None") -> "WeightFile | None":
+    """A name of weights as a block; an empty one is None."""
+    return WeightFile(weights=value) if value and isinstance(value, str) else value or None
+
+
+def hashed(value: object) -> object:
+    """A setting as the hash takes it: weights by their content, not by their place."""
+    if isinstance(value, WeightFile):
+        return value.identity()
+    if isinstance(value, TrainedTeacher):
+        return {name: hashed(entry) for name, entry in value.settings().items()}
+    return value
+
+
+def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> None:
+    """Raise `ConfigError` for names that are not known, with the nearest known one and the whole
+    list."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}")
+
+
+def coerce(name: str, value: object, hint: object) -> object:
+    """A value of plain data as a field's type; a `ConfigError` where it is of another."""
+    blocks = [kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind)]
+    if blocks and value is not None and (isinstance(value, Mapping) or str not in _args(hint)):
+        return _block(name, value, blocks)
+    if typing.get_origin(hint) is types.UnionType and value is None and type(None) in _args(hint):
+        return None
+    for kind in _args(hint):
+        if typing.get_origin(kind) is tuple:  # of a block: a tuple or None
+            hint = kind
+    if typing.get_origin(hint) is tuple:
+        if (
+            isinstance(value, str)
+            or not isinstance(value, (list, tuple))
+            or not all(isinstance(v, str) for v in value)
+        ):
+            raise ConfigError(f"{name}: expected a list of names, got {value!r}")
+        return tuple(value)
+    kinds = tuple(kind for kind in _args(hint) if not dataclasses.is_dataclass(kind))
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(
+            f"{name}: expected {' or '.join(k.__name__ for k in kinds if k is not types.NoneType)}, got {value!r}"
+        )
+    return value
+
+
+def _args(hint) -> tuple:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _block(name, value, kinds):
+    """A nested block of settings: the kind that has `weights` where those are named, the other
+    otherwise; a name alone stands for weights."""
+    if isinstance(value, str) and value:
+        value = {"weights": value}
+    if not isinstance(value, Mapping):
+        if value == "":
+            return None
+        raise ConfigError(f"{name}: expected a file of weights, or settings by name, got {value!r}")
+    named = "weights" in value
+    has = {kind: "weights" in {f.name for f in dataclasses.fields(kind)} for kind in kinds}
+    kind = next((kind for kind in kinds if has[kind] == named), kinds[0])
+    known = [f.name for f in dataclasses.fields(kind)]
+    check_names(value, known, what=f"setting of {name}")
+    if has[kind] and not named:
+        raise ConfigError(f"{name}: names no weights; give a file, a folder or a hub id")
+    hints = typing.get_type_hints(kind)
+    if named and value["weights"] == "":
+        raise ConfigError(f"{name}: an empty name of weights; give a file, a folder or a hub id")
+    return kind(
+        **{key: coerce(f"{name}, {key}", entry, hints[key]) for key, entry in value.items()}
+    )

@@ -1,0 +1,148 @@
+"""Networks that a run is given instead of training them: known by their content, read once more
+only where they are used, and never taken for another kind."""
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from dalib.blocks import GivenNetwork, GivenTeacher, TrainedTeacher, WeightFile
+from dalib.config import RunConfig
+from dalib.errors import ConfigError, DataError
+from dalib.models.checkpoints import load, place
+from dalib.models.depth_anything import DepthAnything
+
+DIGITS = 16
+READ = (".safetensors", ".bin", ".pth", ".pt", ".json")
+"""Endings of what is read of a folder of weights."""
+
+
+def pin(config: RunConfig) -> RunConfig:
+    """The same run with all given weights known by their content, which `RunConfig.hash` needs.
+
+    A file is read once per process. One that is not here, but whose content the settings name by
+    its `digest`, is left as it is, so that a run's record can be looked up without the weights.
+
+    Raises:
+        CheckpointError: no such file, and the settings do not name its content.
+        DataError: the content is another than the settings name.
+    """
+    changes = {
+        name: _pinned(given, where=name)
+        for name, given in config.given().items()
+        if not isinstance(given, TrainedTeacher)
+    }
+    if isinstance(config.teacher, TrainedTeacher) and config.teacher.encoder_weights:
+        file = _pinned(config.teacher.encoder_weights, where="teacher, encoder_weights")
+        changes["teacher"] = dataclasses.replace(config.teacher, encoder_weights=file)
+    return config.replace(**changes) if changes else config
+
+
+def _pinned(given: WeightFile, *, where: str) -> WeightFile:
+    if given.digest and not _is_here(given.weights):
+        return given
+    found = digest(given.weights)
+    if given.digest and given.digest != found:
+        raise DataError(
+            f"{where}: {given.weights} holds other weights ({found}) than the settings name "
+            f"({given.digest}); correct the file, or leave out digest"
+        )
+    return dataclasses.replace(given, digest=found)
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
+
+
+def digest(name: str) -> str:
+    """16 hexadecimal digits over the content of a file of weights, of a folder's, or of what the
+    hub has under this id. Raises `CheckpointError` where there is nothing of this name."""
+    path = place(name)
+    looks = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in _files(path))
+    if not looks:
+        raise DataError(f"{path}: no file of weights in this folder ({', '.join(READ)})")
+    return _digest(looks)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(p for p in path.iterdir() if p.suffix in READ and p.is_file())
+    else:
+        yield path
+
+
+@lru_cache
+def _digest(looks: tuple[tuple[str, int, int], ...]) -> str:
+    """Of files, each by its path, size and time of change. Names count where there are several."""
+    total = hashlib.sha256()
+    for path, *_ in looks:
+        if len(looks) > 1:
+            total.update(Path(path).name.encode() + b"\0")
+        with Path(path).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256")
+        total.update(content.digest())
+    return total.hexdigest()[:DIGITS]
+
+
+def unchanged(given: WeightFile, *, role: str) -> None:
+    """A `DataError` where the content is not the one that the settings know it by, if they do."""
+    if given.digest and digest(given.weights) != given.digest:
+        raise DataError(
+            f"{role}: the weights in {given.weights} changed since this run began; put them back, "
+            "or start a run of its own with them"
+        )
+
+
+def load_given(given: GivenNetwork, *, role: str) -> DepthAnything:
+    """A network that is given, in evaluation mode.
+
+    Args:
+        given: which, with its content known (`pin`).
+        role: what the settings call it, for messages.
+
+    Raises:
+        CheckpointError: damaged or unknown weights.
+        DataError: the content is not the one that the run was begun with.
+    """
+    unchanged(given, role=role)
+    options = {name: value for name, value in given.reading().items() if value}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*the decoder is new")
+        try:
+            return load(given.weights, **options)
+        except UserWarning as warning:
+            raise ConfigError(
+                f"{role}: {given.weights} holds an encoder alone, which predicts nothing; give a "
+                "whole network, or name it under encoder_weights"
+            ) from warning
+
+
+def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
+    """A network for a student to begin with.
+
+    Raises:
+        ConfigError: it is of another kind than the student: another encoder, other layers, or depth
+            in metres where a student predicts disparity.
+    """
+    role = "teacher" if isinstance(given, GivenTeacher) else "start"
+    network = load_given(given, role=role)
+    if network.kind != "disparity":
+        raise ConfigError(
+            f"start: {given.weights} predicts depth in metres, and a student begins and ends with "
+            "disparity; take a relative network (a metric one may be its teacher)"
+        )
+    found = network.architecture
+    for name in ("encoder", "layers"):
+        wanted = getattr(config, name)
+        matters = name == "encoder" or network.encoder.is_vit
+        if matters and found[name] != wanted:
+            raise ConfigError(
+                f"start: {given.weights} has {name} {found[name]}, and the student has {wanted}; "
+                f"set {name}: {found[name]}, or begin with other weights"
+            )
+    return network
