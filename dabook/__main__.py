@@ -68,7 +68,7 @@ def _parameters(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _row(args: argparse.Namespace) -> None:
-    """Run one seed of one row: what Snakemake and clusters call."""
+    """Run one seed of one row (for Snakemake and clusters)."""
     from dabook.runs.experiments import expand
     from dalib import paths
     from dalib.training.processes import check_processes, refuse_other_launcher
@@ -93,7 +93,7 @@ def _row(args: argparse.Namespace) -> None:
 
 
 def _rows(args: argparse.Namespace) -> None:
-    """List rows, seeds and the state of their records."""
+    """List the rows and seeds of an experiment, and whether they have a fresh record."""
     from dabook.runs.experiments import expand
     from dabook.runs.records import entries, foreign
 
@@ -108,7 +108,7 @@ def _rows(args: argparse.Namespace) -> None:
 
 
 def _book(args: argparse.Namespace) -> None:
-    """Execute the notebooks whose inputs changed and build the site."""
+    """Run the notebooks whose inputs changed, and build the book's site."""
     from dabook.site.build import build
     from dalib.training.processes import refuse_other_launcher
 
@@ -124,7 +124,7 @@ def _readme(_: argparse.Namespace) -> None:
 
 
 def _robustness(args: argparse.Namespace) -> None:
-    """Score the main table's networks under corruption and record it; trains nothing."""
+    """Score the main table's networks on corrupted images and record it (trains nothing)."""
     from dabook.runs import robustness
 
     found = robustness.run(profile=args.profile, seeds=args.seeds)
@@ -133,15 +133,15 @@ def _robustness(args: argparse.Namespace) -> None:
 
 
 def _floors(_: argparse.Namespace) -> None:
-    """Score the floors on the real data sets and record them."""
+    """Score predictions without an image (floors) on the real data sets and record them."""
     from dabook.runs.floors import record_floors
 
     print(record_floors())
 
 
 def _certify(args: argparse.Namespace) -> None:
-    """Hold today's code against that of the records, bit by bit, and write a certificate of what is
-    equal."""
+    """Compare the results of today's code with those of the code behind the records, bit by bit,
+    and certify what is equal."""
     from dabook.runs.certify import certify
     from dalib.errors import TrainingError
 
@@ -157,8 +157,7 @@ def _certify(args: argparse.Namespace) -> None:
 
 
 def _student(args: argparse.Namespace) -> None:
-    """Print where the weights of the book's student are, for --weights of python -m dalib
-    predict."""
+    """Print the path of the book's student network, for `python -m dalib predict --weights`."""
     from dabook.runs import networks
 
     print(networks.student(args.profile))
@@ -195,12 +194,12 @@ def commands() -> Commands:
     row.add_argument(
         "--again",
         action="store_true",
-        help="keep the record, and write this run beside it (data/reruns)",
+        help="keep the existing record, and write this run's beside it (data/reruns)",
     )
     row.add_argument(
         "--retrain",
         action="store_true",
-        help="train even where there are weights, which are set aside",
+        help="train even if there are weights, which are moved aside",
     )
     rows = top.add("rows", _rows)
     rows.add_argument("name", help=NAMED)
@@ -208,7 +207,9 @@ def commands() -> Commands:
     rows.add_argument("--seeds", type=int)
     book = top.add("book", _book)
     book.add_argument(
-        "--profile", default="quick", help="what the ablation notebooks train (default: quick)"
+        "--profile",
+        default="quick",
+        help="the scale of the ablation notebooks' training (default: quick)",
     )
     robustness = top.add("robustness", _robustness)
     robustness.add_argument("--profile", default="study")
@@ -217,7 +218,7 @@ def commands() -> Commands:
     certify.add_argument(
         "--from",
         dest="since",
-        help="the older commit (default: the newest certificate's, or the records')",
+        help="the older commit (default: that of the newest certificate, or of the records)",
     )
     certify.add_argument(
         "--profile", default="study", help="whose rows are compared (default: study)"
@@ -226,7 +227,9 @@ def commands() -> Commands:
     top.add("floors", _floors)
     student = top.add("student", _student)
     student.add_argument(
-        "--profile", default="quick", help="which trained it (default: quick, that of `make book`)"
+        "--profile",
+        default="quick",
+        help="the profile that trained it (default: quick, as in `make book`)",
     )
     return top
 

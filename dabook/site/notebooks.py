@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from dabook.runs.progress import LINES
+from dabook.runs import progress
 from dalib import paths, strict_yaml
 from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
@@ -279,19 +280,40 @@ class _OwnSpecs(KernelSpecManager):
     """Knows one kernel: this interpreter. What is installed under `python3` may be another one, or
     gone."""
 
+    more: Mapping[str, str] = {}  # variables of the kernel
+
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         # $ would be substituted
         places = {name: value.replace("$", "$$") for name, value in paths.places().items()}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         command.append("--log-level=CRITICAL")  # else it warns that others might listen
-        env = places | {LINES: "1"}
+        env = places | {progress.LINES: "1"} | dict(self.more)
         return KernelSpec(argv=command, display_name="Python 3", language="python", env=env)
 
 
-class _OwnKernel(AsyncKernelManager):
-    @default("kernel_spec_manager")
-    def _own_specs(self) -> KernelSpecManager:
-        return _OwnSpecs()
+def _kernel(variables: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """What starts a kernel of this interpreter with these variables."""
+
+    class Specs(_OwnSpecs):
+        more = variables
+
+    class Kernel(AsyncKernelManager):
+        @default("kernel_spec_manager")
+        def _own_specs(self) -> KernelSpecManager:
+            return Specs()
+
+    return Kernel
+
+
+@contextmanager
+def _showing(show: bool) -> Iterator[Mapping[str, str]]:
+    """The variables with which a kernel's progress becomes a bar in this terminal; none where there
+    is no terminal, or nothing is to be shown."""
+    if show and progress.watched() and not progress.in_notebook():
+        with progress.received() as variables:
+            yield variables
+    else:
+        yield {}
 
 
 def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = True) -> Path:
@@ -303,7 +325,7 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
         out: where the executed notebook goes. A failed one is kept beside it as
             `NAME.failed.ipynb`, for reading.
         given: parameters, see `check`.
-        show: pass on what the cells print.
+        show: pass on what the cells print, and in a terminal draw a bar of what they train.
 
     Raises:
         ConfigError: an unknown parameter, a value that does not fit, another language.
@@ -315,19 +337,20 @@ def execute(path: Path, out: Path, given: Mapping[str, object], *, show: bool = 
     begun = time.perf_counter()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        done = pm.execute_notebook(
-            _literal(path),
-            _literal(partial),
-            parameters=values,
-            # where the kernel starts, for nbclient: papermill's own `cwd` would move the whole
-            # process, and other lanes with it
-            resources={"metadata": {"path": str(paths.root())}},
-            kernel_name="python3",
-            language="python",
-            kernel_manager_class=_OwnKernel,
-            log_output=show,
-            progress_bar=False,
-        )
+        with _showing(show) as variables:
+            done = pm.execute_notebook(
+                _literal(path),
+                _literal(partial),
+                parameters=values,
+                # where the kernel starts, for nbclient: papermill's own `cwd` would move the whole
+                # process, and other lanes with it
+                resources={"metadata": {"path": str(paths.root())}},
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_kernel(variables),
+                log_output=show,
+                progress_bar=False,
+            )
         _check_end(done)
         os.replace(partial, out)
     except PapermillExecutionError as error:

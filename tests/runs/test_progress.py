@@ -1,11 +1,17 @@
 """One bar for everything: what it counts, where it is drawn, how the stop button ends it."""
 
 import io
+import json
+import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -16,6 +22,12 @@ from dabook.runs.experiments import expand
 from dalib.errors import Stopped
 from dalib.progress import Step, decode, encode, headed
 from dalib.training import launch
+
+try:
+    import pty
+    import termios
+except ImportError:  # Windows
+    pty = None
 
 LABELLED = TINY.replace(steps=6, batch=4, test_images=3)
 STUDENT = LABELLED.replace(pseudo_labels=True, unlabelled_ratio=2, unlabelled_images=30)
@@ -81,6 +93,59 @@ def test_a_bar_moves_with_the_steps_of_teachers_and_students(monkeypatch, capsys
     assert "something was set aside" in told.out
     assert "step" not in told.out + told.err
     assert "[1/1] mine.full seed 0: 100%" in told.err.splitlines()[-1]
+
+
+def test_a_kernel_sends_its_progress_and_another_process_draws_the_bar(monkeypatch, tmp_path):
+    """Every message as it arrives; a step of the teacher is half of its 24 images."""
+    sent = tmp_path / "sent"
+    monkeypatch.setenv(progress.LINES, "1")  # as in a kernel
+    monkeypatch.setenv(progress.SENT, str(sent))
+    receiver, said = progress.Receiver(), []
+
+    def drawn():
+        *_, message = sent.read_text().splitlines()
+        receiver.take(message)
+        return receiver.shown
+
+    with progress.following([STUDENT], title="mine", say=said.append) as sender:
+        assert drawn().bar.total == 24 + 10 + 72 + 7
+        sender.begin("[1/1] mine.full seed 0")
+        assert drawn().bar.desc == "[1/1] mine.full seed 0: "
+        sender.report(headed("teacher: ", step(STUDENT.teacher(), 3)))
+        assert drawn().bar.n == 12
+        sender.report("something was set aside\n in two lines")
+        sender.end(STUDENT)
+        assert drawn().bar.n == 12 + 10 + 72 + 7
+        bar = receiver.shown.bar
+    assert drawn() is None
+    assert bar.disable, "closed"
+    assert said == ["something was set aside\n in two lines"]
+
+
+def test_a_bar_that_is_received_ends_with_the_process_that_sends(monkeypatch, capsys):
+    """What is logged meanwhile stands above it; a kernel that dies leaves no open bar behind."""
+    log = logging.getLogger("papermill")
+    handler = logging.StreamHandler(sys.stderr)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(log, "level", logging.INFO)
+    with progress.received() as variables:
+        sender = progress.Sender(
+            progress.work([LABELLED]), title="mine", path=Path(variables[progress.SENT]), say=print
+        )
+        sender.begin("first")
+        wait(lambda: "first" in sys.stderr.getvalue())
+        log.info("a table")
+        sender.report(step(LABELLED, 3))
+        with sender.path.open("a") as file:
+            file.write('["report", "cut o')
+    assert root.handlers == [handler]
+    told = capsys.readouterr().err
+    assert "\ra table\n" in told, "on a line of its own, in the place of the bar"
+    # half of 24 images of 24 + 7, and the line is left
+    assert told.split("\r")[-1].startswith("first:  39%|")
+    assert told.endswith("left\n")
+    assert not sender.path.exists()
 
 
 def test_elsewhere_there_are_lines_with_the_time_left(monkeypatch):
@@ -192,6 +257,94 @@ def answer(client, request, seconds=180):
         message = client.get_shell_msg(timeout=seconds)
         if message["parent_header"].get("msg_id") == request:
             return message["content"]
+
+
+def in_terminal(*words):
+    """A command with a terminal of its own, and the end of it that a person sees."""
+    seen, own = pty.openpty()
+    termios.tcsetwinsize(own, (40, 120))
+    env = os.environ | {"PYTHONPATH": str(ROOT), "DALIB_REALDEPTH": "none"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "dabook", *words], env=env, stdin=own, stdout=own, stderr=own
+    )
+    os.close(own)
+    return child, seen
+
+
+def told(seen):
+    """All that a terminal shows until its program has ended."""
+    text = b""
+    with suppress(OSError):  # how Linux says that nobody writes any more
+        while part := os.read(seen, 65536):
+            text += part
+    os.close(seen)
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with the experiment `tiny` and its notebook."""
+    (tmp_path / "experiments.yaml").write_text(TREE)
+    nbformat = pytest.importorskip("nbformat").v4
+    first = nbformat.new_code_cell('profile = "tiny"', metadata={"tags": ["parameters"]})
+    cells = [first, nbformat.new_code_cell(CELL), nbformat.new_code_cell('print("a table")')]
+    (tmp_path / "notebooks").mkdir()
+    text = nbformat.writes(nbformat.new_notebook(cells=cells))
+    (tmp_path / "notebooks" / "tiny.ipynb").write_text(text)
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(pty is None, reason="no pseudo-terminals on this system")
+def test_a_notebook_run_from_a_terminal_has_one_bar_there(checkout):
+    pytest.importorskip("papermill")
+    child, seen = in_terminal("run", "tiny", "--profile", "tiny")
+    shown = told(seen)
+    assert child.wait() == 0, shown
+    bars = re.findall(r"\[1/1\] tiny\.alone seed 0: +(\d+)%\|.*?, (\S+) left", shown)
+    percents = [int(percent) for percent, _ in bars]
+    assert percents == sorted(percents)
+    assert percents[0] < 50
+    assert bars[-1] == ("100", "00:00")
+    assert "step " not in shown, "the bar stands for the lines of the steps"
+    assert re.search(r"[\r\n]a table\n", shown), "what a cell prints has a line of its own"
+    executed = (checkout / "runs" / "notebooks" / "tiny" / "tiny.ipynb").read_text()
+    streams = [o for c in json.loads(executed)["cells"] for o in c.get("outputs", ())]
+    assert ["".join(o["text"]) for o in streams] == ["a table\n"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(pty is None, reason="no pseudo-terminals on this system")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_notebook_in_a_terminal_is_stopped_as_without_a_bar(number, checkout):
+    pytest.importorskip("papermill")
+    words = ["run", "tiny", "--profile", "tiny"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "DALIB_REALDEPTH": "none"}
+    config = expand("tiny", profile="tiny").rows[0].configs[0]
+    metrics = launch.folder(config) / "metrics.jsonl"
+    ends = []
+    for terminal in (True, False):
+        if terminal:
+            child, seen = in_terminal(*words)
+        else:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "dabook", *words],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        wait(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 3)
+        child.send_signal(number)
+        shown = told(seen) if terminal else child.communicate()[0]
+        said = [line for line in shown.splitlines() if re.match("error: |interrupted: ", line)]
+        ends.append((child.wait(), said))
+        shutil.rmtree(checkout / "runs")
+    assert ends[0] == ends[1]
+    assert ends[0][0] in (75, 130)
+    assert len(ends[0][1]) == 1, "a line says it"
 
 
 @pytest.mark.slow
