@@ -35,7 +35,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 FOLDER = str(records.folder(committed=plan.committed) / EXPERIMENT)
-teachers = {h: e.config.teacher().hash() for h, e in entries.items() if e.config.pseudo_labels}
+needed = {h: e.config.prerequisites().get("teacher") for h, e in entries.items()}
+teachers = {h: run.hash() for h, run in needed.items() if run is not None}
 
 
 def teacher(wildcards):

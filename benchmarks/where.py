@@ -14,7 +14,7 @@ from timing import keep, medians
 from torch.autograd.profiler_util import FunctionEvent
 from torch.utils.flop_counter import FlopCounterMode
 
-from dabook.pages.costs import ATTENTION
+from dalib.training.costs import ATTENTION
 from dalib.models import DepthAnything, build, packed
 from dalib.models.inference import Inference, has_bfloat16, optimise
 from dalib.models.lively import enliven

@@ -215,7 +215,7 @@ def expand(
                 "not set; drop seed"
             )
         try:
-            config = RunConfig.from_dict(merged)
+            config = _pinned(RunConfig.from_dict(merged))
         except ConfigError as error:
             raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: {error}") from error
         configs = tuple(config.replace(seed=s) for s in wanted)
@@ -231,6 +231,16 @@ def expand(
         trained_in_book=entry.get("trained_in_book", True),
         rows=tuple(rows),
     )
+
+
+def _pinned(config: RunConfig) -> RunConfig:
+    """The same with weights that are given known by their content."""
+    blocks = config.given()
+    if config.teacher is None and not blocks:
+        return config
+    from dalib.training.given import pin  # seconds to import, which other rows need not wait for
+
+    return pin(config)
 
 
 def _scaled(settings: dict, divide: dict) -> dict:

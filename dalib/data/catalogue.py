@@ -5,6 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -14,6 +15,7 @@ from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
 from dalib.data.sources import DepthManifest, Motorcycle, SkimagePhotos
+from dalib.data.subset import listed
 from dalib.errors import ConfigError, DataError
 
 OPENERS: dict[str, Callable[..., Source]] = {
@@ -25,6 +27,10 @@ OPENERS: dict[str, Callable[..., Source]] = {
 options."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
+NAMED = ("photos",)
+"""Kinds of sources whose samples have names, by which some may be chosen."""
+LISTS = ("only", "without")
+"""The options that choose them."""
 KINDS = ("scenes", *OPENERS, "skimage")
 
 
@@ -35,8 +41,9 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
         name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain),
             `depth:FOLDER` (a folder with manifest.csv; options dataset, quality, offset_known),
             `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
-            `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or no are written
-            as words.
+            `skimage:motorcycle`. Photographs may be chosen by a list of names
+            (`dalib.data.subset`): `only=FILE`, or all but these, `without=FILE`. Options follow a
+            question mark, as in a URL; yes or no are written as words.
         count: images to take of a procedural split; the others are taken whole.
         height, width: size that procedural scenes are rendered at.
 
@@ -50,7 +57,11 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
         return scenes.materialise(split=place, count=count, height=height, width=width)
     if kind == "skimage":
         return SkimagePhotos() if place == "photos" else Motorcycle()
-    return OPENERS[kind](place, **options)
+    lists = {word: options.pop(word) for word in LISTS if word in options}
+    source = OPENERS[kind](place, **options)
+    for word, path in lists.items():
+        source = listed(source, Path(path), without=word == "without")
+    return source
 
 
 def parse(name: str) -> tuple[str, str, dict[str, Any]]:
@@ -73,6 +84,8 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
     hints = typing.get_type_hints(OPENERS[kind].__init__)
     keywords = inspect.signature(OPENERS[kind]).parameters.values()
     known = {p.name: hints[p.name] for p in keywords if p.kind is p.KEYWORD_ONLY}
+    if kind in NAMED:
+        known |= dict.fromkeys(LISTS, str)
     options: dict[str, Any] = {}
     for word in query.split("&") if mark else []:
         option, _, value = word.partition("=")

@@ -57,6 +57,10 @@ class PhotoFolder(Source):
     def _name(self, index: int) -> str:
         return os.fsdecode(self.names[index].as_py())
 
+    def name_of(self, index: int) -> str:
+        """Its path below the folder."""
+        return shown(self._name(index))
+
     def _sample(self, index: int) -> Sample:
         name = self._name(index)
         return {"image": read_rgb(self.path / name), "domain": self.domain, "name": shown(name)}

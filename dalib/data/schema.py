@@ -32,6 +32,10 @@ class Source(ABC):
     def _sample(self, index: int) -> Sample:
         """The sample at 0 <= index < len(self)."""
 
+    def name_of(self, index: int) -> str:
+        """What a sample is called, said without reading it; by default its number."""
+        return str(index)
+
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(

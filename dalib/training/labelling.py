@@ -21,7 +21,7 @@ from dalib.stopping import Stop
 from dalib.training import pseudo, selection
 from dalib.training.folder import WEIGHTS, folder, held
 from dalib.training.given import load_given
-from dalib.training.pseudo import Labels
+from dalib.training.pseudo import Labels, PseudoLabels
 from dalib.training.teacher import Teacher, size_seen
 from dalib.training.train import SNAPSHOTS
 
@@ -32,11 +32,13 @@ class Labelling:
 
     Args:
         pseudo: stored labels, by index.
+        stored: where they were made, if by one teacher.
         teacher: what labels in each step.
         pool: the images to read, by index; all by default.
     """
 
     pseudo: Labels | None = None
+    stored: PseudoLabels | None = None
     teacher: Teacher | None = None
     pool: Int[np.ndarray, " m"] | None = None
 
@@ -67,15 +69,15 @@ def labelling(
     given = {"state": state, "stop": stop, "report": report}
     first = _stored_labels(config, unlabelled, by=config.teacher_run(), **given)
     if config.selection == "none":
-        return Labelling(pseudo=first)
+        return Labelling(pseudo=first, stored=first)
 
     # ST++: the stable half alone, or all with the other half labelled anew
     half = _stable_half(config, unlabelled, first, state=state, report=report)
     again = config.first_half()
     if again is None:
-        return Labelling(pseudo=first, pool=half)
+        return Labelling(pseudo=first, stored=first, pool=half)
     later = _stored_labels(config, unlabelled, by=again, **given)
-    return Labelling(pseudo=selection.Relabelled(first, later, kept=half))
+    return Labelling(pseudo=selection.Relabelled(first, later, kept=half), stored=first)
 
 
 def teacher_of(config: RunConfig, by: RunConfig | None = None) -> Teacher:

@@ -6,7 +6,8 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dalib.blocks import GivenNetwork
 from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.mixture import Concat
-from dalib.errors import Stopped, TrainingError, UserError
+from dalib.errors import ConfigError, Stopped, TrainingError, UserError
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.progress import decode, headed
 from dalib.stopping import STOP, Stop, listening
@@ -33,6 +34,7 @@ from dalib.training.folder import (
     folder,
     held,
     other_code,
+    read_json,
     set_aside,
     trained,
 )
@@ -48,6 +50,8 @@ ENDS = "dalib stops: "
 # the lock that the processes of a job share: where one outlives its parent, the next job waits for
 # it
 WORKERS = "workers"
+# where the stored labels of a run are that were made before it
+LABELS = "labels.json"
 # how long processes wait for one another, as while one lists millions of files
 PATIENCE = timedelta(hours=12)
 
@@ -95,7 +99,53 @@ def ensure_weights(
             report(line)
         return out / WEIGHTS
 
-    # the runs that it builds on
+    _ensure_prerequisites(config, processes=processes, report=report)
+
+    # the run itself, with its folder to itself
+    with listening(Stop()) as stop, _alone(out, report=report):
+        if trained(config) and not afresh:
+            return out / WEIGHTS  # by the job that held the folder before
+        _make_room(out, afresh=afresh, report=report)
+        _start(config, out, processes=processes, stamp=stamp, stop=stop, report=report)
+    if not trained(config):
+        raise TrainingError(f"{out}: training ended without weights; its output above says why")
+    return out / WEIGHTS
+
+
+def ensure_labels(
+    config: RunConfig, *, processes: int = 1, report: Callable[[str], None] = print
+) -> Path:
+    """The folder of the stored pseudo labels that a run will read, made now where they are not
+    there: by a teacher that is trained first where that is needed. The run itself is not trained.
+
+    Args:
+        config: a run with `labelling: stored`.
+        processes: that label.
+        report: receives lines of progress.
+
+    Raises:
+        ConfigError: a run that stores no labels.
+        Stopped: a signal ended it early; whole shards are kept.
+    """
+    refuse_other_launcher()
+    config = pin(config)
+    if not config.teacher_labels or config.labelling != "stored":
+        raise ConfigError("labelling: this run stores no labels; train makes what it needs")
+    out = folder(config)
+    stamp = provenance.code_hash("training")
+    _ensure_prerequisites(config, processes=processes, report=report)
+    with listening(Stop()) as stop, _alone(out, report=report):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / STOP).unlink(missing_ok=True)
+        options = {"processes": processes, "stamp": stamp, "stop": stop, "report": report}
+        _start(config, out, labels_only=True, **options)
+    return Path(read_json(out / LABELS)["path"])
+
+
+def _ensure_prerequisites(
+    config: RunConfig, *, processes: int, report: Callable[[str], None]
+) -> None:
+    """Weights of the runs that a run builds on."""
     for role, needed in config.prerequisites().items():
         ensure_weights(
             needed,
@@ -103,21 +153,33 @@ def ensure_weights(
             report=lambda line, role=role: report(headed(f"{role}: ", line)),
         )
 
-    # the run itself, with its folder to itself
-    with listening(Stop()) as stop, held(out, report=report):
+
+@contextmanager
+def _alone(out: Path, *, report: Callable[[str], None]) -> Iterator[None]:
+    """A run's folder to oneself, once the processes of a job whose parent is gone have saved their
+    state."""
+    with held(out, report=report):
         with held(out, report=report, role=WORKERS):
-            pass  # processes of a job whose parent is gone have saved their state
-        if trained(config) and not afresh:
-            return out / WEIGHTS  # by the job that held the folder before
-        _make_room(out, afresh=afresh, report=report)
-        job = _write_job(config, out, processes=processes, stamp=stamp)
-        if processes == 1:
-            execute(job, stop=stop, report=report)
-        else:
-            _accelerate(out / JOB, processes, stop, report)
-    if not trained(config):
-        raise TrainingError(f"{out}: training ended without weights; its output above says why")
-    return out / WEIGHTS
+            pass
+        yield
+
+
+def _start(
+    config: RunConfig,
+    out: Path,
+    *,
+    processes: int,
+    stamp: str,
+    stop: Stop,
+    report: Callable[[str], None],
+    labels_only: bool = False,
+) -> None:
+    """Do a job here, or in processes of their own."""
+    job = _write_job(config, out, processes=processes, stamp=stamp, labels_only=labels_only)
+    if processes == 1:
+        execute(job, stop=stop, report=report)
+    else:
+        _accelerate(out / JOB, processes, stop, report)
 
 
 def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> None:
@@ -132,13 +194,16 @@ def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> Non
     (out / STOP).unlink(missing_ok=True)
 
 
-def _write_job(config: RunConfig, out: Path, *, processes: int, stamp: str) -> dict:
+def _write_job(
+    config: RunConfig, out: Path, *, processes: int, stamp: str, labels_only: bool
+) -> dict:
     """What each process is told, in a file for those that are processes of their own."""
     job = {
         "config": config.to_dict(),
         "out": str(out),
         "processes": processes,
         "stamp": stamp,
+        "labels_only": labels_only,
     }
     write_text(out / JOB, json.dumps(job | {"parent": os.getpid()}, indent=1))
     return job
@@ -175,7 +240,11 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
     labels = labelling(config, unlabelled, state=state, stop=stop, report=report)
-    first = _first(config)
+    if job.get("labels_only"):
+        if state.is_main_process:
+            write_text(out / LABELS, json.dumps({"path": str(labels.stored.path)}) + "\n")
+        return
+    first = first_network(config)
 
     # training
     train(
@@ -202,7 +271,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         raise Stopped(f"{out}: is trained; stopped by {reason} before anything else")
 
 
-def _first(config: RunConfig) -> DepthAnything | None:
+def first_network(config: RunConfig) -> DepthAnything | None:
     """The network whose weights a student begins with; None where the pre-trained encoder's are."""
     start = config.starts_from()
     if start is None:

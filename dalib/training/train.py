@@ -254,15 +254,7 @@ def _networks(
     teacher: Teacher | None,
     device: torch.device,
 ) -> _Networks:
-    student = build(
-        config.encoder,
-        pretrained=config.pretrained,
-        layers=config.layers,
-        encoder_weights=encoder_file(config.encoder_weights),
-        seed=config.seed,
-    )
-    if first is not None:
-        student.load_state_dict(first.state_dict())
+    student = new_student(config, first)
     if config.gradient_checkpointing and hasattr(student.encoder.net, "set_grad_checkpointing"):
         student.encoder.net.set_grad_checkpointing()
     student = student.to(device, memory_format=torch.channels_last)
@@ -285,6 +277,21 @@ def _networks(
         frozen=frozen,
         teacher=None if teacher is None else teacher.network,
     )
+
+
+def new_student(config: RunConfig, first: DepthAnything | None = None) -> DepthAnything:
+    """The network of a run before its first step: a pre-trained encoder and a new decoder, or the
+    weights of `first`."""
+    student = build(
+        config.encoder,
+        pretrained=config.pretrained,
+        layers=config.layers,
+        encoder_weights=encoder_file(config.encoder_weights),
+        seed=config.seed,
+    )
+    if first is not None:
+        student.load_state_dict(first.state_dict())
+    return student
 
 
 def frozen_encoder(config: RunConfig) -> FrozenEncoder:

