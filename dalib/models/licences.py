@@ -99,7 +99,7 @@ def _table() -> dict[str, Terms]:
         table[f"dinov2_{named}14(_reg4?)?(_pretrain)?|dinov2_{size}"] = Terms(
             name=f"DINOv2 ViT-{letter.upper()}/14", licence=APACHE, source=DINOV2
         )
-        table[f"{named}_patch14(_reg4)?_dinov2(\\.lvd142m)?"] = Terms(
+        table[f"vit_{size}_patch14(_reg4)?_dinov2(\\.lvd142m)?"] = Terms(
             name=f"DINOv2 ViT-{letter.upper()}/14 (timm)", licence=APACHE, source=DINOV2
         )
     table["lite0|(tf_)?efficientnet_lite0(\\.in1k|_pytorch_model)?"] = Terms(
