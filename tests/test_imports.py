@@ -17,6 +17,7 @@ FLOORS = (
     ),
     ("data", "models", "losses", "alternatives", "certificates", "streams"),
     ("training", "evaluation", "predict"),
+    ("adaptation",),
     ("__main__", "cli", "commands"),
 )
 """What imports from its own floor and those before it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dalib.errors import CheckpointError, ConfigError
-from dalib.models.depth_anything import DepthAnything, build, restore
+from dalib.models.depth_anything import ABOUT, NOTE, DepthAnything, build, read_about, restore
 from dalib.models.files import kind, read_safetensors
 from dalib.models.folders import layers_of, read_config, read_tensors, said_depth, same_network
 from dalib.models.names import from_official, from_transformers
@@ -92,7 +92,20 @@ def load(
     else:
         model = _from_file(path, entry=entry, **given)
     model.sources = model.sources or (path.resolve(),)
+    model.about = model.about or _about(path, model.sources)
     return model
+
+
+def _about(path: Path, sources: tuple[Path, ...]) -> dict:
+    """What is known of weights that are none of our files: from a note beside them, or out of a
+    folder that we exported."""
+    note = path.with_name(path.name + NOTE)
+    if note.is_file():
+        return read_about({ABOUT: note.read_text(encoding="utf-8", errors="replace")}, note)
+    for file in sources:
+        if file.suffix == ".safetensors" and file.is_file() and kind(file) == "safetensors":
+            return read_about(read_safetensors(file, tensors=False)[1], file)
+    return {}
 
 
 def place(source: Path | str) -> Path:
@@ -122,6 +135,7 @@ def _from_ours(path: Path, *, layers, max_depth, relative, position) -> DepthAny
         other.load_state_dict(model.state_dict())
         other.unused = model.unused
         other.sources = model.sources
+        other.about = model.about
         model = other.eval()
     return model
 

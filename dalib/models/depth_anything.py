@@ -3,7 +3,9 @@ and shift."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,6 +21,10 @@ from dalib.writing import whole
 
 # prefix, in our files, of tensors that came with released weights and that nothing reads
 UNUSED = "unused."
+# entry of a safetensors file's metadata with what is known of the weights, as JSON
+ABOUT = "dalib_about"
+# what the name of a file that cannot carry it gets, for a note beside it
+NOTE = ".about.json"
 
 
 class DepthAnything(nn.Module):
@@ -43,6 +49,9 @@ class DepthAnything(nn.Module):
             they would have here (DINOv2's mask token, a residual unit of the deepest fusion block).
             They are kept for writing them back.
         sources: the files that the weights were read from, which no export writes over.
+        about: what is known of the weights besides the network, as JSON: `licence` (an SPDX name),
+            `derived_from` (a list of weights), `trained` (how). `save`, `load` and the exports keep
+            it; empty where nobody said anything.
 
     Raises:
         ConfigError: an unknown encoder or option, or a `max_depth` that is no depth.
@@ -72,6 +81,7 @@ class DepthAnything(nn.Module):
         }
         self.unused: dict[str, Tensor] = {}
         self.sources: tuple[Path, ...] = ()
+        self.about: dict[str, Any] = {}
         self.encoder = Encoder(
             name=encoder,
             pretrained=pretrained,
@@ -161,13 +171,51 @@ def build(
         )
 
 
-def save(model: DepthAnything, path: Path) -> None:
+def save(model: DepthAnything, path: Path, *, about: Mapping[str, Any] | None = None) -> None:
     """Write weights and architecture as safetensors, whole or not at all. A full disk is a
-    `CheckpointError`."""
+    `CheckpointError`.
+
+    Args:
+        model: the network.
+        path: the file.
+        about: what is known of the weights, see `DepthAnything.about`; by default what the network
+            carries already.
+
+    Raises:
+        ConfigError: an `about` that JSON cannot say.
+    """
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
     tensors = {k: v.contiguous() for k, v in tensors.items()}
+    metadata = {"dalib": json.dumps(model.architecture)} | about_metadata(
+        model.about if about is None else about
+    )
     with whole(path, error=CheckpointError) as partial:
-        save_file(tensors, partial, metadata={"dalib": json.dumps(model.architecture)})
+        save_file(tensors, partial, metadata=metadata)
+
+
+def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """`DepthAnything.about` as a safetensors file carries it; nothing where nothing is known."""
+    if not about:
+        return {}
+    try:
+        return {ABOUT: json.dumps(dict(about), allow_nan=False)}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"about: JSON cannot say it ({error}); give text, numbers, lists and dictionaries"
+        ) from error
+
+
+def read_about(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The inverse of `about_metadata`. Unreadable words are a `CheckpointError`: among them may be
+    a licence."""
+    try:
+        about = json.loads(metadata.get(ABOUT, "{}"))
+        if isinstance(about, dict):
+            return about
+        error = "no dictionary"
+    except ValueError as problem:
+        error = problem
+    raise CheckpointError(f"{path}: what it says about its weights cannot be read ({error})")
 
 
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
@@ -214,6 +262,7 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
             f"{path}: its dalib metadata describe no network ({error}); train or copy it again"
         ) from error
     model.sources = (path.resolve(),)
+    model.about = read_about(metadata, path)
     unused = {k for k in tensors if k.startswith(UNUSED)}
     used = {k: v for k, v in tensors.items() if k not in unused}
     model.unused = {k.removeprefix(UNUSED): tensors[k] for k in unused}

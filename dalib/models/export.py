@@ -1,10 +1,18 @@
 """Networks for the world outside: `transformers` folders, the official `.pth` files, ONNX and
-`torch.export`."""
+`torch.export`.
+
+What is known of the weights goes with them, their licence first: in a folder's README.md, in a note
+beside a `.pth` file, and in the metadata of an ONNX file.
+"""
 
 import copy
 import json
+import logging
+import re
 import warnings
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +26,18 @@ from torch.export import Dim, ExportedProgram
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.checkpoints import released
-from dalib.models.depth_anything import DepthAnything
+from dalib.models.depth_anything import NOTE, DepthAnything, about_metadata
 from dalib.models.encoder import PRESETS
+from dalib.models.licences import Terms, origins, terms_of
 from dalib.models.names import to_official, to_transformers
 from dalib.writing import refuse_existing, whole, whole_files
+
+log = logging.getLogger(__name__)
 
 SHORT_SIDE = 518  # what the paper's images are resized to
 
 
-FOLDER = "config.json", "model.safetensors", "preprocessor_config.json"
+FOLDER = "config.json", "model.safetensors", "preprocessor_config.json", "README.md"
 
 
 def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False) -> None:
@@ -34,7 +45,8 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
     depth in its `metric_depth`).
 
     The file does not say which blocks the network reads: give it a name that does
-    ("depth_anything_v2_vits.pth").
+    ("depth_anything_v2_vits.pth"). Nor can it say what its licence is: where that is known, it
+    stands in a note beside it ("depth_anything_v2_vits.pth.about.json"), which `load` reads again.
 
     Args:
         model: one of the paper's networks.
@@ -58,8 +70,91 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
             f"{path}: this released name says {kinds[0]}, and the network is {kinds[1]}; give it "
             "another name"
         )
+    about = _about(model)
+    note = path.with_name(path.name + NOTE)
+    if about or note.exists():  # another network's licence may not stay there
+        refuse_existing([note], overwrite=overwrite)
+        with whole(note, error=CheckpointError) as partial:
+            partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     with whole(path, error=CheckpointError, also=(RuntimeError,)) as partial:
         torch.save(tensors, partial)
+    _tell(model, path)
+
+
+def _about(model: DepthAnything) -> dict[str, Any]:
+    """What is known of the weights: what they carry, else the terms of released ones; else
+    nothing."""
+    terms = terms_of(model)
+    about = {"licence": terms.licence, "derived_from": [asdict(terms)]} if terms.known else {}
+    about = about | model.about
+    about_metadata(about)  # whether JSON can say it
+    return about
+
+
+def _tell(model: DepthAnything, path: Path) -> None:
+    """Say under which licence what was written is."""
+    terms = terms_of(model)
+    note = f" ({terms.note})" if terms.note else ""
+    log.info("%s: licence %s%s", path, terms.licence, note)
+    if terms.commercial is False:
+        log.warning("%s: commercial use is not allowed; whoever gets it must be told", path)
+
+
+def model_card(model: DepthAnything, *, title: str) -> str:
+    """A README.md of weights in the hub's form: what they are, their licence, what they were made
+    from, and how they were trained."""
+    terms = terms_of(model)
+    about = _about(model)
+    what = "disparity, up to scale and shift (larger is nearer)"
+    if model.max_depth is not None:
+        what = f"depth in metres, up to {model.max_depth:g}"
+    lines = [
+        "---",
+        *_licence_entry(terms),
+        "library_name: transformers",
+        "pipeline_tag: depth-estimation",
+        "---",
+        f"# {_inline(str(about.get('name') or title))}",
+        "",
+        f"Depth Anything with encoder {model.architecture['encoder']}. It predicts {what}.",
+        "",
+        "## Licence",
+        "",
+        f"**{_inline(terms.licence)}**" + (f", by {terms.source}." if terms.source else "."),
+        "",
+    ]
+    if terms.commercial is False:
+        lines += [
+            "Commercial use is not allowed, and what is made from these weights keeps this.",
+            "",
+        ]
+    if entries := origins(about):
+        lines += ["| made from | licence | stated at | note |", "|---|---|---|---|"]
+        for entry in entries:
+            cells = [
+                _inline(str(entry.get(k) or "")) for k in ("name", "licence", "source", "note")
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    if about.get("trained"):
+        trained = json.dumps(about["trained"], indent=2, ensure_ascii=False)
+        lines += ["## How it was trained", "", "~~~~json", trained, "~~~~", ""]
+    return "\n".join(lines)
+
+
+def _licence_entry(terms: Terms) -> list[str]:
+    """Of a card's head, by the hub's names."""
+    if not terms.known:
+        return ["license: unknown"]
+    if re.fullmatch(r"[A-Za-z0-9.+-]+", terms.licence):
+        return [f"license: {terms.licence.lower()}"]
+    return ["license: other", f"license_name: {json.dumps(terms.licence)}"]
+
+
+def _inline(text: str) -> str:
+    """Text on one line of Markdown that is only text."""
+    text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", text)
 
 
 def _check_file(model: DepthAnything, path: Path, *, overwrite: bool) -> None:
@@ -78,7 +173,7 @@ def _files(model: DepthAnything) -> list[Path]:
 
 def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool = False) -> None:
     """Write config.json, model.safetensors and preprocessor_config.json for `transformers`'
-    DepthAnythingForDepthEstimation.
+    DepthAnythingForDepthEstimation, and a README.md that states the licence (see `model_card`).
 
     `AutoModelForDepthEstimation.from_pretrained(folder)` and `pipeline("depth-estimation",
     model=folder)` load it. `transformers` itself is not needed for writing. It resamples position
@@ -87,7 +182,7 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
 
     Args:
         model: one of the paper's networks.
-        folder: where the three files go, all or none; what else is in it stays.
+        folder: where the files go, all or none; what else is in it stays.
         overwrite: whether they may replace files of these names; never those that the network was
             loaded from.
 
@@ -162,12 +257,16 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
         "do_pad": False,
     }
 
-    # three files, all or none
+    # all files or none
     tensors = {k: v.contiguous() for k, v in tensors.items()}
+    metadata = {"format": "pt"} | about_metadata(_about(model))
+    card = model_card(model, title=folder.resolve().name)
     with whole_files(folder, error=CheckpointError, also=(SafetensorError,)) as partial:
-        save_file(tensors, partial / FOLDER[1], metadata={"format": "pt"})
+        save_file(tensors, partial / FOLDER[1], metadata=metadata)
+        (partial / FOLDER[3]).write_text(card, encoding="utf-8")
         for name, content in ((FOLDER[0], config), (FOLDER[2], processor)):
             (partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _tell(model, folder)
 
 
 def _tensors(model: DepthAnything) -> dict[str, Tensor]:
@@ -257,7 +356,8 @@ def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) ->
     """Write the network with its normalisation as ONNX of dynamic batch, height and width; see
     `export_program` for its input.
 
-    The input is called "images", the output "disparity" or "depth_m". Sides that are no multiples
+    The input is called "images", the output "disparity" or "depth_m". The file's metadata hold the
+    licence and what else is known of the weights ("licence", "dalib_about"). Sides that are no multiples
     of `model.multiple` are refused by the graph itself, in the node `sides_are_multiples_of_14`.
 
     Args:
@@ -286,8 +386,12 @@ def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) ->
         verbose=False,
     )
     refuse_other_sides(program.model.graph, model.multiple)
+    if about := _about(model):
+        program.model.metadata_props["licence"] = terms_of(model).licence
+        program.model.metadata_props.update(about_metadata(about))
     with whole(path, error=CheckpointError, also=(RuntimeError, ValueError)) as partial:
         program.save(partial, external_data=False)
+    _tell(model, path)
 
 
 def refuse_other_sides(graph, multiple: int) -> None:

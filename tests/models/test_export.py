@@ -282,7 +282,7 @@ def test_written_weights_have_the_permissions_of_the_umask(umask, mode, small, t
     finally:
         os.umask(before)
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert len(files) == 5
+    assert len(files) == 6
     assert {p.stat().st_mode & 0o777 for p in files} == {mode}
 
 
