@@ -23,10 +23,10 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from dalib.data.doubles import dhash, near_pairs
-from dalib.data.files import digest
 from dalib.data.metadata import shown
 from dalib.data.mixture import Concat
-from dalib.data.schema import Sample, Source
+from dalib.data.schema import Source
+from dalib.data.subset import Subset
 from dalib.errors import ConfigError, DataError
 
 SHARE = 0.1
@@ -56,46 +56,6 @@ class Split:
     doubles: int
     checked: bool
     seed: int
-
-
-class Subset(Source):
-    """Some samples of a source, in the order given; its fingerprint is that of the source and of
-    which they are.
-
-    Args:
-        source: any.
-        indices: of its samples, each from 0 to len(source) - 1.
-    """
-
-    def __init__(self, source: Source, indices: Int[np.ndarray, " n"]) -> None:
-        self.source = source
-        self.indices = np.asarray(indices, np.int64)
-        wrong = (self.indices < 0) | (self.indices >= len(source))
-        if wrong.any():
-            raise DataError(
-                f"indices: {self.indices[wrong][0]} is none of the {len(source)} samples; give 0 "
-                f"to {len(source) - 1}"
-            )
-        self.domain = getattr(source, "domain", "")
-        for name in ("height", "width"):  # where the source has a way to read batches
-            if (side := getattr(source, name, None)) is not None:
-                setattr(self, name, side)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the source's content and the indices."""
-        which = blake2b(self.indices.astype("<i8").tobytes(), digest_size=8).hexdigest()
-        return digest([self.source.fingerprint, which])
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def _sample(self, index: int) -> Sample:
-        return self.source[int(self.indices[index])]
-
-    def get_batch(self, indices: np.ndarray) -> dict:
-        """Samples as the source stacks them."""
-        return self.source.get_batch(self.indices[np.asarray(indices)])
 
 
 def keep_back(
