@@ -14,10 +14,10 @@ from timing import keep, medians
 from torch.autograd.profiler_util import FunctionEvent
 from torch.utils.flop_counter import FlopCounterMode
 
-from dalib.training.costs import ATTENTION
 from dalib.models import DepthAnything, build, packed
 from dalib.models.inference import Inference, has_bfloat16, optimise
 from dalib.models.lively import enliven
+from dalib.training.costs import COUNTED
 
 ENCODER = "vits"
 ROUNDS = 7
@@ -81,7 +81,7 @@ def times(network: Inference) -> dict[str, float]:
 @torch.no_grad()
 def products(model: DepthAnything) -> dict[str, float]:
     """GFLOP of one image in the three kinds of work that are products of matrices."""
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         model(images(1))
     counts = counter.get_flop_counts()["Global"]
     kinds = {

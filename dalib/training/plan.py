@@ -172,7 +172,7 @@ def _given_line(given: Given) -> str:
     )
 
 
-def span(seconds: float) -> str:
+def span(seconds: float | int) -> str:
     """A time for a person: in the two largest units."""
     for unit, size, below, smaller in (
         ("d", 86400, 3600, "h"),

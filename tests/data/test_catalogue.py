@@ -92,7 +92,10 @@ def test_a_wrong_option_ends_a_row_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     assert main(["row", "mine", "a", "--profile", "tiny"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: unknown option in source 'photos:F?foo=1': 'foo'. Known: domain"
+    assert (
+        line
+        == "error: unknown option in source 'photos:F?foo=1': 'foo'. Known: domain, only, without"
+    )
 
 
 def test_options_come_in_their_types():

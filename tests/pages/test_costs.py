@@ -5,21 +5,39 @@ import torch
 from torch.nn import functional as F
 
 from dabook.pages import costs
+from dalib.training.costs import measure
 
 
 def test_flops_of_a_linear_layer():
     """(5, 7) x (7, 3): 2 * 5 * 7 * 3 = 210; backward to the weights and to the input, as much again
     each."""
     x, weight = torch.ones(5, 7, requires_grad=True), torch.ones(3, 7, requires_grad=True)
-    assert costs.measure(lambda: F.linear(x, weight))[0] == 210
-    assert costs.measure(lambda: F.linear(x, weight).sum().backward())[0] == 3 * 210
+    assert measure(lambda: F.linear(x, weight))[0] == 210
+    assert measure(lambda: F.linear(x, weight).sum().backward())[0] == 3 * 210
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_flops_of_convolutions(groups, stride, transposed):
+    """Forward 2 products a weight at each place, 6 / groups x 12 x 3 x 3 weights; backward as many
+    for the images and for the weights. Of a convolution the places are those of its result, of a
+    transposed one those of its images."""
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    layer = kind(6, 12, 3, stride=stride, padding=1, groups=groups, bias=False)
+    images = torch.ones(2, 6, 8, 10, requires_grad=True)
+    places = 80 if transposed or stride == 1 else 20
+    forward = 2 * 2 * places * 12 * (6 // groups) * 9
+    assert measure(lambda: layer(images))[0] == forward
+    assert measure(lambda: layer(images).sum().backward())[0] == 3 * forward
+    assert measure(lambda: layer(images.detach()).sum().backward())[0] == 2 * forward
 
 
 def test_flops_of_attention():
     """Two heads, 4 queries, 6 keys of width 8: scores 2 * 2 * 4 * 6 * 8 = 768, and as much for
     their product with the values."""
     q, k = torch.ones(1, 2, 4, 8), torch.ones(1, 2, 6, 8)
-    assert costs.measure(lambda: F.scaled_dot_product_attention(q, k, k))[0] == 2 * 768
+    assert measure(lambda: F.scaled_dot_product_attention(q, k, k))[0] == 2 * 768
 
 
 def test_bytes_at_the_fullest_moment():
@@ -33,7 +51,7 @@ def test_bytes_at_the_fullest_moment():
         del a
         return b - 1
 
-    assert costs.measure(work, x)[1] == 3 * 4000
+    assert measure(work, x)[1] == 3 * 4000
 
 
 @pytest.mark.parametrize(("name", "published", "unread"), [("vits", 24.8, 64), ("vitb", 97.5, 128)])
