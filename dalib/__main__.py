@@ -3,10 +3,10 @@ themselves are in `dalib.cli`, one module each."""
 
 import sys
 
-from dalib.cli import export, predict
+from dalib.cli import export, fetch, predict
 from dalib.commands import Commands
 
-ROAD = (predict, export)
+ROAD = (fetch, predict, export)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
@@ -15,7 +15,7 @@ def commands() -> Commands:
     """The whole command line."""
     top = Commands(
         prog="python -m dalib",
-        description="Predict with a network, and write it for other software.",
+        description="Fetch data, predict with a network, and write it for other software.",
         elsewhere={name: f"the book: python -m dabook {name}" for name in BOOK},
     )
     for command in ROAD:
