@@ -17,7 +17,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ class Summary:
         if self.fingerprint == self.buildable:
             return (
                 f"this is all that can be built of the pool; as recorded ({self.whole}) it holds "
-                "depth that is in no repository"
+                "more than can be made of the repositories' files"
             )
         return f"this is a part of the pool, which is {self.whole}"
 
@@ -347,18 +347,15 @@ class _Work:
             return
         ahead = 4 * READERS
         readers = ThreadPoolExecutor(READERS)
+        asked: dict[Original, Future | None] = {}
         try:
-            waiting: dict[str, list] = {}
             for place, row in enumerate(rows):
                 for later in rows[place : place + ahead]:
-                    if later.key not in waiting:
-                        waiting[later.key] = [
-                            (original, readers.submit(self._get, original))
-                            for original in _originals(later)
-                        ]
-                # A result stays in memory only until its row is made.
-                yield row, {original: task.result() for original, task in waiting[row.key]}
-                waiting[row.key] = []
+                    for original in _originals(later):
+                        if asked.get(original) is None:
+                            asked[original] = readers.submit(self._get, original)
+                yield row, {original: asked[original].result() for original in _originals(row)}
+                asked |= dict.fromkeys(_originals(row))  # what came stays in memory no longer
         except BaseException:
             self.place.close()  # so that nobody waits for an answer any more
             raise
@@ -383,8 +380,9 @@ class _Work:
 
     def _make(self, row: Row, part: str, contents: dict[Original, bytes | Exception]) -> Made:
         """An image as the rule says; `Gone`, `Unreachable` or `DataError` where that cannot be."""
-        image_from, *depth_from = _originals(row)
-        content = _or_raise(contents[image_from])
+        if not row.has_image:
+            raise Gone("unverified, how the repository's file becomes the recorded image")
+        content = _or_raise(contents[_image_of(row)])
         name = f"{row.origin.repository}:{row.path}"
         if self.pool.name == "photos":
             picture = stored_size(decode_image(content, name=name, tell=_quiet), row.size)
@@ -397,9 +395,9 @@ class _Work:
         files = {image_name: stored}
         facts = self._facts(row, content) | {"image": image_name, "dhash": _hash_of(stored)}
         missing = None
-        if depth_from:
+        if row.has_depth:
             try:
-                depth = _or_raise(contents[depth_from[0]])
+                depth = _or_raise(contents[_depth_of(row)])
                 files[depth_name] = depth_png(row, depth)
                 facts |= {"depth": depth_name, "depth_blob": blob_id(depth)}
             except (Gone, DataError, ConfigError) as error:
@@ -519,13 +517,20 @@ def _kind(reason: str) -> str:
     return "no file in the clone" if reason.startswith("the clone has no blob") else reason
 
 
+def _image_of(row: Row) -> Original:
+    return Original(row.origin.repository, row.origin.commit, row.path, row.blob)
+
+
+def _depth_of(row: Row) -> Original:
+    return Original(row.origin.repository, row.origin.commit, row.depth_path, row.depth_blob)
+
+
 def _originals(row: Row) -> list[Original]:
-    """The image's file, and the depth map's where it is another one and can be read."""
-    where = row.origin.repository, row.origin.commit
-    found = [Original(*where, row.path, row.blob)]
-    if row.has_depth:
-        found.append(Original(*where, row.depth_path, row.depth_blob))
-    return found
+    """The files that a row is made of: none, one (a point cloud is both) or two."""
+    if not row.has_image:
+        return []
+    wanted = [_image_of(row), _depth_of(row)] if row.has_depth else [_image_of(row)]
+    return list(dict.fromkeys(wanted))
 
 
 def _or_raise(content: bytes | Exception) -> bytes:

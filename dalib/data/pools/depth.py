@@ -50,7 +50,7 @@ def read_depth(content: bytes, coding: dict[str, str], *, name: str) -> Float[np
     values, known = _change(values, known, coding.get("change", ""), name=name)
     depth = np.where(known, values, 0).astype(np.float32) / np.float32(coding["per_unit"])
     if coding.get("change") == "ray 60":
-        depth = (depth * cosine(depth.shape, degrees=60)).astype(np.float32)
+        depth = (depth * cosine(depth.shape, degrees=60.0)).astype(np.float32)
     known &= (depth > float(coding.get("near", 0))) & (depth <= float(coding.get("far", "inf")))
     return np.where(known, depth, np.float32(0))
 

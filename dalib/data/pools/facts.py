@@ -1,7 +1,6 @@
 """What the public pools are made of: tables of facts, `data/pools/*.csv`. No picture is in them."""
 
 import csv
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,8 +15,8 @@ WHAT = {
     "rgbd": "images with depth, for training",
 }
 """The pools, and what each is in a line."""
-SIZES = {"photos": (117, 1700), "rgbd": (17, 700)}
-"""Megabytes of what is stored, and roughly of the originals that are read for it."""
+SIZES = {"photos": (119, 693), "rgbd": (22, 460)}
+"""Megabytes of what is stored, and of the originals that are read for it."""
 SHARD = 510
 """Photographs in a shard, about."""
 NOTICE = (
@@ -82,10 +81,16 @@ class Row:
         return self.key, self.blob, self.depth_blob
 
     @property
+    def has_image(self) -> bool:
+        """Whether the recorded image can be made of the repository's file. Of the pairs this was
+        tried with each: column `checked` is not empty."""
+        return self.facts.get("checked") != ""
+
+    @property
     def has_depth(self) -> bool:
-        """Whether depth can be made of the repository's file: its coding was held against the
-        recorded map."""
-        return self.facts.get("checked", "") != ""
+        """Whether the recorded map can: `checked` is `equal` (in every pixel) or `near` (in all but
+        a few)."""
+        return self.facts.get("checked") in ("equal", "near")
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,13 @@ class Pool:
 
     @property
     def buildable(self) -> str:
-        """The fingerprint of what can be made of the repositories' files where none is missing:
-        maps that were computed from the photographs cannot."""
-        lines = [row.line if row.has_depth else (row.key, row.blob, "") for row in self.rows]
+        """The fingerprint of what is made of the repositories' files where none is missing: without
+        maps that were computed from the photographs, or in a way that is not known."""
+        lines = [
+            (row.key, row.blob, row.depth_blob if row.has_depth else "")
+            for row in self.rows
+            if row.has_image
+        ]
         return fingerprint(lines, rule=self.rule)
 
     def parts(self) -> list[tuple[str, list[Row]]]:
@@ -136,19 +145,19 @@ class Pool:
 
 def tables() -> Path:
     """The folder of the pools' tables: `data/pools` of the checkout, else where the installed
-    package keeps them (`share/depth-anything-book/pools` of its environment).
+    package keeps them, `share/depth-anything-book/pools` of its environment.
 
     Raises:
         DataError: they are nowhere.
     """
-    shared = Path("share", "depth-anything-book", "pools")
-    package = Path(__file__).resolve().parents[3]
-    places = [paths.root() / "data" / "pools", Path(sys.prefix) / shared, package / shared]
-    for place in places:
+    checkout = paths.root() / "data" / "pools"
+    installed = Path("share", "depth-anything-book", "pools")
+    above = Path(__file__).resolve().parents[3:]  # of the package: site-packages and upwards
+    for place in (checkout, *(folder / installed for folder in above)):
         if (place / "sources.csv").is_file():
             return place
     raise DataError(
-        f"sources.csv: the tables of the pools are not in {', nor in '.join(map(str, places))}; "
+        f"{checkout}: the tables of the pools are not there, nor is {installed} above the package; "
         "set DALIB_ROOT to the checkout, or install the package anew"
     )
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from hashlib import sha1
 from http.client import HTTPException
 from pathlib import Path
-from typing import Protocol
 
 from dalib.data.pools.fingerprint import blob_id
 from dalib.errors import ConfigError
@@ -58,19 +57,6 @@ class Original:
     def name(self) -> str:
         """Under which its content is kept."""
         return self.blob or "path-" + sha1(repr(self).encode(), usedforsecurity=False).hexdigest()
-
-
-class Place(Protocol):
-    """Whence originals come."""
-
-    remote: bool
-    """Whether what came is worth keeping until it is used."""
-
-    def get(self, original: Original) -> bytes:
-        """The content as it is there; `Gone` or `Unreachable`."""
-
-    def close(self) -> None:
-        """Nothing more is wanted."""
 
 
 def checked(content: bytes, original: Original) -> bytes:
@@ -178,7 +164,7 @@ class Web:
     remote = True
 
     def __init__(
-        self, *, template: str = TEMPLATE, pauses: tuple[float, ...] = PAUSES, timeout: float = 30
+        self, *, template: str = TEMPLATE, pauses: tuple[float, ...] = PAUSES, timeout: float = 30.0
     ):
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(template) if name}
@@ -239,6 +225,10 @@ def _asked_to_wait(error: urllib.error.HTTPError) -> float:
     """Seconds that a server asks for, at most a minute."""
     word = (error.headers or {}).get("Retry-After", "")
     return min(float(word), 60.0) if word.isdigit() else 0.0
+
+
+Place = Clones | Web
+"""Whence originals come. What is `remote` is worth keeping until it is used."""
 
 
 class Cache:
