@@ -429,6 +429,18 @@ def test_a_folder_of_something_else_is_refused(world, tmp_path):
         got(pool, tmp_path / "out", clones, limit=0)
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "missing.csv", "pool.json"])
+def test_damaged_notes_are_named_and_nothing_is_overwritten(world, tmp_path, name):
+    pool, clones, _ = world
+    got(pool, tmp_path / "out", clones, limit=2)
+    path = tmp_path / "out" / name
+    path.write_text(path.read_text()[:-5] + 'x,"y\n')
+    before = contents(tmp_path / "out")
+    with pytest.raises((DataError, ConfigError), match=rf"{name}: damaged"):
+        got(pool, tmp_path / "out", clones)
+    assert contents(tmp_path / "out") == before
+
+
 def test_two_at_a_time_are_refused(world, tmp_path):
     pool, clones, _ = world
     got(pool, tmp_path / "out", clones, limit=1)

@@ -32,7 +32,7 @@ from dalib.data.pools.depth import read_depth, read_image, shrink
 from dalib.data.pools.facts import NOTICE, WHAT, Pool, Row
 from dalib.data.pools.fingerprint import NOTE, Line, blob_id, fingerprint
 from dalib.data.pools.originals import Cache, Gone, Original, Place, Unreachable
-from dalib.errors import ConfigError, DataError
+from dalib.errors import ConfigError, DataError, DiskError
 from dalib.progress import Report
 from dalib.writing import whole, write_text
 
@@ -205,7 +205,10 @@ def _note(folder: Path, pool: Pool, *, lines: list[Line], missing: int) -> None:
 @contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; `ConfigError` where another process does."""
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise DiskError(f"{folder}: cannot be written ({error}); name another folder") from error
     try:
         if not locking.lock(handle):
             raise ConfigError(
@@ -232,28 +235,34 @@ class _Work:
         rows = {row.key: row for row in pool.rows}
         self.here = {
             facts[self.key_column]: facts
-            for facts in self._read("manifest.csv")
-            if facts.get(self.key_column) in rows and self._is_there(facts)
+            for facts in self._read("manifest.csv", self.key_column)
+            if facts[self.key_column] in rows and self._is_there(facts)
         }
         self.missing = {
-            facts["key"]: facts for facts in self._read("missing.csv") if facts["key"] in rows
+            facts["key"]: facts
+            for facts in self._read("missing.csv", "key")
+            if facts["key"] in rows
         }
 
     @property
     def key_column(self) -> str:
         return "key" if self.pool.name == "photos" else "id"
 
-    def _read(self, name: str) -> list[Facts]:
+    def _read(self, name: str, key: str) -> list[Facts]:
         path = self.folder / name
         if not path.is_file():
             return []
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                return list(csv.DictReader(file))
+                rows = list(csv.DictReader(file, strict=True))
+            if any(None in row or None in row.values() or not row.get(key) for row in rows):
+                raise ValueError("a row of another length, or without a key")
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(
-                f"{path}: cannot be read ({error}); name another folder for the pool"
+                f"{path}: damaged ({error}); name another folder for the pool, or remove this file "
+                "and fetch anew"
             ) from error
+        return rows
 
     def _is_there(self, facts: Facts) -> bool:
         """Whether the files of a row of the manifest are in the folder."""
