@@ -6,11 +6,12 @@
     report.write("checked")  # report.json and sheet.png
 
 One pass over the images, whose pixels are let go at once. What is looked for stands in
-`dalib.data.doctor.rules`, how a collection is walked in `dalib.data.doctor.examine`.
+`dalib.data.doctor.rules`, how a collection is walked in
+`dalib.data.doctor.walk`.
 """
 
-from dalib.data.doctor.examine import examine
 from dalib.data.doctor.report import Finding, Report
 from dalib.data.doctor.rules import RULES, Rule
+from dalib.data.doctor.walk import examine
 
 __all__ = ["RULES", "Finding", "Report", "Rule", "examine"]

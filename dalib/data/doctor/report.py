@@ -129,10 +129,10 @@ def _facts(facts: dict[str, Any]) -> Sequence[str]:
     return first, second
 
 
-def _between(ends: Sequence[float]) -> str:
+def _between(ends: Sequence[float | int]) -> str:
     low, high = (f"{end:.4g}" for end in ends)
     return low if low == high else f"{low}..{high}"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | int | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"

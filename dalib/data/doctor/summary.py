@@ -48,7 +48,7 @@ class Truth:
     Attributes:
         valid: share of all pixels.
         sky: share that is infinitely far.
-        hanging: share of the sky from which nothing but sky lies above, up to the upper edge; NaN
+        hanging: share of the sky above which nothing else is known, up to the upper edge; NaN
             without sky. Far values that stand for sky (see `far_share`) count as sky.
         row: rank correlation of disparity with the row, 1 where all that is lower is nearer; NaN
             where one of them does not change.
@@ -58,9 +58,10 @@ class Truth:
         levels: different values, among `per_level` times as many pixels.
         per_level: pixels to a value.
         gap: median over pixels of the step from a value to the next, as a share of it.
-        far_share: share at the very farthest value, unless it stands for sky: less than a fiftieth
-            of the median disparity, on 3 % of the pixels or more.
-        near_share: share at the very nearest value.
+        far_share: share at the very farthest value, where it stands out from the next ones, and
+            does not stand for sky: less than a fiftieth of the median disparity, on 3 % of the
+            pixels or more.
+        near_share: share at the very nearest value, where it stands out.
         mode: share at the most frequent value, without sky.
         digest: of disparity and validity.
         scale_known: disparity is said to be in 1/m.
@@ -191,7 +192,7 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
         return {
             "valid": share,
             "sky": float(known.sum() / count),
-            "hanging": _hanging(known),
+            "hanging": _hanging(known, known),
             "row": np.nan,
             "bend": None,
             "depth": np.nan,
@@ -208,7 +209,7 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
 
     # A far value on many pixels, next to nothing beside the others, is a sky that is not called so.
     sky = known & (thin == 0)
-    far_share = pixels[0] / count
+    far_share = _at_the_end(pixels) / count
     if far_share >= 0.03 and levels[0] < middle / 50:
         sky |= known & (thin == levels[0])
         far_share = 0.0
@@ -217,7 +218,7 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
     return {
         "valid": share,
         "sky": float(sky.sum() / count),
-        "hanging": _hanging(sky),
+        "hanging": _hanging(sky, known),
         "row": _row(thin, known),
         "bend": _bend(thin, finite),
         "depth": 1 / middle,
@@ -225,16 +226,26 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
         "levels": len(levels),
         "per_level": len(values) / len(levels),
         "gap": _gap(levels, pixels),
-        "far_share": float(far_share),
-        "near_share": float(pixels[-1] / count),
+        "far_share": far_share,
+        "near_share": _at_the_end(pixels[::-1]) / count,
         "mode": float(pixels.max() / count),
     }
 
 
-def _hanging(sky: np.ndarray) -> float:
+def _hanging(sky: np.ndarray, known: np.ndarray) -> float:
+    """What is not known does not come between sky and the upper edge."""
     if not sky.any():
         return np.nan
-    return float(np.logical_and.accumulate(sky, axis=0).sum() / sky.sum())
+    open_above = np.logical_and.accumulate(sky | ~known, axis=0)
+    return float((open_above & sky).sum() / sky.sum())
+
+
+def _at_the_end(pixels: np.ndarray) -> int:
+    """Pixels at the first value; 0 unless they are three times as many as at each of the next
+    three, in the mean: in a map of few steps, the last one holds many as well."""
+    if len(pixels) < 2 or pixels[0] < 3 * pixels[1:4].mean():
+        return 0
+    return int(pixels[0])
 
 
 def _row(disparity: np.ndarray, known: np.ndarray) -> float:

@@ -28,6 +28,8 @@ SCENES = 100
 """Images of a procedural split, where no count is given."""
 SHOWN = 12
 """Pairs on the contact sheet with something found, and as many without."""
+FROM_GROUP = 2
+"""Pairs on the sheet from a collection with something found."""
 EVERY = 10.0
 """Seconds between two lines of progress."""
 
@@ -190,6 +192,7 @@ class _Walk:
         self.asked: dict[str, int] = {}
         self.clean: list[int] = []
         self.seen_clean = 0
+        self.suspects: list[tuple[str, int, str]] = []
 
     def go(self, places: Iterator[int], hashes: Hashes, progress: _Progress) -> None:
         """Look at the images at these places."""
@@ -285,6 +288,9 @@ class _Walk:
             if (verdict := rule.check(group)) is None:
                 continue
             severity, says = verdict
+            drawn = self.generator.permutation(len(group.kept))[:FROM_GROUP]
+            for place in sorted(drawn.tolist()):
+                self.suspects.append((rule.name, group.kept[place].index, says))
             with_truth = sum(summary.truth is not None for summary in group.kept)
             yield Finding(
                 rule=rule.name,
@@ -382,11 +388,13 @@ def _to_show(walks: list[_Walk], hashes: Hashes) -> list[tuple[Source, int, str,
     found: dict[tuple[int, int], list[str]] = {}
     for rule in RULES:
         for place, walk in enumerate(walks):
-            for index, says in walk.faults.get(rule.name, _Faults()).some[:4]:
+            of_images = walk.faults.get(rule.name, _Faults()).some[:4]
+            of_groups = [(index, says) for name, index, says in walk.suspects if name == rule.name]
+            for index, says in of_images + of_groups:
                 found.setdefault((place, index), []).append(f"{rule.name}: {says}")
-    for side, index, says in hashes.shown:
-        if side < len(walks):
-            found.setdefault((side, index), []).append(says)
+        for side, index, says in hashes.shown:
+            if side < len(walks) and says.startswith(f"{rule.name}: "):
+                found.setdefault((side, index), []).append(says)
     worst = list(found.items())[:SHOWN]
     shown = [
         (walks[place].source, index, walks[place].name, "; ".join(says))
