@@ -399,6 +399,7 @@ def test_numbers_of_a_map_by_hand():
     assert truth.valid == 6 / 8
     assert truth.sky == 4 / 6
     assert truth.hanging == 3 / 4  # what is not known lies over one of them, a thing over another
+    assert truth.low == 2 / 4
     assert truth.depth == 1 / 1.5
     assert (truth.levels, truth.per_level) == (2, 1)
     assert truth.gap == 1.0  # 1 to 2

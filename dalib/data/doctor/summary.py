@@ -50,6 +50,7 @@ class Truth:
         sky: share that is infinitely far.
         hanging: share of the sky above which nothing else is known, up to the upper edge; NaN
             without sky. Far values that stand for sky (see `far_share`) count as sky.
+        low: share of the sky that lies in the lower third of the picture; NaN without sky.
         row: rank correlation of disparity with the row, 1 where all that is lower is nearer; NaN
             where one of them does not change.
         bend: see `Bend`; None where too few places slope gently.
@@ -74,6 +75,7 @@ class Truth:
     valid: float
     sky: float
     hanging: float
+    low: float
     row: float
     bend: Bend | None
     depth: float
@@ -193,6 +195,7 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
             "valid": share,
             "sky": float(known.sum() / count),
             "hanging": _hanging(known, known),
+            "low": _low(known),
             "row": np.nan,
             "bend": None,
             "depth": np.nan,
@@ -219,6 +222,7 @@ def _measure(disparity: np.ndarray, valid: np.ndarray) -> dict:
         "valid": share,
         "sky": float(sky.sum() / count),
         "hanging": _hanging(sky, known),
+        "low": _low(sky),
         "row": _row(thin, known),
         "bend": _bend(thin, finite),
         "depth": 1 / middle,
@@ -238,6 +242,10 @@ def _hanging(sky: np.ndarray, known: np.ndarray) -> float:
         return np.nan
     open_above = np.logical_and.accumulate(sky | ~known, axis=0)
     return float((open_above & sky).sum() / sky.sum())
+
+
+def _low(sky: np.ndarray) -> float:
+    return float(sky[len(sky) * 2 // 3 :].sum() / sky.sum()) if sky.any() else np.nan
 
 
 def _at_the_end(pixels: np.ndarray) -> int:
