@@ -58,6 +58,13 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--out is empty; name a folder, or leave it out")
     if args.out is not None:
         refuse_existing(targets(Path(args.out)), overwrite=args.overwrite)
+        try:
+            Path(args.out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"--out: {args.out} cannot be made ({reason}); name another"
+            ) from None
     report = examine(
         *args.sources,
         against=args.against,

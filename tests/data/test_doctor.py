@@ -8,10 +8,12 @@ import pytest
 import torch
 from helpers import ROOT
 from helpers.commands import main
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dalib import paths
-from dalib.data.doctor import RULES, examine, rules, sheet, walk
+from dalib.data.doctor import RULES, doubles, examine, rules, sheet, walk
 from dalib.data.doctor.summary import others, summarise
 from dalib.data.scenes import Scenes
 from dalib.data.schema import Source
@@ -252,6 +254,54 @@ def test_doubles_of_every_kind(drawn):
     assert rules_of(drawn[1:], [drawn[0], drawn[0]]) == set()
 
 
+def test_a_leak_behind_a_double_is_found(drawn):
+    """Of three equal pictures, the first of no split, the others must not be the same."""
+
+    def label(sample, index):
+        return sample | {"image": drawn[0]["image"], "disparity": drawn[0]["disparity"]}
+
+    hashes = doubles.Hashes()
+    for split in ("", "train", "val"):
+        side = hashes.begin(Listed(drawn), split or "none")
+        hashes.add(side, 0, summarise(label(drawn[0], 0), index=0)[0], split=split)
+    found = {finding.rule: finding for finding in hashes.findings()}
+    assert set(found) == {"leak", "double"}
+    assert found["leak"].examples == (("train, sample 0 (train)", "as val, sample 0 (val)"),)
+
+
+def test_near_doubles_among_many_by_brute_force():
+    """Random hashes with a few bits turned, over several blocks, sides and splits."""
+    generator = np.random.default_rng(3)
+    bases = generator.integers(0, 2**63, 60, np.uint64)
+    hashes = doubles.Hashes()
+    for name, against in (("here", False), ("there", True)):
+        hashes.begin(Listed([]), name, against=against)
+    hashes.splits = ["", "train", "val"]
+    for index in range(200):
+        turned = np.bitwise_or.reduce(np.uint64(1) << generator.integers(0, 63, 3, np.uint64))
+        hashes.near.append(int(generator.choice(bases) ^ turned))
+        hashes.image.append(index + 1)
+        hashes.map.append(0)
+        hashes.side.append(int(index > 150))
+        hashes.split.append(int(generator.integers(3)))
+        hashes.index.append(index)
+        hashes.plain.append(int(generator.random() < 0.1))
+    expected = set()
+    for one in range(200):
+        for apart in (True, False):
+            later = [
+                two
+                for two in range(one + 1, 200)
+                if (hashes.near[one] ^ hashes.near[two]).bit_count() <= 5
+                and not (hashes.plain[one] or hashes.plain[two])
+                and not (one > 150 and two > 150)
+                and hashes._apart(one, two) == apart
+            ]
+            expected |= {(one, two, apart) for two in later[:1]}
+    assert len(expected) > 50
+    assert set(hashes._near_pairs()) == expected
+
+
 def test_two_sources_are_compared_with_each_other(drawn):
     report = examine(Listed(drawn[:12]), Listed(drawn[11:], domain="second"))
     (finding,) = report.findings
@@ -407,6 +457,36 @@ def test_numbers_of_a_map_by_hand():
     assert (truth.far_share, truth.near_share) == (0, 0)  # neither stands out from the other
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_map_can_be_measured(data):
+    """Of any size, with holes, sky and the greatest and least values that float32 has, without a
+    warning; and the rules take whatever comes out."""
+    rows, columns = (data.draw(st.integers(1, 60)) for _ in range(2))
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    scale = data.draw(st.sampled_from([1e-38, 1e-6, 1.0, 1e6, 3e38]))
+    shape = data.draw(st.sampled_from(["noise", "constant", "ramp", "few"]))
+    disparity = {
+        "noise": generator.random((rows, columns)) * scale,
+        "constant": np.full((rows, columns), scale),
+        "ramp": np.linspace(0, scale, rows * columns).reshape(rows, columns),
+        "few": generator.integers(0, 3, (rows, columns)) * (scale / 3),
+    }[shape].astype(np.float32)
+    valid = generator.random((rows, columns)) < data.draw(st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+    disparity[~valid] = 0
+    image = generator.integers(0, 256, (3, rows, columns)).astype(np.uint8)
+    sample = {"image": image, "disparity": disparity, "valid": valid}
+    sample = {key: torch.from_numpy(value) for key, value in sample.items()}
+    with np.errstate(all="raise", under="ignore"):
+        truth = summarise(sample | {"domain": "any"}, index=0)[0].truth
+    for share in (truth.valid, truth.sky, truth.far_share, truth.near_share, truth.mode):
+        assert 0 <= share <= 1
+    assert truth.valid == pytest.approx(valid.mean())
+    report = examine(Listed([sample | {"domain": "any", "scale_known": True}] * 9))
+    assert json.loads(report.to_json())["spoils"] == report.spoils
+    assert str(report)
+
+
 def test_the_other_places_of_an_image():
     image = np.zeros((72, 96))
     image[30, 50] = 1
@@ -548,7 +628,12 @@ def test_the_command(pairs, tmp_path, capsys):
     assert main(words) == 1
     assert "is there already" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--accept", "unreadable"]) == 0
-    assert main(["check-data", f"depth:{folder}", "--out", ""]) == 1
+    for out in ("", str(folder / "manifest.csv")):
+        capsys.readouterr()
+        assert main(["check-data", f"depth:{folder}", "--out", out]) == 1
+        told = capsys.readouterr()
+        assert "--out" in told.err
+        assert not told.out  # before anything is read
     assert main(["check-data", "depth:" + str(tmp_path / "nowhere")]) == 1
 
 
@@ -588,7 +673,7 @@ def test_realdepth_has_no_fault_that_spoils():
 
 @pytest.mark.slow
 def test_rgbd_has_the_faults_that_were_looked_at():
-    folder = paths.root().parent / "shared" / "rgbd"
+    folder = paths.realdepth().parent / "rgbd"
     if not folder.is_dir():
         pytest.skip("../shared/rgbd is not here")
     report = examine(DepthManifest(folder), against=[DepthManifest(paths.realdepth())])

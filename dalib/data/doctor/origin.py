@@ -23,8 +23,7 @@ def label(source: Source, index: int) -> str:
 
 
 def split(source: Source, index: int) -> str:
-    """The entry `split` of a manifest's row, or the split of a hub data set; "" where there is
-    none."""
+    """The entry `split` of a manifest's row; "" where there is none."""
     if isinstance(source, DepthManifest):
         return source.rows[index].get("split", "")
     return ""
