@@ -14,6 +14,12 @@ from dalib.writing import refuse_existing, whole, write_text
 EXAMPLES = 8
 """Images that a finding names."""
 
+HEAD = ("images", "damaged", "maps", "size", "valid", "sky", "depth", "row", "edges")
+"""What the columns of the facts hold: how many images, those that cannot be read, and those with a
+map; width x height; medians of the share that is valid, and of sky in it; the range of median
+depths; the rank correlation of disparity with the row; how well edges of image and map agree."""
+WIDTHS = (6, 7, 6, 19, 5, 4, 14, 5, 5)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -91,8 +97,7 @@ class Report:
         return files
 
     def __str__(self) -> str:
-        lines = [line for facts in self.facts for line in _facts(facts)]
-        lines.append("")
+        lines = [*_table(self.facts), ""]
         for finding in self.findings:
             accepted = ", accepted" if finding.accepted else ""
             lines.append(f"{finding.severity.upper()}{accepted}: {finding.rule}, {finding.where}")
@@ -110,29 +115,40 @@ def targets(folder: Path) -> tuple[Path, Path]:
     return folder / "report.json", folder / "sheet.png"
 
 
-def _facts(facts: dict[str, Any]) -> Sequence[str]:
-    """A source or domain in two lines."""
-    first = f"{facts['name']}: {facts['images']} images, {facts['with_truth']} with ground truth"
-    if facts["unreadable"]:
-        first += f", {facts['unreadable']} that cannot be read"
-    if not facts["images"]:
-        return (first,)
-    first += f", {_between(facts['width'])} x {_between(facts['height'])} pixels"
+def _table(all_facts: Sequence[dict[str, Any]]) -> list[str]:
+    """The facts in columns: a line for each source, and below it one for each domain in it."""
+    lines = [_line(HEAD, "")]
+    source = ""
+    for facts in all_facts:
+        if facts["whole"]:
+            source = facts["name"]
+            lines.append(source)
+        name = "all" if facts["whole"] else facts["name"].removeprefix(f"{source}, ")
+        lines.append(_line(_cells(facts), name))
+    return lines
+
+
+def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Of a source or domain; "-" for what is not known."""
+    counts = tuple(str(facts[key]) for key in ("images", "unreadable", "with_truth"))
+    size = "x".join(_between(facts[key]) for key in ("width", "height")) if facts["images"] else "-"
     if not facts["with_truth"]:
-        return (first,)
-    unit = " m" if facts["scale_known"] else ", up to a factor"
-    second = (
-        f"    valid {facts['valid']:.0%}, sky {facts['sky']:.1%} of it (medians); "
-        f"median depth {_between(facts['depth'])}{unit}; "
-        f"lower is nearer {_number(facts['row'])}; edges agree {_number(facts['edges'])}"
-    )
-    return first, second
+        return (*counts, size, *"-----")
+    unit = "m" if facts["scale_known"] else ""
+    shares = f"{facts['valid']:.0%}", f"{facts['sky']:.0%}"
+    agree = _number(facts["row"]), _number(facts["edges"])
+    return (*counts, size, *shares, _between(facts["depth"]) + unit, *agree)
+
+
+def _line(cells: Sequence[str], name: str) -> str:
+    padded = [cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True)]
+    return "  ".join([*padded, name]).rstrip()
 
 
 def _between(ends: Sequence[float | int]) -> str:
-    low, high = (f"{end:.4g}" for end in ends)
+    low, high = (f"{end:.3g}" if end < 1000 else f"{end:.0f}" for end in ends)
     return low if low == high else f"{low}..{high}"
 
 
 def _number(value: float | int | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f}"

@@ -162,6 +162,25 @@ def flat(image: Summary) -> str | None:
     return None
 
 
+def direction(image: Summary) -> str | None:
+    """Depth called disparity, or disparity called depth.
+
+    Why: near and far are bent the wrong way, and reversed: the network learns the opposite.
+
+    Threshold: on a plane, disparity d is linear in the image, so that d d''/d'^2 is 0 and that of
+    1/d is 2. Reported where it is the other way round: medians over all gentle slopes, over two
+    distances, of 1.4 to 2.6 for d and of -0.6 to 0.6 for 1/d.
+
+    Measured: no map among 480 real ones and 180 drawn ones looks inverted. Of the inverted twins
+    57 % of the real ones do, of rooms nearly all. Foliage and noise have no planes: there it cannot
+    know.
+    """
+    bend = image.truth.bend
+    if bend is not None and _is_bent(bend.of_disparity, bend.of_inverse):
+        return "planes are bent as in depth, not straight as in disparity; correct kind"
+    return None
+
+
 def saturated(image: Summary) -> str | None:
     """Many pixels at exactly the farthest or the nearest value of their map: holes written as the
     maximum, or depth that was cut off.
@@ -324,32 +343,6 @@ def units_mixed(group: Group) -> Verdict | None:
     )
 
 
-def direction(group: Group) -> Verdict | None:
-    """Depth called disparity, or disparity called depth.
-
-    Why: near and far are bent the wrong way in every image, and reversed: the network learns the
-    opposite.
-
-    Threshold: on a plane, disparity d is linear in the image, so that d d''/d'^2 is 0 and that of
-    1/d is 2. Reported where it is the other way round: medians over four images or more, over two
-    distances, of 1.4 to 2.6 for d and of at most 0.6 for 1/d.
-
-    Measured: 0.00 and 1.98 on drawn scenes; 0.01 to 0.03 and 1.81 to 1.92 over all of the real
-    data, whose inverted twins are found; no data set among them comes near. Foliage and noise have
-    no planes: there it cannot know.
-    """
-    bends = _bends(group)
-    if bends is None:
-        return None
-    disparity, inverse = bends
-    if _near(disparity, 2, 0.6) and _near(inverse, 0, 0.6):
-        return SPOILS, (
-            "planes are bent as in depth, not straight as in disparity: near and far are the wrong "
-            "way round; correct kind (depth_m or disparity)"
-        )
-    return None
-
-
 def far_below(group: Group) -> Verdict | None:
     """What is lower in the picture is farther: an inverted map, such as an 8-bit one with near as
     black.
@@ -358,22 +351,23 @@ def far_below(group: Group) -> Verdict | None:
 
     Threshold: over eight images or more the rank correlation of disparity with the row is, in the
     median, below -0.2: doubtful; below -0.35 over all of a source, 24 images or more: spoils. Not
-    asked where planes show the direction of a depth, nor where they show it to be wrong.
+    asked where planes show depth to be right in a quarter of the images, or wrong in a twentieth.
 
     Measured: medians of 0.55 and 0.71 over all real data and 0.62 over drawn scenes. Single scenes
     seen from below have -0.7 to -0.8, which a person has to look at: an inverted map and a camera
     that looks up at branches have the same rows.
     """
     rows = [t.row for t in group.truths if not np.isnan(t.row)]
-    if len(rows) < SEVERAL or direction(group) is not None:
+    bends = [truth.bend for truth in group.truths if truth.bend is not None]
+    bent = sum(_is_bent(bend.of_disparity, bend.of_inverse) for bend in bends)
+    if len(rows) < SEVERAL or bent >= max(1, 0.05 * len(rows)):
         return None
     middle = float(np.median(rows))
     if middle >= -0.2:
         return None
-    bends = _bends(group)
     kinds = {summary.kind for summary in group.kept if summary.truth is not None}
-    straight = bends is not None and _near(bends[0], 0, 0.3) and _near(bends[1], 2, 0.4)
-    if straight and kinds == {"depth_m"}:
+    straight = sum(_is_bent(bend.of_inverse, bend.of_disparity) for bend in bends)
+    if kinds == {"depth_m"} and straight >= max(4, len(bends) / 4):
         return None
     severity = SPOILS if group.whole and len(rows) >= MANY and middle < -0.35 else DOUBTFUL
     return severity, (
@@ -461,19 +455,9 @@ def unrelated(group: Group) -> Verdict | None:
     )
 
 
-def _bends(group: Group) -> tuple[np.ndarray, np.ndarray] | None:
-    """Medians over the images: (disparity, inverse), each over two distances."""
-    found = [truth.bend for truth in group.truths if truth.bend is not None]
-    if len(found) < 4:
-        return None
-    return (
-        np.median([bend.of_disparity for bend in found], axis=0),
-        np.median([bend.of_inverse for bend in found], axis=0),
-    )
-
-
-def _near(values: np.ndarray, target: float | int, within: float) -> bool:
-    return bool(np.all(np.abs(values - target) <= within))
+def _is_bent(two: tuple[float, float], zero: tuple[float, float]) -> bool:
+    """Whether bends are those of the inverse of a plane, and of a plane."""
+    return all(abs(bend - 2) <= 0.6 for bend in two) and all(abs(bend) <= 0.6 for bend in zero)
 
 
 def _best(group: Group, names: tuple[str, ...]) -> tuple[str, float, float] | None:
@@ -562,7 +546,9 @@ def near_double() -> None:
 
 RULES = (
     Rule(name="unreadable", severity=SPOILS, over="reading", check=unreadable),
-    Rule(name="direction", severity=SPOILS, over="group", check=direction, needs="truth"),
+    Rule(
+        name="direction", severity=SPOILS, over="image", check=direction, share=0.05, needs="truth"
+    ),
     Rule(name="far_below", severity=SPOILS, over="group", check=far_below, needs="truth"),
     Rule(name="unit", severity=SPOILS, over="group", check=unit, needs="truth"),
     Rule(name="units_mixed", severity=SPOILS, over="group", check=units_mixed, needs="truth"),

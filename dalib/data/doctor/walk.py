@@ -330,6 +330,7 @@ def _facts(group: Group, unreadable: int) -> dict:
     truths = group.truths
     found = {
         "name": group.name,
+        "whole": group.whole,
         "images": group.count,
         "unreadable": unreadable,
         "with_truth": round(group.count * len(truths) / max(1, len(group.kept))),
@@ -374,7 +375,8 @@ def _hash_only(
         hashes.add(side, index, summary, split=origin.split(source, index))
     if missed.count:
         report.skipped.append(
-            f"{name}: {missed.count} images could not be read, nor compared: {missed.some[0][1]}"
+            f"{name}: {missed.count} of {len(source)} images could not be read, nor compared: "
+            f"{missed.some[0][1]}"
         )
 
 
