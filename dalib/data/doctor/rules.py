@@ -3,7 +3,8 @@
 Each docstring says what its rule looks for, why that spoils a training, the threshold, and what it
 was measured on. "Good data" are 480 real pairs (25 of 11 data sets that are used for tests, and 455
 of 69 public repositories: Kinect, RealSense, LiDAR, stereo, structure from motion, rendered) and
-drawn scenes, 32 of each split; on the drawn ones no rule fires. `dalib.data.doctor` applies the table; `book/check_data.md` shows it.
+drawn scenes, 32 of each split; on the drawn ones no rule fires.
+`dalib.data.doctor` applies the table; `book/check_data.md` shows it.
 """
 
 from collections.abc import Callable, Iterator
