@@ -266,7 +266,7 @@ class Eyes:
         if min(image.shape[1:]) <= self.sizes["picture"]:
             return image
         side = self.sizes["picture"]
-        return to_uint8(prepare(image, name=name, short_side=side, multiple=1).image)
+        return to_uint8(prepare(image, name=name, short_side=side, multiple=1).image[None])[0]
 
 
 def compare(
@@ -379,7 +379,9 @@ def look(
 
     # means and intervals
     table = {k: np.array([row[k] for row in rows]) for k in MEASURES}  # (photographs, 2)
-    conditions = _conditions(np.array(distances), [("clean", 0), *corruptions])
+    conditions = _conditions(
+        np.array(distances).reshape(-1, 1 + len(corruptions), 3), [("clean", 0), *corruptions]
+    )
     return Comparison(
         nearer=gain(table["distance"][:, 0], table["distance"][:, 1]),
         agreement={k: change(v[:, 0], v[:, 1]) for k, v in table.items()},

@@ -19,7 +19,7 @@ from dalib.adaptation.compare import (
     Eyes,
     look,
 )
-from dalib.adaptation.page import render
+from dalib.adaptation.page import answer, plain, render
 from dalib.adaptation.sheet import contact_sheet
 from dalib.adaptation.split import Split
 from dalib.data.schema import Source
@@ -75,6 +75,7 @@ def write_report(
     corrupted: int = CORRUPTED,
     corruptions: Sequence[tuple[str, int]] = CORRUPTIONS,
     seed: int = 0,
+    rounds: int = machine.ROUNDS,
     device: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -96,6 +97,7 @@ def write_report(
         student: the student's file, for the commands; by default `out/student.safetensors`.
         teacher_side, student_side, most, corrupted, corruptions, seed, device, report: see
             `dalib.adaptation.compare.compare`.
+        rounds: how often each network is timed.
 
     Returns:
         What stands in report.json.
@@ -120,7 +122,7 @@ def write_report(
     rows = contact_sheet(eyes, photographs, found)
     first = eyes.picture(photographs[found.indices[0]]["image"], name=found.names[0])
     report("timing teacher and student")
-    costs = machine.measure(eyes, first)
+    costs = machine.measure(eyes, first, rounds=rounds)
     content = summary(
         found,
         costs=costs,
@@ -187,7 +189,7 @@ def summary(
         },
         "limits": LIMITS,
     }
-    result["answer"] = answer(found)
+    result["answer"] = plain(answer(clean(result)))
     return result
 
 
@@ -199,28 +201,6 @@ def verdict(found: Comparison) -> str:
     if found.nearer.low > 0:
         return "nearer"
     return "farther" if found.nearer.high < 0 else "unclear"
-
-
-def answer(found: Comparison) -> str:
-    """The report's first sentence."""
-    nearer = found.nearer
-    seen = f"on {nearer.n} photographs it has not seen"
-    ends = f"[{100 * nearer.low:.1f} % to {100 * nearer.high:.1f} %]"
-    said = verdict(found)
-    if said == "same":
-        return f"The student is its teacher: nothing was to be gained, {seen}."
-    size = f"{100 * nearer.value:.1f} %"
-    if said == "nearer":
-        return f"The student is {size} nearer to its teacher than it was, {seen} {ends}."
-    if said == "farther":
-        return (
-            f"The student is not nearer to its teacher than it was, but farther: a change of {size} "
-            f"of the way to it, {seen} {ends}."
-        )
-    return (
-        f"It is not shown that the student is nearer to its teacher than it was: {size} of the way "
-        f"to it, {seen}, and the interval holds 0 {ends}."
-    )
 
 
 def warnings(found: Comparison, split: Split | None) -> list[str]:
@@ -322,8 +302,8 @@ def _subtitle(encoders: tuple[str, str], split: Split | None, found: Comparison)
 
 LIMITS = [
     "Agreement with a teacher is not accuracy. Where the teacher is wrong, a student that agrees "
-    "is wrong too. How right either is, only measured depth can say: python -m dalib evaluate, or "
-    "dalib.evaluate, with data that have it.",
+    "is wrong too. How right either is, only measured depth can say (dalib.evaluate, with data that "
+    "have it).",
     "The photographs kept back are of the same kind as those trained on. On others the student may "
     "be nearer to its teacher, or far from it.",
     "Intervals are over photographs. They hold for other photographs of this kind with these very "
