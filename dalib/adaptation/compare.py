@@ -541,7 +541,7 @@ def _bootstrap(function: Callable, *samples: Float[np.ndarray, " n"]) -> Estimat
     if count == 1 or all(np.ptp(x) <= 1e-12 * np.abs(x).max(initial=1e-300) for x in data):
         return Estimate(value=value, low=value, high=value, n=count)
 
-    def interval(method: str) -> tuple[float, float]:
+    for method in ("BCa", "percentile"):  # the second where nearly all photographs agree
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)
             found = stats.bootstrap(
@@ -554,11 +554,9 @@ def _bootstrap(function: Callable, *samples: Float[np.ndarray, " n"]) -> Estimat
                 method=method,
                 rng=np.random.default_rng(20240119),
             ).confidence_interval
-        return float(found.low), float(found.high)
-
-    low, high = interval("BCa")
-    if not (math.isfinite(low) and math.isfinite(high)):  # where nearly all photographs agree
-        low, high = interval("percentile")
+        low, high = float(found.low), float(found.high)
+        if math.isfinite(low) and math.isfinite(high):
+            break
     return Estimate(value=value, low=low, high=high, n=count)
 
 

@@ -132,22 +132,19 @@ def _pairs(
     """How much farther the neighbour at `step` is, in logarithms, in both maps, and where both
     pixels are valid. Centres keep `margin` from the border."""
     height, width = pred.shape[1:]
+    rows, columns = (
+        _centres(n, k, margin=margin) for n, k in zip((height, width), step, strict=True)
+    )
+    here = [x[:, rows[0], columns[0]].flatten(1) for x in (pred, target, valid)]  # (B, M)
+    there = [x[:, rows[1], columns[1]].flatten(1) for x in (pred, target, valid)]
+    return there[0] - here[0], there[1] - here[1], here[2] & there[2]
 
-    def centres(side: int, move: int) -> tuple[slice, slice]:
-        first = max(margin, -move)
-        last = max(first, min(side - margin, side - move))
-        return slice(first, last), slice(first + move, last + move)
 
-    rows, rows_there = centres(height, step[0])
-    columns, columns_there = centres(width, step[1])
-
-    def here(x: Tensor) -> Tensor:
-        return x[:, rows, columns].flatten(1)  # (B, h, w) -> (B, M)
-
-    def there(x: Tensor) -> Tensor:
-        return x[:, rows_there, columns_there].flatten(1)
-
-    return there(pred) - here(pred), there(target) - here(target), here(valid) & there(valid)
+def _centres(side: int, move: int, *, margin: int) -> tuple[slice, slice]:
+    """Along one side: the pixels that are centres of pairs, and their neighbours at `move`."""
+    first = max(margin, -move)
+    last = max(first, min(side - margin, side - move))
+    return slice(first, last), slice(first + move, last + move)
 
 
 def _counts(
