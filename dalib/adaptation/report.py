@@ -40,6 +40,7 @@ def parents(
     *,
     teacher_name: str | Path | None = None,
     start: str | Path | None = None,
+    pretrained: bool = True,
 ) -> tuple[Terms, ...]:
     """The weights that a student is made from: its teacher's, and those it started from.
 
@@ -48,14 +49,16 @@ def parents(
         before: the student as training began.
         teacher_name: what the teacher was loaded from, such as a hub id.
         start: what the student was loaded from; by default its encoder's pre-trained weights.
+        pretrained: whether the encoder began with any; one that did not has its teacher alone.
     """
+    first = terms_of(teacher, source=teacher_name)
     if start is not None or before.sources or before.about:
         own = terms_of(before, source=start)
-    else:
-        name = before.architecture["encoder"]
-        own = released_terms(spec(name).timm_name) if name != "vitt" else None
-        own = own or Terms(name=f"encoder {name}")
-    return terms_of(teacher, source=teacher_name), own
+        return first, own
+    name = before.architecture["encoder"]
+    if not pretrained or name == "vitt":  # of which there are no pre-trained weights
+        return (first,)
+    return first, released_terms(spec(name).timm_name) or Terms(name=f"encoder {name}")
 
 
 def write_report(
@@ -228,6 +231,11 @@ def warnings(found: Comparison, split: Split | None) -> list[str]:
         said.append(
             f"On {found.flat} of {len(found.names)} photographs the teacher's map holds no depth; "
             "they are left out."
+        )
+    if found.unread:
+        said.append(
+            f"{len(found.unread)} photographs could not be read, or not by the teacher, and are "
+            f"left out: {', '.join(found.unread[:5])}{', ...' if len(found.unread) > 5 else ''}"
         )
     if split is None or not split.checked:
         said.append(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dalib.adaptation import MEASURES, compare
+from dalib.adaptation import MEASURES, Subset, compare
 from dalib.adaptation.compare import (
     CORRUPTIONS,
     aligned,
@@ -262,6 +262,27 @@ def test_a_photograph_on_which_the_teacher_sees_nothing_is_left_out(photographs)
 def test_a_network_that_gives_no_numbers_is_named_with_the_photograph(photographs):
     with pytest.raises(DataError, match="finite"):
         look(photographs, bright, lambda x: x * math.nan)
+
+
+def test_a_photograph_that_cannot_be_read_costs_itself_alone():
+    class Damaged(Smooth):
+        def _sample(self, index):
+            if index == 3:
+                raise DataError("c.jpg: damaged")
+            return super()._sample(index) | {"name": f"{index}.jpg"}
+
+    source = Damaged(count=6, labelled=False)
+    source.names = [f"{k}.jpg" for k in range(6)]
+    said = []
+    found = look(source, noisy(0.5), bright, report=said.append)
+    assert found.unread == ("3.jpg",)
+    assert found.indices == (0, 1, 2, 4, 5)
+    assert found.names == ("0.jpg", "1.jpg", "2.jpg", "4.jpg", "5.jpg")
+    assert found.nearer.n == 5
+    assert "left out: c.jpg: damaged" in said
+    source.names = ["3.jpg"] * 6
+    with pytest.raises(DataError, match="no photograph that was kept back can be used: 3"):
+        look(Subset(source, np.array([3])), bright, bright)
 
 
 def test_more_photographs_than_are_compared(photographs):

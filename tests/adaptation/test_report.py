@@ -275,6 +275,7 @@ def test_which_photographs_are_shown():
         indices=tuple(range(25)),
         per_photograph={"distance": {"after": after}},
         flat=1,
+        unread=(),
         sizes={},
         seed=0,
     )
