@@ -29,6 +29,7 @@ __all__ = [
     "Scores",
     "Source",
     "UserError",
+    "adaptation",
     "affine_invariant",
     "alternatives",
     "build",
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 _ROOMS = (
+    "adaptation",
     "alternatives",
     "config",
     "data",
@@ -95,6 +97,7 @@ _HOMES = {
 
 if TYPE_CHECKING:  # what editors and type checkers read
     from dalib import (
+        adaptation,
         alternatives,
         config,
         data,

@@ -189,6 +189,8 @@ class Comparison:
         indices: of them in the source.
         per_photograph: measure -> "before" and "after" -> a value each, None where there is none.
         flat: photographs of which the teacher's map holds no depth; they are left out.
+        unread: names of photographs that could not be read, or on which the teacher's map is not
+            finite; they are in nothing else.
         sizes: short sides in pixels: "teacher" and "student" (inputs), "picture" (where maps are
             compared).
         seed: of the photographs that were chosen and of the pairs of points.
@@ -201,6 +203,7 @@ class Comparison:
     indices: tuple[int, ...]
     per_photograph: dict[str, dict[str, tuple[float | None, ...]]]
     flat: int
+    unread: tuple[str, ...]
     sizes: dict[str, int]
     seed: int
 
@@ -266,7 +269,7 @@ class Eyes:
         if min(image.shape[1:]) <= self.sizes["picture"]:
             return image
         side = self.sizes["picture"]
-        return to_uint8(prepare(image, name=name, short_side=side, multiple=1).image)
+        return to_uint8(prepare(image, name=name, short_side=side, multiple=1).image[None])[0]
 
 
 def compare(
@@ -302,8 +305,8 @@ def compare(
 
     Raises:
         ConfigError: no photographs, or an unknown corruption.
-        DataError: a photograph that cannot be read, a map that is not finite, or a teacher that
-            gives no depth on any photograph.
+        DataError: no photograph can be read, a student's map is not finite, or the teacher gives no
+            depth on any photograph.
     """
     eyes = Eyes(
         teacher=teacher,
@@ -351,10 +354,20 @@ def look(
     # one photograph at a time: a value for each measure, and distances under each condition
     rows: list[dict[str, tuple[float, float]]] = []
     distances: list[list[tuple[float, float, float]]] = []
+    seen_names: list[str] = []
+    seen_indices: list[int] = []
+    unread: list[str] = []
     flat = 0
     for place, (index, name) in enumerate(zip(chosen, names, strict=True)):
-        picture = eyes.picture(photographs[index]["image"], name=name)
-        target = eyes.teacher(picture, name=name)
+        try:
+            picture = eyes.picture(photographs[index]["image"], name=name)
+            target = eyes.teacher(picture, name=name)
+        except DataError as error:  # one photograph does not cost the report
+            report(f"left out: {error}")
+            unread.append(name)
+            continue
+        seen_names.append(name)
+        seen_indices.append(index)
         if is_flat(target):
             flat += 1
             rows.append(dict.fromkeys(MEASURES, (math.nan, math.nan)))
@@ -371,7 +384,9 @@ def look(
                 distances[-1].append(tuple(distance(x, target) for x in seen))
         if place % 20 == 19 or place + 1 == len(chosen):
             report(f"compared {place + 1} of {len(chosen)} photographs")
-    if flat == len(chosen):
+    if not rows:
+        raise DataError(f"no photograph that was kept back can be used: {', '.join(unread[:3])}")
+    if flat == len(rows):
         raise DataError(
             "the teacher gives a map without any depth on each photograph that was kept back; "
             "look at its weights (python -m dalib predict)"
@@ -379,13 +394,15 @@ def look(
 
     # means and intervals
     table = {k: np.array([row[k] for row in rows]) for k in MEASURES}  # (photographs, 2)
-    conditions = _conditions(np.array(distances), [("clean", 0), *corruptions])
+    conditions = _conditions(
+        np.array(distances).reshape(-1, 1 + len(corruptions), 3), [("clean", 0), *corruptions]
+    )
     return Comparison(
         nearer=gain(table["distance"][:, 0], table["distance"][:, 1]),
         agreement={k: change(v[:, 0], v[:, 1]) for k, v in table.items()},
         conditions=conditions if corruptions else (),
-        names=tuple(names),
-        indices=tuple(chosen),
+        names=tuple(seen_names),
+        indices=tuple(seen_indices),
         per_photograph={
             k: {
                 side: tuple(None if math.isnan(x) else float(x) for x in v[:, column])
@@ -394,6 +411,7 @@ def look(
             for k, v in table.items()
         },
         flat=flat,
+        unread=tuple(unread),
         sizes=eyes.sizes,
         seed=seed,
     )
@@ -539,7 +557,7 @@ def _bootstrap(function: Callable, *samples: Float[np.ndarray, " n"]) -> Estimat
     if count == 1 or all(np.ptp(x) <= 1e-12 * np.abs(x).max(initial=1e-300) for x in data):
         return Estimate(value=value, low=value, high=value, n=count)
 
-    def interval(method: str) -> tuple[float, float]:
+    for method in ("BCa", "percentile"):  # the second where nearly all photographs agree
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)
             found = stats.bootstrap(
@@ -552,11 +570,9 @@ def _bootstrap(function: Callable, *samples: Float[np.ndarray, " n"]) -> Estimat
                 method=method,
                 rng=np.random.default_rng(20240119),
             ).confidence_interval
-        return float(found.low), float(found.high)
-
-    low, high = interval("BCa")
-    if not (math.isfinite(low) and math.isfinite(high)):  # where nearly all photographs agree
-        low, high = interval("percentile")
+        low, high = float(found.low), float(found.high)
+        if math.isfinite(low) and math.isfinite(high):
+            break
     return Estimate(value=value, low=low, high=high, n=count)
 
 

@@ -7,8 +7,9 @@ escaped.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 from dalib.adaptation.compare import FLAT, MEASURES
@@ -41,12 +42,23 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 caption{text-align:left;padding:.3rem 0;caption-side:bottom}
 th,td{text-align:right;padding:.4rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th:first-child,td:first-child,.text th,.text td{text-align:left;padding-left:0}
+td{hyphens:none}.text th:first-child{width:15rem}
 thead th{color:var(--dim);font-weight:600}
 td .dim{white-space:nowrap;display:block}
 .good{color:var(--good)}.bad{color:var(--bad)}
-svg{display:block;width:100%;height:auto}
-svg text{fill:var(--ink);font:13px system-ui,sans-serif}
-svg .dimmed{fill:var(--dim)}
+.bars{position:relative;margin:.9rem 0 .4rem}
+.bar{display:grid;grid-template-columns:3.6rem 1fr;align-items:center;height:1.9rem;font-size:.9rem}
+.bar>div{position:relative;height:100%}
+.bar em,.bar i,.bar s,.bar u,.bar b{position:absolute;top:50%}
+.bar em{top:.2rem;font-style:normal;color:var(--dim);font-size:.82rem;white-space:nowrap}
+.bar i{height:.9rem;margin-top:-.45rem;opacity:.35}
+.bar s{height:.22rem;margin-top:-.11rem}
+.bar u{width:.8rem;height:.8rem;margin:-.4rem 0 0 -.4rem;border-radius:50%}
+.bar b{margin:-.75em 0 0 .7rem;font-weight:400;font-variant-numeric:tabular-nums}
+.before i,.before s,.before u{background:var(--before)}
+.after i,.after s,.after u{background:var(--after)}
+.marks{position:absolute;left:3.6rem;right:0;top:1.6rem;bottom:0;z-index:0;pointer-events:none}
+.marks q{position:absolute;top:0;bottom:0;border-left:1px solid var(--line);quotes:none}
 figure{margin:0 0 1.4rem}
 .tiles{display:grid;grid-template-columns:repeat(5,1fr);gap:.4rem}
 .tiles span{display:block;font-size:.8rem;color:var(--dim)}
@@ -61,6 +73,7 @@ dt{font-weight:600;margin-top:.7rem}dd{margin:0;max-width:46rem}
 summary{cursor:pointer;color:var(--dim);margin:.6rem 0}
 a{color:var(--after)}
 @media(max-width:42rem){body{padding:1rem .9rem 3rem}.tiles{grid-template-columns:repeat(2,1fr)}
+.tiles div:first-child{grid-column:1/-1}
 h1{font-size:1.4rem}.answer>p:first-child{font-size:1.12rem}
 .wide thead{display:none}.wide tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
 .wide td,.wide th{display:block;text-align:left;border:0;padding:.1rem 0}
@@ -83,6 +96,11 @@ def number(
     return f'<data value="{value!r}">{text}{" %" if percent else ""}</data>'
 
 
+def millions(count: int) -> str:
+    """Millions, for people; the exact count for programs."""
+    return f'<data value="{count!r}">{count / 1e6:,.1f}</data>'
+
+
 def interval(estimate: Json, **how: Any) -> str:
     """A value with its interval under it."""
     ends = f"{number(estimate['low'], **how)} to {number(estimate['high'], **how)}"
@@ -95,6 +113,11 @@ def text(value: Any) -> str:
     """Anything as text in HTML; characters that no encoding knows are spelled out."""
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return escape(words.encode("utf-8", "backslashreplace").decode(), quote=True)
+
+
+def plain(html: str) -> str:
+    """Its words alone."""
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def table(
@@ -149,8 +172,11 @@ def _head(report: Json) -> str:
     warnings = "".join(f'<p class="warn">{text(w)}</p>' for w in report["warnings"])
     machine, licence = report["machine"], report["licence"]
     facts = (
-        (f"{number(machine['speed'], digits=1)} ×", "as fast as the teacher, on this machine"),
-        (f"{number(machine['parameters'], digits=1)} ×", "fewer parameters"),
+        (f"{number(machine['speed'], digits=1)} ×", "the teacher's speed, on this machine"),
+        (
+            f"{millions(machine['student']['parameters'])} M",
+            f"parameters; the teacher has {millions(machine['teacher']['parameters'])} M",
+        ),
         (
             number(report["agreement"]["order"]["after"]["value"], percent=True),
             "of pairs of points in the teacher's order",
@@ -160,13 +186,13 @@ def _head(report: Json) -> str:
     boxes = "".join(f"<div><b>{value}</b>{words}</div>" for value, words in facts)
     return (
         f"<header><h1>{text(report['title'])}</h1><p class='dim'>{text(report['subtitle'])}</p>"
-        f'<div class="answer"><p>{_answer(report)}</p>{bars(distance)}{warnings}</div>'
+        f'<div class="answer"><p>{answer(report)}</p>{bars(distance)}{warnings}</div>'
         f'<div class="facts">{boxes}</div></header>'
     )
 
 
-def _answer(report: Json) -> str:
-    """`report["answer"]`, with its numbers as `<data>`."""
+def answer(report: Json) -> str:
+    """The report's first sentence, its numbers as `<data>`."""
     nearer = report["nearer"]
     count = f'<data value="{nearer["n"]}">{nearer["n"]}</data>'
     if report["verdict"] == "same":
@@ -195,34 +221,30 @@ def _answer(report: Json) -> str:
 
 
 def bars(distance: Json) -> str:
-    """Distances before and after between the teacher (0) and a map without depth (1), as SVG."""
-    most = max(1.25, 1.05 * max(distance[k]["high"] or 0 for k in ("before", "after")))
-    left, right = 70, 620
+    """Distances before and after on a line from the teacher (0) past a map without depth (1)."""
+    ends = [distance[k]["high"] or 0 for k in ("before", "after")]
+    most = max(1.3, 1.25 * max(ends))
 
-    def place(value: float) -> float:
-        return left + (right - left) * value / most
+    def place(value: float) -> str:
+        return f"{100 * value / most:.2f}%"
 
-    marks = [(0.0, "the teacher"), (FLAT, "no depth at all")]
-    drawn = "".join(
-        f'<line x1="{place(x):.1f}" x2="{place(x):.1f}" y1="18" y2="92" stroke="var(--line)"/>'
-        f'<text class="dimmed" x="{place(x):.1f}" y="12" text-anchor="{anchor}">{label}</text>'
-        for (x, label), anchor in zip(marks, ("start", "middle"), strict=True)
-    )
-    for row, key in ((38, "before"), (72, "after")):
+    rows = ""
+    for key in ("before", "after"):
         e = distance[key]
-        drawn += (
-            f'<text x="0" y="{row + 5}">{key}</text>'
-            f'<line x1="{left}" x2="{place(e["value"]):.1f}" y1="{row}" y2="{row}" '
-            f'stroke="var(--{key})" stroke-width="14" opacity=".35"/>'
-            f'<line x1="{place(e["low"]):.1f}" x2="{place(e["high"]):.1f}" y1="{row}" y2="{row}" '
-            f'stroke="var(--{key})" stroke-width="3"/>'
-            f'<circle cx="{place(e["value"]):.1f}" cy="{row}" r="6" fill="var(--{key})"/>'
-            f'<text x="{place(e["high"]) + 12:.1f}" y="{row + 5}">{e["value"]:.3f}</text>'
+        width = f"calc({place(e['high'])} - {place(e['low'])})"
+        rows += (
+            f'<div class="bar {key}"><span>{key}</span><div>'
+            f'<i style="left:0;width:{place(e["value"])}"></i>'
+            f'<s style="left:{place(e["low"])};width:{width}"></s>'
+            f'<u style="left:{place(e["value"])}"></u>'
+            f'<b style="left:{place(e["high"])}">{number(e["value"])}</b></div></div>'
         )
     return (
-        '<svg viewBox="0 0 680 100" role="img" aria-label="Distance to the teacher before and '
-        f'after">{drawn}</svg><p class="dim">Distance to the teacher: shorter is better. Lines: '
-        "95 % interval over photographs.</p>"
+        f'<div class="bars"><div class="bar"><span></span><div><em>its teacher</em><em '
+        f'style="left:{place(FLAT)};transform:translateX(-50%)">no depth at all</em></div></div>'
+        f'{rows}<div class="marks"><q style="left:0"></q><q style="left:{place(FLAT)}"></q></div>'
+        "</div><p class='dim'>Distance to the teacher: shorter is better. Lines: 95 % interval over "
+        "photographs.</p>"
     )
 
 
@@ -353,10 +375,6 @@ def _machine(report: Json) -> str:
     m = report["machine"]
     teacher, student = m["teacher"], m["student"]
 
-    def size(count: float, digits: int = 1) -> str:
-        """Millions, the exact count beside them."""
-        return f'<data value="{count!r}">{count / 1e6:,.{digits}f}</data>'
-
     def look(cost: Json) -> str:
         h, w = cost["input"]
         return f'<data value="{h}">{h}</data> × <data value="{w}">{w}</data>'
@@ -369,14 +387,14 @@ def _machine(report: Json) -> str:
         ("encoder", text(teacher["encoder"]), text(student["encoder"]), ""),
         (
             "parameters, millions",
-            size(teacher["parameters"]),
-            size(student["parameters"]),
+            millions(teacher["parameters"]),
+            millions(student["parameters"]),
             f"{number(m['parameters'], digits=1)} ×",
         ),
         (
             "file, MB",
-            size(teacher["bytes"]),
-            size(student["bytes"]),
+            millions(teacher["bytes"]),
+            millions(student["bytes"]),
             f"{number(m['bytes'], digits=1)} ×",
         ),
         ("input, pixels", look(teacher), look(student), ""),
@@ -388,7 +406,7 @@ def _machine(report: Json) -> str:
         ),
     ]
     if student["memory"] is not None:
-        rows.append(("memory, MB", size(teacher["memory"]), size(student["memory"]), ""))
+        rows.append(("memory, MB", millions(teacher["memory"]), millions(student["memory"]), ""))
     h, w = m["picture"]
     where = f"{text(m['name'])}, {text(m['device'])}"
     if m["device"] == "cpu":
@@ -441,25 +459,34 @@ def _export(report: Json) -> str:
 def _training(report: Json) -> str:
     split = report["split"]
     rows = [(text(k), _value(v)) for k, v in report["trained"].items()]
-    kept = (
-        f'<data value="{split["kept"]}">{split["kept"]}</data> of '
-        f'<data value="{split["all"]}">{split["all"]}</data> photographs were kept back, by a hash '
-        f'of each one\'s name and the seed <data value="{split["seed"]}">{split["seed"]}</data>. '
-    )
-    if split["checked"]:
-        kept += (
-            f'Near doubles were looked for (<data value="{split["doubles"]}">{split["doubles"]}'
-            "</data> photographs have one) and are never on both sides."
-        )
-    else:
-        kept += (
-            "Near doubles were not looked for among so many: some of what was kept back may have "
-            "a near double that was trained on, which flatters the student."
-        )
+    kept = _split(split)
     return (
         f"<section><h2>How it was trained</h2><p>{kept}</p>"
         + table(("setting", "value"), rows, kind="text wide")
         + "</section>"
+    )
+
+
+def _split(split: Json) -> str:
+    """How photographs were kept back, in words."""
+    if split["all"] is None:
+        return "Nobody said how the photographs that are compared here were chosen."
+
+    def count(key: str) -> str:
+        return f'<data value="{split[key]}">{split[key]}</data>'
+
+    kept = (
+        f"{count('kept')} of {count('all')} photographs were kept back, by a hash of each one's "
+        f"name and the seed {count('seed')}. "
+    )
+    if split["checked"]:
+        return kept + (
+            f"Near doubles were looked for ({count('doubles')} photographs have one) and are never "
+            "on both sides."
+        )
+    return kept + (
+        "Near doubles were not looked for among so many: some of what was kept back may have a "
+        "near double that was trained on, which flatters the student."
     )
 
 

@@ -19,7 +19,7 @@ from dalib.adaptation.compare import (
     Eyes,
     look,
 )
-from dalib.adaptation.page import render
+from dalib.adaptation.page import answer, plain, render
 from dalib.adaptation.sheet import contact_sheet
 from dalib.adaptation.split import Split
 from dalib.data.schema import Source
@@ -40,6 +40,7 @@ def parents(
     *,
     teacher_name: str | Path | None = None,
     start: str | Path | None = None,
+    pretrained: bool = True,
 ) -> tuple[Terms, ...]:
     """The weights that a student is made from: its teacher's, and those it started from.
 
@@ -48,14 +49,16 @@ def parents(
         before: the student as training began.
         teacher_name: what the teacher was loaded from, such as a hub id.
         start: what the student was loaded from; by default its encoder's pre-trained weights.
+        pretrained: whether the encoder began with any; one that did not has its teacher alone.
     """
+    first = terms_of(teacher, source=teacher_name)
     if start is not None or before.sources or before.about:
         own = terms_of(before, source=start)
-    else:
-        name = before.architecture["encoder"]
-        own = released_terms(spec(name).timm_name) if name != "vitt" else None
-        own = own or Terms(name=f"encoder {name}")
-    return terms_of(teacher, source=teacher_name), own
+        return first, own
+    name = before.architecture["encoder"]
+    if not pretrained or name == "vitt":  # of which there are no pre-trained weights
+        return (first,)
+    return first, released_terms(spec(name).timm_name) or Terms(name=f"encoder {name}")
 
 
 def write_report(
@@ -75,6 +78,7 @@ def write_report(
     corrupted: int = CORRUPTED,
     corruptions: Sequence[tuple[str, int]] = CORRUPTIONS,
     seed: int = 0,
+    rounds: int = machine.ROUNDS,
     device: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -96,6 +100,7 @@ def write_report(
         student: the student's file, for the commands; by default `out/student.safetensors`.
         teacher_side, student_side, most, corrupted, corruptions, seed, device, report: see
             `dalib.adaptation.compare.compare`.
+        rounds: how often each network is timed.
 
     Returns:
         What stands in report.json.
@@ -120,7 +125,7 @@ def write_report(
     rows = contact_sheet(eyes, photographs, found)
     first = eyes.picture(photographs[found.indices[0]]["image"], name=found.names[0])
     report("timing teacher and student")
-    costs = machine.measure(eyes, first)
+    costs = machine.measure(eyes, first, rounds=rounds)
     content = summary(
         found,
         costs=costs,
@@ -187,7 +192,7 @@ def summary(
         },
         "limits": LIMITS,
     }
-    result["answer"] = answer(found)
+    result["answer"] = plain(answer(clean(result)))
     return result
 
 
@@ -199,28 +204,6 @@ def verdict(found: Comparison) -> str:
     if found.nearer.low > 0:
         return "nearer"
     return "farther" if found.nearer.high < 0 else "unclear"
-
-
-def answer(found: Comparison) -> str:
-    """The report's first sentence."""
-    nearer = found.nearer
-    seen = f"on {nearer.n} photographs it has not seen"
-    ends = f"[{100 * nearer.low:.1f} % to {100 * nearer.high:.1f} %]"
-    said = verdict(found)
-    if said == "same":
-        return f"The student is its teacher: nothing was to be gained, {seen}."
-    size = f"{100 * nearer.value:.1f} %"
-    if said == "nearer":
-        return f"The student is {size} nearer to its teacher than it was, {seen} {ends}."
-    if said == "farther":
-        return (
-            f"The student is not nearer to its teacher than it was, but farther: a change of {size} "
-            f"of the way to it, {seen} {ends}."
-        )
-    return (
-        f"It is not shown that the student is nearer to its teacher than it was: {size} of the way "
-        f"to it, {seen}, and the interval holds 0 {ends}."
-    )
 
 
 def warnings(found: Comparison, split: Split | None) -> list[str]:
@@ -248,6 +231,11 @@ def warnings(found: Comparison, split: Split | None) -> list[str]:
         said.append(
             f"On {found.flat} of {len(found.names)} photographs the teacher's map holds no depth; "
             "they are left out."
+        )
+    if found.unread:
+        said.append(
+            f"{len(found.unread)} photographs could not be read, or not by the teacher, and are "
+            f"left out: {', '.join(found.unread[:5])}{', ...' if len(found.unread) > 5 else ''}"
         )
     if split is None or not split.checked:
         said.append(
@@ -322,8 +310,8 @@ def _subtitle(encoders: tuple[str, str], split: Split | None, found: Comparison)
 
 LIMITS = [
     "Agreement with a teacher is not accuracy. Where the teacher is wrong, a student that agrees "
-    "is wrong too. How right either is, only measured depth can say: python -m dalib evaluate, or "
-    "dalib.evaluate, with data that have it.",
+    "is wrong too. How right either is, only measured depth can say (dalib.evaluate, with data that "
+    "have it).",
     "The photographs kept back are of the same kind as those trained on. On others the student may "
     "be nearer to its teacher, or far from it.",
     "Intervals are over photographs. They hold for other photographs of this kind with these very "

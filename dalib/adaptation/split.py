@@ -165,7 +165,7 @@ def _name(source: Source, index: int) -> bytes:
     sample = source[index]
     if "name" in sample:
         return str(sample["name"]).encode("utf-8", "surrogateescape")
-    return blake2b(sample["image"].numpy().tobytes(), digest_size=16).digest()
+    return blake2b(sample["image"].numpy().tobytes(), digest_size=16).hexdigest().encode()
 
 
 def _look(source: Source, index: int) -> int:

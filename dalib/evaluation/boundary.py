@@ -14,6 +14,11 @@ average:
   are no centres of pairs. A radius above 1 forgives a boundary that is a little off, and finds one
   that a resize has spread over a few pixels.
 
+As published, a threshold or direction at which the target has no boundary counts as a failure, so
+that a perfect prediction gets less than 1: a map whose boundaries all face to the left gets 1/4 in
+"depth_pro". Here such thresholds and directions are left out, unless the prediction has boundaries
+there; `published` gives the published numbers.
+
 Both need depth up to scale alone: a shift changes ratios. For maps that are known up to scale *and*
 shift, such as disparity aligned to a teacher's, pass `torch.exp` of the map in a unit of your own:
 the ratio of two values is then a function of their difference, ln 1.05 to ln 1.25 of that unit.
@@ -43,6 +48,7 @@ def boundary_f1(
     *,
     definition: str = "moge",
     radius: int = 1,
+    published: bool = False,
 ) -> Float[Tensor, " B"]:
     """How well the boundaries of each prediction are those of its target: 1 where they are the
     same, 0 where none is.
@@ -54,11 +60,11 @@ def boundary_f1(
             never matters.
         definition: "depth_pro" or "moge", see above.
         radius: of the neighbourhood in pixels, for "moge".
+        published: the arithmetic of the published codes, see above.
 
     Returns:
         float64. NaN where the target has no boundary at the smallest threshold: nothing is to be
-        found there. (The published codes give 0, which would count a wall that is rightly flat as a
-        failure.)
+        found there (0 as published).
 
     Raises:
         ConfigError: an unknown definition, or a radius below 1.
@@ -83,14 +89,18 @@ def boundary_f1(
         weights = torch.tensor(THRESHOLDS, dtype=torch.float64) - 1
     both, seen, true = (torch.stack(x) for x in zip(*map(_counts, groups), strict=True))
 
-    # (groups, B, thresholds) -> (B,)
-    precision = (both / seen.clamp_min(1)).mean(0)
-    recall = (both / true.clamp_min(1)).mean(0)
+    # (groups, B, thresholds) -> (B, thresholds)
+    present = torch.ones_like(seen) if published else (seen + true > 0).to(seen)
+    count = present.sum(0).clamp_min(1)
+    precision = (both / seen.clamp_min(1)).sum(0) / count
+    recall = (both / true.clamp_min(1)).sum(0) / count
     total = precision + recall
     f1 = torch.where(total > 0, 2 * precision * recall / total.where(total > 0, 1), 0)
-    weights = weights.to(f1)
-    score = (f1 * weights).sum(1) / weights.sum()
-    return score.masked_fill(true[..., 0].sum(0) == 0, torch.nan)
+
+    # (B, thresholds) -> (B,)
+    weights = weights.to(f1) * (present.sum(0) > 0)
+    score = (f1 * weights).sum(1) / weights.sum(1).clamp_min(1e-12)
+    return score if published else score.masked_fill(true[..., 0].sum(0) == 0, torch.nan)
 
 
 def _log(
@@ -122,22 +132,19 @@ def _pairs(
     """How much farther the neighbour at `step` is, in logarithms, in both maps, and where both
     pixels are valid. Centres keep `margin` from the border."""
     height, width = pred.shape[1:]
+    rows, columns = (
+        _centres(n, k, margin=margin) for n, k in zip((height, width), step, strict=True)
+    )
+    here = [x[:, rows[0], columns[0]].flatten(1) for x in (pred, target, valid)]  # (B, M)
+    there = [x[:, rows[1], columns[1]].flatten(1) for x in (pred, target, valid)]
+    return there[0] - here[0], there[1] - here[1], here[2] & there[2]
 
-    def centres(side: int, move: int) -> tuple[slice, slice]:
-        first = max(margin, -move)
-        last = max(first, min(side - margin, side - move))
-        return slice(first, last), slice(first + move, last + move)
 
-    rows, rows_there = centres(height, step[0])
-    columns, columns_there = centres(width, step[1])
-
-    def here(x: Tensor) -> Tensor:
-        return x[:, rows, columns].flatten(1)  # (B, h, w) -> (B, M)
-
-    def there(x: Tensor) -> Tensor:
-        return x[:, rows_there, columns_there].flatten(1)
-
-    return there(pred) - here(pred), there(target) - here(target), here(valid) & there(valid)
+def _centres(side: int, move: int, *, margin: int) -> tuple[slice, slice]:
+    """Along one side: the pixels that are centres of pairs, and their neighbours at `move`."""
+    first = max(margin, -move)
+    last = max(first, min(side - margin, side - move))
+    return slice(first, last), slice(first + move, last + move)
 
 
 def _counts(

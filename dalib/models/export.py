@@ -131,9 +131,7 @@ def model_card(model: DepthAnything, *, title: str) -> str:
     if entries := origins(about):
         lines += ["| made from | licence | stated at | note |", "|---|---|---|---|"]
         for entry in entries:
-            cells = [
-                _inline(str(entry.get(k) or "")) for k in ("name", "licence", "source", "note")
-            ]
+            cells = [_cell(str(entry.get(k) or "")) for k in ("name", "licence", "source", "note")]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     if about.get("trained"):
@@ -151,10 +149,15 @@ def _licence_entry(terms: Terms) -> list[str]:
     return ["license: other", f"license_name: {json.dumps(terms.licence)}"]
 
 
+def _cell(text: str) -> str:
+    """One of a table: an address as a link, anything else as text."""
+    return f"<{text}>" if re.fullmatch(r"https://[^\s<>|]+", text) else _inline(text)
+
+
 def _inline(text: str) -> str:
     """Text on one line of Markdown that is only text."""
     text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", text)
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
 def _check_file(model: DepthAnything, path: Path, *, overwrite: bool) -> None:

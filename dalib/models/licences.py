@@ -52,7 +52,9 @@ class Terms:
     @property
     def commercial(self) -> bool | None:
         """Whether commercial use is allowed; None where it is unknown."""
-        return "-NC" not in self.licence.upper() if self.known else None
+        if "-NC" in self.licence.upper():  # of a part at least
+            return False
+        return True if self.known else None
 
 
 def _table() -> dict[str, Terms]:
