@@ -3,10 +3,10 @@ themselves are in `dalib.cli`, one module each."""
 
 import sys
 
-from dalib.cli import export, predict
+from dalib.cli import export, manifest, predict
 from dalib.commands import Commands
 
-ROAD = (predict, export)
+ROAD = (manifest, predict, export)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -175,6 +176,15 @@ def _matlab(where: Address, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(values.transpose(*range(values.ndim)[::-1]))
 
 
+def frames(path: Path, name: str) -> int:
+    """How many frames the array `name` of a MATLAB file has.
+
+    Raises:
+        ConfigError, DataError: as `read_values`.
+    """
+    return _from_hdf5(Address(path, name), len)
+
+
 def _frameless(where: Address) -> Address:
     return Address(where.path, where.part.rpartition("/")[0] or where.part)
 
@@ -188,7 +198,7 @@ def _frame_of(where: Address, node: object) -> np.ndarray:
     return np.asarray(node[int(word)])
 
 
-def _from_hdf5(where: Address, take: Callable[[object], np.ndarray]) -> np.ndarray:
+def _from_hdf5(where: Address, take: Callable[[object], Any]) -> Any:
     """What `take` gives for the data set that the address names, or the only one."""
     try:
         import h5py
