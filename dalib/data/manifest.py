@@ -173,6 +173,27 @@ def sky_by_rule(
     return found
 
 
+def ray_numbers(entry: str) -> tuple[float, ...] | None:
+    """The entry `rays` of a row, as `dalib.data.readers.cosines` takes it; None where it is empty.
+    Anything but degrees or nine numbers is a ValueError."""
+    if not entry:
+        return None
+    try:
+        numbers = tuple(float(number) for number in entry.split())
+    except ValueError:
+        numbers = ()
+    if not np.isfinite(numbers).all() or len(numbers) not in (1, 9):
+        numbers = ()
+    if len(numbers) == 1 and not 0 < numbers[0] < 180:
+        numbers = ()
+    if not numbers:
+        raise ValueError(
+            f"rays is {entry!r}; write the horizontal field of view in degrees, or the nine numbers "
+            "of the matrix from (u, v, 1) to the ray"
+        )
+    return numbers
+
+
 def bits(entry: str) -> int | None:
     """The entry `bits` of a row; None where it is empty, ValueError where it is no whole number of
     1..64."""
@@ -202,11 +223,8 @@ def check_row(row: dict[str, str]) -> None:
     rule = sky_rule(row.get("sky", ""))
     if rule is not None and rule[0] == "farther" and row["kind"] != "depth_m":
         raise ValueError("sky is a distance, but kind is disparity; write `value` and numbers")
-    if row.get("ray_fov"):
-        if row["kind"] != "depth_m":
-            raise ValueError("ray_fov is for depth along the rays, but kind is disparity")
-        if number(row, "ray_fov") >= 180:
-            raise ValueError(f"ray_fov is {row['ray_fov']!r}; it must be below 180 degrees")
+    if ray_numbers(row.get("rays", "")) is not None and row["kind"] != "depth_m":
+        raise ValueError("rays is for depth along the rays, but kind is disparity")
 
 
 def check_rows(path: Path, rows: list[dict[str, str]]) -> None:

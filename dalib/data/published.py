@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dalib.config import check_names
 from dalib.data.layouts import LAYOUTS, Layout
 from dalib.data.listing import Groups
-from dalib.data.manifest import read_table
+from dalib.data.manifest import ray_numbers, read_table
 from dalib.data.readers import frames
 from dalib.data.sources import read_row
 from dalib.errors import ConfigError, DataError
@@ -21,10 +21,11 @@ from dalib.writing import refuse_existing, whole
 
 COLUMNS = (
     *("id", "dataset", "split", "image", "depth", "mask", "reader", "kind", "depth_scale"),
-    *("scale_known", "offset_known", "invalid", "sky", "ray_fov"),
+    *("scale_known", "offset_known", "invalid", "sky", "rays"),
 )
 NO_MAP = "images without their map or mask"
 NO_IMAGE = "maps without their image"
+NO_CAMERAS = "not there, so that each scene's rays are taken as those of the usual camera"
 NOT_LISTED = "in the list, but not in the folder, or without a map there"
 
 
@@ -87,8 +88,10 @@ def write_manifest(
 
     pairs, apart = find(layout, folder)
     pairs = _chosen(layout, folder, pairs, split=split, listed=listed, apart=apart)
-    rows = [_row(layout, pair, folder=folder, beside=out.parent, split=split) for pair in pairs]
-    rows = _usable(rows, layout, beside=out.parent, all_of_them=check, apart=apart)
+    rays = _rays(layout, folder, apart)
+    rows = [_row(layout, pair, folder=folder, split=split, rays=rays) for pair in pairs]
+    rows = _usable(rows, layout, folder=folder, all_of_them=check, apart=apart)
+    rows = [_seen_from(row, folder=folder, beside=out.parent) for row in rows]
     with whole(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -345,11 +348,9 @@ _FORMS: dict[str, Callable[[Path, Layout, str], set[str]]] = {
 
 
 def _row(
-    layout: Layout, pair: Pair, *, folder: Path, beside: Path, split: str | None
+    layout: Layout, pair: Pair, *, folder: Path, split: str | None, rays: dict[str, str]
 ) -> dict[str, str]:
-    """A row of the manifest, its paths relative to the manifest's folder."""
-    below = Path(os.path.relpath(folder, beside)).as_posix()
-    before = "" if below == "." else f"{below}/"
+    """A row of the manifest, its paths relative to the data set's folder."""
     if not pair.image.isprintable() or not pair.depth.isprintable():
         raise DataError(f"{folder / pair.image}: a name that no table can hold; rename the file")
     own = pair.fields.get(layout.split.field, "") if layout.split else ""
@@ -357,9 +358,9 @@ def _row(
         "id": _key(pair.image),
         "dataset": layout.dataset,
         "split": split or own,
-        "image": before + pair.image,
-        "depth": before + pair.depth,
-        "mask": before + pair.mask if pair.mask else "",
+        "image": pair.image,
+        "depth": pair.depth,
+        "mask": pair.mask,
         "reader": layout.reader,
         "kind": layout.kind,
         "depth_scale": f"{layout.scale:g}",
@@ -367,15 +368,46 @@ def _row(
         "offset_known": "yes" if layout.offset_known else "no",
         "invalid": layout.invalid,
         "sky": layout.sky,
-        "ray_fov": "" if layout.ray_fov is None else f"{layout.ray_fov:g}",
+        "rays": rays.get(pair.fields.get("scene", ""), layout.rays),
     }
+
+
+def _rays(layout: Layout, folder: Path, apart: Groups) -> dict[str, str]:
+    """The rays of each scene, as the column `rays`, by the published table of cameras."""
+    path = folder / layout.cameras
+    if not layout.cameras:
+        return {}
+    if not path.is_file():
+        apart.add(NO_CAMERAS, layout.cameras)
+        return {}
+    present, rows = read_table(path)
+    wanted = ["scene_name", *(f"M_cam_from_uv_{i}{j}" for i in range(3) for j in range(3))]
+    if missing := ", ".join(column for column in wanted if column not in present):
+        raise DataError(f"{path}: missing column {missing}; fetch the table anew")
+    found = {row["scene_name"]: " ".join(row[name] for name in wanted[1:]) for row in rows}
+    for scene, entry in found.items():
+        try:
+            ray_numbers(entry)
+        except ValueError as error:
+            raise DataError(f"{path}: {scene}: {error}") from None
+    return found
+
+
+def _seen_from(row: dict[str, str], *, folder: Path, beside: Path) -> dict[str, str]:
+    """The row with its paths relative to the manifest's folder `beside`."""
+    # Of the real places, since `..` leads elsewhere where the manifest's folder is a link.
+    below = Path(os.path.relpath(os.path.realpath(folder), os.path.realpath(beside))).as_posix()
+    if below == ".":
+        return row
+    places = ("image", "depth", "mask")
+    return row | {name: f"{below}/{row[name]}" for name in places if row[name]}
 
 
 def _usable(
     rows: list[dict[str, str]],
     layout: Layout,
     *,
-    beside: Path,
+    folder: Path,
     all_of_them: bool | None,
     apart: Groups,
 ) -> list[dict[str, str]]:
@@ -387,7 +419,7 @@ def _usable(
     bad = {}
     for row in tqdm(probes, desc="reading each pair", unit="pair", disable=None if every else True):
         try:
-            read_row(row, folder=beside, domain=layout.dataset)
+            read_row(row, folder=folder, domain=layout.dataset)
         except DataError as error:
             bad[row["image"]] = error
     if len(bad) == len(probes):

@@ -321,18 +321,24 @@ def read_picture(where: Address) -> tuple[Image.Image | np.ndarray, bytes]:
 # ---- geometry
 
 
-def cosines(height: int, width: int, *, fov: float) -> Float[np.ndarray, "H W"]:
-    """z-depth / distance along the ray, for each pixel of a pinhole camera with square pixels
-    whose axis meets the centre of the picture.
+def cosines(height: int, width: int, rays: tuple[float, ...]) -> Float[np.ndarray, "H W"]:
+    """z-depth / distance along the ray, for each pixel of a pinhole camera.
 
     Args:
-        height, width: pixels; their centres lie at half numbers.
-        fov: horizontal field of view, degrees.
+        height, width: pixels.
+        rays: the horizontal field of view in degrees, of a camera with square pixels whose axis
+            meets the centre of the picture; or nine numbers, row by row: the matrix that takes (u,
+            v, 1) to the direction of the ray, whose last entry lies along the camera's axis. u runs
+            from -1 to 1 from the left to the right edge, v from -1 to 1 from the bottom to the top.
     """
-    focal = width / 2 / np.tan(np.radians(fov) / 2)
-    x = np.arange(width) + 0.5 - width / 2
-    y = np.arange(height) + 0.5 - height / 2
-    return focal / np.sqrt(focal**2 + x[None, :] ** 2 + y[:, None] ** 2)
+    if len(rays) == 1:
+        across = np.tan(np.radians(rays[0]) / 2)
+        rays = (across, 0.0, 0.0, 0.0, across * height / width, 0.0, 0.0, 0.0, 1.0)
+    u = (np.arange(width) + 0.5) / width * 2 - 1
+    v = 1 - (np.arange(height) + 0.5) / height * 2
+    places = np.stack(np.broadcast_arrays(u[None, :], v[:, None], 1.0), axis=-1)  # (H, W, 3)
+    directions = places @ np.reshape(rays, (3, 3)).T
+    return np.abs(directions[..., 2]) / np.linalg.norm(directions, axis=-1)
 
 
 # ---- what goes wrong

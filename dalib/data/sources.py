@@ -17,6 +17,7 @@ from dalib.data.manifest import (
     check_rows,
     invalid_values,
     number,
+    ray_numbers,
     read_table,
     sky_by_rule,
     sky_mask,
@@ -42,8 +43,8 @@ class DepthManifest(Source):
     declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
     mean "no ground truth", such as 65535, or `none` where every value is meant), `sky` (a mask, not
     0 where there is sky, or a rule: `value 65535`, `farther 1000`), `reader` (one of
-    `dalib.data.readers.READERS`, where the file's ending does not say its format) and `ray_fov` (the
-    values are distances along the rays of a camera of this horizontal field of view, in degrees).
+    `dalib.data.readers.READERS`, where the file's ending does not say its format) and `rays` (the
+    values are distances along the rays, see `dalib.data.readers.cosines`).
     Sky is ground truth: infinitely far. So is a disparity of 0 where a mask is given, or `invalid`
     is `none`. Where the mask is 0, nothing is known, be it sky or not.
 
@@ -176,7 +177,8 @@ def read_row(row: dict[str, str], *, folder: Path, domain: str) -> Sample:
     sky = None if rule is None else sky_by_rule(values, rule, scale=scale)
     if sky_name := sky_mask(row):
         sky = _read_mask(folder / sky_name, like=own)
-    ray = cosines(*values.shape, fov=number(row, "ray_fov")) if row.get("ray_fov") else None
+    rays = ray_numbers(row.get("rays", ""))
+    ray = None if rays is None else cosines(*values.shape, rays)
 
     # all of it, turned as the photograph is shown
     size = (image.shape[1], image.shape[2])

@@ -301,6 +301,27 @@ def test_the_command_prints_the_table(capsys):
 # ---- depth along the rays
 
 
+def test_without_the_table_of_cameras_the_usual_one_is_taken_and_said(tmp_path):
+    TREES["hypersim"](tmp_path)
+    (tmp_path / "metadata_camera_parameters.csv").unlink()
+    written = write_manifest("hypersim", tmp_path)
+    assert [what.partition(",")[0] for what in written.apart.counts] == ["not there"]
+    usual, shifted = read_back(f"depth:{tmp_path}").values()
+    assert usual[0] == pytest.approx([0.5, 0.5, 0.5])
+    assert shifted[0] != pytest.approx([0.5, 0.5, 0.5], rel=0.05)
+
+
+def test_a_table_of_cameras_that_is_none_is_refused(tmp_path):
+    TREES["hypersim"](tmp_path)
+    table = tmp_path / "metadata_camera_parameters.csv"
+    table.write_text(table.read_text().replace("1.5", "wide"))
+    with pytest.raises(DataError, match=r"camera_parameters.csv: ai_001_002: rays is 'wide 0"):
+        write_manifest("hypersim", tmp_path)
+    table.write_text("scene_name\nai_001_002\n")
+    with pytest.raises(DataError, match="missing column M_cam_from_uv_00"):
+        write_manifest("hypersim", tmp_path)
+
+
 def test_depth_along_the_rays_is_turned_as_the_photograph(tmp_path):
     """A photograph that is stored lying: 3 x 2 pixels shown as 2 x 3. The rays are those of the
     stored picture, whose long side spans the field of view."""
