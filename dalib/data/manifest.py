@@ -161,7 +161,7 @@ def sky_mask(row: dict[str, str]) -> str:
 
 
 def sky_by_rule(
-    values: np.ndarray, rule: tuple[str, tuple[float, ...]], *, scale: float
+    values: np.ndarray, rule: tuple[str, tuple[float, ...]], *, scale: float | int
 ) -> np.ndarray:
     """Where the stored values (H, W) are sky, by a rule as `sky_rule` reads it."""
     word, numbers = rule

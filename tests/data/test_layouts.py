@@ -7,12 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from helpers.published import DRIVE, NO, TREES, photo, put
 from PIL import Image
 
 from dalib.__main__ import main
 from dalib.data.catalogue import open_source
-from dalib.data.layouts import LAYOUTS
+from dalib.data.layouts import LAYOUTS, markdown
 from dalib.data.published import write_manifest
 from dalib.errors import ConfigError, DataError
 
@@ -296,6 +297,11 @@ def test_the_command_prints_the_table(capsys):
             assert words in said
     assert main(["manifest"]) == 1
     assert "name a data set and its folder" in capsys.readouterr().err
+
+
+def test_the_book_prints_the_table():
+    page = (ROOT / "book" / "published_data.md").read_text(encoding="utf-8")
+    assert markdown() in page, "write dalib.data.layouts.markdown() into book/published_data.md"
 
 
 # ---- depth along the rays
