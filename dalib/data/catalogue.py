@@ -5,6 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -87,7 +88,7 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
 
 def _opener(kind: str, place: str) -> Callable[..., Source]:
     """What opens a source: `photos:` of a manifest are the photographs that it lists."""
-    if kind == "photos" and place.lower().endswith(".csv"):
+    if kind == "photos" and place.lower().endswith(".csv") and not Path(place).is_dir():
         return ManifestPhotos
     return OPENERS[kind]
 

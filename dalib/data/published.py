@@ -90,12 +90,12 @@ def write_manifest(
     pairs = _chosen(layout, folder, pairs, split=split, listed=listed, apart=apart)
     rays = _rays(layout, folder, apart)
     rows = [_row(layout, pair, folder=folder, split=split, rays=rays) for pair in pairs]
-    rows = _usable(rows, layout, folder=folder, all_of_them=check, apart=apart)
-    rows = [_seen_from(row, folder=folder, beside=out.parent) for row in rows]
+    # The place is opened before the pairs are read, which may take hours.
     with whole(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        rows = _usable(rows, layout, folder=folder, all_of_them=check, apart=apart)
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(_seen_from(row, folder=folder, beside=out.parent) for row in rows)
     return Written(out, len(rows), apart)
 
 

@@ -207,7 +207,8 @@ def _from_hdf5(where: Address, take: Callable[[object], Any]) -> Any:
     if not where.path.is_file():
         raise DataError(f"{where}: no such file; correct the path or remove its entry")
     try:
-        with h5py.File(where.path, "r") as file:
+        # Without a lock, which disks that are shared or read-only often refuse.
+        with h5py.File(where.path, "r", locking=False) as file:
             if where.part:
                 name = where.part
             else:

@@ -266,6 +266,36 @@ def test_a_manifest_is_never_overwritten_unasked(tmp_path):
     assert write_manifest("diode", tmp_path, split="val", overwrite=True).count == 1
 
 
+def test_a_place_that_cannot_be_written_is_known_before_the_pairs_are_read(tmp_path, monkeypatch):
+    from dalib.data import published
+
+    TREES["diode"](tmp_path)
+    (tmp_path / "file").write_text("")
+    read = []
+    monkeypatch.setattr(published, "read_row", lambda *row, **place: read.append(row))
+    with pytest.raises(DataError, match="could not be written"):
+        write_manifest("diode", tmp_path, out=tmp_path / "file" / "manifest.csv", check=True)
+    assert not read
+
+
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
+    TREES["diode"](tmp_path)
+    (scene,) = tmp_path.glob("val/outdoor/scene_00022")
+    scene.rename(scene.with_name("two\nlines"))
+    with pytest.raises(DataError, match="a name that no table can hold"):
+        write_manifest("diode", tmp_path)
+
+
+def test_names_with_commas_and_quotes_are_read_back(tmp_path):
+    truth = TREES["diode"](tmp_path)
+    (scene,) = tmp_path.glob("val/outdoor/scene_00022")
+    scene.rename(scene.with_name('a "b", c; d'))
+    write_manifest("diode", tmp_path)
+    found = read_back(f"depth:{tmp_path}")
+    assert sorted(found.values(), key=str) == sorted(truth.samples.values(), key=str)
+    assert any('a "b", c; d' in name for name in found)
+
+
 def test_an_unknown_name_is_told_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"unknown layout 'hypersin'. Did you mean 'hypersim'"):
         write_manifest("hypersin", tmp_path)

@@ -236,8 +236,9 @@ def hypersim(root: Path) -> Truth:
     """A wall at z = 2 m, whose distances along the rays are longer towards the sides.
 
     The first scene has the usual camera, the second one a shifted camera, whose rays the published
-    table gives: 1.5 u + 1, 2 v, -1 with u = -2/3, 0, 2/3 and v = 1/2, -1/2. So they are (0, 1, 2) to
-    the right and 1 up or down, and the distances 2 sqrt 2, 2 sqrt 3, 2 sqrt 6.
+    table gives: 1.5 u + 1, 2 v + 1, -1 with u = -2/3, 0, 2/3 and v = 1/2, -1/2 from the top. So they
+    point 0, 1, 2 to the right and 2 up in the first row, 0 up in the second; the distances are
+    2 sqrt 5, 2 sqrt 6, 2 x 3 there and 2, 2 sqrt 2, 2 sqrt 5 here.
 
     60 degrees over 3 pixels: the focal length is 1.5 / tan 30 = 1.5 x sqrt(3) px, its square 6.75.
     Pixel centres lie at x = -1, 0, 1 and y = -0.5, 0.5: distance = 2 sqrt(1 + (x x + y y) / 6.75).
@@ -245,8 +246,7 @@ def hypersim(root: Path) -> Truth:
     side = 2 * (1 + 1.25 / 6.75) ** 0.5
     middle = 2 * (1 + 0.25 / 6.75) ** 0.5
     usual = [[side, middle, side], [side, middle, NAN]]
-    shifted = [[2 * 2**0.5, 2 * 3**0.5, 2 * 6**0.5]] * 2
-    shifted = [shifted[0], [*shifted[1][:2], NAN]]
+    shifted = [[2 * 5**0.5, 2 * 6**0.5, 6], [2, 2 * 2**0.5, NAN]]
     for scene, rows in (("ai_001_001", usual), ("ai_001_002", shifted)):
         images = root / scene / "images"
         photo(images / "scene_cam_00_final_preview/frame.0000.tonemap.jpg")
@@ -257,7 +257,7 @@ def hypersim(root: Path) -> Truth:
             rows,
         )
     lens = {"scene_name": "ai_001_002", "settings_units_info_meters_scale": 0.01}
-    matrix = ((1.5, 0, 1), (0, 2, 0), (0, 0, -1))
+    matrix = ((1.5, 0, 1), (0, 2, 1), (0, 0, -1))
     lens |= {f"M_cam_from_uv_{i}{j}": matrix[i][j] for i in range(3) for j in range(3)}
     table(root / "metadata_camera_parameters.csv", [lens])
     rows = [
