@@ -19,11 +19,12 @@ class Split:
 
     #: what `--split` may be
     values: tuple[str, ...]
-    #: the name in the image's pattern that holds the split; "" where a file says it
+    #: the name in the image's pattern that holds the split, or what the file lists; "" where the
+    #: file lists images
     field: str = ""
     #: the published file that says it, looked for in the folder or given by `--list`
     file: str = ""
-    #: how that file is read: "hypersim" or "nyuv2" (see `dalib.data.published`)
+    #: how that file is read: "hypersim", "nyuv2" or "ddad" (see `dalib.data.published`)
     form: str = ""
     #: where the file is to be had
     url: str = ""
@@ -388,11 +389,19 @@ LAYOUTS: dict[str, Layout] = {
         unit="npz, array depth, metres from laser points; 0 where there is none",
         invalid="0",
         sky_words="not seen by the laser",
+        split=Split(
+            values=("train", "val"),
+            field="scene",
+            file="ddad.json",
+            form="ddad",
+            url="the archive of the data, beside the scenes",
+        ),
         licence="CC BY-NC-SA 4.0",
         url="https://github.com/TRI-ML/DDAD",
         source="README: the point clouds are projected by TRI's own code (DGP). PackNet-SfM's "
-        "dgp_dataset.py keeps each map as SCENE/depth/lidar/CAMERA/TIME.npz, array depth.",
-        unstated="which scenes are of the validation split stands in ddad.json: give a --list",
+        "dgp_dataset.py keeps each map as SCENE/depth/lidar/CAMERA/TIME.npz, array depth. ddad.json "
+        "lists the scenes of each split, which DGP numbers 0 for train, 1 for val.",
+        unstated="that 0 means none (as the code projects points into zeros)",
     ),
     "eth3d": Layout(
         title="ETH3D, high-resolution multi-view, training",
@@ -430,8 +439,11 @@ LAYOUTS: dict[str, Layout] = {
         unstated="z-depth or distance: taken as z-depth, as in the published evaluations",
     ),
 }
-"""By the names that `python -m dalib manifest` takes: those of training first, then those of
-tests."""
+"""By the names that `python -m dalib manifest` takes: those of training first, then those of tests.
+`python -m dalib manifest --list` prints them.
+
+:meta hide-value:
+"""
 
 
 def markdown() -> str:

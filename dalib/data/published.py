@@ -1,6 +1,7 @@
 """From a published folder (`dalib.data.layouts`) to the manifest that `depth:` reads."""
 
 import csv
+import json
 import os
 import posixpath
 import re
@@ -136,20 +137,28 @@ def find(layout: Layout, folder: Path) -> tuple[list[Pair], Groups]:
 
 
 def _files_of(folder: Path) -> set[str]:
-    """Paths below a folder, with slashes; links are followed, but no folder twice. Names that begin
-    with a dot are passed over, such as the ._ files of a Mac."""
+    """Paths below a folder, with slashes. Names that begin with a dot are passed over, such as the
+    ._ files of a Mac.
+
+    Links to folders are followed, but after the real folders, none twice, and none that leads above
+    the folder.
+    """
     found = set()
     seen = set()
-    for place, below, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = [name for name in below if not name.startswith(".")]
-        inside = Path(os.path.relpath(place, folder)).as_posix()
-        before = "" if inside == "." else f"{inside}/"
-        found |= {before + name for name in names if not name.startswith(".")}
+    above = set(Path(os.path.realpath(folder)).parents)
+    waiting = [Path(folder)]
+    while waiting:
+        for place, below, names in os.walk(waiting.pop(0)):
+            real = os.path.realpath(place)
+            if real in seen or Path(real) in above:
+                below.clear()
+                continue
+            seen.add(real)
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            waiting += [link for name in below if (link := Path(place, name)).is_symlink()]
+            inside = Path(os.path.relpath(place, folder)).as_posix()
+            before = "" if inside == "." else f"{inside}/"
+            found |= {before + name for name in names if not name.startswith(".")}
     return found
 
 
@@ -249,7 +258,7 @@ def _chosen(
 ) -> list[Pair]:
     """The pairs of a split or a list."""
     rule = layout.split
-    if split is not None and rule.field:
+    if split is not None and rule.field and not rule.file:
         pairs = [pair for pair in pairs if pair.fields[rule.field] == split]
     wanted = None
     if split is not None and rule.file:
@@ -259,7 +268,11 @@ def _chosen(
                 f"{path}: no such file, which says what --split {split} is; it is to be had at "
                 f"{rule.url} (or name it by --list)"
             )
-        wanted = _FORMS[rule.form](path, layout, split)
+        named = _FORMS[rule.form](path, layout, split)
+        if rule.field:
+            pairs = [pair for pair in pairs if pair.fields[rule.field] in named]
+        else:
+            wanted = named
     elif listed is not None:
         wanted = _from_lines(listed)
     if wanted is not None:
@@ -338,9 +351,22 @@ def _from_nyuv2(path: Path, layout: Layout, split: str) -> set[str]:
     return {_filled(layout.image, {"frame": str(int(number) - 1)}) for number in numbers}
 
 
+def _from_ddad(path: Path, layout: Layout, split: str) -> set[str]:
+    """The scenes of a split by DDAD's ddad.json, which numbers the splits as TRI's DGP does."""
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))["scene_splits"]
+        files = splits[{"train": "0", "val": "1"}[split]]["filenames"]
+        return {name.partition("/")[0] for name in files}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: no scene_splits of DGP can be read from it ({error!r}); fetch it anew"
+        ) from error
+
+
 _FORMS: dict[str, Callable[[Path, Layout, str], set[str]]] = {
     "hypersim": _from_hypersim,
     "nyuv2": _from_nyuv2,
+    "ddad": _from_ddad,
 }
 
 

@@ -238,7 +238,8 @@ def _velodyne(where: Address, size: tuple[int, int]) -> np.ndarray:
     motion of `calib_velo_to_cam.txt`, then R_rect_00 and P_rect of the camera in
     `calib_cam_to_cam.txt`, both in the folder of the date. As in the depth maps on which the Eigen
     split is customarily scored, columns and rows are rounded and then lowered by one (the values of
-    KITTI's MATLAB code, which counts from 1), and of several points the nearest one stays.
+    KITTI's MATLAB code, which counts from 1), and of several points the nearest one stays. (monodepth2
+    numbers its pixels so that a few at the left and right edges share a number; not so here.)
     """
     data = read_bytes(where.path)
     if len(data) % 16:
@@ -254,7 +255,6 @@ def _velodyne(where: Address, size: tuple[int, int]) -> np.ndarray:
 
     # (N, 4) points of the laser -> (N, 3) homogeneous pixels, whose last entry is the depth
     points = np.frombuffer(data, "<f4").reshape(-1, 4)[:, :3].astype(np.float64)
-    points = points[points[:, 0] >= 0]
     seen = points @ motion["R"].T + motion["T"].T
     rectified = seen @ lens["R_rect_00"].T
     projection = lens[f"P_rect_{camera}"]

@@ -91,6 +91,8 @@ def test_matlab_images_lie_as_matlab_shows_them(tmp_path):
         ("diode", "train", ["train/indoors/scene_00022/scan_00193/00022_00193_indoors_000_010"]),
         ("nyuv2", "test", [f"nyu_depth_v2_labeled.mat#images/{k}" for k in (0, 2)]),
         ("nyuv2", "train", ["nyu_depth_v2_labeled.mat#images/1"]),
+        ("ddad", "val", ["000150/rgb/CAMERA_01/15616458249936530"]),
+        ("ddad", "train", ["000000/rgb/CAMERA_01/15616458249936530"]),
         ("hypersim", "test", ["ai_001_002/images/scene_cam_00_final_preview/frame.0000.tonemap"]),
     ],
 )
@@ -143,6 +145,10 @@ def test_a_split_that_is_not_there(tmp_path):
     put(tmp_path / "splits.mat", b"no matrix")
     with pytest.raises(DataError, match=r"splits.mat: no testNdxs can be read"):
         write_manifest("nyuv2", tmp_path, split="test")
+    TREES["ddad"](tmp_path / "ddad")
+    put(tmp_path / "ddad/ddad.json", b'{"scene_splits": []}')
+    with pytest.raises(DataError, match=r"ddad\.json: no scene_splits"):
+        write_manifest("ddad", tmp_path / "ddad", split="val")
     with pytest.raises(ConfigError, match="unknown split of nyuv2 'val'"):
         write_manifest("nyuv2", tmp_path, split="val")
     with pytest.raises(ConfigError, match="eth3d has no splits"):
@@ -237,12 +243,22 @@ def test_what_a_mac_leaves_behind_is_passed_over(tmp_path):
 
 
 def test_linked_folders_are_followed_and_circles_do_no_harm(tmp_path):
-    truth = TREES["ddad"](tmp_path / "disk")
+    """A scene on another disk, a scene that links to itself, a link to a scene that comes before it
+    by name, and one to the folder above."""
+    TREES["ddad"](tmp_path / "disk")
     root = tmp_path / "root"
     root.mkdir()
     (root / "000150").symlink_to(tmp_path / "disk" / "000150")
     (tmp_path / "disk" / "000150" / "again").symlink_to(tmp_path / "disk" / "000150")
-    assert write_manifest("ddad", root).count == len(truth.samples)
+    shutil.move(tmp_path / "disk" / "000000", root / "000000")
+    (root / "00").symlink_to(root / "000000")
+    (root / "up").symlink_to(tmp_path)
+    written = write_manifest("ddad", root)
+    assert not written.apart.counts
+    assert [sample["name"].partition("/")[0] for sample in opened(f"depth:{root}")] == [
+        "000000",
+        "000150",
+    ]
 
 
 # ---- the manifest

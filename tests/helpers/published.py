@@ -5,6 +5,8 @@ Every map is 2 rows of 3; what is known of it is worked out by hand in `TREES`.
 """
 
 import csv
+import json
+import shutil
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -383,7 +385,13 @@ def ddad(root: Path) -> Truth:
     path.parent.mkdir(parents=True)
     np.savez_compressed(path, depth=depth)
     truth = [[NO, 0.5, NO], [0.25, NO, 0.005]]
-    return Truth({"000150/rgb/CAMERA_01/15616458249936530": truth})
+    shutil.copytree(root / "000150", root / "000000")
+    splits = {"0": ["000000/scene_a.json"], "1": ["000150/scene_b.json"]}
+    splits = {split: {"filenames": names} for split, names in splits.items()}
+    put(root / "ddad.json", json.dumps({"scene_splits": splits}).encode())
+    return Truth(
+        {f"000{k}/rgb/CAMERA_01/15616458249936530": truth for k in ("000", "150")},
+    )
 
 
 def eth3d(root: Path) -> Truth:
