@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{written.count} pairs: {written.manifest}")
     for line in written.apart.lines():
         print(line)
+    if not (layout.check if args.check is None else args.check):
+        print("read and as published: three of them at most; --check reads each")
     if layout.lists and args.list is None:
         print(f"every pair is in it; the published list is {layout.lists}: give it with --list")
     if layout.unstated:

@@ -96,7 +96,7 @@ def write_manifest(
         rows = _usable(rows, layout, folder=folder, all_of_them=check, apart=apart)
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(_seen_from(row, folder=folder, beside=out.parent) for row in rows)
+        writer.writerows(_seen_from(out.parent, rows, folder=folder))
     return Written(out, len(rows), apart)
 
 
@@ -331,7 +331,7 @@ def _from_hypersim(path: Path, layout: Layout, split: str) -> set[str]:
             found = {
                 "scene": row["scene_name"],
                 "camera": row["camera_name"],
-                "frame": f"{int(row['frame_id']):04d}",
+                "frame": row["frame_id"].zfill(4),
             }
             keys.add(_key(_filled(layout.image, found)))
     return keys
@@ -379,7 +379,8 @@ def _row(
     """A row of the manifest, its paths relative to the data set's folder."""
     if not pair.image.isprintable() or not pair.depth.isprintable():
         raise DataError(f"{folder / pair.image}: a name that no table can hold; rename the file")
-    own = pair.fields.get(layout.split.field, "") if layout.split else ""
+    rule = layout.split
+    own = pair.fields.get(rule.field, "") if rule and not rule.file else ""
     return {
         "id": _key(pair.image),
         "dataset": layout.dataset,
@@ -419,14 +420,16 @@ def _rays(layout: Layout, folder: Path, apart: Groups) -> dict[str, str]:
     return found
 
 
-def _seen_from(row: dict[str, str], *, folder: Path, beside: Path) -> dict[str, str]:
-    """The row with its paths relative to the manifest's folder `beside`."""
+def _seen_from(
+    beside: Path, rows: list[dict[str, str]], *, folder: Path
+) -> Iterator[dict[str, str]]:
+    """The rows with their paths relative to the manifest's folder `beside`."""
     # Of the real places, since `..` leads elsewhere where the manifest's folder is a link.
     below = Path(os.path.relpath(os.path.realpath(folder), os.path.realpath(beside))).as_posix()
-    if below == ".":
-        return row
-    places = ("image", "depth", "mask")
-    return row | {name: f"{below}/{row[name]}" for name in places if row[name]}
+    before = "" if below == "." else f"{below}/"
+    for row in rows:
+        places = (name for name in ("image", "depth", "mask") if row[name])
+        yield row | {name: before + row[name] for name in places}
 
 
 def _usable(

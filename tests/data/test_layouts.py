@@ -73,6 +73,14 @@ def test_a_published_tree_is_read_back(name, tmp_path):
     assert all(sample["image"].shape == (3, 2, 3) for sample in pool)
 
 
+def test_the_column_split_says_what_the_folders_say(tmp_path):
+    for name, splits in (("diode", {"train", "val"}), ("ddad", {""}), ("nyuv2", {""})):
+        TREES[name](tmp_path / name)
+        write_manifest(name, tmp_path / name)
+        with (tmp_path / name / "manifest.csv").open() as file:
+            assert {row["split"] for row in csv.DictReader(file)} == splits
+
+
 def test_matlab_images_lie_as_matlab_shows_them(tmp_path):
     TREES["nyuv2"](tmp_path)
     write_manifest("nyuv2", tmp_path)

@@ -55,6 +55,19 @@ def test_an_exr_is_read_by_its_only_channel_or_by_name(names, part, tmp_path):
     assert values.tolist() == (np.array(MAP) * factor).tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_an_exr_as_the_library_writes_it(dtype, tmp_path):
+    """Compressed, as published files are."""
+    import OpenEXR
+
+    values = np.arange(1, 201, dtype=dtype).reshape(10, 20) / 4
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    others = {name: np.zeros_like(values) for name in "RB"}
+    with OpenEXR.File(header, {"G": values, **others}) as file:
+        file.write(str(tmp_path / "d.exr"))
+    assert read(tmp_path / "d.exr", "exr", "G", size=(10, 20)).tolist() == values.tolist()
+
+
 def test_several_channels_without_a_name_are_refused(tmp_path):
     published.put(tmp_path / "d.exr", published.exr(MAP, names=("B", "G", "R")))
     with pytest.raises(DataError, match=r"which of its channels is meant\? .* there is B, G, R"):
