@@ -14,7 +14,7 @@ from dalib.data import scenes
 from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
-from dalib.data.sources import DepthManifest, Motorcycle, SkimagePhotos
+from dalib.data.sources import DepthManifest, ManifestPhotos, Motorcycle, SkimagePhotos
 from dalib.data.subset import listed
 from dalib.errors import ConfigError, DataError
 
@@ -38,8 +38,9 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """Open a source by name.
 
     Args:
-        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain),
-            `depth:FOLDER` (a folder with manifest.csv; options dataset, quality, offset_known),
+        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` or
+            `photos:FOLDER/manifest.csv` (the images that it lists; option domain), `depth:FOLDER`
+            (a folder with manifest.csv; options dataset, quality, offset_known),
             `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
             `skimage:motorcycle`. Photographs may be chosen by a list of names
             (`dalib.data.subset`): `only=FILE`, or all but these, `without=FILE`. Options follow a
@@ -58,7 +59,7 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     if kind == "skimage":
         return SkimagePhotos() if place == "photos" else Motorcycle()
     lists = {word: options.pop(word) for word in LISTS if word in options}
-    source = OPENERS[kind](place, **options)
+    source = _opener(kind, place)(place, **options)
     for word, path in lists.items():
         source = listed(source, Path(path), without=word == "without")
     return source
@@ -81,8 +82,9 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
             f"source {name!r}: no place is given; write "
             f"{kind}:{'NAME' if kind == 'hub' else 'FOLDER'}"
         )
-    hints = typing.get_type_hints(OPENERS[kind].__init__)
-    keywords = inspect.signature(OPENERS[kind]).parameters.values()
+    opener = _opener(kind, place)
+    hints = typing.get_type_hints(opener.__init__)
+    keywords = inspect.signature(opener).parameters.values()
     known = {p.name: hints[p.name] for p in keywords if p.kind is p.KEYWORD_ONLY}
     if kind in NAMED:
         known |= dict.fromkeys(LISTS, str)
@@ -94,6 +96,13 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
             raise ConfigError(f"source {name!r}: option {option} is given more than once; keep one")
         options[option] = _value(name, option, unquote_plus(value), known[option])
     return kind, place, options
+
+
+def _opener(kind: str, place: str) -> Callable[..., Source]:
+    """What opens a source: `photos:` of a manifest are the photographs that it lists."""
+    if kind == "photos" and place.lower().endswith(".csv") and not Path(place).is_dir():
+        return ManifestPhotos
+    return OPENERS[kind]
 
 
 def _value(name: str, option: str, text: str, hint: Any) -> Any:

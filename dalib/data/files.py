@@ -139,6 +139,8 @@ def to_disparity(
     mask: np.ndarray | None = None,
     bits: int | None = None,
     invalid: tuple[float, ...] | None = None,
+    sky: np.ndarray | None = None,
+    cosines: np.ndarray | None = None,
 ) -> tuple[Float[Tensor, "H W"], Bool[Tensor, "H W"]]:
     """Stored depth or disparity -> (disparity, valid). Every real source goes through here; nothing
     else inverts depth.
@@ -156,11 +158,15 @@ def to_disparity(
         invalid: further stored values that mean "no ground truth"; empty: none does, not even 0. A
             declaration is taken as complete; without one (None), the greatest value that a file can
             hold is refused, since it is mostly a hole.
+        sky: (H, W), True where the scene is infinitely far, whatever `values` holds there; but where
+            `mask` is False nothing is known, be it sky or not.
+        cosines: (H, W), z-depth / distance, where the values of "depth_m" are distances along the
+            rays of the pixels.
 
     Returns:
         Disparity, float32 (H, W), in 1/m for "depth_m" and 0 where not valid; and validity, bool
-        (H, W). A disparity
-        of 0 inside a mask, or where `invalid` is empty, stays valid: infinitely far, as the sky.
+        (H, W). The sky is valid with disparity 0. So is a disparity of 0 inside a mask, or where
+        `invalid` is empty.
 
     Raises:
         DataError: unknown kind, scale not positive, sizes that differ, undeclared 8-bit depth or
@@ -171,19 +177,27 @@ def to_disparity(
         raise DataError(f"{name}: unknown kind {kind!r}; it must be 'depth_m' or 'disparity'")
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"{name}: depth_scale is {scale}; it must be a positive number")
-    if mask is not None and mask.shape != values.shape:
-        raise DataError(
-            f"{name}: a mask of size {mask.shape} for a map of size {values.shape}; make them equal"
-        )
+    for what, other in (("mask", mask), ("mask of sky", sky)):
+        if other is not None and other.shape != values.shape:
+            raise DataError(
+                f"{name}: a {what} of size {other.shape} for a map of size {values.shape}; make "
+                "them equal"
+            )
+    if cosines is not None and kind != "depth_m":
+        raise DataError(f"{name}: only depth is a distance along the ray, not {kind}")
     if values.dtype.kind not in "iuf":
         raise DataError(
             f"{name}: a depth map holds integers or floats, not {values.dtype}; convert it"
         )
     _check_bits(values, bits, kind=kind, name=name)
     known = np.ones(values.shape, bool) if mask is None else mask.astype(bool)
+    far = np.zeros(values.shape, bool) if sky is None else sky.astype(bool) & known
+    known &= ~far
     for value in invalid or ():
         known &= ~(np.isnan(values) if np.isnan(value) else values == value)
     stored = values.astype(np.float64) / scale
+    if cosines is not None:
+        stored *= cosines
     for bad, what in ((~np.isfinite(stored), "NaN or infinite"), (stored < 0, "negative")):
         if count := int((bad & known).sum()):
             raise DataError(
@@ -194,11 +208,11 @@ def to_disparity(
         _check_greatest(values[known], kind=kind, scale=scale, name=name)
     zero_is_far = kind == "disparity" and (mask is not None or invalid == ())
     valid = known if zero_is_far else known & (stored > 0)
-    if not valid.any():
+    if not (valid | far).any():
         raise DataError(f"{name}: no valid value of {kind}; repair the map or leave this image out")
     disparity = np.zeros(stored.shape, np.float32)
     disparity[valid] = 1.0 / stored[valid] if kind == "depth_m" else stored[valid]
-    return torch.from_numpy(disparity), torch.from_numpy(valid)
+    return torch.from_numpy(disparity), torch.from_numpy(valid | far)
 
 
 def _check_bits(values: np.ndarray, bits: int | None, *, kind: str, name: str) -> None:

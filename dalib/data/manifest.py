@@ -7,10 +7,17 @@ import io
 import posixpath
 from pathlib import Path
 
+import numpy as np
+
+from dalib.data.readers import check_reader
 from dalib.errors import DataError
 
 KINDS = ("depth_m", "disparity")
 COLUMNS = ("image", "depth", "kind", "depth_scale")
+SKY_RULES = ("value", "farther")
+NO_SKY = ("none", "invalid", "farthest")
+"""Words in the column `sky` that mark none: there is no sky, it has no ground truth, or it is stored
+as depth like any other."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
@@ -124,6 +131,69 @@ def invalid_values(entry: str) -> tuple[float, ...] | None:
         ) from None
 
 
+def sky_rule(entry: str) -> tuple[str, tuple[float, ...]] | None:
+    """The entry `sky` of a row where it is a rule about the stored values; None where it marks none
+    (empty, or a word of `NO_SKY`) or is the path of a mask (see `sky_mask`).
+
+    `value 65535` (or several, apart by spaces): these stored values are sky. `farther 1000`: what is
+    at least as far, in metres, after `depth_scale`. Anything else that begins so is a ValueError; a
+    file of such a name is written `./value 65535`.
+    """
+    word, _, rest = entry.partition(" ")
+    if word not in SKY_RULES or not rest:
+        return None
+    try:
+        numbers = tuple(float(number) for number in rest.split())
+    except ValueError:
+        numbers = ()
+    if not numbers or (word == "farther" and not (len(numbers) == 1 and 0 < numbers[0] < np.inf)):
+        raise ValueError(
+            f"sky is {entry!r}; write a path, `value` and numbers apart by spaces, or `farther` and "
+            "metres"
+        )
+    return word, numbers
+
+
+def sky_mask(row: dict[str, str]) -> str:
+    """The path of a row's mask of sky, "" where there is none."""
+    entry = row.get("sky", "")
+    return "" if entry.lower() in NO_SKY or sky_rule(entry) is not None else entry
+
+
+def sky_by_rule(
+    values: np.ndarray, rule: tuple[str, tuple[float, ...]], *, scale: float | int
+) -> np.ndarray:
+    """Where the stored values (H, W) are sky, by a rule as `sky_rule` reads it."""
+    word, numbers = rule
+    if word == "farther":
+        return values.astype(np.float64) / scale >= numbers[0]  # NaN is not
+    found = np.zeros(values.shape, bool)
+    for number in numbers:
+        found |= np.isnan(values) if np.isnan(number) else values == number
+    return found
+
+
+def ray_numbers(entry: str) -> tuple[float, ...] | None:
+    """The entry `rays` of a row, as `dalib.data.readers.cosines` takes it; None where it is empty.
+    Anything but degrees or nine numbers is a ValueError."""
+    if not entry:
+        return None
+    try:
+        numbers = tuple(float(number) for number in entry.split())
+    except ValueError:
+        numbers = ()
+    if not np.isfinite(numbers).all() or len(numbers) not in (1, 9):
+        numbers = ()
+    if len(numbers) == 1 and not 0 < numbers[0] < 180:
+        numbers = ()
+    if not numbers:
+        raise ValueError(
+            f"rays is {entry!r}; write the horizontal field of view in degrees, or the nine numbers "
+            "of the matrix from (u, v, 1) to the ray"
+        )
+    return numbers
+
+
 def bits(entry: str) -> int | None:
     """The entry `bits` of a row; None where it is empty, ValueError where it is no whole number of
     1..64."""
@@ -149,6 +219,12 @@ def check_row(row: dict[str, str]) -> None:
         yes(row, column, default=True)
     bits(row.get("bits", ""))
     invalid_values(row.get("invalid", ""))
+    check_reader(row.get("reader", ""))
+    rule = sky_rule(row.get("sky", ""))
+    if rule is not None and rule[0] == "farther" and row["kind"] != "depth_m":
+        raise ValueError("sky is a distance, but kind is disparity; write `value` and numbers")
+    if ray_numbers(row.get("rays", "")) is not None and row["kind"] != "depth_m":
+        raise ValueError("rays is for depth along the rays, but kind is disparity")
 
 
 def check_rows(path: Path, rows: list[dict[str, str]]) -> None:

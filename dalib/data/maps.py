@@ -16,26 +16,31 @@ _SAVE = "save the depth as a 16-bit grey PNG or with numpy.save"
 _FOREIGN = (
     (
         b"v/1\x01",
-        "an OpenEXR file, which is not read; read its depth channel with OpenEXR or "
-        f"OpenCV and {_SAVE}",
+        "an OpenEXR file, which is not read; name its reader in the manifest (exr), or read its "
+        f"depth channel with OpenEXR or OpenCV and {_SAVE}",
     ),
     (
         b"\x89HDF\r\n\x1a\n",
-        f"an HDF5 file, which is not read; read its data set with h5py and {_SAVE}",
+        "an HDF5 file, which is not read; name its reader in the manifest (hdf5, or matlab), or "
+        f"read its data set with h5py and {_SAVE}",
     ),
     (
         b"MATLAB ",
-        "a MATLAB file, which is not read; read it with scipy.io.loadmat (h5py from version 7.3 "
-        f"on) and {_SAVE}",
+        "a MATLAB file, which is not read; from version 7.3 on, name its reader in the manifest "
+        f"(matlab), else read it with scipy.io.loadmat and {_SAVE}",
     ),
     (
         b"PK\x03\x04",
-        "an archive, such as .npz or .pt, which is not read; take the array of depth out of it "
-        f"and {_SAVE}",
+        "an archive, such as .npz or .pt, which is not read; name its reader in the manifest "
+        f"(npz), or take the array of depth out of it and {_SAVE}",
     ),
     (b"#?R", f"a Radiance HDR picture, which is not read; {_SAVE}"),
     (b"PF", f"a PFM of three channels; {_SAVE}"),
-    (b"PIEH", f"a Sintel .dpt or .flo file, which is not read; {_SAVE}"),
+    (
+        b"PIEH",
+        "a Sintel .dpt or .flo file, which is not read; name its reader in the manifest (dpt), or "
+        f"{_SAVE}",
+    ),
     (b"\x80", f"a pickle, which is not read, for it may run code; {_SAVE}"),
     (
         b"version https://git-lfs",
@@ -49,8 +54,8 @@ _LOSSY = ("JPEG", "MPO")
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A depth or disparity map as stored: a picture of one channel, or a two-dimensional .npy; see
-    `decode_map`."""
+    """A depth or disparity map as stored: a picture of one channel, or an .npy of shape (H, W) or
+    (H, W, 1); see `decode_map`."""
     return decode_map(read_bytes(path), name=str(path))[0]
 
 
@@ -71,8 +76,8 @@ def decode_map(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
 
     Args:
         data: a file's content: PNG, TIFF or another picture of one channel that Pillow reads, PGM,
-            PFM, or .npy. A PGM keeps its values, whatever its greatest one (maxval) is; so does a
-            PNG of 2 or 4 bits.
+            PFM, or .npy (also of shape (H, W, 1)). A PGM keeps its values, whatever its greatest
+            one (maxval) is; so does a PNG of 2 or 4 bits.
         name: what errors call it.
 
     Returns:
@@ -111,6 +116,8 @@ def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
             raise DataError(f"{name}: this is {what}")
     if data.startswith(b"\x93NUMPY"):
         values = _decode_npy(data, name=name)
+        if values.ndim == 3 and values.shape[-1] == 1:
+            values = values[..., 0]  # as DIODE's are
         own = 1
     elif re.match(rb"P[25]\s", data):
         values = _decode_pgm(data, name=name)

@@ -2,15 +2,30 @@
 scikit-image. Folders of photographs are in `dalib.data.photos`, hub data sets in `dalib.data.hub`."""
 
 import copy
+import os
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from dalib.data.files import decode_image, digest, same_size, to_disparity, to_rgb
-from dalib.data.manifest import COLUMNS, bits, check_rows, invalid_values, number, read_table, yes
-from dalib.data.maps import decode_map, decode_mask, read_bytes, turn_for, turn_of, turned
+from dalib.data.files import digest, same_size, to_disparity, to_rgb
+from dalib.data.manifest import (
+    COLUMNS,
+    bits,
+    check_rows,
+    invalid_values,
+    number,
+    ray_numbers,
+    read_table,
+    sky_by_rule,
+    sky_mask,
+    sky_rule,
+    yes,
+)
+from dalib.data.maps import decode_mask, read_bytes, turn_for, turn_of, turned
+from dalib.data.readers import address, cosines, read_picture, read_values
 from dalib.data.schema import Sample, Source
 from dalib.errors import DataError
 
@@ -19,14 +34,19 @@ class DepthManifest(Source):
     """Pairs of an image and a depth map, listed in a `manifest.csv`. What the maps may be:
     `dalib.data.maps.decode_map`.
 
-    Required columns: `image` and `depth` (paths relative to the manifest; a row without depth is
-    passed over), `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale,
-    0 = no ground truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
+    Required columns: `image` and `depth` (paths relative to the manifest, or addresses of parts of
+    files such as `0001.h5#depth`, see `dalib.data.readers`; a row without depth is passed over),
+    `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground
+    truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
     `offset_known` (yes or no); `native_image` with `native_depth`, which are preferred. Of the map:
     `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits` (8
     declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
-    mean "no ground truth", such as 65535, or `none` where every value is meant). Where a mask is
-    given, or `invalid` is `none`, a disparity of 0 is ground truth: infinitely far, as the sky.
+    mean "no ground truth", such as 65535, or `none` where every value is meant), `sky` (a mask, not
+    0 where there is sky, or a rule: `value 65535`, `farther 1000`), `reader` (one of
+    `dalib.data.readers.READERS`, where the file's ending does not say its format) and `rays` (the
+    values are distances along the rays, see `dalib.data.readers.cosines`).
+    Sky is ground truth: infinitely far. So is a disparity of 0 where a mask is given, or `invalid`
+    is `none`. Where the mask is 0, nothing is known, be it sky or not.
 
     Args:
         path: the manifest, or the folder that holds it.
@@ -122,41 +142,75 @@ class DepthManifest(Source):
         return len(self.rows)
 
     def _files(self, row: dict[str, str]) -> list[Path]:
-        """Image, depth map and, where the row has one, mask."""
-        native = "native_" if row.get("native_image") and row.get("native_depth") else ""
-        names = (row[f"{native}image"], row[f"{native}depth"], row.get(f"{native}mask"))
-        return [self.manifest.parent / name for name in names if name]
+        """Image, depth map and, where the row has them, mask and mask of sky."""
+        folder = self.manifest.parent
+        image, depth, mask = _names(row)
+        files = [address(folder, image).path, address(folder, depth).path]
+        return files + [folder / name for name in (mask, sky_mask(row)) if name]
 
     def _sample(self, index: int) -> Sample:
-        row = self.rows[index]
-        image_path, depth_path, *mask_path = self._files(row)
-        name = str(depth_path)
-        data = read_bytes(image_path)
-        picture = decode_image(data, name=str(image_path))
-        image = to_rgb(picture, name=str(image_path))
-        values, own = decode_map(read_bytes(depth_path), name=name)
-        mask = _read_mask(mask_path[0], like=own) if mask_path else None
-        size = (image.shape[1], image.shape[2])
-        turn = turn_for(values, size=size, photograph=turn_of(picture, data), own=own, name=name)
-        disparity, valid = to_disparity(
-            turned(values, turn),
-            kind=row["kind"],
-            scale=number(row, "depth_scale"),
-            name=name,
-            mask=None if mask is None else turned(mask, turn),
-            bits=bits(row.get("bits", "")),
-            invalid=invalid_values(row.get("invalid", "")),
-        )
-        same_size(image, disparity, name=name)
-        return {
-            "image": image,
-            "disparity": disparity,
-            "valid": valid,
-            "domain": row.get("dataset") or self.domain,
-            "name": row.get("id") or Path(row["image"]).stem,
-            "scale_known": _scale_known(row),
-            "offset_known": yes(row, "offset_known", default=True),
-        }
+        return read_row(self.rows[index], folder=self.manifest.parent, domain=self.domain)
+
+
+def read_row(row: dict[str, str], *, folder: Path, domain: str) -> Sample:
+    """The sample that a labelled row of a manifest in `folder` describes; `domain` is for rows
+    without a `dataset`.
+
+    Raises:
+        ConfigError: a file's format needs a library that is not installed.
+        DataError: a missing, truncated, mismatched or impossible file.
+    """
+    image_name, depth_name, mask_name = _names(row)
+    image_at, depth_at = address(folder, image_name), address(folder, depth_name)
+    name = str(depth_at)
+
+    # the photograph, and its map as stored
+    picture, data = read_picture(image_at)
+    image = to_rgb(picture, name=str(image_at))
+    stored = picture.shape[:2] if isinstance(picture, np.ndarray) else picture.size[::-1]
+    values, own = read_values(depth_at, reader=row.get("reader", ""), size=stored)
+
+    # what the row says of the map's values, laid out as the map is
+    scale = number(row, "depth_scale")
+    mask = _read_mask(folder / mask_name, like=own) if mask_name else None
+    rule = sky_rule(row.get("sky", ""))
+    sky = None if rule is None else sky_by_rule(values, rule, scale=scale)
+    if sky_name := sky_mask(row):
+        sky = _read_mask(folder / sky_name, like=own)
+    rays = ray_numbers(row.get("rays", ""))
+    ray = None if rays is None else cosines(*values.shape, rays)
+
+    # all of it, turned as the photograph is shown
+    size = (image.shape[1], image.shape[2])
+    shown_turn = turn_of(picture, data) if data else 1
+    turn = turn_for(values, size=size, photograph=shown_turn, own=own, name=name)
+    disparity, valid = to_disparity(
+        turned(values, turn),
+        kind=row["kind"],
+        scale=scale,
+        name=name,
+        mask=None if mask is None else turned(mask, turn),
+        bits=bits(row.get("bits", "")),
+        invalid=invalid_values(row.get("invalid", "")),
+        sky=None if sky is None else turned(sky, turn),
+        cosines=None if ray is None else turned(ray, turn),
+    )
+    same_size(image, disparity, name=name)
+    return {
+        "image": image,
+        "disparity": disparity,
+        "valid": valid,
+        "domain": row.get("dataset") or domain,
+        "name": row.get("id") or Path(row["image"]).stem,
+        "scale_known": _scale_known(row),
+        "offset_known": yes(row, "offset_known", default=True),
+    }
+
+
+def _names(row: dict[str, str]) -> tuple[str, str, str]:
+    """Image, depth map and mask ("" where there is none); the native ones where there are both."""
+    native = "native_" if row.get("native_image") and row.get("native_depth") else ""
+    return row[f"{native}image"], row[f"{native}depth"], row.get(f"{native}mask", "")
 
 
 def _scale_known(row: dict[str, str]) -> bool:
@@ -172,6 +226,53 @@ def _read_mask(path: Path, *, like: int) -> np.ndarray:
             "remove both tags"
         )
     return mask
+
+
+class ManifestPhotos(Source):
+    """The photographs of a manifest, each once, without their ground truth: a pool of a published
+    data set that lies among its maps and masks.
+
+    Args:
+        path: the manifest, of which only the column `image` is read (and `dataset`, where present).
+        domain: defaults to the name of the manifest's folder.
+
+    Raises:
+        DataError: no such file, no column `image`, no row; on access, a file that cannot be decoded.
+    """
+
+    def __init__(self, path: str | Path, *, domain: str | None = None) -> None:
+        self.path = Path(path)
+        present, rows = read_table(self.path)
+        if "image" not in present:
+            raise DataError(
+                f"{self.path}: missing column image; it has {', '.join(present) or 'none'}"
+            )
+        names = dict.fromkeys(row["image"] for row in rows if row["image"])
+        if not names:
+            raise DataError(f"{self.path}: no row with an image; write one row for each photograph")
+        # One buffer, which loader processes share, as in PhotoFolder.
+        self.names = pa.array([os.fsencode(name) for name in names], pa.large_binary())
+        self.domain = domain or self.path.resolve().parent.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change; no photograph is read."""
+        names = map(self._name, range(len(self)))
+        return digest(
+            part for name in names for part in (name, address(self.path.parent, name).path)
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _name(self, index: int) -> str:
+        return os.fsdecode(self.names[index].as_py())
+
+    def _sample(self, index: int) -> Sample:
+        name = self._name(index)
+        where = address(self.path.parent, name)
+        image = to_rgb(read_picture(where)[0], name=str(where))
+        return {"image": image, "domain": self.domain, "name": name}
 
 
 class Motorcycle(Source):
