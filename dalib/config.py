@@ -224,8 +224,8 @@ class RunConfig:
     validation: tuple[str, ...] = _free(("scenes:validation",))
     #: Images taken of each of them, spread evenly over it. A whole number from 1.
     validation_images: int = _free(100)
-    #: Where else the numbers of a run go, by accelerate's names: tensorboard (to the run's folder),
-    #: wandb and others; empty for nowhere else.
+    #: Where else the numbers of a run go. Names of trackers as accelerate knows them, such as
+    #: tensorboard (to the run's folder) or wandb; empty for nowhere else.
     trackers: tuple[str, ...] = _free(())
 
     def __post_init__(self):

@@ -41,7 +41,7 @@ from dalib.training.labelling import labelling
 from dalib.training.processes import refuse_other_launcher
 from dalib.training.trackers import check_trackers
 from dalib.training.train import train
-from dalib.training.validation import Validation, check_validation
+from dalib.training.validation import check_validation, validation_of
 from dalib.writing import write_text
 
 # how a process's lines begin that are meant for the one that started it
@@ -182,7 +182,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     # the images, their labels, the first weights
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
-        validation = Validation(config) if config.validate_every else None
+        validation = validation_of(config)
     labels = labelling(config, unlabelled, state=state, stop=stop, report=report)
     first = _first(config)
 

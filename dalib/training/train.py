@@ -139,9 +139,7 @@ def train(
         compile_parts(*networks.every())
     model.train()
     keeper = _Keeper(config, out, stamp=stamp, snapshots=unlabelled is None, clock=clock)
-    images = config.batch * (labelled is not None)
-    images += config.pool_batch * (unlabelled is not None)
-    pace = Pace(images=images)
+    pace = Pace(images=mixture.images)
     journal = None
     if main:
         journal = Journal(config, out, start=start, pace=pace, clock=clock, report=report)

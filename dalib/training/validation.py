@@ -156,6 +156,11 @@ class Validation:
         return {"abs_rel": mean_over_images(errors)} | found
 
 
+def validation_of(config: RunConfig) -> Validation | None:
+    """A run's validation; None where it has none."""
+    return Validation(config) if config.validate_every else None
+
+
 def check_validation(config: RunConfig) -> None:
     """Look at what a run will be validated on, before anything long begins; no scene is rendered.
 
