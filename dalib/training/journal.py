@@ -203,7 +203,8 @@ class Journal:
         speed["memory_mb"] = round(peak_memory())
         self.metrics.write(step=done, **metrics)
         self.speed.write(step=done, **speed)
-        line = progress(done, steps, metrics["loss"], speed, left=self.pace.left(steps - done))
+        left = self.pace.left(steps - done)
+        line = progress(done, steps, metrics["loss"], speed, left=left)
         self.report(Step(line, run=self.config.hash(), done=done, steps=steps))
         self.trackers.log(metrics | speed, step=done)
         if self.clock is not None:

@@ -2,6 +2,7 @@
 are the same for a killed run; trackers that go on, and that may fail."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from numpy.testing import assert_allclose
 from dalib.data.mixture import Mixture
 from dalib.errors import ConfigError
 from dalib.training import launch
+from dalib.training import train as training
 from dalib.training.journal import Log, Pace, best, duration, outcome, progress, read_lines
 from dalib.training.trackers import check_trackers
 from dalib.training.train import train
@@ -115,7 +117,7 @@ def test_what_is_left_after_a_resume_is_of_this_leg_alone(tmp_path, tiny, monkey
     with pytest.raises(Interruption):
         train(config, out=tmp_path, labelled=Smooth(), report=interrupt_at(3))
     clock = Clock()
-    monkeypatch.setattr("dalib.training.journal.time.perf_counter", clock)
+    monkeypatch.setattr(training, "Pace", partial(Pace, clock=clock))
 
     class Slow(torch.optim.AdamW):
         def step(self, closure=None):
@@ -123,7 +125,6 @@ def test_what_is_left_after_a_resume_is_of_this_leg_alone(tmp_path, tiny, monkey
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "AdamW", Slow)
-    monkeypatch.setattr(Pace.__init__, "__kwdefaults__", {"clock": clock})
     seen = []
     train(config, out=tmp_path, labelled=Smooth(), report=seen.append)
     told = {line.split("/")[0]: line.rpartition("left ")[2] for line in seen}
@@ -169,7 +170,7 @@ def test_rates_and_speed_go_to_files_of_their_own(tmp_path, tiny):
     assert [s["step"] for s in lines(tmp_path / "cut", "speed")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_slow_source_shows_as_waiting(tmp_path, tiny):
+def test_a_slow_source_shows_as_waiting(tmp_path, tiny, monkeypatch):
     """By a source that moves the clock 3 seconds an image, where a step has 2 and nothing else
     takes any time."""
     clock = Clock()
@@ -179,11 +180,8 @@ def test_a_slow_source_shows_as_waiting(tmp_path, tiny):
             clock.now += 3
             return super()._sample(index)
 
-    Pace.__init__.__kwdefaults__["clock"], before = clock, Pace.__init__.__kwdefaults__["clock"]
-    try:
-        train(tiny.replace(log_every=3), out=tmp_path, labelled=Slow(), report=quiet)
-    finally:
-        Pace.__init__.__kwdefaults__["clock"] = before
+    monkeypatch.setattr(training, "Pace", partial(Pace, clock=clock))
+    train(tiny.replace(log_every=3), out=tmp_path, labelled=Slow(), report=quiet)
     found = lines(tmp_path, "speed")
     assert [(s["seconds"], s["waiting"]) for s in found] == [(18, 1), (18, 1)]
     assert_allclose([s["images_per_second"] for s in found], 1 / 3, atol=1e-4)
@@ -347,10 +345,10 @@ def test_a_tracker_that_fails_is_told_of_once_and_changes_nothing(where, tmp_pat
 
 def test_trackers_are_looked_at_before_anything(tiny_student, launched, monkeypatch):
     """A name that nobody knows, and one whose package is not here: before the teacher is trained."""
-    with pytest.raises(ConfigError, match="'tensorbord'.* Did you mean 'tensorboard'"):
+    with pytest.raises(ConfigError, match=r"'tensorbord'.* Did you mean 'tensorboard'"):
         launch.ensure_weights(tiny_student.replace(trackers=("tensorbord",)), report=quiet)
     monkeypatch.setattr(tracking, "_available_trackers", [])
-    with pytest.raises(ConfigError, match="comet_ml is not installed; .*pip install comet-ml"):
+    with pytest.raises(ConfigError, match=r"comet_ml is not installed; .*pip install comet-ml"):
         launch.ensure_weights(tiny_student.replace(trackers=("comet_ml",)), report=quiet)
     assert launched == []
 
