@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.training import Interruption, Smooth, interrupt_at, quiet
+from helpers.training import Interruption, Smooth, interrupt_at, pairs, quiet
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file
 from torch import nn
@@ -171,10 +171,12 @@ def test_a_students_teacher_has_one_too(tiny_student):
 
 @pytest.mark.slow
 def test_two_processes_keep_the_average_of_one(tmp_path, monkeypatch):
-    """On drawn scenes, which any process can open by name: the average, and the validation that
-    scores it, as in one process, up to rounding."""
+    """On a folder, which any process can open by name: the average, and the validation that scores
+    it, as in one process, up to rounding."""
+    name = f"depth:{pairs(tmp_path / 'pairs', count=8)}"
     config = RunConfig(
-        labelled_images=8,
+        labelled=(name,),
+        validation=(name,),
         height=64,
         width=96,
         steps=4,

@@ -6,9 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.training import Interruption, Smooth, interrupt_at, quiet
+from helpers.training import Interruption, Smooth, interrupt_at, pairs, quiet
 from numpy.testing import assert_allclose
-from PIL import Image
 
 from dalib.data.schema import Source
 from dalib.errors import ConfigError, DataError, Stopped
@@ -26,21 +25,9 @@ def lines(out):
     return [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
 
 
-def manifest(folder, *, count=3, more=(), entries=()):
-    """A folder of `Smooth` pairs, with further columns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [",".join(["image", "depth", "kind", "depth_scale", *more])]
-    for k, sample in enumerate(Smooth(count=count, seed=5)):
-        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(folder / f"{k}.png")
-        np.save(folder / f"{k}.npy", sample["disparity"].numpy())
-        rows.append(",".join([f"{k}.png", f"{k}.npy", "disparity", "1", *entries]))
-    (folder / "manifest.csv").write_text("\n".join(rows))
-    return folder
-
-
 @pytest.fixture
 def folder(tmp_path):
-    return manifest(tmp_path / "pairs")
+    return pairs(tmp_path / "pairs")
 
 
 def watched(config, out, *, report=quiet, **more):
@@ -74,7 +61,7 @@ def test_the_last_scores_are_those_of_the_evaluation_afterwards(tmp_path, tiny, 
 def test_several_sources_and_only_so_many_images(tmp_path, tiny, folder):
     """Two of five images of the one, spread evenly, and Motorcycle by its own protocol; `abs_rel` is
     the mean over both sources."""
-    manifest(folder, count=5)
+    pairs(folder, count=5)
     names = (f"depth:{folder}", "skimage:motorcycle")
     config = tiny.replace(
         steps=1, validate_every=9, validation=names, validation_images=2, encoder_lr=1e-30
@@ -93,7 +80,7 @@ def test_several_sources_and_only_so_many_images(tmp_path, tiny, folder):
 def test_each_data_set_of_a_manifest_by_its_own_protocol(tmp_path, tiny):
     """Declared in a column or beside it; rows of an unknown offset are left out."""
     columns = {"dataset": "a", "offset_known": "yes", "scale_known": "yes"}
-    folder = manifest(tmp_path / "sets", more=tuple(columns), entries=tuple(columns.values()))
+    folder = pairs(tmp_path / "sets", more=tuple(columns), entries=tuple(columns.values()))
     text = (folder / "manifest.csv").read_text().splitlines()
     text[2] = text[2].replace(",a,", ",b,")
     text[3] = text[3].replace(",a,yes", ",b,no")
@@ -173,7 +160,7 @@ def test_the_network_itself_is_left_alone(tiny, folder):
 
 def test_processes_share_the_images(tiny, folder, monkeypatch):
     """Three processes of seven images, one after the other here: the same numbers as one."""
-    manifest(folder, count=7)
+    pairs(folder, count=7)
     config = tiny.replace(validate_every=1, validation=(f"depth:{folder}",))
     network = build("lite0", pretrained=False, seed=1)
     validate = Validation(config)
@@ -247,20 +234,20 @@ class Asking(Source):
         self.stop = stop
 
     def __len__(self):
-        return 40
+        return 18
 
     def _sample(self, index):
         self.stop.yes = True
-        return Smooth(count=40)[index] | {"name": str(index)}
+        return Smooth()[index] | {"name": str(index)}
 
 
-def test_a_request_to_stop_cuts_it_short(tmp_path, tiny):
-    """After one batch of 16 of its 40 images, with the state of that very step saved, though no
+def test_a_request_to_stop_cuts_it_short(tmp_path, tiny, folder):
+    """After one batch of 16 of its 18 images, with the state of that very step saved, though no
     checkpoint was due; what is missing is made up for."""
     config = tiny.replace(validate_every=3, checkpoint_every=100)
     stop = Asked()
     source = Asking(stop)
-    validate = Validation(config.replace(validation=("skimage:motorcycle",)))
+    validate = Validation(config.replace(validation=(f"depth:{folder}",)))
     validate.parts = [Part(name="x", source=source, protocol=PROTOCOLS["relative"])]
     with pytest.raises(Stopped, match="the state after step 3 of 6 is saved"):
         watched(config, tmp_path, validation=validate, stop=stop)
