@@ -450,6 +450,11 @@ class RunConfig:
         return self.pseudo_labels and self.labelling != "oracle"
 
     @property
+    def stores_labels(self) -> bool:
+        """Whether the teacher's labels are made before training and kept."""
+        return self.teacher_labels and self.labelling == "stored"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether there must be a teacher: to label, or to start from."""
         return self.teacher_labels or self.start == "teacher"

@@ -34,6 +34,7 @@ from dalib.training.folder import (
     held,
     other_code,
     read_json,
+    read_of,
     set_aside,
     trained,
 )
@@ -137,7 +138,7 @@ def ensure_labels(
     """
     refuse_other_launcher()
     config = pin(config)
-    if not config.teacher_labels or config.labelling != "stored":
+    if not config.stores_labels:
         raise ConfigError("labelling: this run stores no labels; train makes what it needs")
     out = folder(config)
     stamp = provenance.code_hash("training")
@@ -302,6 +303,9 @@ def _finish(out: Path, job: dict, clock: Clock) -> None:
         "peak_memory_mb": round(peak_memory()),
         **outcome(out),
     }
+    data = read_of(out, RunConfig.from_dict(job["config"]))
+    if data:
+        done["data"] = data
     write_text(out / DONE, json.dumps(done))
     for checkpoint in found(out):  # only now: the weights and what is said of them are whole
         checkpoint.unlink()
