@@ -33,6 +33,8 @@ MAY_BE_ZERO = (
     "seed",
     "warmup",
     "workers",
+    "shuffle_block",
+    "damaged_share",
     "weight_decay",
     "align_weight",
     "gradient_weight",
@@ -82,6 +84,14 @@ class RunConfig:
     height: int = 96
     #: Width in pixels; the rest as for `height`.
     width: int = 128
+    #: Neighbours in a source that are read near one another, for disks that are slow to jump and
+    #: for tar shards (`dalib.data.mixture.shuffled_in_blocks`). A whole number from 0, which
+    #: shuffles all images alike.
+    shuffle_block: int = 0
+    #: Share of the images that may be damaged, of the labelled and of the unlabelled ones. Each is
+    #: replaced by another one of them, the same at each reading (`dalib.data.damaged`), and the run
+    #: ends where there are more. From 0, which ends it at the first one, to below 1.
+    damaged_share: float = 0.0
 
     # Network.
 
@@ -217,6 +227,11 @@ class RunConfig:
                 )
         if self.drop >= 1:
             raise ConfigError(f"drop: {self.drop} would leave nothing; it is a share below 1")
+        if self.damaged_share >= 1:
+            raise ConfigError(
+                f"damaged_share: {self.damaged_share} would accept a source of damaged images "
+                "alone; it is a share below 1"
+            )
         if not self.pseudo_labels and (self.perturb or self.align in ("unlabelled", "both")):
             raise ConfigError(
                 "perturb and align act on unlabelled images: set pseudo_labels: "

@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 from dalib.config import RunConfig, check_names
 from dalib.data import scenes
+from dalib.data.damaged import guarded
 from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
@@ -126,16 +127,16 @@ def check_sources(config: RunConfig) -> None:
             parse(name)
     for role, names in config.sources.items():
         for name in names:
-            _check_source(name, role=role, needs=needs[role])
+            _check_source(name, role=role, needs=needs[role], config=config)
 
 
-def _check_source(name: str, *, role: str, needs: tuple[str, ...]) -> None:
+def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunConfig) -> None:
     if parse(name)[0] == "scenes":  # which have everything
         return
     source = open_source(name, count=1, height=1, width=1)
     if isinstance(source, DepthManifest):
         source.check_files()
-    sample = source[0]
+    sample = guarded(source, config)[0]
     for key in needs:
         if key not in sample:
             what = {

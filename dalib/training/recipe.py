@@ -103,7 +103,7 @@ class PseudoLabelled(Source):
     def get_batch(self, indices: np.ndarray) -> dict:
         """The samples with these indices, stacked."""
         size = {"height": self.height, "width": self.width}
-        seen = fetch(self.source, indices, crop=pool_crop(indices), **size)
+        seen = fetch(self.source, indices, crop=pool_crop, **size)
         disparity = self.labels.get_batch(indices)
         return {
             "image": seen["image"],
