@@ -70,7 +70,7 @@ class RunConfig:
     #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`.
     labelled: tuple[str, ...] = ("scenes:labelled",)
     #: Sources of images that the teacher labels; only a student reads them. Names as for
-    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `skimage:photos`.
+    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `tars:GLOB`, `skimage:photos`.
     unlabelled: tuple[str, ...] = _pool(("scenes:unlabelled",))
     #: Images taken of each labelled source of drawn scenes; all other sources are taken whole. A
     #: whole number from 1.

@@ -1,5 +1,5 @@
 """Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`,
-`depth:FOLDER`, `hub:NAME?...`."""
+`tars:GLOB`, `depth:FOLDER`, `hub:NAME?...`."""
 
 import inspect
 import types
@@ -15,15 +15,19 @@ from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
 from dalib.data.sources import DepthManifest, Motorcycle, SkimagePhotos
+from dalib.data.tars import TarShards
 from dalib.errors import ConfigError, DataError
 
 OPENERS: dict[str, Callable[..., Source]] = {
     "photos": PhotoFolder,
+    "tars": TarShards,
     "depth": DepthManifest,
     "hub": HubDataset,
 }
 """Kinds of sources that lie at a place of the user's; what they take by keyword are their
 options."""
+PLACES = {"hub": "NAME", "tars": "GLOB"}
+"""What their places are, where that is no folder."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
 KINDS = ("scenes", *OPENERS, "skimage")
@@ -33,10 +37,11 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """Open a source by name.
 
     Args:
-        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (option domain),
-            `depth:FOLDER` (a folder with manifest.csv; options dataset, quality, offset_known),
-            `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
-            `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or no are written
+        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (options
+            domain, draft), `tars:GLOB` (tar shards such as `tars:pool/*.tar`; options domain,
+            image, draft), `depth:FOLDER` (a folder with manifest.csv; options dataset, quality,
+            offset_known), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`),
+            `skimage:photos` or `skimage:motorcycle`. Options follow a question mark, as in a URL; yes or no are written
             as words.
         count: images to take of a procedural split; the others are taken whole.
         height, width: size that procedural scenes are rendered at.
@@ -68,8 +73,7 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
         return kind, place, {}
     if not place.strip():
         raise ConfigError(
-            f"source {name!r}: no place is given; write "
-            f"{kind}:{'NAME' if kind == 'hub' else 'FOLDER'}"
+            f"source {name!r}: no place is given; write {kind}:{PLACES.get(kind, 'FOLDER')}"
         )
     hints = typing.get_type_hints(OPENERS[kind].__init__)
     keywords = inspect.signature(OPENERS[kind]).parameters.values()

@@ -116,7 +116,7 @@ class Replacing(Source):
                 self.damaged.add(tried)
                 problem = problem or error
         raise DataError(
-            f"{problem or self.why(index)}. Nor could any of {TRIES} others be read in the place "
+            f"{problem or self.why(index)}; nor could any of {TRIES} others be read in the place "
             "of this image; is the disk there?"
         )
 
@@ -124,7 +124,7 @@ class Replacing(Source):
         """The image itself, then others: the start of a shuffle of the source that is this index's
         own."""
         yield index
-        key = int(mix(int(Stream.REPLACEMENT), index))
+        (key,) = mix(int(Stream.REPLACEMENT), np.array([index])).tolist()
         count = min(TRIES, len(self))
         yield from shuffled(np.arange(count), len(self), key=key).tolist()
 

@@ -179,14 +179,14 @@ def shuffled_in_blocks(positions: np.ndarray, count: int, *, block: int, key: in
         (count - last * block * WINDOW, window == last),
     ):
         if chosen.any():
-            words = mix(key, 2), epoch[chosen], window[chosen]
+            words = key, 2, epoch[chosen], window[chosen]
             inside[chosen] = _permuted(inside[chosen], size, *words)
 
     # the window's blocks; what is left of the ring comes last, and is no whole block
     rank, inside = np.divmod(window * block * WINDOW + inside, block)
     whole = rank < count // block
     if whole.any():
-        rank[whole] = _permuted(rank[whole], count // block, mix(key, 3), epoch[whole])
+        rank[whole] = _permuted(rank[whole], count // block, key, 3, epoch[whole])
     return (rank * block + inside + offset) % count
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dalib.config import RunConfig
 from dalib.data.mixture import (
+    WINDOW,
     Batch,
     Concat,
     LabelledBatch,
@@ -21,6 +22,7 @@ from dalib.data.mixture import (
     mix,
     pool_crop,
     shuffled,
+    shuffled_in_blocks,
     uniform,
 )
 from dalib.data.photos import PhotoFolder
@@ -145,6 +147,60 @@ def test_shuffling_is_random_access():
     assert [int(shuffled(np.array([p]), 77, key=1)[0]) for p in (0, 5, 76, 77, 399)] == whole[
         [0, 5, 76, 77, 399]
     ].tolist()
+
+
+# in blocks of neighbours
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 90), st.integers(0, 2**40), st.integers(0, 2**20))
+def test_blocks_give_every_index_exactly_once_per_epoch(count, block, key, epoch):
+    positions = epoch * count + np.arange(count)
+    got = shuffled_in_blocks(positions, count, block=block, key=key)
+    assert np.array_equal(np.sort(got), np.arange(count))
+
+
+def test_blocks_are_random_access_and_differ_between_epochs_and_keys():
+    whole = shuffled_in_blocks(np.arange(2000), 500, block=10, key=3)
+    for places in ([0], [499, 500, 1999], [77, 3, 1200]):
+        got = shuffled_in_blocks(np.array(places), 500, block=10, key=3)
+        assert got.tolist() == whole[places].tolist()
+    other = shuffled_in_blocks(np.arange(500), 500, block=10, key=4)
+    for a, b in ((whole[:500], whole[500:1000]), (whole[:500], other)):
+        assert (a == b).sum() < 12
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.15
+
+
+def test_a_window_is_of_few_blocks_of_neighbours():
+    """In any window of 8 x 10 positions no more than eight blocks are read, whole, and mixed; over
+    the epochs their cuts move."""
+    count, block = 997, 10
+    cuts = set()
+    for epoch in range(4):
+        got = shuffled_in_blocks(epoch * count + np.arange(count), count, block=block, key=1)
+        for start in range(0, count, WINDOW * block):
+            window = got[start : start + WINDOW * block]
+            steps = np.diff(np.sort(window))
+            assert (steps != 1).sum() <= WINDOW + 1  # one more where the ring's ends meet
+            assert (np.diff(window) == 1).sum() < 6, "shuffled"
+        first = np.sort(got[: WINDOW * block])
+        cuts |= set(first[1:][np.diff(first) != 1] % block)
+    assert len(cuts) > 2
+
+
+def test_blocks_as_large_as_the_source_are_one_window():
+    got = shuffled_in_blocks(np.arange(500), 500, block=500, key=1)
+    assert (got[:-1] + 1 == got[1:]).sum() < 6
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_any_number_of_processes_reads_the_same_blocks(world):
+    whole = mixture(shuffle_block=3)
+    parts = [mixture(rank=rank, world=world, shuffle_block=3) for rank in range(world)]
+    for step in (0, 5, 17):
+        pieces = [p[step] for p in parts]
+        same({k: torch.cat([p[k] for p in pieces]) for k in pieces[0]}, whole[step])
+    assert not torch.equal(whole[0]["pool_index"], mixture()[0]["pool_index"])
 
 
 # batches
