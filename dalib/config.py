@@ -192,8 +192,8 @@ class RunConfig:
     gradient_checkpointing: bool = _free(False)
     #: Compile the networks with `torch.compile`; pays in long runs. True or false.
     compile: bool = _free(False)
-    #: Processes that read images, for each process that trains. A whole number from 0, which reads
-    #: them in the training process itself.
+    #: Processes that read images, for each process that labels or trains. A whole number from 0,
+    #: which reads them in that process itself.
     workers: int = _free(0)
     #: Steps between two checkpoints, from which a run that was stopped goes on. A whole number
     #: from 1.

@@ -296,6 +296,7 @@ SEVERAL = {
     "encoder": {"training.labelling", "training.train"},
     # how many batches there are, and when the last one is done
     "steps": {"data.mixture", "training.train"},
+    "workers": {"training.labelling", "training.train"},
     # in labelling as in training
     "precision": {"training.labelling", "training.train"},
 }

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from jaxtyping import Int
 
 from dalib.config import RunConfig
+from dalib.data.damaged import ledger
 from dalib.data.schema import Source
 from dalib.models.depth_anything import DepthAnything, restore
 from dalib.stopping import Stop
@@ -92,23 +93,30 @@ def _stored_labels(
     # another student of this teacher may be at it; from here on nobody else writes the manifest
     with held(out, report=report, role=by.hash()) if main else nullcontext():
         state.wait_for_everyone()
-        if not (out / pseudo.MANIFEST).exists():
+        needed = not pseudo.is_finished(out)
+        state.wait_for_everyone()  # all have looked before anything changes
+        if needed:
             if main:
                 report(f"labelling {len(unlabelled)} images")
             model = restore(weights, expect=config.encoder)
             model = model.to(state.device, memory_format=torch.channels_last)
             half = config.precision == "bf16"
+            damaged = ledger(out, config, sources={"unlabelled": unlabelled}, report=report)
             with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
-                pseudo.label(
+                pace = pseudo.label(
                     model,
                     unlabelled,
                     out=out,
                     teacher=teacher,
+                    workers=config.workers,
                     rank=state.process_index,
                     world=state.num_processes,
                     stop=stop,
+                    ledger=damaged,
                     **config.size,
                 )
+            if main:
+                report(str(pace))
             state.wait_for_everyone()
             if main:
                 pseudo.finish(out, teacher=teacher, source=unlabelled, **config.size)
