@@ -43,18 +43,46 @@ def ledger(
     sources: Mapping[str, Source | None],
     report: Callable[[str], None] = print,
 ) -> "Ledger | None":
-    """The list of a run's damaged images in its folder; None where the run allows none.
+    """The list of damaged images in a folder; None where the run allows none.
 
     Args:
         folder: of the run, or of its pseudo labels.
         config: the run.
-        sources: role ("labelled", "unlabelled") -> source.
+        sources: role ("labelled", "unlabelled") -> source, guarded or not.
         report: receives a line for each of them.
     """
     if not config.damaged_share:
         return None
     path = folder / DAMAGED
     return Ledger(path, sources=sources, share=config.damaged_share, report=report)
+
+
+def guarded_run(
+    folder: Path,
+    config: RunConfig,
+    sources: Mapping[str, Source | None],
+    *,
+    report: Callable[[str], None] = print,
+) -> "tuple[dict[str, Source | None], Ledger | None]":
+    """The sources of a run by their role, guarded, and its list, where it allows damaged images;
+    what the list has already is not tried again."""
+    noted = ledger(folder, config, sources=sources, report=report)
+    found = {} if noted is None else noted.found
+    safe = {
+        role: None if source is None else guarded(source, config, known=found.get(role, ()))
+        for role, source in sources.items()
+    }
+    return safe, noted
+
+
+def why(source: Source, index: int) -> str:
+    """What is wrong with an image, in a line."""
+    bare = source.source if isinstance(source, Replacing) else source
+    try:
+        bare[index]
+    except DataError as error:
+        return " ".join(str(error).split())
+    return "could not be read before, and can be now"
 
 
 class Replacing(Source):
@@ -97,14 +125,6 @@ class Replacing(Source):
         """Whole batches, as the source stacks them."""
         return self.source.get_batch(indices) | {"read": torch.from_numpy(np.asarray(indices))}
 
-    def why(self, index: int) -> str:
-        """What is wrong with an image, in a line."""
-        try:
-            self.source[index]
-        except DataError as error:
-            return " ".join(str(error).split())
-        return "could not be read before, and can be now"
-
     def _first_readable(self, index: int, read: Callable[[int], Sample]) -> Sample:
         problem = None
         for tried in self._candidates(index):
@@ -116,7 +136,7 @@ class Replacing(Source):
                 self.damaged.add(tried)
                 problem = problem or error
         raise DataError(
-            f"{problem or self.why(index)}; nor could any of {TRIES} others be read in the place "
+            f"{problem or why(self, index)}; nor could any of {TRIES} others be read in the place "
             "of this image; is the disk there?"
         )
 
@@ -163,12 +183,17 @@ class Ledger:
         self.report = report
         self.found: dict[str, set[int]] = {role: set() for role in self.sources}
         self._seen = 0
-        if path.exists():
-            with path.open("rb") as file:
+        self._look()
+
+    def _look(self) -> None:
+        """Take in what any process has noted since."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
                 self._take_in(file)
 
     def counts(self) -> dict[str, int]:
         """How many images of each role are damaged, as far as any process has noted."""
+        self._look()
         return {role: len(found) for role, found in self.found.items()}
 
     def note_batch(self, batch: Mapping[str, Tensor]) -> None:
@@ -210,10 +235,9 @@ class Ledger:
         if self._seen == 0:
             writer.writerow(self.COLUMNS)
         for index, read in sorted(new.items()):
-            source = self.sources[role]
-            why = source.why(index) if isinstance(source, Replacing) else ""
-            writer.writerow([role, index, read, why])
-            self.report(f"{role}: image {index} is damaged, {read} takes its place: {why}")
+            reason = why(self.sources[role], index)
+            writer.writerow([role, index, read, reason])
+            self.report(f"{role}: image {index} is damaged, {read} takes its place: {reason}")
         return text.getvalue().encode("utf-8", "backslashreplace")
 
     def _take_in(self, file: io.BufferedIOBase) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources
-from dalib.data.damaged import Ledger, Replacing, guarded, ledger
+from dalib.data.damaged import Ledger, Replacing, guarded, guarded_run, ledger
 from dalib.data.mixture import Concat, Mixture, batches, fetch, pool_crop
 from dalib.data.photos import PhotoFolder
 from dalib.errors import DataError
@@ -218,6 +218,21 @@ def test_processes_share_the_list_and_a_resumed_run_goes_on_with_it(tmp_path):
     again.note("unlabelled", np.array([9]), np.array([22]))
     assert again.counts() == {"unlabelled": 3}
     assert rows(tmp_path / "damaged.csv")[-1]["index"] == "9"
+
+
+def test_a_run_that_goes_on_does_without_what_it_did_without(tmp_path):
+    """Also where the image can be read by now: the rest of the run is as it would have been."""
+    config = RunConfig(damaged_share=0.1)
+    before = {"labelled": Smooth(), "unlabelled": Spoilt(damaged=[4])}
+    sources, noted = guarded_run(tmp_path, config, before, report=lambda line: None)
+    first = sources["unlabelled"][4]["read"]
+    noted.note("unlabelled", np.array([4]), np.array([first]))
+    repaired = before | {"unlabelled": Spoilt(damaged=[])}
+    sources, noted = guarded_run(tmp_path, config, repaired)
+    assert sources["unlabelled"][4]["read"] == first
+    assert noted.counts() == {"labelled": 0, "unlabelled": 1}
+    sources, noted = guarded_run(tmp_path, RunConfig(), before | {"unlabelled": None})
+    assert (sources["labelled"], sources["unlabelled"], noted) == (before["labelled"], None, None)
 
 
 def test_above_the_share_the_run_ends(tmp_path):
