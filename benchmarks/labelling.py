@@ -38,7 +38,7 @@ from dalib.models import DepthAnything, build
 from dalib.training import pseudo
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-SIDES = {"lite0": (96, 128), "vits": (518, 518)}
+SIDES = {"lite0": (96, 128), "vits": (224, 224)}
 SMALL, LARGE = (256, 384), (1500, 2250)
 BATCH = 8
 

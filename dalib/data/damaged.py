@@ -65,8 +65,10 @@ def guarded_run(
     report: Callable[[str], None] = print,
 ) -> "tuple[dict[str, Source | None], Ledger | None]":
     """The sources of a run by their role, guarded, and its list, where it allows damaged images;
-    what the list has already is not tried again."""
+    what the list has already is not tried again. A `DataError` where that is too much already."""
     noted = ledger(folder, config, sources=sources, report=report)
+    if noted is not None:
+        noted.check()  # an earlier leg may have ended for it
     found = {} if noted is None else noted.found
     safe = {
         role: None if source is None else guarded(source, config, known=found.get(role, ()))
@@ -223,7 +225,7 @@ class Ledger:
                 f"{self.path}: could not be written ({error}); free some space, or choose another "
                 "place"
             ) from error
-        self._check(role)
+        self.check()
 
     def _unknown(self, role: str, index: int) -> bool:
         return index not in self.found[role]
@@ -256,10 +258,13 @@ class Ledger:
         self._seen += len(whole) + bool(whole)
         file.seek(0, os.SEEK_END)
 
-    def _check(self, role: str) -> None:
-        damaged, count = len(self.found[role]), len(self.sources[role])
-        if damaged > self.share * count:
-            raise DataError(
-                f"{self.path}: {damaged} of the {count} {role} images are damaged, more than "
-                f"damaged_share: {self.share:g} allows; repair or remove them, or allow more"
-            )
+    def check(self) -> None:
+        """A `DataError` where more are damaged than the share allows."""
+        for role, found in self.found.items():
+            count = len(self.sources[role])
+            if len(found) > self.share * count:
+                raise DataError(
+                    f"{self.path}: {len(found)} of the {count} {role} images are damaged, more "
+                    f"than damaged_share: {self.share:g} allows; repair or remove them, or allow "
+                    "more"
+                )

@@ -249,6 +249,8 @@ def test_above_the_share_the_run_ends(tmp_path):
         DataError, match=r"damaged\.csv: 5 of the 40 unlabelled images .* 0\.1 allows"
     ):
         one.note("unlabelled", np.array([5]), np.array([9]))
+    with pytest.raises(DataError, match="5 of the 40"):  # nor does it go on
+        guarded_run(tmp_path, RunConfig(damaged_share=0.1), given["sources"])
 
 
 def test_a_list_that_cannot_be_written(tmp_path):
