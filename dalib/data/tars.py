@@ -317,26 +317,25 @@ def _searched(path: Path, wanted: tuple[str, ...] | None) -> pa.RecordBatch:
         key, dot, rest = base.partition(".")
         if f"{dot}{rest}".lower() not in pictures or _is_hidden(folder, key):
             continue  # labels, texts, further maps such as KEY.depth.png
-        where = f"{shown(path)}, member {shown(member.name)}"
         if member.kind == "link":
             links += 1
             continue
+        whole = f"{folder}/{key}"
+        if member.kind == "file" and whole not in found:
+            found[whole] = member
+            continue
+        where = f"{shown(path)}, member {shown(member.name)}"
         if member.kind != "file":
             raise DataError(
                 f"{where}: a {member.kind} member; make the shard anew without --sparse"
             )
-        whole = f"{folder}/{key}"
-        if whole in found:
-            twin = found[whole].name
-            if twin == member.name:
-                raise DataError(
-                    f"{where}: stands twice in the shard; make it anew with one of them"
-                )
-            raise DataError(
-                f"{where}: its key has another picture, {shown(twin)}; say which is the "
-                f"photograph, as in ?image={ending(twin).lstrip('.')}"
-            )
-        found[whole] = member
+        twin = found[whole].name
+        if twin == member.name:
+            raise DataError(f"{where}: stands twice in the shard; make it anew with one of them")
+        raise DataError(
+            f"{where}: its key has another picture, {shown(twin)}; say which is the photograph, as "
+            f"in ?image={ending(twin).lstrip('.')}"
+        )
     if links:
         told = f"{links} pictures are links, which are not read"
         warnings.warn(f"{shown(path)}: {told}", PictureWarning, stacklevel=2)
@@ -351,7 +350,9 @@ def _searched(path: Path, wanted: tuple[str, ...] | None) -> pa.RecordBatch:
 
 def _is_hidden(folder: str, key: str) -> bool:
     """Whether a name or a folder of a member begins with a dot, as Finder's `._KEY.jpg` does."""
-    return not key or any(part.strip(".") and part[0] == "." for part in folder.split("/"))
+    if not key or not folder:
+        return not key
+    return any(part.strip(".") and part[0] == "." for part in folder.split("/"))
 
 
 # ---- the format
@@ -396,30 +397,30 @@ def members(path: Path) -> Iterator[_Member]:
     if size == 0:
         raise DataError(f"{name}: empty; fetch the shard again, or leave it out")
     extended = _Extended()
-    place, last = 0, ""
-    after = "at its start"
+    place = 0
+    last = None
     while True:
         header = handle.read(BLOCK, place)
         if len(header) < BLOCK:
             raise DataError(
-                f"{name}: ends {after} without the mark of its end, so it is truncated; fetch the "
+                f"{name}: ends {_after(last)} without the mark of its end, so it is truncated; fetch the "
                 "shard again"
             )
         if not header.strip(b"\0"):
-            _check_rest(handle, place, size, name=name, after=after)
+            _check_rest(handle, place, size, name=name, last=last)
             return
-        _check_header(header, name=name, first=place == 0, after=after)
+        _check_header(header, name=name, first=place == 0, last=last)
         kind = header[156:157]
-        stored = _number(header[124:136], name=name, after=after)
+        stored = _number(header[124:136], name=name, last=last)
         start = place + BLOCK
         if kind in b"xXgLK":
             if start + stored > size:
-                raise DataError(f"{name}: truncated {after}; fetch the shard again")
+                raise DataError(f"{name}: truncated {_after(last)}; fetch the shard again")
             content = handle.read(stored, start)
             if kind == b"L":
                 extended.once["path"] = os.fsdecode(content.split(b"\0", 1)[0])
             elif kind in b"xXg":
-                records = _records(content, name=name, after=after)
+                records = _records(content, name=name, last=last)
                 (extended.always if kind == b"g" else extended.once).update(records)
             place = start + _padded(stored)
             continue
@@ -428,7 +429,6 @@ def members(path: Path) -> Iterator[_Member]:
         last = said.get("GNU.sparse.name") or said.get("path") or _plain_name(header)
         if "size" in said:
             stored = int(said["size"]) if said["size"].isdigit() else -1
-        after = f"after member {shown(last)}"
         if kind == b"S":
             more = header[482:483]
             while more not in (b"\0", b""):
@@ -436,7 +436,7 @@ def members(path: Path) -> Iterator[_Member]:
                 start += BLOCK
         if kind in b"12":
             member = _Member(last, start, 0, "link")
-        elif kind == b"S" or any(word.startswith("GNU.sparse.") for word in said):
+        elif kind == b"S" or (said and any(word.startswith("GNU.sparse.") for word in said)):
             member = _Member(last, start, stored, "sparse")
         elif kind in b"0\x007" and not last.endswith("/"):
             member = _Member(last, start, stored, "file")
@@ -448,19 +448,24 @@ def members(path: Path) -> Iterator[_Member]:
         place = start + _padded(member.size)
 
 
+def _after(last: str | None) -> str:
+    """Where in a tar, in words: behind the last member that was whole."""
+    return "at its start" if last is None else f"after member {shown(last)}"
+
+
 def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _check_header(header: bytes, *, name: str, first: bool, after: str) -> None:
+def _check_header(header: bytes, *, name: str, first: bool, last: str | None) -> None:
     """A `DataError` for a block that is no header: of something else, or of a damaged tar."""
     said = header[148:156].strip(b" \0")
     total = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
-    if said and all(c in b"01234567" for c in said) and int(said, 8) == total:
+    if said and not said.strip(b"01234567") and int(said, 8) == total:
         return
     if not first:
         raise DataError(
-            f"{name}: damaged {after}: what follows is no header; fetch the shard again"
+            f"{name}: damaged {_after(last)}: what follows is no header; fetch the shard again"
         )
     for mark, (what, tool) in PACKED.items():
         if header.startswith(mark):
@@ -471,13 +476,15 @@ def _check_header(header: bytes, *, name: str, first: bool, after: str) -> None:
     raise DataError(f"{name}: no tar file; correct the pattern")
 
 
-def _check_rest(handle: _Handle, place: int, size: int, *, name: str, after: str) -> None:
+def _check_rest(handle: _Handle, place: int, size: int, *, name: str, last: str | None) -> None:
     """After the mark of the end there is padding alone: two tars in a row would lose the second,
     and a file of zeros is what an interrupted copy leaves."""
     if place == 0:
         raise DataError(f"{name}: holds no member; fetch the shard again, or leave it out")
     if size - place > PADDING:
-        raise DataError(f"{name}: only zeros {after}, so it is truncated; fetch the shard again")
+        raise DataError(
+            f"{name}: only zeros {_after(last)}, so it is truncated; fetch the shard again"
+        )
     rest = handle.read(PADDING, place)
     if rest.strip(b"\0"):
         raise DataError(
@@ -486,15 +493,17 @@ def _check_rest(handle: _Handle, place: int, size: int, *, name: str, after: str
         )
 
 
-def _number(text: bytes, *, name: str, after: str) -> int:
+def _number(text: bytes, *, name: str, last: str | None) -> int:
     """A size: octal digits, or, where the first bit is set, binary (GNU's, from 8 GiB on)."""
     if text[:1] == b"\x80":
         return int.from_bytes(text[1:], "big")
     digits = text.strip(b" \0")
     if not digits:
         return 0
-    if any(c not in b"01234567" for c in digits):
-        raise DataError(f"{name}: damaged {after}: a size that is no number; fetch the shard again")
+    if digits.strip(b"01234567"):
+        raise DataError(
+            f"{name}: damaged {_after(last)}: a size that is no number; fetch the shard again"
+        )
     return int(digits, 8)
 
 
@@ -507,7 +516,7 @@ def _plain_name(header: bytes) -> str:
     return os.fsdecode(name)
 
 
-def _records(content: bytes, *, name: str, after: str) -> dict[str, str]:
+def _records(content: bytes, *, name: str, last: str | None) -> dict[str, str]:
     """Those of a pax header: "LENGTH KEY=VALUE\\n" each."""
     found = {}
     while content.strip(b"\0"):
@@ -515,7 +524,9 @@ def _records(content: bytes, *, name: str, after: str) -> dict[str, str]:
         length = int(head) if head.isdigit() else 0
         key, equals, value = content[len(head) + 1 : length - 1].partition(b"=")
         if not equals or length > len(content):
-            raise DataError(f"{name}: damaged {after}: no extended header; fetch the shard again")
+            raise DataError(
+                f"{name}: damaged {_after(last)}: no extended header; fetch the shard again"
+            )
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         content = content[length:]
     return found
