@@ -84,6 +84,11 @@ class PhotoFolder(Source):
         return self._read(int(index) % len(self), (height, width) if self.draft else None)
 
     def _read(self, index: int, draft_for: Size | None) -> Sample:
-        name = self._name(index)
+        if self.rows is None:
+            name = self._name(index)
+        else:
+            _, row = self.rows.at(index)
+            name = os.fsdecode(row["name"])
+            remembered.check_read(row, self.path / name, self.rows)
         image = read_rgb(self.path / name, draft_for=draft_for)
         return {"image": image, "domain": self.domain, "name": shown(name)}

@@ -9,9 +9,10 @@ before it was listed is not believed the next time, since a clock may be as coar
 
 A file that is written over in place keeps its folder's time. Of those, `SAMPLE` files of the whole
 are looked at in each opening, always the same: where a hundredth of the files were written over, it
-goes unnoticed once in 20,000 times; a single one goes unnoticed, until its folder changes or the
-kept listing is deleted. So do links to files, where what they lead to changes. Small folders, of
-fewer than `LARGE` photographs, are listed each time, and all of their files looked at.
+goes unnoticed once in 20,000 times. A single one changes no fingerprint, but is an error as soon as
+it is read (`check_read`): no pass over the images takes another one for that which was listed. So
+it is with links to files, where what they lead to changes. Small folders, of fewer than `LARGE`
+photographs, are listed each time, and all of their files looked at.
 """
 
 import os
@@ -83,6 +84,25 @@ def listing(folder: Path) -> tuple[Rows | None, Listing]:
         place.unlink()
         return listing(folder)
     return _with_missed(rows)
+
+
+def check_read(row: dict[str, Any], path: Path, rows: Rows) -> None:
+    """A `DataError` for a file that is not as it was listed, by its size and time.
+
+    Args:
+        row: of the file.
+        path: where it lies.
+        rows: the listing.
+    """
+    try:
+        look = path.stat()
+    except OSError:
+        return  # which who reads it will say better
+    if (look.st_size, look.st_mtime_ns) != (row["size"], row["changed"]):
+        raise DataError(
+            f"{path}: changed since its folder was listed; put it back, or delete {rows.path} to "
+            "have the folder listed anew"
+        )
 
 
 def _with_missed(rows: Rows) -> tuple[Rows, Listing]:

@@ -115,17 +115,25 @@ def test_only_what_changed_is_listed_anew(folder, monkeypatch, read, change, ane
 
 @pytest.mark.filterwarnings("ignore::dalib.data.metadata.PictureWarning")
 def test_files_that_were_written_over_are_found_in_a_sample(folder, monkeypatch):
-    """They keep their folder's time. Here the sample is everything; of what is not in it nothing is
-    noticed, and the page says so."""
+    """They keep their folder's time. One that is not in the sample is an error when it is read."""
     first = PhotoFolder(folder).fingerprint
     with (folder / "a/x.jpg").open("r+b") as file:
         file.write(b"other words, and more of them")
     with monkeypatch.context() as patch:
         patch.setattr(remembered, "SAMPLE", 1)  # the first name alone
-        assert PhotoFolder(folder).fingerprint == first
+        source = PhotoFolder(folder)
+        assert source.fingerprint == first
+        number = facts(source)[0].index("a/x.jpg")
+        with pytest.raises(
+            DataError, match=r"a/x\.jpg: changed since its folder was listed; .*arrow"
+        ):
+            source[number]
     second = PhotoFolder(folder)
     assert second.fingerprint != first
     assert facts(second) == plain(folder, monkeypatch)
+    (folder / "a/x.jpg").unlink()
+    with pytest.raises(DataError, match=r"a/x\.jpg: no such file"):
+        second[number]
 
 
 @pytest.mark.filterwarnings("ignore::dalib.data.metadata.PictureWarning")
