@@ -114,6 +114,11 @@ class TarShards(Source):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def name_of(self, index: int) -> str:
+        """What a sample is called, said without reading it: shard and member."""
+        shard, row = self.rows.at(index)
+        return f"{shown(self.shards[shard].name)}/{shown(os.fsdecode(row['name']))}"
+
     def _sample(self, index: int) -> Sample:
         return self._read(index, None)
 

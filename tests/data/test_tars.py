@@ -90,6 +90,7 @@ def test_shards_are_the_files_they_were_made_of(pool, loose):
     source = open_source(f"tars:{pool}/*.tar", count=1, height=1, width=1)
     equal(source, loose)
     assert [s["name"] for s in source][2:4] == ["part-0.tar/002.jpg", "part-1.tar/003.jpg"]
+    assert [source.name_of(i) for i in range(7)] == [s["name"] for s in source]
     assert source[0].keys() == {"image", "domain", "name"}
     assert source.domain == "pool"
     assert torch.equal(source[-1]["image"], loose[-1]["image"])
