@@ -1,8 +1,11 @@
 """Tables of millions of rows on disk that cost a process no memory: Arrow files, mapped, whose
 pages all processes share."""
 
+import contextlib
 import json
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import pyarrow as pa
 from dalib.errors import DataError
 from dalib.writing import partial_of
 
+DAY = 24 * 3600  # seconds
 VERSION = "1"
 """Of what lies in such a file; one of another version counts as none."""
 
@@ -35,16 +39,21 @@ class Table:
 @contextmanager
 def written_table(path: Path, schema: pa.Schema) -> Iterator[Table]:
     """A new file of rows, which takes its name when the block ends well. Until then it has a hidden
-    name of this process's own, so that two that write the same do no harm.
+    name of its own, so that two that write the same do no harm; one that a killed process left is
+    removed after a day.
 
     Its last batch is empty and carries the notes, since Arrow wants those of the whole file before
     the first row.
 
     Raises `OSError` where the disk refuses.
     """
-    partial = partial_of(path)
-    partial = partial.with_name(f"{partial.name}-{os.getpid()}")
+    beginning = f"{partial_of(path).name}-"
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{beginning}*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - DAY:
+                left.unlink()
+    partial = path.with_name(beginning + secrets.token_hex(4))
     try:
         with partial.open("wb") as file:
             with pa.ipc.new_file(file, schema) as writer:
