@@ -31,7 +31,14 @@ from dalib.errors import ConfigError, UserError
 from dalib.models.encoder import PRESETS, layout
 
 FIELDS = {f.name: f for f in dataclasses.fields(RunConfig)}
-FREE = ("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every")
+FREE = (
+    "gradient_checkpointing",
+    "compile",
+    "accumulate",
+    "workers",
+    "checkpoint_every",
+    "log_every",
+)
 OTHER = {  # another possible value of every field, on top of a student that has everything on
     "seed": 7,
     "labelled": ("photos:x",),
@@ -75,6 +82,7 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "precision": "bf16",
     "gradient_checkpointing": True,
     "compile": True,
+    "accumulate": 2,
     "workers": 3,
     "checkpoint_every": 1,
     "log_every": 1,
