@@ -306,6 +306,8 @@ SEVERAL = {
     "frozen_encoder": {"training.step", "training.train"},
     # whose content is looked at, and what labels
     "teacher": {"training.given", "training.labelling"},
+    # what the processes can share evenly, and how each goes through its share
+    "accumulate": {"data.mixture", "training.train"},
     # how many batches there are, and when the last one is done
     "steps": {"data.mixture", "training.train"},
     # in labelling as in training

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,6 +39,15 @@ from dalib.training.folder import (
 )
 from dalib.training.given import first_weights, pin
 from dalib.training.labelling import labelling
+from dalib.training.machines import (
+    Machines,
+    Sharding,
+    Store,
+    jobs,
+    leading,
+    machines_of,
+    until_shared,
+)
 from dalib.training.processes import refuse_other_launcher
 from dalib.training.train import train
 from dalib.writing import write_text
@@ -66,6 +76,8 @@ def ensure_weights(
     config: RunConfig,
     *,
     processes: int = 1,
+    accelerate: str | Path | None = None,
+    machine_rank: int | None = None,
     afresh: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -77,17 +89,40 @@ def ensure_weights(
 
     Args:
         config: the run.
-        processes: training processes.
+        processes: training processes, over all machines.
+        accelerate: a configuration of accelerate, for several machines or sharded weights; see
+            `dalib.training.machines`.
+        machine_rank: which machine this is; by default `SLURM_NODEID`, or the file's.
         afresh: train even where there are weights; what lies in the folder is set aside.
         report: receives lines of progress.
 
     Raises:
-        ConfigError: another launcher's environment, see `refuse_other_launcher`.
+        ConfigError: another launcher's environment, see `refuse_other_launcher`, or a
+            configuration that cannot be, see `machines_of`.
         TrainingError: training ended without weights.
         Stopped: a signal ended it early, with its state saved.
     """
     refuse_other_launcher()
     config = pin(config)
+    machines = machines_of(accelerate, processes=processes, machine_rank=machine_rank)
+    if machines.count == 1:
+        return _ensure(config, machines=machines, afresh=afresh, report=report)
+    with listening(Stop()) as stop:
+        if machines.rank:
+            return _follow(config, machines, stop, report)
+        with leading(machines, stop, run=config.hash()) as store:
+            return _ensure(config, machines=machines, afresh=afresh, store=store, report=report)
+
+
+def _ensure(
+    config: RunConfig,
+    *,
+    machines: Machines,
+    report: Callable[[str], None],
+    afresh: bool = False,
+    store: Store | None = None,
+) -> Path:
+    """`ensure_weights` on the main machine; `store` is how the others hear of each job."""
     out = folder(config)
     stamp = provenance.code_hash("training")  # of the code that is loaded, so before anything long
     if trained(config) and not afresh:
@@ -97,9 +132,10 @@ def ensure_weights(
 
     # the runs that it builds on
     for role, needed in config.prerequisites().items():
-        ensure_weights(
-            needed,
-            processes=processes,
+        _ensure(
+            pin(needed),
+            machines=machines,
+            store=store,
             report=lambda line, role=role: report(headed(f"{role}: ", line)),
         )
 
@@ -110,14 +146,35 @@ def ensure_weights(
         if trained(config) and not afresh:
             return out / WEIGHTS  # by the job that held the folder before
         _make_room(out, afresh=afresh, report=report)
-        job = _write_job(config, out, processes=processes, stamp=stamp)
-        if processes == 1:
+        job = _write_job(config, out, machines=machines, stamp=stamp)
+        if machines.processes == 1:
             execute(job, stop=stop, report=report)
         else:
-            _accelerate(out / JOB, processes, stop, report)
+            if store is not None:
+                store.tell({"job": job})
+            _accelerate(out / JOB, machines, stop, report)
     if not trained(config):
         raise TrainingError(f"{out}: training ended without weights; its output above says why")
     return out / WEIGHTS
+
+
+def _follow(
+    config: RunConfig, machines: Machines, stop: Stop, report: Callable[[str], None]
+) -> Path:
+    """`ensure_weights` on any other machine: start its share of each job that the main one gives
+    out, until the run is whole."""
+    stamp = provenance.code_hash("training")
+    report(f"machine {machines.rank} waits for {machines.address}")
+    for job in jobs(machines, stop, run=config.hash()):
+        if job["stamp"] != stamp:
+            raise TrainingError(
+                f"the code of this machine ({stamp}) is not that of the main one ({job['stamp']}); "
+                "bring both to one commit"
+            )
+        path = Path(job["out"]) / JOB
+        until_shared(path, _text(job), stop)
+        _accelerate(path, machines, stop, report)
+    return folder(config) / WEIGHTS
 
 
 def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> None:
@@ -132,16 +189,22 @@ def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> Non
     (out / STOP).unlink(missing_ok=True)
 
 
-def _write_job(config: RunConfig, out: Path, *, processes: int, stamp: str) -> dict:
+def _write_job(config: RunConfig, out: Path, *, machines: Machines, stamp: str) -> dict:
     """What each process is told, in a file for those that are processes of their own."""
+    sharding = machines.sharding
     job = {
         "config": config.to_dict(),
         "out": str(out),
-        "processes": processes,
+        "processes": machines.processes,
+        "sharding": None if sharding is None else asdict(sharding),
         "stamp": stamp,
     }
-    write_text(out / JOB, json.dumps(job | {"parent": os.getpid()}, indent=1))
+    write_text(out / JOB, _text(job))
     return job
+
+
+def _text(job: dict) -> str:
+    return json.dumps(job, indent=1)
 
 
 def _changed_data(config: RunConfig) -> list[str]:
@@ -188,6 +251,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         teacher=labels.teacher,
         first=first,
         processes=job["processes"],
+        sharding=None if job.get("sharding") is None else Sharding(**job["sharding"]),
         stamp=job["stamp"],
         stop=stop,
         clock=clock,
@@ -240,15 +304,16 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], None]) -> None:
-    """Run a job in several processes, pass on what they print, and a request to stop to them."""
+def _accelerate(job: Path, machines: Machines, stop: Stop, report: Callable[[str], None]) -> None:
+    """Run this machine's processes of a job, pass on what they print, and a request to stop to
+    them."""
     tail: list[str] = []
     ends: list[str] = []
     with (
         stop.defer(relay=job.with_name(STOP)),
         subprocess.Popen(
-            _command(job, processes),
-            env=_environment(processes),
+            _command(job, machines),
+            env=_environment(machines),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -276,24 +341,34 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
         )
 
 
-def _environment(processes: int) -> dict[str, str]:
+def _environment(machines: Machines) -> dict[str, str]:
     """This process's, and where there is no GPU the cores shared out."""
     env = dict(os.environ)
-    if not torch.cuda.is_available():
-        threads = max(1, (os.cpu_count() or 1) // processes)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # said to the launcher, which sets them anew
+        env.pop(name, None)
+    if machines.cpu or not torch.cuda.is_available():
+        threads = max(1, (os.cpu_count() or 1) // machines.processes_here)
         env["ACCELERATE_USE_CPU"] = "true"
         env.setdefault("OMP_NUM_THREADS", str(threads))
     return env
 
 
-def _command(job: Path, processes: int) -> list[str]:
-    options = {
-        "--num_processes": str(processes),
-        "--num_machines": "1",
+def _command(job: Path, machines: Machines) -> list[str]:
+    """What starts the processes. The file's own words come first; of what stands here it has no
+    say."""
+    options = {} if machines.file is None else {"--config_file": str(machines.file.resolve())}
+    options |= {
+        "--num_processes": str(machines.processes),
+        "--num_machines": str(machines.count),
         "--mixed_precision": "no",
         "--dynamo_backend": "no",
-        "--main_process_port": "0",
+        "--main_process_port": str(machines.port),
     }
+    if machines.count > 1:
+        options |= {
+            "--machine_rank": str(machines.rank),
+            "--main_process_ip": machines.address,
+        }
     words = [word for option in options.items() for word in option]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *words]
-    return [*launcher, "-m", "dalib.training.worker", str(job)]
+    return [*launcher, "-m", "dalib.training.worker", str(job), str(os.getpid())]

@@ -11,26 +11,13 @@ and is gone on from with any number of processes, sharded or not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dalib.models.encoder import Encoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharding:
-    """How weights are shared out.
-
-    Args:
-        reshard: give a block's weights back after its forward pass and gather them again for the
-            backward pass, which takes the least memory; otherwise they stay in between, which sends
-            a third less.
-    """
-
-    reshard: bool = True
+from dalib.training.machines import Sharding
 
 
 def shard(network: nn.Module, how: Sharding, *, device: torch.device) -> None:

@@ -33,8 +33,9 @@ from dalib.training.auxiliary import WithAuxiliary
 from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
 from dalib.training.folder import WEIGHTS, Clock, same_data
 from dalib.training.given import unchanged
+from dalib.training.machines import Sharding
 from dalib.training.pseudo import Labels
-from dalib.training.sharding import Sharding, Written, gathered, shard, whole
+from dalib.training.sharding import Written, gathered, shard, whole
 from dalib.training.step import label_now, shares, step_losses
 from dalib.training.teacher import Teacher
 
