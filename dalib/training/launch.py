@@ -4,6 +4,7 @@ several are."""
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -317,6 +318,7 @@ def _accelerate(job: Path, machines: Machines, stop: Stop, report: Callable[[str
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_deaf,
         ) as process,
     ):
         for line in process.stdout:
@@ -339,6 +341,13 @@ def _accelerate(job: Path, machines: Machines, stop: Stop, report: Callable[[str
         raise TrainingError(
             f"accelerate launch ended with code {process.returncode}:\n" + "\n".join(words)
         )
+
+
+def _deaf() -> None:
+    """For the launcher: SLURM sends SIGUSR1 to all processes of a job. Those that train listen to
+    it; the launcher would die of it, and they with it."""
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _environment(machines: Machines) -> dict[str, str]:
