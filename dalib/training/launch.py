@@ -44,6 +44,7 @@ from dalib.training.machines import (
     Machines,
     Sharding,
     Store,
+    hear_out,
     jobs,
     leading,
     machines_of,
@@ -174,7 +175,10 @@ def _follow(
             )
         path = Path(job["out"]) / JOB
         until_shared(path, _text(job), stop)
-        _accelerate(path, machines, stop, report)
+        try:
+            _accelerate(path, machines, stop, report)
+        except TrainingError as error:
+            raise TrainingError(f"{error}\n{hear_out(machines)}") from error
     return folder(config) / WEIGHTS
 
 

@@ -38,6 +38,7 @@ which every process compares with its own.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -209,13 +210,14 @@ def _read(file: Path) -> dict:
                 f"settings alone decide{rather}, and leave it out here"
             )
     for name, known in (
-        ("compute_environment", (None, "LOCAL_MACHINE")),
-        ("distributed_type", (None, *TYPES)),
-        ("rdzv_backend", (None, "static")),
+        ("compute_environment", ("LOCAL_MACHINE",)),
+        ("distributed_type", TYPES),
+        ("rdzv_backend", ("static", None)),
     ):
         if said.get(name) not in known:
             raise ConfigError(
-                f"{file}: {name}: {said[name]!r} is not one of {', '.join(filter(None, known))}"
+                f"{file}: {name}: {strict_yaml.brief(said.get(name))} is not one of "
+                f"{', '.join(filter(None, known))}, which accelerate must be told"
             )
     return said
 
@@ -338,14 +340,17 @@ class Store:
         while not self.store.check(names) and time.monotonic() < until and not stop.reason():
             time.sleep(0.1)
 
-    def hear(self, stop: Stop) -> dict:
-        """The next message, however long it takes."""
+    def hear(self, stop: Stop, *, seconds: float = math.inf) -> dict:
+        """The next message; a `TrainingError` where it has not come after so many seconds."""
         from torch.distributed import DistError
 
         name = str(self.number)
+        until = time.monotonic() + seconds
         try:
             while not self.store.check([name]):
                 _give_way(stop)
+                if time.monotonic() > until:
+                    raise TrainingError(f"the main machine, {self.machines.address}, says nothing")
             message = json.loads(self.store.get(name))
             self.store.set(f"{name}/{self.machines.rank}", "")
         except DistError as error:
@@ -404,6 +409,19 @@ def jobs(machines: Machines, stop: Stop, *, run: str) -> Iterator[dict]:
             )
         else:
             return
+
+
+def hear_out(machines: Machines) -> str:
+    """On another machine, whose part of a job has failed: what the main one says of it, in words,
+    so that both have heard the same."""
+    store = Store.of(machines, Stop())
+    try:
+        message = {"job": None}
+        while "job" in message:
+            message = store.hear(Stop(), seconds=LATENCY)
+    except UserError as error:
+        return str(error)
+    return f"the main machine, {machines.address}: {message.get('failed', 'all is well')}"
 
 
 def until_shared(path: Path, text: str, stop: Stop) -> None:
