@@ -3,7 +3,7 @@
 A user writes a configuration of accelerate (`configs/` has three, and `accelerate config` writes
 one) and gives it to each machine with the same command::
 
-    python -m dabook row main_table ours --processes 16 --accelerate configs/two_machines.yaml
+    python -m dabook row main_table full --processes 16 --accelerate configs/two_machines.yaml
 
     train(config, processes=16, accelerate="configs/two_machines.yaml")
 

@@ -173,10 +173,12 @@ def test_weights_in_parts_train_as_weights_in_one_piece(config, tmp_path, monkey
     logs = {}
     for name, given in (("whole", {}), ("shared", {"accelerate": path})):
         monkeypatch.setenv("DALIB_RUNS", str(tmp_path / name))
+        if name == "shared":  # by the same teacher, to the bit
+            teacher = config.teacher_run().hash()
+            shutil.copytree(tmp_path / "whole" / teacher, tmp_path / name / teacher)
         weights = launch.ensure_weights(config, report=remember(name), **given)
         logs[name] = losses_of(weights), load(weights).state_dict()
     for name, given in (("whole", {"accelerate": path}), ("shared", {})):
-        teacher = config.teacher_run().hash()
         shutil.copytree(tmp_path / name / teacher, tmp_path / "kept" / name / teacher)
         monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "kept" / name))
         weights = launch.ensure_weights(config, report=lambda _: None, **given)
