@@ -19,9 +19,9 @@ def job():
     started = []
 
     def start(count, seconds):
+        command = ["sh", "-c", f'echo "$CUDA_VISIBLE_DEVICES"; exec sleep {seconds}']
         process = subprocess.Popen(
-            [sys.executable, "-m", "dabook.runs.gpus", str(count)]
-            + ["sh", "-c", f'echo "$CUDA_VISIBLE_DEVICES"; exec sleep {seconds}'],
+            [sys.executable, "-m", "dabook.runs.gpus", str(count), *command],
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "3,GPU-a"},
             stdout=subprocess.PIPE,
             text=True,

@@ -143,7 +143,7 @@ fsdp_config: {fsdp_version: 2}
 
 @pytest.mark.slow
 def test_weights_in_parts_train_as_weights_in_one_piece(config, tmp_path, monkeypatch):
-    """FSDP2 against one process and a copy in each: losses, weights, and a checkpoint that either
+    """FSDP2 against a copy in each of two processes: losses, weights, and a checkpoint that either
     goes on from. The teacher and the frozen encoder, of another width, are shared out as well."""
     config = config.replace(
         encoder="vitt",
@@ -168,17 +168,17 @@ def test_weights_in_parts_train_as_weights_in_one_piece(config, tmp_path, monkey
 
         return report
 
-    # a copy in each process, which is one here; and in parts, on two
+    # each from the start, and then each from the other's checkpoint
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     logs = {}
-    for name, given in (("whole", {}), ("shared", {"accelerate": path})):
+    for name, given in (("whole", {"processes": 2}), ("shared", {"accelerate": path})):
         monkeypatch.setenv("DALIB_RUNS", str(tmp_path / name))
         if name == "shared":  # by the same teacher, to the bit
             teacher = config.teacher_run().hash()
             shutil.copytree(tmp_path / "whole" / teacher, tmp_path / name / teacher)
         weights = launch.ensure_weights(config, report=remember(name), **given)
         logs[name] = losses_of(weights), load(weights).state_dict()
-    for name, given in (("whole", {"accelerate": path}), ("shared", {})):
+    for name, given in (("whole", {"accelerate": path}), ("shared", {"processes": 2})):
         shutil.copytree(tmp_path / name / teacher, tmp_path / "kept" / name / teacher)
         monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "kept" / name))
         weights = launch.ensure_weights(config, report=lambda _: None, **given)
