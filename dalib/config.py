@@ -218,6 +218,11 @@ class RunConfig:
     gradient_checkpointing: bool = _free(False)
     #: Compile the networks with `torch.compile`; pays in long runs. True or false.
     compile: bool = _free(False)
+    #: Parts into which each process splits its share of a step's images, one forward and backward
+    #: pass after the other. Their mean gradient is the step's, up to rounding, and the activations
+    #: of one part alone take memory. A whole number from 1 that divides the shares, CutMix pairs
+    #: unbroken.
+    accumulate: int = _free(1)
     #: Processes that read images, for each process that labels or trains. A whole number from 0,
     #: which reads them in that process itself.
     workers: int = _free(0)
@@ -289,9 +294,20 @@ class RunConfig:
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be "
                 "paired for CutMix; use an even number"
             )
+        self._check_parts()
         self._check_size()
         self._check_effect()
         self._check_teacher()
+
+    def _check_parts(self) -> None:
+        """Refuse parts of a step that cannot be equal."""
+        pair = 2 if self.pairs else 1
+        for what, size, unit in (("batch", self.batch, 1), ("pool", self.pool_batch, pair)):
+            if size % (self.accumulate * unit):
+                raise ConfigError(
+                    f"accumulate: {size} images a step ({what}) cannot be split into "
+                    f"{self.accumulate} equal parts" + (" of CutMix pairs" if unit == 2 else "")
+                )
 
     def _check_empty(self) -> None:
         """Refuse a run without images, or without labels for them."""
