@@ -450,6 +450,11 @@ class RunConfig:
         return names
 
     @property
+    def labelled_batch(self) -> int:
+        """Labelled images per step, over all processes; 0 in a run on pseudo labels alone."""
+        return self.batch if self.labelled else 0
+
+    @property
     def pool_batch(self) -> int:
         """Unlabelled images per step, over all processes."""
         return self.batch * self.unlabelled_ratio

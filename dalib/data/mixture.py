@@ -251,9 +251,8 @@ def check_shares(config: RunConfig, world: int) -> None:
     a run's batches evenly, CutMix pairs unbroken."""
     pair = 2 if config.pairs else 1
     parts = config.accumulate
-    labelled = config.batch if config.labelled else 0
     for name, size, unit in (
-        ("batch", labelled, 1),
+        ("batch", config.labelled_batch, 1),
         ("batch x unlabelled_ratio", config.pool_batch, pair),
     ):
         if size % (world * parts * unit):

@@ -285,7 +285,7 @@ def _part(config: RunConfig, teacher: Given | None, pool: dict[str, int], proces
     share = processes * config.accumulate
     counted = _step(
         config.encoder,
-        labelled=config.batch // share if config.labelled else 0,
+        labelled=config.labelled_batch // share,
         unlabelled=config.pool_batch // share if config.pseudo_labels else 0,
         height=config.height,
         width=config.width,
