@@ -269,7 +269,9 @@ def carry_out(
         weights = train(config, processes=processes, report=report)
         training = read_json(weights.parent / DONE)
     done = read_json(out / REPORT)
-    if done.get("trained", {}).get("run") == config.hash() and (out / STUDENT).is_file():
+    known = done.get("trained", {})
+    same = (known.get("run"), known.get("code")) == (config.hash(), training.get("stamp"))
+    if same and (out / STUDENT).is_file():
         return Adapted(student=out / STUDENT, report=out / "report.html", content=done)
 
     # the three networks, and what they may be used for
