@@ -47,6 +47,8 @@ MAY_BE_ZERO = (
     "gradient_weight",
     "segmentation_weight",
     "drop",
+    "ema",
+    "validate_every",
 )
 
 
@@ -194,6 +196,10 @@ class RunConfig:
     #: Precision of the networks in training, float32 (no) or bfloat16 under autocast (bf16). The
     #: losses are always computed in float32.
     precision: str = "no"
+    #: Decay of an exponential moving average of the network's weights, which is then what the run
+    #: ends with (`dalib.training.ema` has the rule); 0.999 is usual. From 0, which keeps none, to
+    #: below 1.
+    ema: float = 0.0
 
     # How a run goes, never what comes out: these stay out of the hash.
 
@@ -210,6 +216,17 @@ class RunConfig:
     checkpoint_every: int = _free(200)
     #: Steps between two lines of progress and of `metrics.jsonl`. A whole number from 1.
     log_every: int = _free(20)
+    #: Steps between two validations, and one at the end. A whole number from 0, which never
+    #: validates.
+    validate_every: int = _free(0)
+    #: Sources with ground truth to validate on, whose scores go to `validation.jsonl`. Names as for
+    #: `labelled`.
+    validation: tuple[str, ...] = _free(("scenes:validation",))
+    #: Images taken of each of them, spread evenly over it. A whole number from 1.
+    validation_images: int = _free(100)
+    #: Where else the numbers of a run go. Names of trackers as accelerate knows them, such as
+    #: tensorboard (to the run's folder) or wandb; empty for nowhere else.
+    trackers: tuple[str, ...] = _free(())
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
@@ -241,6 +258,12 @@ class RunConfig:
                 )
         if self.drop >= 1:
             raise ConfigError(f"drop: {self.drop} would leave nothing; it is a share below 1")
+        if self.ema >= 1:
+            raise ConfigError(f"ema: {self.ema} would keep the first weights; it is below 1")
+        if self.validate_every and not self.validation:
+            raise ConfigError(
+                "validation: empty; name a source with ground truth, or set validate_every: 0"
+            )
         if not self.pseudo_labels and (self.perturb or self.align in ("unlabelled", "both")):
             raise ConfigError(
                 "perturb and align act on unlabelled images: set pseudo_labels: "

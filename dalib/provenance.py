@@ -26,7 +26,11 @@ APART = (
     "stopping",
     "locking",
     "progress",
-)  # ... save what only says where things lie and who did it
+    "training.journal",
+    "training.trackers",
+    "training.validation",
+)  # ... save what only says where things lie and who did it, or how a run goes: a run ends with the
+# same bits with and without it (tests/training/test_validation.py)
 PACKAGES = (
     "torch",
     "torchvision",

@@ -31,7 +31,10 @@ from dalib.errors import ConfigError, UserError
 from dalib.models.encoder import PRESETS, layout
 
 FIELDS = {f.name: f for f in dataclasses.fields(RunConfig)}
-FREE = ("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every")
+FREE = (
+    *("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every"),
+    *("validate_every", "validation", "validation_images", "trackers"),
+)
 OTHER = {  # another possible value of every field, on top of a student that has everything on
     "seed": 7,
     "labelled": ("photos:x",),
@@ -73,11 +76,16 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "warmup": 2,
     "clip": 5.0,
     "precision": "bf16",
+    "ema": 0.999,
     "gradient_checkpointing": True,
     "compile": True,
     "workers": 3,
     "checkpoint_every": 1,
     "log_every": 1,
+    "validate_every": 50,
+    "validation": ("skimage:motorcycle",),
+    "validation_images": 7,
+    "trackers": ("tensorboard",),
 }
 
 
@@ -299,7 +307,7 @@ SEVERAL = {
     # whose content is looked at, and what labels
     "teacher": {"training.given", "training.labelling"},
     # how many batches there are, and when the last one is done
-    "steps": {"data.mixture", "training.train"},
+    "steps": {"data.mixture", "training.journal", "training.train", "training.validation"},
     # in labelling as in training
     "precision": {"training.labelling", "training.train"},
 }

@@ -226,6 +226,12 @@ class Mixture(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.config.steps
 
+    @property
+    def images(self) -> int:
+        """Images of a step, over all processes."""
+        labelled = 0 if self.labelled is None else self.config.batch
+        return labelled + (0 if self.unlabelled is None else self.config.pool_batch)
+
     def __getitem__(self, step: int) -> Batch:
         batch = {} if self.labelled is None else self._labelled_half(step)
         if self.unlabelled is not None:

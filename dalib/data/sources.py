@@ -25,6 +25,7 @@ from dalib.data.manifest import (
     yes,
 )
 from dalib.data.maps import decode_mask, read_bytes, turn_for, turn_of, turned
+from dalib.data.metadata import shown
 from dalib.data.readers import address, cosines, read_picture, read_values
 from dalib.data.schema import Sample, Source
 from dalib.errors import DataError
@@ -267,6 +268,10 @@ class ManifestPhotos(Source):
 
     def _name(self, index: int) -> str:
         return os.fsdecode(self.names[index].as_py())
+
+    def name_of(self, index: int) -> str:
+        """Its path as the manifest has it."""
+        return shown(self._name(index))
 
     def _sample(self, index: int) -> Sample:
         name = self._name(index)

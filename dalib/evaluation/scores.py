@@ -135,7 +135,7 @@ def evaluate(
             )
     try:
         found = evaluate_source(
-            predict, _Scorable(source, protocol), protocol, batch_size=batch_size
+            predict, Scorable(source, protocol), protocol, batch_size=batch_size
         )
     except UserError:
         raise
@@ -193,7 +193,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-class _Scorable:
+class Scorable:
     """A source whose samples are refused where a score of them would mean nothing."""
 
     def __init__(self, source: Source | Sequence[Sample], protocol: Protocol):

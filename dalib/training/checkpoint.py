@@ -1,9 +1,9 @@
-"""What a run leaves behind while it goes: a line of metrics per logged step, the state to go on
-from, the state before a failure."""
+"""The state of a run to go on from, and the state before a failure."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +12,7 @@ from torch import nn
 
 from dalib import certificates
 from dalib.config import RunConfig
-from dalib.errors import DataError, TrainingError
+from dalib.errors import TrainingError
 from dalib.writing import whole, write_text
 
 CHECKPOINTS = "checkpoint"
@@ -20,34 +20,18 @@ KEPT = 2
 """So many checkpoints stay: should the last one be damaged, the one before it serves."""
 
 
-class Log:
-    """metrics.jsonl, one line per logged step; lines after the step that training resumes from are
-    dropped."""
-
-    def __init__(self, path: Path, start: int):
-        lines = path.read_text().splitlines() if start and path.exists() else []
-        whole_lines = [line for line in lines if line.endswith("}")]  # a kill may halve one
-        kept = [line for line in whole_lines if json.loads(line)["step"] <= start]
-        write_text(path, "".join(line + "\n" for line in kept))
-        self.path = path
-
-    def write(self, **values) -> None:
-        """Append one line; tensors become numbers."""
-        line = json.dumps({k: float(v) if k != "step" else v for k, v in values.items()})
-        try:
-            with self.path.open("a") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: could not be written ({error}); free some space and run again"
-            ) from error
-
-
 def keep(
-    out: Path, student: nn.Module, optimiser, *, step: int, stamp: str, name: str = CHECKPOINTS
+    out: Path,
+    student: nn.Module,
+    optimiser,
+    *,
+    step: int,
+    stamp: str,
+    name: str = CHECKPOINTS,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Full state, whole or not at all; the last `KEPT` stay. Every random number is a function of
-    (seed, step): none is kept.
+    (seed, step): none is kept. `more` has a state by name, as the student has one.
 
     Raises `DataError`, which names the file, where the disk refuses; the checkpoints before it are
     untouched.
@@ -58,6 +42,7 @@ def keep(
         "stamp": stamp,
         "model": student.state_dict(),
         "optimiser": optimiser.state_dict(),
+        **{name: part.state_dict() for name, part in (more or {}).items()},
     }
     with whole(path, also=(RuntimeError,)) as partial:
         torch.save(state, partial)
@@ -91,9 +76,10 @@ def resume(
     config: RunConfig,
     main: bool,
     report: Callable[[str], None] = print,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
     """Load the latest readable checkpoint of this very run, if there is one, and return the step to
-    go on with.
+    go on with. `more` as `keep` was given it.
 
     A damaged checkpoint is passed over for the one before it, with a line. Where none is readable a
     `TrainingError` names them: to start anew is for the user to decide.
@@ -104,6 +90,8 @@ def resume(
             state = torch.load(path, map_location="cpu", weights_only=True)
             student.load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
+            for name, part in (more or {}).items():
+                part.load_state_dict(state[name])
         except Exception as error:  # truncated or foreign
             damaged[path] = " ".join(str(error).split())[:200]
             continue

@@ -3,7 +3,6 @@ several are."""
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,9 +38,12 @@ from dalib.training.folder import (
     trained,
 )
 from dalib.training.given import first_weights, pin
+from dalib.training.journal import outcome, peak_memory
 from dalib.training.labelling import labelling
 from dalib.training.processes import refuse_other_launcher
+from dalib.training.trackers import check_trackers
 from dalib.training.train import train
+from dalib.training.validation import check_validation, validation_of
 from dalib.writing import write_text
 
 # how a process's lines begin that are meant for the one that started it
@@ -86,7 +88,9 @@ def ensure_weights(
         report: receives lines of progress.
 
     Raises:
-        ConfigError: another launcher's environment, see `refuse_other_launcher`.
+        ConfigError: another launcher's environment, see `refuse_other_launcher`; or a tracker that
+            is not there.
+        DataError: a source to validate on that is not there, or has no ground truth.
         TrainingError: training ended without weights.
         Stopped: a signal ended it early, with its state saved.
     """
@@ -98,6 +102,10 @@ def ensure_weights(
         for line in _changed_data(config):
             report(line)
         return out / WEIGHTS
+
+    # what would stop it only later
+    check_validation(config)
+    check_trackers(config)
 
     _ensure_prerequisites(config, processes=processes, report=report)
 
@@ -239,6 +247,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     # the images, their labels, the first weights
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
+        validation = validation_of(config)
     labels = labelling(config, unlabelled, state=state, stop=stop, report=report)
     if job.get("labels_only"):
         if state.is_main_process:
@@ -256,6 +265,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         pseudo=labels.pseudo,
         teacher=labels.teacher,
         first=first,
+        validation=validation,
         processes=job["processes"],
         stamp=job["stamp"],
         stop=stop,
@@ -289,24 +299,12 @@ def _finish(out: Path, job: dict, clock: Clock) -> None:
         "threads": torch.get_num_threads(),
         "wall_seconds": round(clock.tick(), 1),
         "legs": clock.legs,
-        "peak_memory_mb": round(_peak_memory()),
+        "peak_memory_mb": round(peak_memory()),
+        **outcome(out),
     }
     write_text(out / DONE, json.dumps(done))
     for checkpoint in found(out):  # only now: the weights and what is said of them are whole
         checkpoint.unlink()
-
-
-def _peak_memory() -> float:
-    """Greatest memory of this process in MB: of the accelerator where there is one, resident
-    otherwise."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.is_file():  # of this process alone; ru_maxrss begins with what its parent had
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], None]) -> None:

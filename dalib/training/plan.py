@@ -27,6 +27,8 @@ from dalib.training.folder import folder, trained
 from dalib.training.given import first_weights, load_given, pin
 from dalib.training.processes import check_processes
 from dalib.training.teacher import size_seen
+from dalib.training.trackers import check_trackers
+from dalib.training.validation import check_validation
 
 GB = 1e9
 LABELLED_AT_ONCE = 32
@@ -201,6 +203,8 @@ def plan(config: RunConfig, *, processes: int = 1) -> Plan:
     paths.writable_runs()
     if not trained(config):
         check_sources(config)
+        check_validation(config)
+        check_trackers(config)
     given = tuple(_given(config))
     images = {role: _images(names) for role, names in config.sources.items()}
     parts = tuple(dict(_parts(config, given, images, processes)).values())

@@ -47,7 +47,8 @@ def train(
 
     What it leaves behind lies in ``./runs``, or where `DALIB_RUNS` says (`dalib.paths.runs`), in a
     folder named by the hash of the configuration: `model.safetensors`, `metrics.jsonl` with the
-    losses, `train.json` with time and memory, and a teacher's pseudo labels.
+    losses and `speed.jsonl` with images per second (`dalib.training.journal`), `train.json` with
+    time and memory, and a teacher's pseudo labels.
 
     Args:
         config: the run. Its `labelled` and `unlabelled` name the data (`open_source`).

@@ -1,8 +1,8 @@
 """One flat loop for teacher and student. What differs between them is in the config: whether there
 are unlabelled images."""
 
-import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,18 +24,22 @@ from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
 from dalib.models.depth_anything import DepthAnything, build, save
 from dalib.models.encoder import Encoder
-from dalib.progress import Step
 from dalib.stopping import Stop, ignore_signals
 from dalib.training.auxiliary import WithAuxiliary
-from dalib.training.checkpoint import Log, found, keep, not_finite, resume, set_foreign_aside
+from dalib.training.checkpoint import found, keep, not_finite, resume, set_foreign_aside
+from dalib.training.ema import Average
 from dalib.training.folder import WEIGHTS, Clock, same_data
 from dalib.training.given import unchanged
+from dalib.training.journal import Journal, Pace
 from dalib.training.pseudo import Labels
 from dalib.training.step import label_now, step_losses
 from dalib.training.teacher import Teacher
+from dalib.training.validation import Validation
 
 # of a run on labelled images alone, for ST++
 SNAPSHOTS = ("at_one_third.safetensors", "at_two_thirds.safetensors")
+# the weights of the last step, beside the averaged ones that a run with `ema` ends with
+RAW = "model_raw.safetensors"
 
 
 def train(
@@ -48,6 +52,7 @@ def train(
     pseudo: Labels | None = None,
     teacher: Teacher | None = None,
     first: DepthAnything | None = None,
+    validation: Validation | None = None,
     processes: int = 1,
     stamp: str = "",
     stop: Stop | None = None,
@@ -61,7 +66,8 @@ def train(
 
     Args:
         config: everything that can change the result.
-        out: the run's folder: config.json, metrics.jsonl, checkpoint/, and at the end the weights.
+        out: the run's folder: config.json, checkpoint/, what `dalib.training.journal` writes, and at
+            the end the weights; with `ema` those of the last step are in model_raw.safetensors.
         labelled, unlabelled: the sources; one of them may be None.
         pool: which of the unlabelled images to read; all by default.
         pseudo, teacher: what labels the unlabelled images, one of the two: stored pseudo labels, or
@@ -69,6 +75,8 @@ def train(
             label.
         first: a network of the same kind to begin with, instead of the pre-trained encoder's
             weights.
+        validation: what is scored every `validate_every` steps; nothing of the result depends on
+            it.
         processes: the world size that was asked for; another one is a `TrainingError`.
         stamp: hash of the code; a checkpoint with another stamp is not continued, unless a
             certificate joins the two.
@@ -100,7 +108,15 @@ def train(
         set_foreign_aside(out, stamp)
         same_data(out, {"labelled": labelled, "unlabelled": unlabelled}, begun=bool(found(out)))
     accelerator.wait_for_everyone()
-    start = resume(out, networks.trained, optimiser, config=config, main=main, report=report)
+    start = resume(
+        out,
+        networks.trained,
+        optimiser,
+        config=config,
+        main=main,
+        report=report,
+        more=networks.more,
+    )
     accelerator.wait_for_everyone()
 
     # the batches
@@ -122,21 +138,36 @@ def train(
     if config.compile:
         compile_parts(*networks.every())
     model.train()
+    keeper = _Keeper(config, out, stamp=stamp, snapshots=unlabelled is None, clock=clock)
+    pace = Pace(images=mixture.images)
     journal = None
     if main:
-        journal = _Journal(
-            config,
-            out,
-            start=start,
-            stamp=stamp,
-            snapshots=unlabelled is None,
-            clock=clock,
-            report=report,
-        )
+        journal = Journal(config, out, start=start, pace=pace, clock=clock, report=report)
+
+    def validate(done: int) -> bool:
+        """Score the network after so many steps, in all processes, where that is due. Returns
+        whether a request to stop cut it short."""
+        if validation is None or not validation.due(done):
+            return False
+        with pace.aside():
+            scores = validation(
+                networks.student,
+                networks.weights,
+                rank=accelerator.process_index,
+                world=accelerator.num_processes,
+                asked=stop.reason,
+                report=report if main else lambda line: None,
+            )
+        if journal is not None and scores:
+            journal.validated(done, scores)
+        return scores is None
 
     # the steps
-    with stop.defer():  # from here on a request waits for the end of a step
-        for step, batch in enumerate(batches(loader), start):
+    told = nullcontext() if journal is None else closing(journal)
+    with stop.defer(), told:  # from here on a request waits for the end of a step
+        if validation is not None and _missed(accelerator, journal, start) and validate(start):
+            raise _stopped(out, start, config)
+        for step, batch in enumerate(pace.fed(batches(loader)), start):
             factor = schedule(step, steps=config.steps, warmup=config.warmup)
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -157,21 +188,27 @@ def train(
                 not_finite(accelerator, out, networks.trained, optimiser, step, batch, parts)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+            done = step + 1
+            if networks.average is not None:
+                networks.average.update(networks.student, step=done)
 
             # what is kept of it
-            done = step + 1
             ends_early = bool(asked > 0) and done < config.steps
             if journal is not None:
-                journal.note(done, dict(zip(["loss", *parts], seen, strict=True)), norm)
-                journal.save(done, networks, optimiser, now=ends_early)
+                values = dict(zip(["loss", *parts], seen, strict=True))
+                journal.note(done, values | {"grad_norm": norm}, optimiser)
+                keeper.save(done, networks, optimiser, now=ends_early)
+            if not ends_early and validate(done) and done < config.steps:
+                ends_early = True
+                if main:
+                    keeper.save(done, networks, optimiser, now=True)
             if ends_early:
                 accelerator.wait_for_everyone()  # none may leave while the state is being written
-                raise Stopped(
-                    f"{out}: asked to stop; the state after step {done} of {config.steps} is "
-                    "saved, run again to go on"
-                )
+                raise _stopped(out, done, config)
         if main:
-            save(networks.student, out / WEIGHTS)
+            if networks.average is not None:
+                save(networks.student, out / RAW)
+            networks.save(out / WEIGHTS)
     accelerator.wait_for_everyone()
     return out / WEIGHTS
 
@@ -228,6 +265,7 @@ class _Networks:
         heads: the decoders, which have a learning rate of their own.
         frozen: the pre-trained encoder that features are aligned with.
         teacher: what labels each batch.
+        average: of the student's weights, where the run keeps one.
     """
 
     student: DepthAnything
@@ -235,6 +273,22 @@ class _Networks:
     heads: Sequence[nn.Module]
     frozen: FrozenEncoder | None
     teacher: DepthAnything | None
+    average: Average | None
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What the run would end with now: the student's weights, or their average."""
+        return (self.student if self.average is None else self.average).state_dict()
+
+    @property
+    def more(self) -> dict[str, Average]:
+        """What a checkpoint holds besides, by name."""
+        return {} if self.average is None else {"average": self.average}
+
+    def save(self, path: Path) -> None:
+        """Write what the run would end with now."""
+        with nullcontext() if self.average is None else self.average.worn_by(self.student):
+            save(self.student, path)
 
     def every(self) -> list[DepthAnything | Encoder]:
         """Those there are; the student first."""
@@ -276,6 +330,7 @@ def _networks(
         heads=heads,
         frozen=frozen,
         teacher=None if teacher is None else teacher.network,
+        average=Average(student, decay=config.ema) if config.ema else None,
     )
 
 
@@ -357,18 +412,28 @@ def _told(
     return seen, asked
 
 
-class _Journal:
-    """What the main process writes of a run as it goes: the log, checkpoints, and a line of
-    progress.
+def _stopped(out: Path, done: int, config: RunConfig) -> Stopped:
+    return Stopped(
+        f"{out}: asked to stop; the state after step {done} of {config.steps} is saved, run again "
+        "to go on"
+    )
+
+
+def _missed(accelerator: Accelerator, journal: Journal | None, start: int) -> bool:
+    """Whether the leg before ended between a step and its validation, in all processes alike."""
+    missed = [journal is not None and not journal.has_validated(start)]
+    return bool(broadcast_object_list(missed)[0])
+
+
+class _Keeper:
+    """What the main process keeps of a run as it goes: checkpoints, and snapshots for ST++.
 
     Args:
         config: the run.
         out: its folder.
-        start: the step that it goes on from.
         stamp: of the code, for the checkpoints.
         snapshots: keep the weights at one third and two thirds as well, for ST++.
         clock: notes the time whenever something is written.
-        report: receives the lines.
     """
 
     def __init__(
@@ -376,54 +441,34 @@ class _Journal:
         config: RunConfig,
         out: Path,
         *,
-        start: int,
         stamp: str,
         snapshots: bool,
         clock: Clock | None,
-        report: Callable[[str], None],
     ):
         self.config = config
         self.out = out
-        self.start = start
         self.stamp = stamp
         self.clock = clock
-        self.report = report
         names = SNAPSHOTS if snapshots else ()
         self.snapshots = {k * config.steps // 3: name for k, name in enumerate(names, 1)}
-        self.log = Log(out / "metrics.jsonl", start)
-        self.begun = time.perf_counter()
-
-    def note(self, done: int, values: dict[str, Tensor], norm: Tensor) -> None:
-        """Log the step that was done just now, if it is one to be logged.
-
-        Args:
-            done: how many steps are done.
-            values: `loss` and its parts.
-            norm: of the gradient, before it was clipped.
-        """
-        steps = self.config.steps
-        if done % self.config.log_every and done != steps:
-            return
-        self.log.write(step=done, **values, grad_norm=norm)
-        per_step = (time.perf_counter() - self.begun) / (done - self.start)
-        left = per_step * (steps - done)
-        line = f"step {done}/{steps}  loss {values['loss']:.4f}  {left:.0f} s left"
-        self.report(Step(line, run=self.config.hash(), done=done, steps=steps))
-        self._tick()
 
     def save(self, done: int, networks: _Networks, optimiser: Optimizer, *, now: bool) -> None:
         """Keep a snapshot where one is due, and the state to go on from where that is, or `now`;
         after the last step there is nothing to go on to."""
         if done in self.snapshots:
-            save(networks.student, self.out / self.snapshots[done])
+            networks.save(self.out / self.snapshots[done])
         due = now or done % self.config.checkpoint_every == 0
         if due and done < self.config.steps:
-            keep(self.out, networks.trained, optimiser, step=done, stamp=self.stamp)
-            self._tick()
-
-    def _tick(self) -> None:
-        if self.clock is not None:
-            self.clock.tick()
+            keep(
+                self.out,
+                networks.trained,
+                optimiser,
+                step=done,
+                stamp=self.stamp,
+                more=networks.more,
+            )
+            if self.clock is not None:
+                self.clock.tick()
 
 
 def compile_parts(*networks: DepthAnything | Encoder) -> None:

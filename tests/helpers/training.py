@@ -2,8 +2,10 @@
 
 import hashlib
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from dalib.config import RunConfig
 from dalib.data.schema import Source
@@ -48,6 +50,19 @@ class Smooth(Source):
             valid[:8, : 8 + index] = False
             sample |= {"disparity": torch.where(valid, 0.1 + image.mean(0), 0), "valid": valid}
         return sample
+
+
+def pairs(folder, *, count=3, more=(), entries=()):
+    """A folder of `Smooth` images with their disparity and a manifest, perhaps with further columns
+    and their entries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [",".join(["image", "depth", "kind", "depth_scale", *more])]
+    for k, sample in enumerate(Smooth(count=count, seed=5)):
+        Image.fromarray(sample["image"].permute(1, 2, 0).numpy()).save(folder / f"{k}.png")
+        np.save(folder / f"{k}.npy", sample["disparity"].numpy())
+        rows.append(",".join([f"{k}.png", f"{k}.npy", "disparity", "1", *entries]))
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder
 
 
 TINY = RunConfig(

@@ -109,15 +109,9 @@ def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path)
     assert [line.split(" ")[1] for line in seen] == ["2/2"]
     teacher = runs / config.teacher_run().hash() / "model.safetensors"
     assert not list(teacher.parent.glob("pseudo-*"))  # nothing was stored
-    assert metrics(teacher.parent)[0].keys() == {"step", "loss", "labelled", "grad_norm"}
-    assert metrics(student.parent)[0].keys() == {
-        "step",
-        "loss",
-        "labelled",
-        "unlabelled",
-        "feat",
-        "grad_norm",
-    }
+    common = {"step", "loss", "labelled", "grad_norm", "lr_encoder", "lr_decoder"}
+    assert metrics(teacher.parent)[0].keys() == common
+    assert metrics(student.parent)[0].keys() == common | {"unlabelled", "feat"}
     start = build("vitt", pretrained=False, seed=0).state_dict()
     # both begin at the encoder's own weights and move by their rates: 1 + 1/2 of them
     for path in (teacher, student):

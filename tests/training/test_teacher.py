@@ -205,7 +205,8 @@ def test_pseudo_labels_alone(tiny, weights, launched, runs):
     assert {name for name in batch if not name.startswith("pool_")} == set()
     launch.ensure_weights(config, report=quiet)
     lines = (runs / config.hash() / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1]).keys() == {"step", "loss", "unlabelled", "grad_norm"}
+    rates = {"lr_encoder", "lr_decoder"}
+    assert json.loads(lines[-1]).keys() == {"step", "loss", "unlabelled", "grad_norm"} | rates
     noted = json.loads((runs / config.hash() / "data.json").read_text())
     assert list(noted) == ["unlabelled"]
 

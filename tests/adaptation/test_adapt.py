@@ -1,0 +1,206 @@
+"""Photographs and a teacher to a student and its report, as a user asks for it."""
+
+import json
+import re
+
+import pytest
+import torch
+from helpers.commands import main
+from PIL import Image
+
+from dalib.adaptation.adapt import KEPT_BACK, RECIPES, prepare
+from dalib.blocks import GivenTeacher
+from dalib.data.photos import PhotoFolder
+from dalib.errors import CheckpointError, ConfigError, DataError
+from dalib.models import build, load, save
+from dalib.models.lively import enliven
+
+SIZE = {"height": 64, "width": 96}
+TINY = ["--height", "64", "--width", "96"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Sixty smooth pictures in which brighter is nearer for a teacher that was trained on nothing,
+    weights of a ViT, and a small student to begin with."""
+    out = tmp_path_factory.mktemp("files")
+    (out / "photos").mkdir()
+    generator = torch.Generator().manual_seed(1)
+    for k in range(60):
+        coarse = torch.randint(0, 256, (4, 5, 3), generator=generator).to(torch.uint8)
+        picture = Image.fromarray(coarse.numpy()).resize((120, 90), Image.Resampling.BICUBIC)
+        picture.save(out / "photos" / f"{k:02}.jpg")
+    save(enliven(build("vitt", pretrained=False)), out / "teacher.safetensors")
+    save(
+        enliven(build("vitt", pretrained=False, max_depth=20.0), seed=2), out / "metric.safetensors"
+    )
+    save(build("lite0", seed=3), out / "small.safetensors")
+    return out
+
+
+def words(files, out, *more, teacher="teacher", steps=150):
+    named = ["--teacher", str(files / f"{teacher}.safetensors"), "--steps", str(steps)]
+    # a ViT on a CPU: at a size that costs seconds
+    named += ["--set", "teacher.short_side=70"]
+    return ["adapt", str(files / "photos"), str(out), *named, *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def adapted(files, tmp_path_factory):
+    """The whole way once, for several tests."""
+    out = tmp_path_factory.mktemp("out") / "mine"
+    assert main(words(files, out, "--set", "encoder_lr=5.0e-4")) == 0
+    return out
+
+
+# the whole way
+
+
+@pytest.mark.slow
+def test_the_student_is_nearer_to_its_teacher_on_photographs_it_has_not_seen(adapted):
+    content = json.loads((adapted / "report.json").read_text())
+    gain = content["agreement"]["distance"]
+    assert gain["after"]["value"] < gain["before"]["value"]
+    kept = json.loads((adapted / KEPT_BACK).read_text())["names"]
+    assert 5 <= len(kept) < 20
+    page = (adapted / "report.html").read_text()
+    assert re.search(r"nearer to its teacher", page)
+    assert "http-equiv" not in page
+    student = load(adapted / "student.safetensors")
+    assert student.kind == "disparity"
+    assert student.about["trained"]["recipe"] == "v1"
+    assert student.about["trained"]["photographs"] == 60 - len(kept)
+
+
+@pytest.mark.slow
+def test_called_again_it_does_nothing_again_and_keeps_what_is_there(adapted, files, capsys):
+    before = {p.name: p.stat().st_mtime_ns for p in adapted.iterdir() if p.is_file()}
+    assert main(words(files, adapted, "--set", "encoder_lr=5.0e-4")) == 0
+    assert "trained already" in capsys.readouterr().out
+    assert {p.name: p.stat().st_mtime_ns for p in adapted.iterdir() if p.is_file()} == before
+
+    # other settings: not over it unasked
+    assert main(words(files, adapted, "--recipe", "v2", steps=2)) == 1
+    assert "is the student of other settings" in capsys.readouterr().err
+    assert {p.name: p.stat().st_mtime_ns for p in adapted.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("student", ["small", "teacher"])
+def test_a_student_that_begins_with_weights(files, tmp_path, student, capsys):
+    """A CNN, and a ViT that begins as its teacher: the latter cannot come nearer."""
+    out = tmp_path / "mine"
+    weights = str(files / f"{student}.safetensors")
+    size = ["--height", "70", "--width", "98"]
+    assert main([*words(files, out, "--student", weights, steps=2), *size]) == 0
+    content = json.loads((out / "report.json").read_text())
+    distance = content["agreement"]["distance"]
+    if student == "teacher":
+        assert distance["before"]["value"] < 1e-3 < distance["after"]["value"]
+    assert load(out / "student.safetensors").architecture["encoder"] == (
+        "lite0" if student == "small" else "vitt"
+    )
+
+
+# what is made of the words
+
+
+def settings(files, tmp_path, **options):
+    options = SIZE | {"teacher": files / "teacher.safetensors"} | options
+    return prepare(files / "photos", tmp_path / "mine", **options)
+
+
+def test_the_recipes(files, tmp_path):
+    one = settings(files, tmp_path).plan.config
+    assert (one.perturb, one.align, one.labelled) == (
+        ("colour", "blur", "cutmix"),
+        "unlabelled",
+        (),
+    )
+    two = settings(files, tmp_path, recipe="v2").plan.config
+    assert (two.perturb, two.gradient_weight, two.drop) == ((), 2.0, 0.1)
+    assert set(RECIPES) == {"v1", "v2"}
+
+
+def test_what_nobody_says_fits_the_photographs(files, tmp_path):
+    """Fifty-odd photographs, read sixteen at a time: twenty readings would be under 200 steps."""
+    ready = settings(files, tmp_path)
+    config = ready.plan.config
+    count = len(ready.split.training)
+    assert (config.steps, config.batch, config.pool_batch) == (200, 8, 16)
+    assert config.labelling == "stored"
+    assert config.teacher.short_side == 518  # a ViT's own
+    (name,) = config.unlabelled
+    assert ready.plan.images["unlabelled"] == {name: count}
+    assert settings(files, tmp_path, steps=3).plan.config.labelling == "online"  # read once
+    given = GivenTeacher(weights=str(files / "metric.safetensors"), short_side=70)
+    other = settings(files, tmp_path, teacher=given, changes={"teacher": {"short_side": 98}})
+    assert other.plan.config.teacher.short_side == 98
+    assert other.plan.given[0].kind == "depth_m"
+
+
+def test_photographs_that_are_kept_back_are_not_trained_on(files, tmp_path):
+    ready = settings(files, tmp_path)
+    kept = json.loads((tmp_path / "mine" / KEPT_BACK).read_text())["names"]
+    photographs = PhotoFolder(files / "photos")
+    from dalib.data.catalogue import open_source
+
+    (name,) = ready.plan.config.unlabelled
+    pool = open_source(name, count=1, height=1, width=1)
+    seen = {pool.name_of(i) for i in range(len(pool))}
+    assert seen | set(kept) == {photographs.name_of(i) for i in range(60)}
+    assert not seen & set(kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"teacher": "absent.pth"}, CheckpointError, r"absent\.pth: no such file"),
+        ({"student": "lite1"}, ConfigError, "lite1"),
+        ({"student": "absent.pth"}, CheckpointError, r"absent\.pth: no such file"),
+        (
+            {"student": "{metric}", "height": 70, "width": 98},
+            ConfigError,
+            "predicts depth in metres, and a student begins",
+        ),
+        ({"recipe": "v3"}, ConfigError, r"unknown recipe 'v3'"),
+        ({"height": 65}, ConfigError, None),
+        ({"width": None, "height": 64}, ConfigError, "height, width: give both, or none"),
+        ({"labelled": ("depth:absent",)}, DataError, "absent"),
+        ({"changes": {"stepz": 3}}, ConfigError, r"Did you mean 'steps'"),
+        ({"processes": 0}, ConfigError, "processes: 0 is not at least 1"),
+    ],
+)
+def test_what_cannot_be_is_found_before_anything(files, tmp_path, options, error, message):
+    if message is None:  # lite0 takes any size
+        settings(files, tmp_path, **options)
+        return
+    named = {"{metric}": files / "metric.safetensors"}
+    options = {k: named.get(v, v) if isinstance(v, str) else v for k, v in options.items()}
+    with pytest.raises(error, match=message):
+        settings(files, tmp_path, **options)
+    assert not (tmp_path / "mine" / "student.safetensors").exists()
+
+
+def test_too_few_photographs_and_other_ones(files, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for k in range(4):
+        (few / f"{k}.jpg").write_bytes((files / "photos" / f"{k:02}.jpg").read_bytes())
+    with pytest.raises(ConfigError, match="photographs"):
+        prepare(few, tmp_path / "mine", teacher=files / "teacher.safetensors", **SIZE)
+    settings(files, tmp_path)
+    for k in range(4, 30):
+        (few / f"{k}.jpg").write_bytes((files / "photos" / f"{k:02}.jpg").read_bytes())
+    with pytest.raises(ConfigError, match="other photographs were kept back here"):
+        prepare(few, tmp_path / "mine", teacher=files / "teacher.safetensors", **SIZE)
+    with pytest.raises(ConfigError, match="only is for adapt itself to say"):
+        prepare(f"photos:{few}?only=x", tmp_path / "n", teacher=files / "teacher.safetensors")
+
+
+def test_the_plan_alone(files, tmp_path, capsys):
+    assert main(words(files, tmp_path / "mine", "--plan")) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"photos +60: \d+ to learn from, \d+ kept back for the report", told)
+    assert "is given  teacher" in told
+    assert not (tmp_path / "mine" / "student.safetensors").exists()
