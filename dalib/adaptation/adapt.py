@@ -425,6 +425,7 @@ def _told(ready: Adaptation, training: dict[str, Any]) -> dict[str, Any]:
         "photographs": len(ready.split.training),
         "pool": ready.photographs.fingerprint,
         "steps": config.steps,
+        "short_side": config.short_side,
         "seed": config.seed,
         "hours": round(training.get("wall_seconds", 0) / 3600, 3),
         "processes": training.get("processes", 1),

@@ -33,6 +33,8 @@ from dalib.training.validation import check_validation
 GB = 1e9
 LABELLED_AT_ONCE = 32
 """Images at a time where labels are stored (`dalib.training.pseudo.label`)."""
+LESS = "gradient_checkpointing: true, precision: bf16 and a smaller batch take less"
+"""What to try where memory is too small."""
 SLACK = 0.5e9
 """Bytes that a disk should have beside what is counted: logs, caches, other programs."""
 
@@ -144,7 +146,7 @@ class Plan:
         )
         yield (
             f"memory    {needs / GB:.1f} GB in each process, of {self.memory_bytes / GB:.1f}"
-            " GB free" + ("; THIS WILL NOT FIT" if needs > self.memory_bytes else "")
+            " GB free" + (f"; THIS WILL NOT FIT: {LESS}" if needs > self.memory_bytes else "")
         )
         yield (
             f"time      {span(self.seconds)} at least: the counted operations at the "
