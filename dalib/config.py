@@ -42,6 +42,8 @@ MAY_BE_ZERO = (
     "seed",
     "warmup",
     "workers",
+    "shuffle_block",
+    "damaged_share",
     "weight_decay",
     "align_weight",
     "gradient_weight",
@@ -80,7 +82,7 @@ class RunConfig:
     #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`.
     labelled: tuple[str, ...] = ("scenes:labelled",)
     #: Sources of images that the teacher labels; only a student reads them. Names as for
-    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `skimage:photos`.
+    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `tars:GLOB`, `skimage:photos`.
     unlabelled: tuple[str, ...] = _pool(("scenes:unlabelled",))
     #: Images taken of each labelled source of drawn scenes; all other sources are taken whole. A
     #: whole number from 1.
@@ -94,6 +96,14 @@ class RunConfig:
     height: int = 96
     #: Width in pixels; the rest as for `height`.
     width: int = 128
+    #: Neighbours in a source that are read near one another, for disks that are slow to jump and
+    #: for tar shards (`dalib.data.mixture.shuffled_in_blocks`). A whole number from 0, which
+    #: shuffles all images alike.
+    shuffle_block: int = 0
+    #: Share of the images that may be damaged, of the labelled and of the unlabelled ones. Each is
+    #: replaced by another one of them, the same at each reading (`dalib.data.damaged`), and the run
+    #: ends where there are more. From 0, which ends it at the first one, to below 1.
+    damaged_share: float = 0.0
 
     # Network.
 
@@ -208,8 +218,8 @@ class RunConfig:
     gradient_checkpointing: bool = _free(False)
     #: Compile the networks with `torch.compile`; pays in long runs. True or false.
     compile: bool = _free(False)
-    #: Processes that read images, for each process that trains. A whole number from 0, which reads
-    #: them in the training process itself.
+    #: Processes that read images, for each process that labels or trains. A whole number from 0,
+    #: which reads them in that process itself.
     workers: int = _free(0)
     #: Steps between two checkpoints, from which a run that was stopped goes on. A whole number
     #: from 1.
@@ -263,6 +273,11 @@ class RunConfig:
         if self.validate_every and not self.validation:
             raise ConfigError(
                 "validation: empty; name a source with ground truth, or set validate_every: 0"
+            )
+        if self.damaged_share >= 1:
+            raise ConfigError(
+                f"damaged_share: {self.damaged_share} would accept a source of damaged images "
+                "alone; it is a share below 1"
             )
         if not self.pseudo_labels and (self.perturb or self.align in ("unlabelled", "both")):
             raise ConfigError(
@@ -448,6 +463,11 @@ class RunConfig:
     def teacher_labels(self) -> bool:
         """Whether a teacher labels the unlabelled images, before training or in it."""
         return self.pseudo_labels and self.labelling != "oracle"
+
+    @property
+    def stores_labels(self) -> bool:
+        """Whether the teacher's labels are made before training and kept."""
+        return self.teacher_labels and self.labelling == "stored"
 
     @property
     def needs_teacher(self) -> bool:

@@ -63,6 +63,7 @@ class Record(TypedDict):
     threads: int
     wall_seconds: float
     peak_memory_mb: int | None
+    data: NotRequired[dict[str, Any]]  # by role, where it is more than drawn scenes
     config: dict[str, Any]
     images: dict[str, Scores]  # the drawn domains
     real: NotRequired[dict[str, Scores]]
@@ -187,13 +188,17 @@ def teacher(config: RunConfig) -> str | None:
 
 
 def trained(config: RunConfig, training: dict) -> dict[str, Any]:
-    """What a record says of the training: by whom it was taught, by which code, at what cost."""
+    """What a record says of the training: by whom it was taught, by which code, at what cost; and
+    of which data, where these are more than drawn scenes."""
     costs = ("processes", "threads", "wall_seconds", "peak_memory_mb")
-    return {
+    said = {
         "teacher": teacher(config),
         "training_hash": training["stamp"],
         **{key: training[key] for key in costs},
     }
+    if "data" in training:
+        said["data"] = training["data"]
+    return said
 
 
 def write(record: Record, *, committed: bool, again: bool = False) -> Path:

@@ -57,7 +57,7 @@ def _label_pool(args: argparse.Namespace) -> None:
     from dalib.training.plan import plan
 
     config = settings(Path(args.what), args.set)
-    if not config.teacher_labels or config.labelling != "stored":
+    if not config.stores_labels:
         raise ConfigError(
             f"{args.what}: this run stores no labels (pseudo_labels, labelling); train makes what "
             "it needs"

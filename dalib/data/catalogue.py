@@ -1,5 +1,5 @@
 """Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`,
-`depth:FOLDER`, `hub:NAME?...`."""
+`tars:GLOB`, `depth:FOLDER`, `hub:NAME?...`."""
 
 import inspect
 import types
@@ -11,23 +11,28 @@ from urllib.parse import unquote_plus
 
 from dalib.config import RunConfig, check_names
 from dalib.data import scenes
+from dalib.data.damaged import guarded
 from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source
 from dalib.data.sources import DepthManifest, ManifestPhotos, Motorcycle, SkimagePhotos
 from dalib.data.subset import listed
+from dalib.data.tars import TarShards
 from dalib.errors import ConfigError, DataError
 
 OPENERS: dict[str, Callable[..., Source]] = {
     "photos": PhotoFolder,
+    "tars": TarShards,
     "depth": DepthManifest,
     "hub": HubDataset,
 }
 """Kinds of sources that lie at a place of the user's; what they take by keyword are their
 options."""
+PLACES = {"hub": "NAME", "tars": "GLOB"}
+"""What their places are, where that is no folder."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
-NAMED = ("photos",)
+NAMED = ("photos", "tars")
 """Kinds of sources whose samples have names, by which some may be chosen."""
 LISTS = ("only", "without")
 """The options that choose them."""
@@ -38,11 +43,12 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """Open a source by name.
 
     Args:
-        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` or
-            `photos:FOLDER/manifest.csv` (the images that it lists; option domain), `depth:FOLDER`
-            (a folder with manifest.csv; options dataset, quality, offset_known),
-            `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
-            `skimage:motorcycle`. Photographs may be chosen by a list of names
+        name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (options
+            domain, draft) or `photos:FOLDER/manifest.csv` (the images that it lists; option
+            domain), `tars:GLOB` (tar shards such as `tars:pool/*.tar`; options domain, image,
+            draft), `depth:FOLDER` (a folder with manifest.csv; options dataset, quality,
+            offset_known), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`),
+            `skimage:photos` or `skimage:motorcycle`. Photographs may be chosen by a list of names
             (`dalib.data.subset`): `only=FILE`, or all but these, `without=FILE`. Options follow a
             question mark, as in a URL; yes or no are written as words.
         count: images to take of a procedural split; the others are taken whole.
@@ -79,8 +85,7 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
         return kind, place, {}
     if not place.strip():
         raise ConfigError(
-            f"source {name!r}: no place is given; write "
-            f"{kind}:{'NAME' if kind == 'hub' else 'FOLDER'}"
+            f"source {name!r}: no place is given; write {kind}:{PLACES.get(kind, 'FOLDER')}"
         )
     opener = _opener(kind, place)
     hints = typing.get_type_hints(opener.__init__)
@@ -148,16 +153,16 @@ def check_sources(config: RunConfig) -> None:
             parse(name)
     for role, names in config.sources.items():
         for name in names:
-            _check_source(name, role=role, needs=needs[role])
+            _check_source(name, role=role, needs=needs[role], config=config)
 
 
-def _check_source(name: str, *, role: str, needs: tuple[str, ...]) -> None:
+def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunConfig) -> None:
     if parse(name)[0] == "scenes":  # which have everything
         return
     source = open_source(name, count=1, height=1, width=1)
     if isinstance(source, DepthManifest):
         source.check_files()
-    sample = source[0]
+    sample = guarded(source, config)[0]
     for key in needs:
         if key not in sample:
             what = {

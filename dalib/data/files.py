@@ -41,11 +41,17 @@ UNREADABLE = (
 altogether."""
 
 
-def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+def open_image(
+    path: Path, *, tell: Tell | None = None, draft_for: Size | None = None
+) -> Image.Image:
     """A fully decoded image; a missing or damaged file is a `DataError` that names it.
 
     Damaged metadata beside good pixels are ignored. `tell` hears of that; by default it is a
-    warning, once per file.
+    warning, once per file. `draft_for`: see `decode_image`.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path or remove its entry")
@@ -53,15 +59,23 @@ def open_image(path: Path, *, tell: Tell | None = None) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise explain(path, error) from error
-    return decode_image(data, name=str(path), tell=tell)
+    return decode_image(data, name=str(path), tell=tell, draft_for=draft_for)
 
 
-def decode_image(data: bytes, *, name: str, tell: Tell | None = None) -> Image.Image:
-    """As `open_image`, from a file's content; errors call it `name`."""
+def decode_image(
+    data: bytes, *, name: str, tell: Tell | None = None, draft_for: Size | None = None
+) -> Image.Image:
+    """As `open_image`, from a file's content; errors call it `name`.
+
+    With `draft_for`, a JPEG is decoded at a fraction of its size where that is enough for such an
+    image, see `draft_scale`: several times faster, and other pixels than those of the full picture
+    shrunk. Other formats are decoded in full.
+    """
     tell = tell or warn_once(shown(name))
     try:
         try:
             picture = open_header(io.BytesIO(data))
+            _draft(picture, draft_for)
             decode(picture, tell=tell)
         except Image.DecompressionBombError:
             raise
@@ -69,11 +83,39 @@ def decode_image(data: bytes, *, name: str, tell: Tell | None = None) -> Image.I
             if (bare := without_extras(data)) is None:
                 raise
             picture = open_header(io.BytesIO(bare))
+            _draft(picture, draft_for)
             decode(picture, tell=tell)
             tell(DAMAGED_EXTRAS)
     except Exception as error:  # what a damaged file makes Pillow raise is of any kind
         raise explain(name, error) from error
     return picture
+
+
+def draft_scale(stored: Size, wanted: Size) -> int:
+    """By how much a JPEG may be shrunk as it is decoded, 1, 2, 4 or 8: the most that leaves twice
+    the pixels in each direction that an image needs which is to cover the wanted size.
+
+    A rule of the sizes alone. Twice, so that the resampling that follows still decides how sharp
+    the image is, and not the decoder.
+
+    Args:
+        stored: (height, width) of the file, upright.
+        wanted: (height, width) that it is to cover.
+    """
+    ratio = max(w / s for w, s in zip(wanted, stored, strict=True))
+    return max(scale for scale in (1, 2, 4, 8) if scale == 1 or 2 * ratio * scale <= 1)
+
+
+def _draft(picture: Image.Image, wanted: Size | None) -> None:
+    """Have a JPEG decoded at a fraction of its size, if that is enough."""
+    if wanted is None or picture.format not in ("JPEG", "MPO"):
+        return
+    columns, rows = picture.size
+    lies = orientation(picture, tell=lambda _: None) >= 5  # a quarter turn
+    scale = draft_scale((columns, rows) if lies else (rows, columns), wanted)
+    if scale > 1:
+        # Pillow takes the largest fraction that is no smaller than this
+        picture.draft(None, (max(1, columns // scale), max(1, rows // scale)))
 
 
 def to_rgb(
@@ -124,10 +166,11 @@ def _to_8_bits(array: np.ndarray) -> np.ndarray:
     return ((array.astype(np.int64).clip(0, 65535) + 128) // 257).astype(np.uint8)
 
 
-def read_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
-    """A photograph from a file, as `to_rgb` gives it."""
+def read_rgb(path: Path, *, draft_for: Size | None = None) -> UInt8[Tensor, "3 H W"]:
+    """A photograph from a file, as `to_rgb` gives it; `draft_for` as in `decode_image`."""
     tell = warn_once(shown(path))
-    return to_rgb(open_image(path, tell=tell), name=str(path), tell=tell)
+    picture = open_image(path, tell=tell, draft_for=draft_for)
+    return to_rgb(picture, name=str(path), tell=tell)
 
 
 def to_disparity(

@@ -3,6 +3,7 @@ seconds."""
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from dalib.data.metadata import NOT_PICTURES, shown
 
 NOTE = "predictions.json"
 """In a folder of maps: what made them, and which files they are."""
+POOL = "pool.json"
+"""In a folder of photographs that was fetched: which published pool it is."""
 NO_WHITE = (".exr", ".hdr", ".pfm", ".rgbe")
 NOT_READ = (".avif", ".heic", ".heif", ".hif", ".jxl")
 """Photographs that Pillow needs help with; what it reads after all (AVIF, by its registry) is not
@@ -154,6 +157,17 @@ class Listing:
     passed_over: Groups = field(default_factory=Groups)
 
 
+@dataclass
+class Folder:
+    """What one folder holds; all names are paths within the root."""
+
+    names: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    missed: Groups = field(default_factory=Groups)
+    passed_over: Groups = field(default_factory=Groups)
+
+
 def list_folder(folder: str | Path) -> Listing:
     """Search a folder with its sub-folders. Links to files are followed, and links to folders that
     lie elsewhere.
@@ -162,50 +176,100 @@ def list_folder(folder: str | Path) -> Listing:
     """
     root = Path(folder)
     result = Listing()
-    above = {os.path.realpath(root), *map(str, Path(os.path.realpath(root)).parents)}
-    seen: set[str] = set()
-    links: list[str] = []
-    _search(root, "", result, seen, links)
-    while links:
-        link = links.pop()
-        real = os.path.realpath(root / link)
-        if real in seen or real in above:
-            result.passed_over.add(PASSED_OVER["linked folders"], link)
-        else:
-            _search(root, link, result, seen, links)
+
+    def look(place: str) -> Folder:
+        found = read_folder(root, place, result.maps)
+        result.names += found.names
+        result.missed.merge(found.missed)
+        result.passed_over.merge(found.passed_over)
+        return found
+
+    for link in walk(root, look):
+        result.passed_over.add(PASSED_OVER["linked folders"], link)
     result.names.sort()
     return result
 
 
-def _search(root: Path, start: str, result: Listing, seen: set[str], links: list[str]) -> None:
-    """Add what lies in a folder and below; what links to folders goes to `links`."""
-    waiting = [start]
-    while waiting:
-        place = waiting.pop()
-        real = os.path.realpath(root / place)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            with os.scandir(root / place) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            result.missed.add(MISSED["closed"], place or str(root))
-            continue
-        if any(entry.name == NOTE for entry in found):
-            before = f"{place}/" if place else ""
-            result.maps |= {before + name for name in (NOTE, *listed_maps(root / place / NOTE))}
-        for entry in found:
-            name = f"{place}/{entry.name}" if place else entry.name
-            if entry.name.startswith("."):
-                if ending(entry.name) in endings() or entry.is_dir():
-                    result.passed_over.add(PASSED_OVER["hidden"], name)
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.append(name)
-            elif entry.is_dir():
-                links.append(name)
-            else:
-                _sort_in(entry, name, result)
+def walk(root: Path, look: Callable[[str], Folder]) -> list[str]:
+    """Look at a folder and all below it, each once, whatever links lead there: first those that lie
+    in it, then those that links lead to.
+
+    Returns:
+        The links that were passed over, for they lead to folders that are searched anyway, or lie
+        above.
+    """
+    above = {os.path.realpath(root), *map(str, Path(os.path.realpath(root)).parents)}
+    seen: set[str] = set()
+    links: list[str] = []
+    passed_over: list[str] = []
+
+    def search(start: str) -> None:
+        waiting = [start]
+        while waiting:
+            place = waiting.pop()
+            real = os.path.realpath(root / place)
+            if real in seen:
+                continue
+            seen.add(real)
+            found = look(place)
+            waiting.extend(found.folders)
+            links.extend(found.links)
+
+    search("")
+    while links:
+        link = links.pop()
+        real = os.path.realpath(root / link)
+        if real in seen or real in above:
+            passed_over.append(link)
+        else:
+            search(link)
+    return passed_over
+
+
+def read_folder(root: Path, place: str, maps: set[str]) -> Folder:
+    """What lies in one folder.
+
+    Args:
+        root: where the search began.
+        place: the folder's path within it.
+        maps: what the `predictions.json` of folders before this one list; those of its own are
+            added.
+    """
+    found = Folder()
+    try:
+        with os.scandir(root / place) as every:
+            entries = sorted(every, key=lambda entry: entry.name)
+    except OSError:
+        found.missed.add(MISSED["closed"], place or str(root))
+        return found
+    if any(entry.name == NOTE for entry in entries):
+        before = f"{place}/" if place else ""
+        maps |= {before + name for name in (NOTE, *listed_maps(root / place / NOTE))}
+    for entry in entries:
+        name = f"{place}/{entry.name}" if place else entry.name
+        if entry.name.startswith("."):
+            if ending(entry.name) in endings() or entry.is_dir():
+                found.passed_over.add(PASSED_OVER["hidden"], name)
+        elif entry.is_dir(follow_symlinks=False):
+            found.folders.append(name)
+        elif entry.is_dir():
+            found.links.append(name)
+        else:
+            _sort_in(entry, name, found, maps)
+    return found
+
+
+def stated_pool(folder: Path) -> str | None:
+    """The fingerprint that a `pool.json` in the folder states: which published pool this is,
+    whatever the times and encoders of its files. None where there is none.
+
+    It says what the folder was fetched as; that it is so still is for who fetched it to check.
+    """
+    try:
+        found = json.loads((folder / POOL).read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def listed_maps(note: Path) -> dict[str, dict]:
@@ -221,10 +285,10 @@ def listed_maps(note: Path) -> dict[str, dict]:
     return {name: files[name] for name in inside if isinstance(files[name], dict)}
 
 
-def _sort_in(entry: os.DirEntry, name: str, result: Listing) -> None:
+def _sort_in(entry: os.DirEntry, name: str, result: Folder, maps: set[str]) -> None:
     """A file goes to the photographs, the missed or the others."""
     end = ending(entry.name)
-    if name in result.maps:
+    if name in maps:
         result.passed_over.add(PASSED_OVER["maps"], name)
     elif not entry.is_file():
         where = result.missed if end in endings() else result.passed_over

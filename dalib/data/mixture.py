@@ -6,7 +6,7 @@ any step, any number of loader workers gives the same batches, and a process tak
 same global batch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -38,6 +38,8 @@ class Batch(TypedDict, total=False):
     - `pool_semantics`: class of each pixel; there with `segmentation_weight` alone.
     - `flip`, `pool_flip`: which images are mirrored; their maps are, too.
     - `index`, `pool_index`: which samples of the source they are.
+    - `read`, `pool_read`: which samples were read for them: the same, save where a damaged image
+      was replaced. There where the source replaces (`dalib.data.damaged`).
     - `position`, `pool_position`: how many images this reading has given before, over all
       processes: with the seed, the key of everything that is random about an image.
     """
@@ -48,6 +50,7 @@ class Batch(TypedDict, total=False):
     flip: Bool[Tensor, " b"]
     index: Int[Tensor, " b"]
     position: Int[Tensor, " b"]
+    read: Int[Tensor, " b"]
     pool_image: UInt8[Tensor, "p 3 h w"]
     pool_seen: UInt8[Tensor, "p 3 h2 w2"]
     pool_disparity: Float[Tensor, "p h w"]
@@ -56,6 +59,7 @@ class Batch(TypedDict, total=False):
     pool_flip: Bool[Tensor, " p"]
     pool_index: Int[Tensor, " p"]
     pool_position: Int[Tensor, " p"]
+    pool_read: Int[Tensor, " p"]
 
 
 class Concat(Source):
@@ -78,9 +82,19 @@ class Concat(Source):
         return int(self.ends[-1])
 
     def _sample(self, index: int) -> dict:
+        source, place = self._whose(index)
+        return source[place]
+
+    def sample_for(self, index: int, *, height: int, width: int) -> dict:
+        """The sample, as its own source reads it for such a size."""
+        source, place = self._whose(index)
+        return source.sample_for(place, height=height, width=width)
+
+    def _whose(self, index: int) -> tuple[Source, int]:
+        """The source that a sample comes from, and its place there."""
         k = int(np.searchsorted(self.ends, index, side="right"))
         first = self.ends[k - 1] if k else 0
-        return self.sources[k][int(index - first)]
+        return self.sources[k], int(index - first)
 
     def get_batch(self, indices: np.ndarray) -> dict:
         """Samples of a single source, as it stacks them."""
@@ -113,6 +127,11 @@ def shuffled(positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
     without storing it: 60 million items cost no more memory than 60.
     """
     epoch, index = np.divmod(np.asarray(positions, dtype=np.int64), count)
+    return _permuted(index, count, key, epoch)
+
+
+def _permuted(index: np.ndarray, count: int, *words: int | np.ndarray) -> np.ndarray:
+    """Where a permutation of `count` items, one for each tuple of words, takes each index."""
     half = np.uint64(max(1, (max(count - 1, 1).bit_length() + 1) // 2))
     low = (np.uint64(1) << half) - np.uint64(1)
     value = index.astype(np.uint64)
@@ -121,7 +140,7 @@ def shuffled(positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
         left = value >> half
         right = value & low
         for turn in range(6):
-            scrambled = left ^ (mix(key, epoch, turn, right) & low)
+            scrambled = left ^ (mix(*words, turn, right) & low)
             left = right
             right = scrambled
         value = np.where(todo, (left << half) | right, value)
@@ -129,8 +148,54 @@ def shuffled(positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
     return value.astype(np.int64)
 
 
+WINDOW = 8
+"""Blocks that are read at once, see `shuffled_in_blocks`: few enough for a disk to hold their
+neighbourhood ready, enough for a batch to be mixed."""
+
+
+def shuffled_in_blocks(positions: np.ndarray, count: int, *, block: int, key: int) -> np.ndarray:
+    """As `shuffled`, for disks that are slow to jump: `block` neighbours stay near one another.
+
+    In each epoch the items, as a ring, are cut into blocks of `block` neighbours, the first at a
+    place of that epoch's own, so that the cuts move. The blocks are shuffled, taken `WINDOW` at a
+    time, and the items of such a window shuffled. Every epoch gives each item once; nothing is
+    stored.
+
+    Args:
+        positions: of the endless reading.
+        count: how many items there are.
+        block: neighbours in a block; with `block * WINDOW >= count` all are in one window.
+        key: of this order.
+    """
+    epoch, place = np.divmod(np.asarray(positions, dtype=np.int64), count)
+    offset = (mix(key, 1, epoch) % np.uint64(count)).astype(np.int64)
+
+    # within its window; the epoch's last one may be shorter
+    window, inside = np.divmod(place, block * WINDOW)
+    last = count // (block * WINDOW)
+    for size, chosen in (
+        (block * WINDOW, window < last),
+        (count - last * block * WINDOW, window == last),
+    ):
+        if chosen.any():
+            words = key, 2, epoch[chosen], window[chosen]
+            inside[chosen] = _permuted(inside[chosen], size, *words)
+
+    # the window's blocks; what is left of the ring comes last, and is no whole block
+    rank, inside = np.divmod(window * block * WINDOW + inside, block)
+    whole = rank < count // block
+    if whole.any():
+        rank[whole] = _permuted(rank[whole], count // block, key, 3, epoch[whole])
+    return (rank * block + inside + offset) % count
+
+
 def fetch(
-    source: Source, indices: np.ndarray, *, height: int, width: int, crop: np.ndarray | None = None
+    source: Source,
+    indices: np.ndarray,
+    *,
+    height: int,
+    width: int,
+    crop: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict:
     """Samples of a source as one batch at one size.
 
@@ -139,19 +204,30 @@ def fetch(
             sample otherwise.
         indices: which samples.
         crop: (b, 2) in 0..1, where the crop lies along the free room (top to bottom, left to
-            right); the centre by default.
+            right); the centre by default. A function gives it for the samples that were read,
+            which are others than `indices` where damaged ones were replaced.
+
+    Returns:
+        The keys of a sample, stacked; with `read` (b,), which samples they are, where the source
+        says so.
     """
     own_size = getattr(source, "height", None), getattr(source, "width", None)
     if own_size == (height, width):
         return source.get_batch(indices)
+    whole = [source.sample_for(int(i), height=height, width=width) for i in indices]
+    read = np.array([s.get("read", i) for s, i in zip(whole, indices, strict=True)], np.int64)
+    if callable(crop):
+        crop = crop(read)
     if crop is None:
         crop = np.full((len(indices), 2), 0.5)
     samples = [
-        resize_and_crop(source[int(i)], height=height, width=width, position=tuple(c))
-        for i, c in zip(indices, crop, strict=True)
+        resize_and_crop(s, height=height, width=width, position=tuple(c))
+        for s, c in zip(whole, crop, strict=True)
     ]
     keys = [k for k in ("image", "disparity", "valid", "semantics") if all(k in s for s in samples)]
     batch = {k: torch.stack([s[k] for s in samples]) for k in keys}
+    if any("read" in s for s in samples):
+        batch["read"] = torch.from_numpy(read)
     return batch | {"domain": [s["domain"] for s in samples]}
 
 
@@ -245,13 +321,13 @@ class Mixture(torch.utils.data.Dataset):
         config = self.config
         positions = self._positions(step, config.batch)
         key = order_key(config.seed, Order.LABELLED)
-        indices = shuffled(positions, len(self.labelled), key=key)
+        indices = self._order(positions, len(self.labelled), key=key)
         crop = labelled_crop(config.seed, positions)
         batch = fetch(self.labelled, indices, crop=crop, **config.size)
         _check_truth(batch, where="labelled")
         maps = {k: batch[k] for k in ("image", "disparity", "valid")}
         flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
-        return _mirrored(maps, flip) | _whereabouts(indices, positions)
+        return _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
 
     def _unlabelled_half(self, step: int) -> dict[str, Tensor]:
         """Unlabelled images (of `pool` where there is one) in shuffled order, each always with the
@@ -260,14 +336,15 @@ class Mixture(torch.utils.data.Dataset):
         positions = self._positions(step, config.pool_batch)
         count = len(self.unlabelled) if self.pool is None else len(self.pool)
         key = order_key(config.seed, Order.POOL)
-        indices = shuffled(positions, count, key=key)
+        indices = self._order(positions, count, key=key)
         if self.pool is not None:
             indices = self.pool[indices]
-        crop = pool_crop(indices)
-        batch = fetch(self.unlabelled, indices, crop=crop, **config.size)
+        batch = fetch(self.unlabelled, indices, crop=pool_crop, **config.size)
         maps = {"image": batch["image"]}
         if self.pseudo is not None:
-            maps["disparity"] = self.pseudo.get_batch(indices)
+            # an image that takes the place of a damaged one brings its own label and crop
+            read = batch["read"].numpy() if "read" in batch else indices
+            maps["disparity"] = self.pseudo.get_batch(read)
             maps["valid"] = torch.isfinite(maps["disparity"])
         elif "disparity" in config.pool_brings:
             _check_truth(batch, where="unlabelled, labelling: oracle")
@@ -280,12 +357,19 @@ class Mixture(torch.utils.data.Dataset):
                 )
             maps["semantics"] = batch["semantics"]
         flip = _coin(config.seed, Stream.POOL_FLIP, positions)
-        half = _mirrored(maps, flip) | _whereabouts(indices, positions)
+        half = _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
         if self.seen is not None:
             rows, columns = self.seen
-            seen = fetch(self.unlabelled, indices, height=rows, width=columns, crop=crop)
+            seen = fetch(self.unlabelled, indices, height=rows, width=columns, crop=pool_crop)
             half["seen"] = seen["image"]
         return half
+
+    def _order(self, positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
+        """Which items are read at these positions of the endless reading."""
+        block = self.config.shuffle_block
+        if block:
+            return shuffled_in_blocks(positions, count, block=block, key=key)
+        return shuffled(positions, count, key=key)
 
     def _positions(self, step: int, size: int) -> np.ndarray:
         """Which images of an endless reading, `size` a step, are this process's in this step."""
@@ -315,8 +399,11 @@ def _mirrored(maps: dict[str, Tensor], flip: Tensor) -> dict[str, Tensor]:
     return result | {"flip": flip}
 
 
-def _whereabouts(indices: np.ndarray, positions: np.ndarray) -> dict[str, Tensor]:
-    return {"index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}
+def _whereabouts(
+    indices: np.ndarray, positions: np.ndarray, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    found = {"index": torch.from_numpy(indices), "position": torch.from_numpy(positions)}
+    return found | {k: batch[k] for k in ("read",) if k in batch}
 
 
 def batches(loader: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

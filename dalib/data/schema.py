@@ -36,6 +36,11 @@ class Source(ABC):
         """What a sample is called, said without reading it; by default its number."""
         return str(index)
 
+    def sample_for(self, index: int, *, height: int, width: int) -> Sample:
+        """The sample, for a reader that will bring it to this size at once. A source that can read
+        large pictures smaller does so where its user allows it; the others give what they have."""
+        return self[index]
+
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(

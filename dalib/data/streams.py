@@ -29,6 +29,9 @@ class Stream(IntEnum):
     """Unlabelled images: colour, blur and CutMix of what the student sees (`perturb.draw`)."""
     LABELLED_PERTURBATION = 8
     """Labelled images: colour and blur, where a run distorts them too."""
+    REPLACEMENT = 9
+    """Damaged images: which others are tried in their place (`dalib.data.damaged`). By index, and
+    the first word, as `POOL_CROP_TOP`."""
 
 
 class Order(IntEnum):

@@ -48,6 +48,10 @@ class Subset(Source):
     def _sample(self, index: int) -> Sample:
         return self.source[int(self.indices[index])]
 
+    def sample_for(self, index: int, *, height: int, width: int) -> Sample:
+        """As the source reads it for this size."""
+        return self.source.sample_for(int(self.indices[index]), height=height, width=width)
+
     def name_of(self, index: int) -> str:
         """As the source calls it."""
         return self.source.name_of(int(self.indices[index]))

@@ -14,6 +14,8 @@ from typing import TextIO
 
 from dalib import certificates, locking, paths
 from dalib.config import RunConfig
+from dalib.data.catalogue import BUILT_IN, parse
+from dalib.data.pools.fingerprint import fingerprint_of
 from dalib.errors import DataError
 from dalib.training import checkpoint
 from dalib.writing import write_text
@@ -136,6 +138,22 @@ def _noted(sources: Mapping[str, object]) -> dict[str, dict]:
         for role, source in sources.items()
         if source is not None
     }
+
+
+def read_of(out: Path, config: RunConfig) -> dict[str, dict]:
+    """What a record says of the data that a run has read, by role: how many images, the sources'
+    fingerprint, and the fingerprint of each public pool among them. Empty for drawn scenes, which
+    are the same everywhere."""
+    noted = read_json(out / DATA)
+    found = {}
+    for role, names in config.sources.items():
+        places = [parse(name) for name in names]
+        if all(kind in BUILT_IN for kind, *_ in places):
+            continue
+        pools = {place: fingerprint_of(place) for kind, place, _ in places if kind != "hub"}
+        pools = {place: which for place, which in pools.items() if which}
+        found[role] = noted.get(role, {}) | ({"pools": pools} if pools else {})
+    return found
 
 
 def same_data(out: Path, sources: Mapping[str, object], *, begun: bool) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from dalib import paths
 from dalib.blocks import GivenTeacher
 from dalib.config import RunConfig
+from dalib.data.damaged import ledger
 from dalib.data.files import digest
 from dalib.data.schema import Source
 from dalib.models.depth_anything import restore
@@ -140,24 +141,31 @@ def _stored_labels(
     role = config.teacher.digest if given else by.hash()
     with held(out, report=report, role=role) if main else nullcontext():
         state.wait_for_everyone()
-        if not (out / pseudo.MANIFEST).exists():
+        needed = not pseudo.is_finished(out)
+        state.wait_for_everyone()  # all have looked before anything changes
+        if needed:
             if main:
                 report(f"labelling {len(unlabelled)} images")
             labeller = teacher_of(config, by)
             labeller.network.to(state.device, memory_format=torch.channels_last)
             half = config.precision == "bf16"
+            damaged = ledger(out, config, sources={"unlabelled": unlabelled}, report=report)
             with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
-                pseudo.label(
+                pace = pseudo.label(
                     labeller,
                     unlabelled,
                     out=out,
                     teacher=teacher,
                     seen=labeller.seen,
+                    workers=config.workers,
                     rank=state.process_index,
                     world=state.num_processes,
                     stop=stop,
+                    ledger=damaged,
                     **config.size,
                 )
+            if main:
+                report(str(pace))
             state.wait_for_everyone()
             if main:
                 pseudo.finish(out, teacher=teacher, source=unlabelled, **config.size)

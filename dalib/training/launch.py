@@ -18,6 +18,7 @@ from dalib import provenance
 from dalib.blocks import GivenNetwork
 from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
+from dalib.data.damaged import Ledger, guarded_run
 from dalib.data.mixture import Concat
 from dalib.errors import ConfigError, Stopped, TrainingError, UserError
 from dalib.models.depth_anything import DepthAnything, restore
@@ -34,6 +35,7 @@ from dalib.training.folder import (
     held,
     other_code,
     read_json,
+    read_of,
     set_aside,
     trained,
 )
@@ -137,7 +139,7 @@ def ensure_labels(
     """
     refuse_other_launcher()
     config = pin(config)
-    if not config.teacher_labels or config.labelling != "stored":
+    if not config.stores_labels:
         raise ConfigError("labelling: this run stores no labels; train makes what it needs")
     out = folder(config)
     stamp = provenance.code_hash("training")
@@ -248,6 +250,9 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
     with state.main_process_first():  # which also renders what is rendered once
         labelled, unlabelled = sources(config)
         validation = validation_of(config)
+    roles = {"labelled": labelled, "unlabelled": unlabelled}
+    roles, ledger = guarded_run(out, config, roles, report=report)
+    labelled, unlabelled = roles["labelled"], roles["unlabelled"]
     labels = labelling(config, unlabelled, state=state, stop=stop, report=report)
     if job.get("labels_only"):
         if state.is_main_process:
@@ -270,12 +275,13 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         stamp=job["stamp"],
         stop=stop,
         clock=clock,
+        ledger=ledger,
         report=report,
     )
 
     # what is said of it
     if state.is_main_process:
-        _finish(out, job, clock)
+        _finish(out, job, clock, ledger)
     reason = None if stop is None else stop.reason()
     if reason:
         raise Stopped(f"{out}: is trained; stopped by {reason} before anything else")
@@ -291,7 +297,7 @@ def first_network(config: RunConfig) -> DepthAnything | None:
     return restore(folder(start) / WEIGHTS, expect=config.encoder)
 
 
-def _finish(out: Path, job: dict, clock: Clock) -> None:
+def _finish(out: Path, job: dict, clock: Clock, ledger: Ledger | None) -> None:
     """Say of the weights how they were made, which makes the run a whole one."""
     done = {
         "stamp": job["stamp"],
@@ -302,6 +308,11 @@ def _finish(out: Path, job: dict, clock: Clock) -> None:
         "peak_memory_mb": round(peak_memory()),
         **outcome(out),
     }
+    data = read_of(out, RunConfig.from_dict(job["config"]))
+    if data:
+        done["data"] = data
+    if ledger is not None:
+        done["damaged"] = ledger.counts()
     write_text(out / DONE, json.dumps(done))
     for checkpoint in found(out):  # only now: the weights and what is said of them are whole
         checkpoint.unlink()

@@ -22,7 +22,7 @@ from dalib.training.folder import trained
 from dalib.training.given import fetch_encoders, pin
 from dalib.training.launch import ensure_weights
 from dalib.training.processes import check_processes, refuse_other_launcher
-from dalib.training.pseudo import MANIFEST, PseudoLabels, finish
+from dalib.training.pseudo import PseudoLabels, finish, is_finished
 from dalib.training.pseudo import label as write_labels
 
 
@@ -107,7 +107,7 @@ class PseudoLabelled(Source):
     def get_batch(self, indices: np.ndarray) -> dict:
         """The samples with these indices, stacked."""
         size = {"height": self.height, "width": self.width}
-        seen = fetch(self.source, indices, crop=pool_crop(indices), **size)
+        seen = fetch(self.source, indices, crop=pool_crop, **size)
         disparity = self.labels.get_batch(indices)
         return {
             "image": seen["image"],
@@ -125,6 +125,7 @@ def label(
     height: int,
     width: int,
     batch: int = 32,
+    workers: int = 0,
     engine: str = "torch",
     report: Callable[[str], None] = print,
 ) -> PseudoLabelled:
@@ -145,6 +146,7 @@ def label(
         height, width: size of the images that the student will see, in pixels; multiples of the
             network's patch.
         batch: images at a time.
+        workers: processes that read images ahead; 0 reads them in a thread of this one.
         engine: what runs the network (`dalib.predict.engines`): "torch", "openvino", "onnxruntime",
             or "auto", the fastest by the record of such a processor.
         report: receives what an engine has to say: which, why, and how far it is from PyTorch.
@@ -168,13 +170,15 @@ def label(
     if chosen.name != "torch":
         teacher += f"-{chosen.name}"
     folder = Path(out) / f"{source.fingerprint[:12]}-{teacher}-{height}x{width}"
-    if not (folder / MANIFEST).exists():
+    if not is_finished(folder):
         labeller = model
         if chosen.name != "torch":
             labeller = engines.Engine(model=model, engine=chosen.name)
         if engine != "torch":
             report(f"labelling by {chosen.name}: {chosen.why}")
-        write_labels(labeller, source, out=folder, teacher=teacher, batch=batch, **size)
+        given = {"teacher": teacher, "batch": batch, "workers": workers}
+        pace = write_labels(labeller, source, out=folder, **given, **size)
+        report(str(pace))
         for line in labeller.news() if labeller is not model else ():
             report(line)
         finish(folder, teacher=teacher, source=source, **size)

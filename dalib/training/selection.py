@@ -52,8 +52,7 @@ def instability(
     error = torch.empty(len(source))
     for start in range(0, len(source), batch):
         indices = np.arange(start, min(start + batch, len(source)))
-        crop = pool_crop(indices)
-        images = fetch(source, indices, height=rows, width=columns, crop=crop)["image"]
+        images = fetch(source, indices, height=rows, width=columns, crop=pool_crop)["image"]
         last = labels.get_batch(indices)
         everywhere = torch.ones_like(last, dtype=torch.bool)
         maps = [network.predict(images).cpu() for network in earlier]

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from dalib import losses
 from dalib.blocks import WeightFile
 from dalib.config import RunConfig
+from dalib.data.damaged import Ledger
 from dalib.data.mixture import Mixture, batches
 from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
@@ -57,6 +58,7 @@ def train(
     stamp: str = "",
     stop: Stop | None = None,
     clock: Clock | None = None,
+    ledger: Ledger | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train a teacher (no unlabelled images) or a student, and write `out/model.safetensors`.
@@ -83,6 +85,7 @@ def train(
         stop: asked at the end of each step; a request in any of the processes saves the state and
             ends the run in all of them.
         clock: notes the time whenever something is logged or saved.
+        ledger: notes which damaged images were replaced.
         report: receives a line of progress now and then.
 
     Raises:
@@ -168,6 +171,8 @@ def train(
         if validation is not None and _missed(accelerator, journal, start) and validate(start):
             raise _stopped(out, start, config)
         for step, batch in enumerate(pace.fed(batches(loader)), start):
+            if ledger is not None:
+                ledger.note_batch(batch)
             factor = schedule(step, steps=config.steps, warmup=config.warmup)
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * factor

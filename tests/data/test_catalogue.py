@@ -37,6 +37,8 @@ WRONG = [
     ("", "unknown kind of source in '': ''"),
     ("photos:", "source 'photos:': no place is given; write photos:FOLDER"),
     ("photos: ", "no place is given"),
+    ("tars:", "source 'tars:': no place is given; write tars:GLOB"),
+    ("tars:F/*.tar?draft=perhaps", "option draft is 'perhaps'; write draft=yes or draft=no"),
     ("depth:", "source 'depth:': no place is given; write depth:FOLDER"),
     ("depth:?dataset=a", "no place is given"),
     ("hub:", "source 'hub:': no place is given; write hub:NAME"),
@@ -92,10 +94,10 @@ def test_a_wrong_option_ends_a_row_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     assert main(["row", "mine", "a", "--profile", "tiny"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        line
-        == "error: unknown option in source 'photos:F?foo=1': 'foo'. Known: domain, only, without"
+    expected = (
+        "unknown option in source 'photos:F?foo=1': 'foo'. Known: domain, draft, only, without"
     )
+    assert line == f"error: {expected}"
 
 
 def test_options_come_in_their_types():

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dalib.config import RunConfig
 from dalib.data.mixture import (
+    WINDOW,
     Batch,
     Concat,
     Mixture,
@@ -20,6 +21,7 @@ from dalib.data.mixture import (
     mix,
     pool_crop,
     shuffled,
+    shuffled_in_blocks,
     uniform,
 )
 from dalib.data.photos import PhotoFolder
@@ -146,6 +148,60 @@ def test_shuffling_is_random_access():
     ].tolist()
 
 
+# in blocks of neighbours
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 90), st.integers(0, 2**40), st.integers(0, 2**20))
+def test_blocks_give_every_index_exactly_once_per_epoch(count, block, key, epoch):
+    positions = epoch * count + np.arange(count)
+    got = shuffled_in_blocks(positions, count, block=block, key=key)
+    assert np.array_equal(np.sort(got), np.arange(count))
+
+
+def test_blocks_are_random_access_and_differ_between_epochs_and_keys():
+    whole = shuffled_in_blocks(np.arange(2000), 500, block=10, key=3)
+    for places in ([0], [499, 500, 1999], [77, 3, 1200]):
+        got = shuffled_in_blocks(np.array(places), 500, block=10, key=3)
+        assert got.tolist() == whole[places].tolist()
+    other = shuffled_in_blocks(np.arange(500), 500, block=10, key=4)
+    for a, b in ((whole[:500], whole[500:1000]), (whole[:500], other)):
+        assert (a == b).sum() < 12
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.15
+
+
+def test_a_window_is_of_few_blocks_of_neighbours():
+    """In any window of 8 x 10 positions no more than eight blocks are read, whole, and mixed; over
+    the epochs their cuts move."""
+    count, block = 997, 10
+    cuts = set()
+    for epoch in range(4):
+        got = shuffled_in_blocks(epoch * count + np.arange(count), count, block=block, key=1)
+        for start in range(0, count, WINDOW * block):
+            window = got[start : start + WINDOW * block]
+            steps = np.diff(np.sort(window))
+            assert (steps != 1).sum() <= WINDOW + 1  # one more where the ring's ends meet
+            assert (np.diff(window) == 1).sum() < 6, "shuffled"
+        first = np.sort(got[: WINDOW * block])
+        cuts |= set(first[1:][np.diff(first) != 1] % block)
+    assert len(cuts) > 2
+
+
+def test_blocks_as_large_as_the_source_are_one_window():
+    got = shuffled_in_blocks(np.arange(500), 500, block=500, key=1)
+    assert (got[:-1] + 1 == got[1:]).sum() < 6
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_any_number_of_processes_reads_the_same_blocks(world):
+    whole = mixture(shuffle_block=3)
+    parts = [mixture(rank=rank, world=world, shuffle_block=3) for rank in range(world)]
+    for step in (0, 5, 17):
+        pieces = [p[step] for p in parts]
+        same({k: torch.cat([p[k] for p in pieces]) for k in pieces[0]}, whole[step])
+    assert not torch.equal(whole[0]["pool_index"], mixture()[0]["pool_index"])
+
+
 # batches
 
 
@@ -180,7 +236,8 @@ def test_labelled_only_has_no_pool():
     ],
 )
 def test_a_batch_holds_what_its_page_says(changes, given, missing):
-    """Every key of `Batch`, save what the run does without, with the stated types and shapes."""
+    """Every key of `Batch`, save what the run does without, with the stated types and shapes; what
+    was read is said where damaged images are replaced."""
 
     class Classed(Numbered):
         def _sample(self, index):
@@ -194,7 +251,7 @@ def test_a_batch_holds_what_its_page_says(changes, given, missing):
         **given,
     )[0]
     stated = Batch.__annotations__
-    assert set(batch) == set(stated) - missing
+    assert set(batch) == set(stated) - missing - {"read", "pool_read"}
     for key, value in batch.items():
         assert isinstance(value, stated[key]), key
         assert len(value) == (8 if key.startswith("pool_") else 4), key
@@ -202,7 +259,7 @@ def test_a_batch_holds_what_its_page_says(changes, given, missing):
 
 def test_the_table_of_streams_stays_as_the_records_have_it():
     """Each number once; crops of the pool by index alone, all else by seed and position."""
-    assert [s.value for s in Stream] == list(range(1, 9))
+    assert [s.value for s in Stream] == list(range(1, 10))
     assert [order_key(seed, order) for seed in (0, 1) for order in Order] == [0, 1, 2, 3]
     batch = mixture(seed=3)[2]
     for prefix, stream, size in (("", Stream.LABELLED_FLIP, 4), ("pool_", Stream.POOL_FLIP, 8)):

@@ -111,7 +111,7 @@ def test_a_kernel_sends_its_progress_and_another_process_draws_the_bar(monkeypat
         assert drawn().bar.total == 24 + 10 + 72 + 7
         sender.begin("[1/1] mine.full seed 0")
         assert drawn().bar.desc == "[1/1] mine.full seed 0: "
-        sender.report(headed("teacher: ", step(STUDENT.teacher(), 3)))
+        sender.report(headed("teacher: ", step(STUDENT.teacher_run(), 3)))
         assert drawn().bar.n == 12
         sender.report("something was set aside\n in two lines")
         sender.end(STUDENT)

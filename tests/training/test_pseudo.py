@@ -9,11 +9,13 @@ import torch
 from helpers.training import Smooth
 from safetensors.torch import load_file, save_file
 
+from dalib.config import RunConfig
+from dalib.data.damaged import Replacing, ledger
 from dalib.data.mixture import fetch, pool_crop
 from dalib.errors import DataError
 from dalib.models import build
 from dalib.training import pseudo
-from dalib.training.pseudo import PseudoLabels, finish, label, unit_range
+from dalib.training.pseudo import PseudoLabels, finish, is_finished, label, unit_range
 
 SIZE = {"height": 64, "width": 96}
 
@@ -160,6 +162,148 @@ def test_a_damaged_shard_is_named(damage, labels):
         DataError, match=r"000000004\.safetensors: pseudo-label shard is missing or damaged"
     ):
         stored.get_batch(np.array([0, 5]))
+
+
+def spoil(shard, how):
+    """One of the ways in which a shard is lost."""
+    if how == "bit":
+        content = bytearray(shard.read_bytes())
+        content[-1000] ^= 1
+        shard.write_bytes(content)
+    elif how == "truncated":
+        shard.write_bytes(shard.read_bytes()[:-1])
+    else:
+        shard.unlink()
+
+
+@pytest.mark.parametrize("how", ["bit", "truncated", "missing"])
+def test_a_damaged_shard_is_made_anew_alone(how, labels, made, teacher, pool):
+    """Run again: the shard is noticed, by a look or since a reader met it, and two passes of its
+    own make it as it was."""
+    from inspect import unwrap
+
+    assert is_finished(labels)
+    kept = labels / "000000000.safetensors"
+    before = kept.stat()
+    spoil(labels / "000000004.safetensors", how)
+    with pytest.raises(DataError, match="run again, which makes this shard anew"):
+        PseudoLabels(labels).get_batch(np.array([5]))
+    assert not is_finished(labels)
+    again = Dying(teacher, 99)
+    unwrap(label)(again, pool, out=labels, teacher="beef", batch=3, **SIZE)
+    assert again.batches == 2
+    finish(labels, teacher="beef", source=pool, **SIZE)
+    assert is_finished(labels)
+    assert files(labels) == files(made)
+    assert (kept.stat().st_mtime_ns, kept.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert PseudoLabels(labels).get_batch(np.array([5])).shape == (1, 64, 96)
+
+
+def test_a_pass_over_finished_labels_finds_damage_that_nobody_met(labels, made, teacher, pool):
+    spoil(labels / "000000008.safetensors", "bit")
+    assert is_finished(labels), "the size is the same, and no checksum was compared"
+    pace = label(teacher, pool, out=labels, teacher="beef", batch=3, **SIZE)
+    assert pace.images == 2
+    finish(labels, teacher="beef", source=pool, **SIZE)
+    assert files(labels) == files(made)
+
+
+def test_a_shard_that_was_only_read_wrongly_is_kept(labels, made, teacher, pool):
+    (labels / "000000004.damaged").touch()
+    assert not is_finished(labels)
+    assert label(teacher, pool, out=labels, teacher="beef", batch=3, **SIZE).images == 0
+    assert is_finished(labels)
+    assert files(labels) == files(made)
+
+
+def test_labels_from_before_sizes_were_noted(labels):
+    manifest = json.loads((labels / "manifest.json").read_text())
+    for entry in manifest["shards"]:
+        del entry["bytes"]
+    (labels / "manifest.json").write_text(json.dumps(manifest))
+    assert is_finished(labels)
+    assert PseudoLabels(labels).get_batch(np.array([5])).shape == (1, 64, 96)
+
+
+def test_labelling_does_not_mix_with_labels_of_another_origin(labels, made, teacher, pool):
+    with pytest.raises(DataError, match="made from teacher beef, not cafe"):
+        label(teacher, pool, out=labels, teacher="cafe", **SIZE)
+    other = Smooth(count=10, width=140, seed=2, labelled=False)
+    with pytest.raises(DataError, match="made from data"):
+        label(teacher, other, out=labels, teacher="beef", **SIZE)
+    assert files(labels) == files(made)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_read_do_not_matter(workers, tmp_path, made, teacher, pool):
+    pace = label(teacher, pool, out=tmp_path, teacher="beef", batch=3, workers=workers, **SIZE)
+    finish(tmp_path, teacher="beef", source=pool, **SIZE)
+    assert files(tmp_path) == files(made)
+    assert pace.images == 10
+
+
+def test_the_wait_for_images_is_measured(tmp_path, monkeypatch):
+    """By a clock that goes on three seconds while a batch is read and one while it is labelled."""
+    now = [100.0]
+
+    def reading(images, *, workers):
+        for number in range(len(images)):
+            now[0] += 3
+            yield images[number]
+
+    class Quick:
+        eval = staticmethod(lambda: None)
+
+        def predict(self, images):
+            now[0] += 1
+            return images[:, 0].float()
+
+    monkeypatch.setattr(pseudo, "_read_ahead", reading)
+    monkeypatch.setattr(pseudo.time, "perf_counter", lambda: now[0])
+    given = {"out": tmp_path, "teacher": "beef", "batch": 2, **SIZE}
+    pace = label(Quick(), Smooth(count=8, labelled=False), **given)
+    assert (pace.images, pace.seconds, pace.waiting, pace.share) == (8, 16.0, 12.0, 0.75)
+    assert str(pace) == (
+        "labelled 8 images in 16 s (0.5 images/s), 75% of it waiting for images to be read"
+    )
+    nothing = label(Quick(), Smooth(count=8, labelled=False), **given)
+    assert (nothing.images, nothing.share) == (0, 0.0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_named_by_whoever_reads_it(workers, tmp_path, teacher):
+    source = Damaged(count=6, width=140, labelled=False)
+    with pytest.raises(DataError, match=r"^photo-3\.jpg: damaged$"):
+        label(teacher, source, out=tmp_path, teacher="beef", batch=2, workers=workers, **SIZE)
+
+
+class Damaged(Smooth):
+    """Its fourth image cannot be read."""
+
+    def _sample(self, index):
+        if index == 3:
+            raise DataError("photo-3.jpg: damaged")
+        return super()._sample(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_has_the_label_of_its_replacement(workers, tmp_path, teacher):
+    """Whose crop it shows, too; it is written down once, with why."""
+    source = Replacing(Damaged(count=10, width=140, seed=1, labelled=False))
+    config = RunConfig(damaged_share=0.1)
+    given = {"teacher": "beef", "batch": 3, "workers": workers, **SIZE}
+    noted = ledger(tmp_path, config, sources={"unlabelled": source}, report=lambda line: None)
+    label(teacher, source, out=tmp_path, ledger=noted, **given)
+    finish(tmp_path, teacher="beef", source=source, **SIZE)
+    instead = source[3]["read"]
+    maps = PseudoLabels(tmp_path).get_batch(np.array([3, instead]))
+    assert torch.equal(maps[0], maps[1])
+    (_, line) = (tmp_path / "damaged.csv").read_text().splitlines()
+    assert line == f"unlabelled,3,{instead},photo-3.jpg: damaged"
+    assert noted.counts() == {"unlabelled": 1}
+    none = ledger(tmp_path / "n", RunConfig(damaged_share=0.01), sources={"unlabelled": source})
+    with pytest.raises(DataError, match="1 of the 10 unlabelled images are damaged"):
+        label(teacher, source, out=tmp_path / "again", ledger=none, **given)
 
 
 def test_labels_of_another_teacher_or_pool_are_refused(labels, pool):

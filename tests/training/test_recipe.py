@@ -1,15 +1,20 @@
 """The recipe as a script calls it: `train` from a configuration, `label` from a network."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from helpers.training import Smooth, quiet
+from PIL import Image
 
 from dalib import paths
+from dalib.config import RunConfig
 from dalib.data.mixture import fetch
 from dalib.errors import ConfigError, DataError
 from dalib.models import build, load
 from dalib.predict.fingerprint import fingerprint
+from dalib.training.folder import folder
 from dalib.training.pseudo import unit_range
 from dalib.training.recipe import label, train
 
@@ -167,3 +172,30 @@ def test_a_configuration_that_is_whole_needs_its_data_no_more(launched, tiny, mo
     weights = train(tiny, report=quiet)
     monkeypatch.setattr("dalib.training.recipe.check_sources", lambda config: 1 / 0)
     assert train(tiny, report=quiet) == weights
+
+
+def test_a_run_says_which_data_and_pools_it_read(tmp_path):
+    """Two photographs with a `pool.json` beside them, and the same without one."""
+    for name in ("pool", "own"):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            Image.new("RGB", (96, 64), (90 * k, 60, 20)).save(tmp_path / name / f"{k}.png")
+    (tmp_path / "pool" / "pool.json").write_text('{"fingerprint": "f00d"}')
+    config = RunConfig(
+        labelled_images=2,
+        unlabelled=(f"photos:{tmp_path}/pool", f"photos:{tmp_path}/own"),
+        pseudo_labels=True,
+        labelling="online",
+        height=64,
+        width=96,
+        steps=1,
+        batch=2,
+    )
+    weights = train(config, report=quiet)
+    (role, said), *others = json.loads((weights.parent / "train.json").read_text())["data"].items()
+    assert (role, others) == ("unlabelled", [])
+    assert said["images"] == 4
+    assert said["pools"] == {f"{tmp_path}/pool": "f00d"}
+    assert len(said["fingerprint"]) == 16
+    teacher = folder(config.teacher_run()) / "train.json"
+    assert "data" not in json.loads(teacher.read_text())  # drawn scenes, alike everywhere

@@ -77,7 +77,7 @@ class CachedScenes(Scenes):
         self.__dict__.update(state)
         self._open()
 
-    def get_batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor | list[str]]:
+    def get_batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor | list[str]]:
         self._check(indices)
         indices = np.asarray(indices, dtype=np.int64)
         chunk = np.searchsorted(self._starts, indices, side="right") - 1

@@ -284,12 +284,12 @@ class Scenes(Source):
     def __len__(self) -> int:
         return self.count
 
-    def _check(self, indices: Sequence[int]) -> None:
+    def _check(self, indices: Sequence[int] | np.ndarray) -> None:
         for i in indices:
             if not 0 <= i < self.count:
                 raise IndexError(f"sample {i} of {self.count} in split {self.split.name!r}")
 
-    def get_batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor | list[str]]:
+    def get_batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor | list[str]]:
         """Samples stacked along a first dimension; `domain` is a list."""
         self._check(indices)
         return render(self.split, indices, height=self.height, width=self.width)
