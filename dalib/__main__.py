@@ -6,7 +6,7 @@ import sys
 from dalib.cli import adapt, check_data, export, fetch, label, manifest, predict, train
 from dalib.commands import Commands
 
-ROAD = (fetch, manifest, check_data, label, train, adapt, predict, export)
+ROAD = (fetch, manifest, check_data, adapt, label, train, predict, export)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
@@ -16,7 +16,7 @@ def commands() -> Commands:
     top = Commands(
         prog="python -m dalib",
         description="From photographs and a teacher to a student, its report and its export: the commands in the "
-        "order in which one needs them.",
+        "order in which one needs them (book/your_student.md walks through them).",
         elsewhere={name: f"the book: python -m dabook {name}" for name in BOOK},
     )
     for command in ROAD:

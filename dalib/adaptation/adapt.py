@@ -121,7 +121,6 @@ def prepare(
     out = Path(out)
     name = _source_name(photographs)
     given = teacher if isinstance(teacher, GivenTeacher) else GivenTeacher(weights=str(teacher))
-    size = {"height": height, "width": width}
     if (height is None) != (width is None):
         raise ConfigError("height, width: give both, or none")
     check_names([recipe], RECIPES, what="recipe")
@@ -130,33 +129,19 @@ def prepare(
     source = open_source(name, count=1, height=1, width=1)
     split = keep_back(source)
 
-    # the settings: of the student's kind, of the recipe, and what is asked for
-    kind = "vit" if layout(network["encoder"]).plain else "cnn"
-    if height is None:
-        size = dict(zip(("height", "width"), SIZES[kind], strict=True))
-    count = len(split.training)
-    pool = BATCH * RunConfig.unlabelled_ratio
-    if steps is None:
-        steps = min(max(STEPS[0], READINGS * count // pool), STEPS[1])
-    values = {
-        "labelled": tuple(labelled),
-        "unlabelled": (f"{name}{'&' if '?' in name else '?'}without={_kept(out)}",),
-        "pseudo_labels": True,
-        "teacher": _with_side(given, teacher_network),
-        # labels that are read once are made in the step, and stored where they serve again
-        "labelling": "stored" if steps * pool >= 2 * count else "online",
-        "encoder_lr": RATES[kind],
-        "batch": BATCH,
-        "steps": steps,
-        **size,
-        **RECIPES[recipe],
-        **network,
-    }
-    if encoder_weights:
-        values |= {"encoder_weights": encoder_weights, "pretrained": True}
-    if network.get("pretrained", True) or encoder_weights:
-        values["align"] = "unlabelled"
-    config = RunConfig(**values)
+    # the settings
+    config = settings(
+        f"{name}{'&' if '?' in name else '?'}without={_kept(out)}",
+        count=len(split.training),
+        teacher=_with_side(given, teacher_network),
+        network=network,
+        recipe=recipe,
+        steps=steps,
+        height=height,
+        width=width,
+        labelled=labelled,
+        encoder_weights=encoder_weights,
+    )
     if changes:
         config = RunConfig.from_dict(_merged(config.to_dict(), changes))
 
@@ -173,6 +158,56 @@ def prepare(
         teacher=given.weights,
         recipe=recipe,
     )
+
+
+def settings(
+    photographs: str,
+    *,
+    count: int,
+    teacher: GivenTeacher,
+    network: dict[str, Any],
+    recipe: str = "v1",
+    steps: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    labelled: Sequence[str] = (),
+    encoder_weights: str = "",
+) -> RunConfig:
+    """The run of an adaptation: of the student's kind, of the recipe, and what is asked for.
+
+    Args:
+        photographs: the name of the source that is learned from.
+        count: how many there are.
+        teacher: with the size at which it sees them.
+        network: the settings that say what the student is: encoder, and what it begins with.
+        recipe, steps, height, width, labelled, encoder_weights: see `adapt`.
+    """
+    kind = "vit" if layout(network["encoder"]).plain else "cnn"
+    size = dict(zip(("height", "width"), SIZES[kind], strict=True))
+    if height is not None:
+        size = {"height": height, "width": width}
+    pool = BATCH * RunConfig.unlabelled_ratio
+    if steps is None:
+        steps = min(max(STEPS[0], READINGS * count // pool), STEPS[1])
+    values = {
+        "labelled": tuple(labelled),
+        "unlabelled": (photographs,),
+        "pseudo_labels": True,
+        "teacher": teacher,
+        # labels that are read once are made in the step, and stored where they serve again
+        "labelling": "stored" if steps * pool >= 2 * count else "online",
+        "encoder_lr": RATES[kind],
+        "batch": BATCH,
+        "steps": steps,
+        **size,
+        **RECIPES[recipe],
+        **network,
+    }
+    if encoder_weights:
+        values |= {"encoder_weights": encoder_weights, "pretrained": True}
+    if network.get("pretrained", True) or encoder_weights:
+        values["align"] = "unlabelled"
+    return RunConfig(**values)
 
 
 def adapt(
@@ -234,7 +269,9 @@ def carry_out(
         weights = train(config, processes=processes, report=report)
         training = read_json(weights.parent / DONE)
     done = read_json(out / REPORT)
-    if done.get("trained", {}).get("run") == config.hash() and (out / STUDENT).is_file():
+    known = done.get("trained", {})
+    same = (known.get("run"), known.get("code")) == (config.hash(), training.get("stamp"))
+    if same and (out / STUDENT).is_file():
         return Adapted(student=out / STUDENT, report=out / "report.html", content=done)
 
     # the three networks, and what they may be used for
@@ -283,7 +320,8 @@ def _source_name(photographs: str | Path) -> str:
         raise ConfigError(
             "photographs: an empty name; give a folder, or a source such as tars:GLOB"
         )
-    name = text if text.partition(":")[0] in NAMED else f"photos:{text}"
+    kind, colon, _ = text.partition(":")  # a folder may be called photos
+    name = text if colon and kind in NAMED else f"photos:{text}"
     _, _, options = parse(name)
     if chosen := [word for word in LISTS if word in options]:
         raise ConfigError(f"{name}: {chosen[0]} is for adapt itself to say; leave it out")
@@ -387,6 +425,7 @@ def _told(ready: Adaptation, training: dict[str, Any]) -> dict[str, Any]:
         "photographs": len(ready.split.training),
         "pool": ready.photographs.fingerprint,
         "steps": config.steps,
+        "short_side": config.short_side,
         "seed": config.seed,
         "hours": round(training.get("wall_seconds", 0) / 3600, 3),
         "processes": training.get("processes", 1),

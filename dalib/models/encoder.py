@@ -271,7 +271,8 @@ class Encoder(nn.Module):
             raise CheckpointError(
                 f"encoder: the pre-trained weights of {self.spec.timm_name} could not be fetched "
                 f"({type(error).__name__}). "
-                "Connect to the hub once, or set pretrained: false."
+                "Connect to the hub once, name a file under encoder_weights, or set "
+                "pretrained: false."
             ) from error
         still(self.net)
 

@@ -16,8 +16,14 @@ PAPER, TOY = 518, 96
 
 
 def default_short_side(model: nn.Module) -> int:
-    """518 for a ViT, else 96, since a small CNN sees best at about the size it was trained at. A
-    guess: say it if you know."""
+    """At which short side a network sees images where nobody says: what its weights say of their
+    training (`about`), else 518 for a ViT and 96 for a CNN, since a small CNN sees best at about the
+    size it was trained at. The last is a guess: say it if you know."""
+    about = getattr(model, "about", None) or {}
+    trained = about.get("trained")
+    learned = trained.get("short_side") if isinstance(trained, dict) else None
+    if type(learned) is int and learned > 0:
+        return learned
     return PAPER if getattr(getattr(model, "encoder", None), "is_vit", True) else TOY
 
 

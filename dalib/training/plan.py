@@ -32,6 +32,10 @@ from dalib.training.trackers import check_trackers
 from dalib.training.validation import check_validation
 
 GB = 1e9
+LABELLED_AT_ONCE = 32
+"""Images at a time where labels are stored (`dalib.training.pseudo.label`)."""
+LESS = "gradient_checkpointing: true, precision: bf16 and a smaller batch take less"
+"""What to try where memory is too small."""
 SLACK = 0.5e9
 """Bytes that a disk should have beside what is counted: logs, caches, other programs."""
 
@@ -70,7 +74,8 @@ class Part:
         done: it is trained already, and costs nothing.
         parameters: of its network.
         flops: of all of its steps, and of the labels that are stored for it.
-        step_bytes: at the fullest moment of a step, of one process.
+        step_bytes: at the fullest moment of a step, or of labelling before the first one, of one
+            process.
         labels_bytes: of the labels that will be stored for it.
         kept_bytes: of weights and checkpoints.
     """
@@ -141,8 +146,8 @@ class Plan:
             f"{self.out.parent}"
         )
         yield (
-            f"memory    {needs / GB:.1f} GB in a step of each process, of {self.memory_bytes / GB:.1f}"
-            " GB free" + ("; THIS WILL NOT FIT" if needs > self.memory_bytes else "")
+            f"memory    {needs / GB:.1f} GB in each process, of {self.memory_bytes / GB:.1f}"
+            " GB free" + (f"; THIS WILL NOT FIT: {LESS}" if needs > self.memory_bytes else "")
         )
         yield (
             f"time      {span(self.seconds)} at least: the counted operations at the "
@@ -273,11 +278,20 @@ def _parts(
         for run, part in _parts(needed, given, images, processes):
             yield run, replace(part, role=part.role or role)
     teacher = next((g for g in given if g.role == "teacher"), None)
-    yield config.hash(), _part(config, teacher, images.get("unlabelled", {}), processes)
+    yield config.hash(), cost(config, teacher, images.get("unlabelled", {}), processes)
 
 
-def _part(config: RunConfig, teacher: Given | None, pool: dict[str, int], processes: int) -> Part:
-    """What one run costs by itself."""
+def cost(
+    config: RunConfig, teacher: Given | None, pool: dict[str, int], processes: int = 1
+) -> Part:
+    """What one run costs by itself.
+
+    Args:
+        config: the run; its weights need not be there.
+        teacher: the network that it is given, where it is given one.
+        pool: images of each unlabelled source; -1 where they are drawn.
+        processes: that train.
+    """
     own = network(config.encoder)
     parameters = sum(p.numel() for p in own.parameters())
     labels = labeller(config, teacher)
@@ -296,17 +310,21 @@ def _part(config: RunConfig, teacher: Given | None, pool: dict[str, int], proces
     )
     flops = float(counted.flops * share * config.steps)
     labels_bytes = 0
+    fullest = counted.bytes
     if labels is not None and in_step is None:
         count = sum(config.unlabelled_images if n < 0 else n for n in pool.values())
         labels_bytes = count * config.height * config.width * np.dtype(np.float16).itemsize
-        flops += count * _forward(*labels)
+        images = min(count, LABELLED_AT_ONCE) or 1
+        labelling = _labelling(*labels, images=images, precision=config.precision)
+        flops += count * labelling.flops / images
+        fullest = max(fullest, labelling.bytes)
     return Part(
         role="",
         config=config,
         done=trained(config),
         parameters=parameters,
         flops=flops,
-        step_bytes=counted.bytes,
+        step_bytes=fullest,
         labels_bytes=labels_bytes,
         # the weights, and two checkpoints with weights and AdamW's two moments
         kept_bytes=(1 + 2 * 3) * parameters * torch.float32.itemsize,
@@ -324,12 +342,15 @@ def labeller(config: RunConfig, teacher: Given | None) -> tuple[str, tuple[int, 
 
 
 @cache
-def _forward(encoder: str, size: tuple[int, int]) -> int:
-    """FLOPs of one image through a network."""
+def _labelling(encoder: str, size: tuple[int, int], *, images: int, precision: str) -> Step:
+    """Some images through a network that labels them."""
     model = network(encoder).eval()
-    with model.mean.fake_mode, torch.no_grad():
-        images = torch.empty(1, 3, *size)
-        return measure(lambda: model(images))[0]
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with model.mean.fake_mode, torch.no_grad(), autocast:
+        pictures = torch.empty(images, 3, *size)
+        present = (*model.parameters(), pictures)
+        flops, most = measure(lambda: model(pictures), *present)
+    return Step(flops=flops, bytes=most)
 
 
 @cache

