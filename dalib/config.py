@@ -481,6 +481,16 @@ class RunConfig:
         return self.align != "none"
 
     @property
+    def hub_encoders(self) -> tuple[str, ...]:
+        """The encoders whose pre-trained weights a run asks for and no file gives."""
+        if not self.pretrained:
+            return ()
+        wanted = {self.encoder: self.encoder_weights}
+        if self.aligns and self.frozen_encoder:
+            wanted[self.frozen_encoder] = self.frozen_encoder_weights
+        return tuple(name for name, file in wanted.items() if file is None)
+
+    @property
     def teacher_labels(self) -> bool:
         """Whether a teacher labels the unlabelled images, before training or in it."""
         return self.pseudo_labels and self.labelling != "oracle"
