@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     from dalib.errors import ConfigError
     from dalib.models import export, load
+    from dalib.training.descent import about_run
 
     if not args.out:
         raise ConfigError(
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
             "(official, onnx) to write"
         )
     model = load(args.weights, **reading(args))
+    model.about = model.about or about_run(Path(args.weights))
     write = {
         "transformers": export.export_transformers,
         "official": export.export_official,

@@ -131,9 +131,9 @@ def picture(seed: int, *, size=(64, 48)) -> Image.Image:
 
 
 def pool(clones: Path) -> Pool:
-    """A public pool of four photographs in one bare repository."""
+    """A public pool of twelve photographs in one bare repository."""
     stream, files = b"commit refs/heads/main\ncommitter t <t@t> 0 +0000\ndata 0\n", {}
-    for k in range(4):
+    for k in range(12):
         picture(50 + k).save(clones / "x.jpg")
         files[f"{k}.jpg"] = content = (clones / "x.jpg").read_bytes()
         stream += f'M 100644 inline "{k}.jpg"\ndata {len(content)}\n'.encode() + content + b"\n"
@@ -154,10 +154,12 @@ def pool(clones: Path) -> Pool:
     )
 
     def facts(name: str) -> dict[str, str]:
-        return {"key": f"k{name[0]}", "place": "indoor"}
+        return {"key": name.removesuffix(".jpg"), "place": "indoor"}
 
     rows = [
-        Row(f"k{name[0]}", origin, name, blob_id(content), "", "", (64, 48), facts(name))
+        Row(
+            name.removesuffix(".jpg"), origin, name, blob_id(content), "", "", (64, 48), facts(name)
+        )
         for name, content in files.items()
     ]
     return Pool(name="photos", rows=tuple(rows))
@@ -253,6 +255,8 @@ def left(said: str) -> Path:
     return Path(re.search(r"^leaves +(\S+)", said, re.M)[1])
 
 
+RUN = "runs/0123456789ab"
+"""A run's folder on the page; here that of the run that is stopped."""
 STOPPED = "python -m dalib train paper.yaml"
 """What is stopped in the middle, and gone on with by the command `resume`."""
 
@@ -268,8 +272,8 @@ def walk() -> dict[str, str]:
             if not is_run(line) or is_slow(line) or missing(line):
                 continue
             real = line
-            if "resume" in line:
-                real = line.replace("runs/0123456789ab", str(left(said[STOPPED])))
+            if RUN in line:
+                real = line.replace(RUN, str(left(said[STOPPED])))
             code, said[line] = call(real, until="step 1/3" if line == STOPPED else "")
             assert code == (75 if line == STOPPED else 0), (line, said[line])
     return said
@@ -287,8 +291,8 @@ def test_the_road_is_walked(place):
 
     # labels that were made before are not made again
     labels, trained = (said[line] for line in said if "labelling=stored" in line)
-    assert "labelling 12 images" in labels
-    assert "labelling 12 images" not in trained
+    assert "labelling 24 images" in labels
+    assert "labelling 24 images" not in trained
 
     # a run that was stopped, and the teacher before it, are whole after `resume`
     stopped, resumed = said[STOPPED], next(said[line] for line in said if "resume" in line)
@@ -305,10 +309,25 @@ def test_the_road_is_walked(place):
     again = load("my-student").state_dict()
     assert all(torch.equal(v, again[k]) for k, v in student.state_dict().items())
 
+    # the card of a run without a pre-trained encoder names no weights; that of the other its teacher
+    assert "license: unknown" in Path("my-run/README.md").read_text()
+    code, _ = call(f"python -m dalib export {left(done)}/model.safetensors v2 --to transformers")
+    assert code == 0
+    card = Path("v2/README.md").read_text()
+    assert "license: cc-by-nc-4.0" in card
+    assert "Depth Anything V2 Large" in card
+
     # the maps, and what was looked at
     maps = {p.name.partition(".")[0] for p in Path("maps").glob("*.png")}
     assert maps >= {str(k) for k in range(12)}
     assert Path("looked/sheet.png").is_file()
+
+    # shards instead of a folder
+    if find_spec("dalib.data.tars"):
+        words = "--teacher /weights/depth_anything_v2_vitl.pth --student vits --plan"
+        code, planned = call(f'python -m dalib adapt "tars:/data/pool/*.tar" other {words}')
+        assert code == 0
+        assert "photos    12: 7 to learn from, 5 kept back" in planned
 
 
 @pytest.mark.slow
@@ -335,6 +354,15 @@ def test_several_processes_are_the_same_run(line, place):
 def test_a_command_is_run_or_says_that_it_is_not(line):
     assert (NOTE in line) == (not is_run(line))
     assert is_run(line) <= line.startswith("python -m dalib ")
+
+
+def test_what_the_table_of_adapt_says_can_be_said():
+    table = PAGE.partition("| to | say |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(--[^`]+)`", line) for line in table.splitlines()]
+    said = [words for row in rows for words in row]
+    assert len(said) >= 6
+    for words in said:
+        library().parser.parse_args(["adapt", "in", "out", "--teacher", "x", *words.split()])
 
 
 def test_no_stand_in_is_for_nothing():
