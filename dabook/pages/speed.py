@@ -10,11 +10,9 @@ from dalib import paths
 from dalib.predict.engines import CONTENDERS
 
 
-class Benchmark(TypedDict):
-    """What every benchmark's record has, beside what it measured."""
+class Circumstances(TypedDict):
+    """What every benchmark's record says of the machine and the code."""
 
-    encoder: str
-    seed: int
     threads: int
     device: str
     bfloat16: bool
@@ -24,11 +22,22 @@ class Benchmark(TypedDict):
     created: str  # UTC, ISO 8601
 
 
+class Benchmark(Circumstances):
+    """What the record of a benchmark of one network has besides."""
+
+    encoder: str
+    seed: int
+
+
+DATA = ("pools", "labelling")
+"""The benchmarks of data, which are of no network or of several."""
+
+
 def read(name: str) -> dict[str, Any]:
-    """The record of a benchmark, `inference`, `where` or `training`; a `DataError` where it is
-    missing or damaged."""
+    """The record of a benchmark, `inference`, `where`, `training`, or one of `DATA`; a `DataError`
+    where it is missing or damaged."""
     kind = records.Kind(
-        form=Benchmark,
+        form=Circumstances if name in DATA else Benchmark,
         name="a benchmark's record",
         remedy=f"run python benchmarks/{name}.py",
     )
@@ -95,6 +104,48 @@ def training_table(record: dict) -> Html:
     return html(lines, headings, name="training") + _provenance(record)
 
 
+def pools_table(record: dict) -> Html:
+    """What a pool costs to open, by its kind and its number of photographs: seconds, memory of a
+    process of its own and memory that processes share, with provenance."""
+    lines: dict[str, dict] = {}
+    for row in record["rows"]:
+        size = f"{row['images']:,} photographs"
+        lines.setdefault(row["pool"], {}).update(
+            {
+                (size, "s to open"): number(row["seconds to open"], 2),
+                (size, "own MB"): number(row["own MB"], 1),
+                (size, "shared MB"): number(row["shared MB"], 1),
+            }
+        )
+    return html(lines, [escape(name) for name in lines], name="pools") + _provenance(record)
+
+
+def labelling_table(record: dict) -> Html:
+    """Labelling against the bare forward pass of its teacher, by kind of image and number of
+    processes that read, with provenance."""
+    lines: dict[str, dict] = {}
+    for row in record["rows"]:
+        teacher = f"{row['encoder']}, {row['height']} × {row['width']}"
+        cells = lines.setdefault(row["images"], {})
+        processes = row["reading processes"]
+        cells[teacher, f"{processes} reading"] = number(row["ratio to the bare forward"], 2)
+        cells[teacher, "ms to read"] = number(row["processor ms to read one"], 1)
+        cells[teacher, "ms to label"] = number(row["processor ms to label one"], 1)
+    return html(lines, [escape(name) for name in lines], name="labelling") + _provenance(record)
+
+
+def best_ratio(record: dict, encoder: str, images: str) -> float:
+    """The best of labelling against the bare forward pass, over the numbers of reading
+    processes."""
+    rows = [r for r in record["rows"] if (r["encoder"], r["images"]) == (encoder, images)]
+    return max(row["ratio to the bare forward"] for row in rows)
+
+
+def pool_row(record: dict, pool: str, images: int) -> dict:
+    """One line of the record of pools."""
+    return next(r for r in record["rows"] if (r["pool"], r["images"]) == (pool, images))
+
+
 def ratio(record: dict, name: str, other: str) -> float:
     """How many times longer one piece of training takes than another of its kind."""
     times = next(t for t in record["seconds"].values() if name in t)
@@ -141,9 +192,17 @@ def _provenance(record: dict) -> Html:
     width = record.get("width", record.get("side"))
     threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
     bfloat16 = "computes" if record["bfloat16"] else "does not compute"
+    weights = record.get("weights", "random")
     parts = [
-        f"{record['encoder']}, {height} × {width} pixels, {record.get('weights', 'random')} "
-        f"weights, seed {record['seed']}",
+        *(
+            [
+                f"{record['encoder']}, {height} × {width} pixels, {weights} weights, seed "
+                f"{record['seed']}"
+            ]
+            if "encoder" in record
+            else []
+        ),
+        *([escape(record["note"])] if "note" in record else []),
         *([f"medians of {record['rounds']} interleaved rounds"] if "rounds" in record else []),
         f"{escape(record['device'])}, {threads}; this processor {bfloat16} in bfloat16",
         versions,

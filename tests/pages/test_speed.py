@@ -149,3 +149,55 @@ def test_the_committed_records_are_whole():
     for name in ("a student's step", "with planar networks", "in bfloat16"):
         assert speed.ratio(steps, name, "bare forward and backward") > 0
     assert speed.ratio(steps, "image by image", "perturbing a batch") > 0
+
+
+def data_record(rows):
+    return {k: v for k, v in record().items() if k not in ("encoder", "side", "seed", "rows")} | {
+        "rows": rows
+    }
+
+
+def test_pools_and_labelling_by_hand():
+    pools = data_record(
+        [
+            {"pool": pool, "images": n, "seconds to open": s, "own MB": 2 * s, "shared MB": 0.5}
+            for pool, n, s in (("folder <plain>", 10, 1.25), ("folder <plain>", 1000, 4.5))
+        ]
+    )
+    text = speed.pools_table(pools).text
+    for part in (
+        "folder &lt;plain&gt;",
+        "1,000 photographs",
+        "1.25",
+        "4.50",
+        "9.0",
+        "A &lt;chip&gt;",
+    ):
+        assert part in text, part
+    assert speed.pool_row(pools, "folder <plain>", 1000)["own MB"] == 9
+
+    labelling = data_record(
+        [
+            {
+                "encoder": encoder,
+                "height": 96,
+                "width": 128,
+                "images": "large",
+                "reading processes": n,
+                "ratio to the bare forward": ratio,
+                "processor ms to read one": 45.2,
+                "processor ms to label one": 4.4,
+            }
+            for encoder, n, ratio in (("lite0", 0, 0.1), ("lite0", 2, 0.31), ("vits", 0, 0.93))
+        ]
+    ) | {"note": "made <in haste>"}
+    text = speed.labelling_table(labelling).text
+    for part in ("lite0, 96 × 128", "2 reading", "0.31", "45.2", "made &lt;in haste&gt;"):
+        assert part in text, part
+    assert speed.best_ratio(labelling, "lite0", "large") == 0.31
+    assert speed.best_ratio(labelling, "vits", "large") == 0.93
+
+
+@pytest.mark.parametrize("name", speed.DATA)
+def test_the_records_of_data_are_there(name):
+    assert speed.read(name)["rows"]
