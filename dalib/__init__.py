@@ -29,6 +29,7 @@ __all__ = [
     "Scores",
     "Source",
     "UserError",
+    "adapt",
     "adaptation",
     "affine_invariant",
     "alternatives",
@@ -84,6 +85,8 @@ _HOMES = {
     # training
     "label": "dalib.training.recipe",
     "train": "dalib.training.recipe",
+    # adaptation
+    "adapt": "dalib.adaptation.adapt",
     # evaluation
     "PROTOCOLS": "dalib.evaluation.protocols",
     "Protocol": "dalib.evaluation.protocols",
@@ -108,6 +111,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
         predict,
         training,
     )
+    from dalib.adaptation.adapt import adapt
     from dalib.config import RunConfig
     from dalib.data.catalogue import open_source
     from dalib.data.schema import Source
