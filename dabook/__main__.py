@@ -71,13 +71,17 @@ def _row(args: argparse.Namespace) -> None:
     """Run one seed of one row (for Snakemake and clusters)."""
     from dabook.runs.experiments import expand
     from dalib import paths
+    from dalib.training.machines import machines_of
     from dalib.training.processes import check_processes, refuse_other_launcher
 
     refuse_other_launcher()
     experiment = expand(args.name, profile=args.profile, seed=args.seed)
     row = experiment[args.row]
     config = row.configs[0]
-    check_processes(args.processes, config)
+    machines = machines_of(
+        args.accelerate, processes=args.processes, machine_rank=args.machine_rank
+    )
+    check_processes(machines.processes, config, machines=machines.count)
     paths.writable_runs()
     # seconds to import, which a mistake above need not wait for
     from dabook.runs.runner import run_row
@@ -89,6 +93,8 @@ def _row(args: argparse.Namespace) -> None:
         again=args.again,
         retrain=args.retrain,
         processes=args.processes,
+        accelerate=args.accelerate,
+        machine_rank=args.machine_rank,
     )
 
 
@@ -191,6 +197,14 @@ def commands() -> Commands:
     row.add_argument("--profile", default="study")
     row.add_argument("--seed", type=int, default=0)
     row.add_argument("--processes", type=int, default=1)
+    row.add_argument(
+        "--accelerate",
+        metavar="FILE",
+        help="a configuration of accelerate, for several machines or sharded weights",
+    )
+    row.add_argument(
+        "--machine-rank", type=int, metavar="N", help="which machine this is (default: the file's)"
+    )
     row.add_argument(
         "--again",
         action="store_true",

@@ -218,6 +218,11 @@ class RunConfig:
     gradient_checkpointing: bool = _free(False)
     #: Compile the networks with `torch.compile`; pays in long runs. True or false.
     compile: bool = _free(False)
+    #: Parts into which each process splits its share of a step's images, one forward and backward
+    #: pass after the other. Their mean gradient is the step's, up to rounding, and the activations
+    #: of one part alone take memory. A whole number from 1 that divides the shares, CutMix pairs
+    #: unbroken.
+    accumulate: int = _free(1)
     #: Processes that read images, for each process that labels or trains. A whole number from 0,
     #: which reads them in that process itself.
     workers: int = _free(0)
@@ -289,9 +294,20 @@ class RunConfig:
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be "
                 "paired for CutMix; use an even number"
             )
+        self._check_parts()
         self._check_size()
         self._check_effect()
         self._check_teacher()
+
+    def _check_parts(self) -> None:
+        """Refuse parts of a step that cannot be equal."""
+        pair = 2 if self.pairs else 1
+        for what, size, unit in (("batch", self.batch, 1), ("pool", self.pool_batch, pair)):
+            if size % (self.accumulate * unit):
+                raise ConfigError(
+                    f"accumulate: {size} images a step ({what}) cannot be split into "
+                    f"{self.accumulate} equal parts" + (" of CutMix pairs" if unit == 2 else "")
+                )
 
     def _check_empty(self) -> None:
         """Refuse a run without images, or without labels for them."""
@@ -434,6 +450,11 @@ class RunConfig:
         return names
 
     @property
+    def labelled_batch(self) -> int:
+        """Labelled images per step, over all processes; 0 in a run on pseudo labels alone."""
+        return self.batch if self.labelled else 0
+
+    @property
     def pool_batch(self) -> int:
         """Unlabelled images per step, over all processes."""
         return self.batch * self.unlabelled_ratio
@@ -458,6 +479,16 @@ class RunConfig:
     def aligns(self) -> bool:
         """Whether there is feature alignment, and so a frozen encoder."""
         return self.align != "none"
+
+    @property
+    def hub_encoders(self) -> tuple[str, ...]:
+        """The encoders whose pre-trained weights a run asks for and no file gives."""
+        if not self.pretrained:
+            return ()
+        wanted = {self.encoder: self.encoder_weights}
+        if self.aligns and self.frozen_encoder:
+            wanted[self.frozen_encoder] = self.frozen_encoder_weights
+        return tuple(name for name, file in wanted.items() if file is None)
 
     @property
     def teacher_labels(self) -> bool:

@@ -32,7 +32,14 @@ from dalib.models.encoder import PRESETS, layout
 
 FIELDS = {f.name: f for f in dataclasses.fields(RunConfig)}
 FREE = (
-    *("gradient_checkpointing", "compile", "workers", "checkpoint_every", "log_every"),
+    *(
+        "gradient_checkpointing",
+        "compile",
+        "accumulate",
+        "workers",
+        "checkpoint_every",
+        "log_every",
+    ),
     *("validate_every", "validation", "validation_images", "trackers"),
 )
 OTHER = {  # another possible value of every field, on top of a student that has everything on
@@ -81,6 +88,7 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "ema": 0.999,
     "gradient_checkpointing": True,
     "compile": True,
+    "accumulate": 2,
     "workers": 3,
     "checkpoint_every": 1,
     "log_every": 1,
@@ -310,6 +318,8 @@ SEVERAL = {
     "frozen_encoder": {"training.step", "training.train"},
     # whose content is looked at, and what labels
     "teacher": {"training.given", "training.labelling"},
+    # what the processes can share evenly, and how each goes through its share
+    "accumulate": {"data.mixture", "training.train"},
     # how many batches there are, and when the last one is done
     "steps": {"data.mixture", "training.journal", "training.train", "training.validation"},
     "workers": {"training.labelling", "training.train"},

@@ -107,6 +107,20 @@ def test_snakemakes_jobs_run_in_its_own_python(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_profile_for_slurm_makes_a_plan(tmp_path):
+    """A dry run, which needs no cluster; each row asks for a GPU for each of its processes."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    words = ["experiment=mine", "profile=tiny", "processes=4", "--profile", "configs/slurm"]
+    result = snakemake(tmp_path, *words)
+    told = result.stdout + result.stderr
+    assert result.returncode == 0, told
+    assert "gpu=4" in told
+    assert "slurm_partition=gpu" in told
+    assert f"{sys.executable} -m dabook.runs.gpus 4 {sys.executable} -m dabook row mine a" in told
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "env", "message"),
     [

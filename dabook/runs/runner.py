@@ -12,6 +12,7 @@ from dalib.models.depth_anything import restore
 from dalib.progress import Report
 from dalib.training import launch
 from dalib.training.folder import DONE
+from dalib.training.machines import machines_of
 from dalib.writing import write_text
 
 RECORD = "run.json"
@@ -25,8 +26,10 @@ def run_row(
     again: bool = False,
     retrain: bool = False,
     processes: int = 1,
+    accelerate: str | None = None,
+    machine_rank: int | None = None,
     report: Report | None = None,
-) -> dict:
+) -> dict | None:
     """Train and score one seed of one row, and write its record.
 
     Weights that are here and of today's code are scored as they are: an edit of the evaluation, or
@@ -39,7 +42,9 @@ def run_row(
         again: train once more, and write the record beside the one that there is. Without a
             committed record a `ConfigError`.
         retrain: train once more, and write the record over the one that there is.
-        processes: training processes.
+        processes: training processes, over all machines.
+        accelerate, machine_rank: see `dalib.training.machines`. The main machine alone scores and
+            writes the record; the others end with the training, and return nothing.
         report: receives lines of progress; by default there is a bar where somebody watches, and
             lines elsewhere.
     """
@@ -53,6 +58,8 @@ def run_row(
                 again=again,
                 retrain=retrain,
                 processes=processes,
+                accelerate=accelerate,
+                machine_rank=machine_rank,
                 report=shown.report,
             )
             shown.end(config)
@@ -68,7 +75,17 @@ def run_row(
     out = launch.folder(config)
     # a teacher that was only trained for its students will do
     afresh = retrain or (again and (out / RECORD).exists())
-    weights = launch.ensure_weights(config, processes=processes, afresh=afresh, report=report)
+    machines = machines_of(accelerate, processes=processes, machine_rank=machine_rank)
+    weights = launch.ensure_weights(
+        config,
+        processes=processes,
+        accelerate=accelerate,
+        machine_rank=machine_rank,
+        afresh=afresh,
+        report=report,
+    )
+    if machines.rank:
+        return None
     model = restore(weights, expect=config.encoder)
     training = json.loads((out / DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))

@@ -34,7 +34,17 @@ def add_changes(command: argparse.ArgumentParser) -> None:
 
 
 def _add_how(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--processes", type=int, default=1, help="that train (default: 1)")
+    command.add_argument(
+        "--processes", type=int, default=1, help="that train, over all machines (default: 1)"
+    )
+    command.add_argument(
+        "--accelerate",
+        metavar="FILE",
+        help="a configuration of accelerate, for several machines or sharded weights (configs/)",
+    )
+    command.add_argument(
+        "--machine-rank", type=int, help="which machine this is (default: SLURM_NODEID, or FILE's)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,15 +75,26 @@ def resume(args: argparse.Namespace) -> None:
 
 
 def _train(config: RunConfig, args: argparse.Namespace, *, only_plan: bool) -> None:
+    from dalib.training.machines import machines_of
     from dalib.training.plan import plan
     from dalib.training.processes import refuse_other_launcher
     from dalib.training.recipe import train
 
     refuse_other_launcher()
-    found = plan(config, processes=args.processes)
+    machines = machines_of(
+        args.accelerate, processes=args.processes, machine_rank=args.machine_rank
+    )
+    found = plan(config, machines=machines)
     print("\n".join(found.lines()), flush=True)
-    if not only_plan:
-        print(train(found.config, processes=args.processes))
+    if only_plan:
+        return
+    weights = train(
+        found.config,
+        processes=args.processes,
+        accelerate=args.accelerate,
+        machine_rank=args.machine_rank,
+    )
+    print(weights)
 
 
 def settings(path: Path, changes: list[str]) -> RunConfig:

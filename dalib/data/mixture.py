@@ -247,16 +247,18 @@ def labelled_crop(seed: int, positions: np.ndarray) -> np.ndarray:
 
 
 def check_shares(config: RunConfig, world: int) -> None:
-    """Raise `ConfigError` where so many processes cannot share a run's batches evenly, CutMix pairs
-    unbroken."""
+    """Raise `ConfigError` where so many processes, and the `accumulate` parts of each, cannot share
+    a run's batches evenly, CutMix pairs unbroken."""
     pair = 2 if config.pairs else 1
+    parts = config.accumulate
     for name, size, unit in (
-        ("batch", config.batch, 1),
+        ("batch", config.labelled_batch, 1),
         ("batch x unlabelled_ratio", config.pool_batch, pair),
     ):
-        if size % (world * unit):
+        if size % (world * parts * unit):
             raise ConfigError(
                 f"{name}: {size} images cannot be shared evenly by {world} processes"
+                + (f" in {parts} parts each (accumulate)" if parts > 1 else "")
                 + (" in CutMix pairs" if unit == 2 else "")
             )
 

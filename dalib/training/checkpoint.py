@@ -13,6 +13,7 @@ from torch import nn
 from dalib import certificates
 from dalib.config import RunConfig
 from dalib.errors import TrainingError
+from dalib.training import sharding
 from dalib.writing import whole, write_text
 
 CHECKPOINTS = "checkpoint"
@@ -22,7 +23,7 @@ KEPT = 2
 
 def keep(
     out: Path,
-    student: nn.Module,
+    student: nn.Module | sharding.Written,
     optimiser,
     *,
     step: int,
@@ -31,7 +32,8 @@ def keep(
     more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Full state, whole or not at all; the last `KEPT` stay. Every random number is a function of
-    (seed, step): none is kept. `more` has a state by name, as the student has one.
+    (seed, step): none is kept. What is sharded has been gathered before, by `sharding.whole`.
+    `more` has a state by name, as the student has one.
 
     Raises `DataError`, which names the file, where the disk refuses; the checkpoints before it are
     untouched.
@@ -88,8 +90,7 @@ def resume(
     for path in found(out):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            student.load_state_dict(state["model"])
-            optimiser.load_state_dict(state["optimiser"])
+            sharding.load(student, optimiser, state)
             for name, part in (more or {}).items():
                 part.load_state_dict(state[name])
         except Exception as error:  # truncated or foreign
@@ -127,8 +128,10 @@ def not_finite(
         for k in ids:
             ids[k] += part[k]
     path = out / "failed"
+    weights = sharding.Written(sharding.whole(student.state_dict()))  # by all processes together
+    moments = sharding.Written(sharding.whole(optimiser.state_dict()))
     if accelerator.is_main_process:
-        path = keep(out, student, optimiser, step=step, stamp="", name="failed")
+        path = keep(out, weights, moments, step=step, stamp="", name="failed")
     values = ", ".join(f"{k} {v.item():g}" for k, v in parts.items())
     raise TrainingError(
         f"the loss or its gradient is not finite at step {step} ({values}); "

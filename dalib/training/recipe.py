@@ -21,6 +21,7 @@ from dalib.predict.fingerprint import fingerprint
 from dalib.training.folder import trained
 from dalib.training.given import fetch_encoders, pin
 from dalib.training.launch import ensure_weights
+from dalib.training.machines import machines_of
 from dalib.training.processes import check_processes, refuse_other_launcher
 from dalib.training.pseudo import PseudoLabels, finish, is_finished
 from dalib.training.pseudo import label as write_labels
@@ -30,6 +31,8 @@ def train(
     config: RunConfig,
     *,
     processes: int = 1,
+    accelerate: str | Path | None = None,
+    machine_rank: int | None = None,
     afresh: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -53,7 +56,12 @@ def train(
     Args:
         config: the run. Its `labelled` and `unlabelled` name the data (`open_source`).
         processes: training processes, which share the batch; more than one are started through
-            `accelerate launch`. At most as many as there are GPUs, or cores where there is none.
+            `accelerate launch`. On each machine at most as many as there are GPUs, or cores where
+            there is none.
+        accelerate: a configuration of accelerate, for several machines, each of which makes this
+            same call, or for sharded weights (`dalib.training.machines` has the whole of it; the
+            folder `configs` has examples).
+        machine_rank: which of several machines this is; by default `SLURM_NODEID`, or the file's.
         afresh: train even where there are weights, which are set aside and not removed.
         report: receives lines of progress.
 
@@ -68,12 +76,20 @@ def train(
     """
     refuse_other_launcher()
     config = pin(config)
-    check_processes(processes, config)
+    machines = machines_of(accelerate, processes=processes, machine_rank=machine_rank)
+    check_processes(machines.processes, config, machines=machines.count)
     paths.writable_runs()
     if afresh or not trained(config):
         check_sources(config)
         fetch_encoders(config)
-    return ensure_weights(config, processes=processes, afresh=afresh, report=report)
+    return ensure_weights(
+        config,
+        processes=processes,
+        accelerate=accelerate,
+        machine_rank=machine_rank,
+        afresh=afresh,
+        report=report,
+    )
 
 
 class PseudoLabelled(Source):

@@ -5,6 +5,8 @@ holds outside the box; `target_inside` is its partner's, which holds inside; `in
 a mask, None without CutMix.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +93,24 @@ def step_losses(
         classes = mixed(batch["pool_semantics"], inside)
         parts["segmentation"] = segmentation(logits[0][count:], classes)
     return parts
+
+
+def shares(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch in so many equal parts, labelled and unlabelled images alike, in their order.
+
+    Every loss is a mean over images, so that the mean over the parts is that of the batch, and so
+    is its gradient, up to rounding. Neighbours stay together where they are CutMix pairs
+    (`check_shares` sees to it).
+    """
+    if count == 1:
+        yield batch
+        return
+    for number in range(count):
+        part = {}
+        for name, values in batch.items():
+            size = len(values) // count
+            part[name] = values[number * size : (number + 1) * size]
+        yield part
 
 
 def _unit(images: Tensor) -> Tensor:

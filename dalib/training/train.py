@@ -1,14 +1,16 @@
 """One flat loop for teacher and student. What differs between them is in the config: whether there
 are unlabelled images."""
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from jaxtyping import Float
@@ -32,8 +34,10 @@ from dalib.training.ema import Average
 from dalib.training.folder import WEIGHTS, Clock, same_data
 from dalib.training.given import unchanged
 from dalib.training.journal import Journal, Pace
+from dalib.training.machines import Sharding
 from dalib.training.pseudo import Labels
-from dalib.training.step import label_now, step_losses
+from dalib.training.sharding import Written, gathered, shard, whole
+from dalib.training.step import label_now, shares, step_losses
 from dalib.training.teacher import Teacher
 from dalib.training.validation import Validation
 
@@ -55,6 +59,7 @@ def train(
     first: DepthAnything | None = None,
     validation: Validation | None = None,
     processes: int = 1,
+    sharding: Sharding | None = None,
     stamp: str = "",
     stop: Stop | None = None,
     clock: Clock | None = None,
@@ -80,6 +85,8 @@ def train(
         validation: what is scored every `validate_every` steps; nothing of the result depends on
             it.
         processes: the world size that was asked for; another one is a `TrainingError`.
+        sharding: share the weights of each network out over the processes, instead of a copy in
+            each (see `dalib.training.sharding`).
         stamp: hash of the code; a checkpoint with another stamp is not continued, unless a
             certificate joins the two.
         stop: asked at the end of each step; a request in any of the processes saves the state and
@@ -103,6 +110,8 @@ def train(
     # the networks and the optimiser
     _check_labels(config, unlabelled=unlabelled, pseudo=pseudo, teacher=teacher)
     networks = _networks(config, first=first, teacher=teacher, device=accelerator.device)
+    if sharding is not None:
+        networks = networks.shard(sharding, accelerator)
     optimiser = _optimiser(config, networks)
     rates = [group["lr"] for group in optimiser.param_groups]
 
@@ -136,8 +145,7 @@ def train(
     loader = _loader(config, mixture, start=start, pinned=accelerator.device.type == "cuda")
 
     # everything to its place
-    model, optimiser = accelerator.prepare(networks.trained, optimiser)
-    networks.prepare(accelerator)
+    model, optimiser = networks.prepare(accelerator, optimiser)
     if config.compile:
         compile_parts(*networks.every())
     model.train()
@@ -177,19 +185,27 @@ def train(
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
-            if teacher is not None:
-                batch |= label_now(teacher, batch)
 
-            # forward, and what all processes should know
-            parts = step_losses(config, model, networks.student, networks.frozen, batch)
-            loss = _total(config, parts)
-            seen, asked = _told(accelerator, loss, parts, stop)
+            # forward and backward, in one part or in several
+            of_parts = []
+            for number, part in enumerate(shares(batch, config.accumulate), 1):
+                if teacher is not None:
+                    part = part | label_now(teacher, part)
+                alone = number < config.accumulate  # the processes meet in the last part
+                with accelerator.no_sync(model) if alone else nullcontext():
+                    parts = step_losses(config, model, networks.student, networks.frozen, part)
+                    loss = _total(config, parts)
+                    accelerator.backward(loss / config.accumulate)
+                of_parts.append(torch.stack([loss.detach(), *(p.detach() for p in parts.values())]))
+            names = ["loss", *parts]
+            own = torch.stack(of_parts).mean(0)
+            norm = gathered(accelerator.clip_grad_norm_(model.parameters(), config.clip))
 
-            # backward
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            # what all processes should know
+            seen, asked = _told(accelerator, own, stop)
             # the step's one wait for the accelerator
             if not torch.isfinite(torch.stack([*seen, norm])).all():
+                parts = dict(zip(names[1:], own[1:], strict=True))
                 not_finite(accelerator, out, networks.trained, optimiser, step, batch, parts)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -199,10 +215,13 @@ def train(
 
             # what is kept of it
             ends_early = bool(asked > 0) and done < config.steps
+            kept = networks, optimiser
+            if sharding is not None and _is_kept(config, done, now=ends_early):
+                kept = networks.gathered(optimiser)  # by all processes together
             if journal is not None:
-                values = dict(zip(["loss", *parts], seen, strict=True))
+                values = dict(zip(names, seen, strict=True))
                 journal.note(done, values | {"grad_norm": norm}, optimiser)
-                keeper.save(done, networks, optimiser, now=ends_early)
+                keeper.save(done, *kept, now=ends_early)
             if not ends_early and validate(done) and done < config.steps:
                 ends_early = True
                 if main:
@@ -210,6 +229,8 @@ def train(
             if ends_early:
                 accelerator.wait_for_everyone()  # none may leave while the state is being written
                 raise _stopped(out, done, config)
+        if sharding is not None:
+            networks, _ = networks.gathered(optimiser)
         if main:
             if networks.average is not None:
                 save(networks.student, out / RAW)
@@ -271,6 +292,8 @@ class _Networks:
         frozen: the pre-trained encoder that features are aligned with.
         teacher: what labels each batch.
         average: of the student's weights, where the run keeps one.
+        is_sharded: whether they are shared out over the processes.
+        copied: what is trained, of a sharded run, in the main process.
     """
 
     student: DepthAnything
@@ -279,6 +302,8 @@ class _Networks:
     frozen: FrozenEncoder | None
     teacher: DepthAnything | None
     average: Average | None
+    copied: nn.Module | None = None
+    is_sharded: bool = False
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -299,11 +324,43 @@ class _Networks:
         """Those there are; the student first."""
         return [n for n in (self.student, self.frozen, self.teacher) if n is not None]
 
-    def prepare(self, accelerator: Accelerator) -> None:
-        """Those that do not learn, in place: to the student's device and precision."""
+    def shard(self, how: Sharding, accelerator: Accelerator) -> "_Networks":
+        """Share each network out over the processes, in place; the main process keeps a copy of
+        what is trained, on the CPU, to write down what `gathered` brings."""
+        copied = copy.deepcopy(self.trained).cpu() if accelerator.is_main_process else None
+        still = [network.requires_grad_(False) for network in self.every()[1:]]
+        for network in (self.trained, *still):
+            shard(network, how, device=accelerator.device)
+        return replace(self, copied=copied, is_sharded=True)
+
+    def gathered(self, optimiser: Optimizer) -> tuple["_Networks", Written]:
+        """Sharded networks and their optimiser as they are written down: whole, and on the CPU of
+        the main process. All processes call this at the same time."""
+        weights = whole(self.trained.state_dict())
+        moments = Written(whole(optimiser.state_dict()))
+        if self.copied is None:
+            return self, moments
+        self.copied.load_state_dict(weights)
+        student = getattr(self.copied, "student", self.copied)
+        return replace(self, trained=self.copied, student=student), moments
+
+    def prepare(
+        self, accelerator: Accelerator, optimiser: Optimizer
+    ) -> tuple[nn.Module, AcceleratedOptimizer]:
+        """What the steps call: the trained network in its wrappers, and the optimiser. The networks
+        that do not learn are brought to the same device and precision, in place."""
+        sharded = self.is_sharded
+        if sharded:  # which does for the processes what DistributedDataParallel does otherwise
+            model = accelerator.prepare_model(self.trained, evaluation_mode=True)
+            optimiser = accelerator.prepare_optimizer(optimiser)
+        else:
+            model, optimiser = accelerator.prepare(self.trained, optimiser)
         for network in self.every()[1:]:
-            network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            if not sharded:
+                network.to(memory_format=torch.channels_last)
+            network.eval().requires_grad_(False)
             accelerator.prepare_model(network, evaluation_mode=True)
+        return model, optimiser
 
 
 def _networks(
@@ -406,14 +463,20 @@ def _total(config: RunConfig, parts: dict[str, Tensor]) -> Tensor:
     return losses.total(parts, weights)
 
 
+def _is_kept(config: RunConfig, done: int, *, now: bool) -> bool:
+    """Whether something of the state may be written after so many steps: a checkpoint, or weights
+    at a third of the training."""
+    thirds = [k * config.steps // 3 for k in range(1, len(SNAPSHOTS) + 1)]
+    return now or done % config.checkpoint_every == 0 or done in thirds
+
+
 def _told(
-    accelerator: Accelerator, loss: Tensor, parts: dict[str, Tensor], stop: Stop
+    accelerator: Accelerator, own: Float[Tensor, " k"], stop: Stop
 ) -> tuple[list[Tensor], Tensor]:
     """The loss and its parts as means over the processes, and above 0 where one of them was asked
     to stop: what one is asked, all are."""
-    asked = loss.new_tensor(float(stop.reason() is not None))
-    told = torch.stack([loss.detach(), *(p.detach() for p in parts.values()), asked])
-    *seen, asked = accelerator.reduce(told, reduction="mean")
+    asked = own.new_tensor([float(stop.reason() is not None)])
+    *seen, asked = accelerator.reduce(torch.cat([own, asked]), reduction="mean")
     return seen, asked
 
 

@@ -1,4 +1,5 @@
-"""One process of a training in several: what `accelerate launch -m dalib.training.worker JOB` runs.
+"""One process of a training in several: what `accelerate launch -m dalib.training.worker JOB PARENT`
+runs, PARENT being the process of this machine that began it.
 
 Its lines for the parent, which is `dalib.training.launch`, begin with `SAYS` and `ENDS`.
 """
@@ -17,14 +18,14 @@ from dalib.training.launch import ENDS, SAYS, WORKERS, execute
 from dalib.training.processes import wait_for_launcher
 
 
-def work(path: Path) -> None:
+def work(path: Path, parent: int) -> None:
     """Do a process's part of the job in this file. A `UserError` ends it with one line."""
     job = read_json(path)
     out = path.parent
     try:
         if job.get("stamp") != provenance.code_hash("training"):
             raise TrainingError("the code was edited after this run began; run again")
-        stop = Stop(file=out / STOP, parent=job["parent"])
+        stop = Stop(file=out / STOP, parent=parent)
         with listening(stop), held(out, report=_say, role=WORKERS, shared=True):
             wait_for_launcher(stop)
             execute(job, stop=stop, report=_say)
@@ -41,4 +42,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from dalib.config import RunConfig
+from dalib.data.mixture import Mixture
 from dalib.errors import TrainingError
 from dalib.models import build, load
 from dalib.training import launch
@@ -100,6 +101,104 @@ def test_two_processes_agree_with_one(config, tmp_path, monkeypatch):
     apart = sum((first[k] - second[k]).abs().sum() for k in start)
     assert moved > 1
     assert apart < 0.02 * moved
+
+
+def losses_of(weights):
+    return [json.loads(line) for line in (weights.parent / "metrics.jsonl").open()]
+
+
+def test_four_processes_read_what_one_reads(config):
+    """Each image of a step once, in the order of the processes."""
+    labelled, unlabelled = launch.sources(config)
+    given = {"config": config, "labelled": labelled, "unlabelled": unlabelled}
+    for step in range(3):
+        whole = Mixture(**given)[step]
+        for world in (2, 4):
+            parts = [Mixture(**given, rank=rank, world=world)[step] for rank in range(world)]
+            for name, values in whole.items():
+                assert torch.equal(torch.cat([part[name] for part in parts]), values), name
+
+
+@pytest.mark.slow
+def test_four_processes_and_parts_of_a_step_agree_with_one(config, tmp_path, monkeypatch):
+    """Losses of one process, of four, and of two that go through their share in two parts."""
+    config = config.replace(labelling="online", batch=4, steps=3)
+    logs = {}
+    for name, processes, parts in (("one", 1, 1), ("four", 4, 1), ("parts", 2, 2)):
+        runs = tmp_path / name
+        weights, _ = run(config.replace(accumulate=parts), processes, runs, monkeypatch)
+        logs[name] = losses_of(weights)
+    for name in ("four", "parts"):
+        for key in logs["one"][0]:
+            values = [[m[key] for m in logs[which]] for which in (name, "one")]
+            rtol = 1e-4 if key != "grad_norm" else 1e-3
+            assert_allclose(*values, rtol=rtol, err_msg=f"{name}, {key}")
+
+
+FSDP = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+num_processes: 2
+fsdp_config: {fsdp_version: 2}
+"""
+
+
+@pytest.mark.slow
+def test_weights_in_parts_train_as_weights_in_one_piece(config, tmp_path, monkeypatch):
+    """FSDP2 against a copy in each of two processes: losses, weights, and a checkpoint that either
+    goes on from. The teacher and the frozen encoder, of another width, are shared out as well."""
+    config = config.replace(
+        encoder="vitt",
+        pretrained=False,
+        frozen_encoder="vits",
+        margin=1.0,
+        height=56,
+        width=56,
+        labelling="online",
+        checkpoint_every=2,
+        gradient_checkpointing=True,
+    )
+    path = tmp_path / "fsdp.yaml"
+    path.write_text(FSDP)
+    kept = {}
+
+    def remember(name):
+        def report(line):
+            out = tmp_path / name / config.hash()
+            if line.startswith("step 3/"):  # the checkpoint of step 2 is there
+                kept[name] = shutil.copytree(out, tmp_path / "kept" / name / config.hash())
+
+        return report
+
+    # each from the start, and then each from the other's checkpoint
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    logs = {}
+    for name, given in (("whole", {"processes": 2}), ("shared", {"accelerate": path})):
+        monkeypatch.setenv("DALIB_RUNS", str(tmp_path / name))
+        if name == "shared":  # by the same teacher, to the bit
+            teacher = config.teacher_run().hash()
+            shutil.copytree(tmp_path / "whole" / teacher, tmp_path / name / teacher)
+        weights = launch.ensure_weights(config, report=remember(name), **given)
+        logs[name] = losses_of(weights), load(weights).state_dict()
+    for name, given in (("whole", {"accelerate": path}), ("shared", {"processes": 2})):
+        shutil.copytree(tmp_path / name / teacher, tmp_path / "kept" / name / teacher)
+        monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "kept" / name))
+        weights = launch.ensure_weights(config, report=lambda _: None, **given)
+        logs[f"{name}, resumed as the other"] = losses_of(weights), load(weights).state_dict()
+
+    # all four
+    expected, network = logs.pop("whole")
+    start = build("vitt", pretrained=False, seed=0).state_dict()
+    moved = sum((network[k] - start[k]).abs().sum() for k in start)
+    assert expected[0]["feat"] > 0.1
+    for name, (found, again) in logs.items():
+        assert [m["step"] for m in found] == [1, 2, 3, 4]
+        for key in expected[0]:
+            values = [[m[key] for m in log] for log in (found, expected)]
+            rtol = 1e-4 if key != "grad_norm" else 1e-3
+            assert_allclose(*values, rtol=rtol, err_msg=f"{name}, {key}")
+        apart = sum((again[k] - network[k]).abs().sum() for k in start)
+        assert apart < 0.02 * moved, name
 
 
 @pytest.mark.slow
