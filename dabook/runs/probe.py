@@ -88,7 +88,8 @@ def trained(rows: dict[str, dict]) -> dict[str, dict]:
             continue
         folder = launch.ensure_weights(config, report=quiet).parent
         found[name] = left_in(folder)
-        teacher = config.prerequisites().get("teacher")
+        # an oracle's row has one too: earlier versions looked at it, and certify compares with them
+        teacher = config.teacher_run() if config.pseudo_labels else None
         if teacher is not None:
             found[name]["teacher"] = left_in(launch.folder(teacher))
     return found
