@@ -143,12 +143,12 @@ def test_a_run_in_rounds_names_each_network_once(files):
 # what stops it there
 
 
-def test_encoders_of_the_hub_are_asked_for_before_anything_is_labelled(files, monkeypatch, capsys):
+def test_encoders_of_the_hub_are_asked_for_before_anything_is_labelled(files, monkeypatch):
     asked = []
 
     class Hub:
-        def __init__(self, *, name, pretrained, layers):
-            asked.append((name, pretrained, layers))
+        def __init__(self, *, name, pretrained):
+            asked.append((name, pretrained))
             raise CheckpointError(f"{name} could not be fetched")
 
     monkeypatch.setattr(given, "Encoder", Hub)
@@ -158,7 +158,7 @@ def test_encoders_of_the_hub_are_asked_for_before_anything_is_labelled(files, mo
     )
     with pytest.raises(CheckpointError, match="vits could not be fetched"):
         train(run)
-    assert asked == [("vits", True, "v2")]
+    assert asked == [("vits", True)]
     assert not list(folder(pin(run)).parent.glob("teacher-*"))
     given.fetch_encoders(pin(run.replace(pretrained=False)))
     given.fetch_encoders(pin(run.replace(encoder_weights=block["weights"])))
