@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dalib import provenance
 from dalib.adaptation.report import parents, write_report
 from dalib.adaptation.split import Split, keep_back
@@ -141,6 +143,7 @@ def prepare(
         width=width,
         labelled=labelled,
         encoder_weights=encoder_weights,
+        precision="bf16" if torch.cuda.is_available() else "no",
     )
     if changes:
         config = RunConfig.from_dict(_merged(config.to_dict(), changes))
@@ -172,6 +175,7 @@ def settings(
     width: int | None = None,
     labelled: Sequence[str] = (),
     encoder_weights: str = "",
+    precision: str = "no",
 ) -> RunConfig:
     """The run of an adaptation: of the student's kind, of the recipe, and what is asked for.
 
@@ -181,6 +185,7 @@ def settings(
         teacher: with the size at which it sees them.
         network: the settings that say what the student is: encoder, and what it begins with.
         recipe, steps, height, width, labelled, encoder_weights: see `adapt`.
+        precision: of the networks, as in `RunConfig`.
     """
     kind = "vit" if layout(network["encoder"]).plain else "cnn"
     size = dict(zip(("height", "width"), SIZES[kind], strict=True))
@@ -199,6 +204,7 @@ def settings(
         "encoder_lr": RATES[kind],
         "batch": BATCH,
         "steps": steps,
+        "precision": precision,
         **size,
         **RECIPES[recipe],
         **network,
@@ -241,7 +247,8 @@ def adapt(
         options: of `prepare`: `steps`, by default `READINGS` readings of the photographs; `height`
             and `width` of the student's images; `labelled`, sources with ground truth to learn from
             beside the pseudo labels; `encoder_weights`, a file of DINOv2 weights for a ViT;
-            `changes`, any other settings of `RunConfig`; `overwrite`, to replace the student and
+            `changes`, any other settings of `RunConfig`, such as `precision`, which is bfloat16 on
+            a GPU and float32 elsewhere where nobody says; `overwrite`, to replace the student and
             report of other settings.
 
     Raises:

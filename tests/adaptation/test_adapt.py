@@ -139,6 +139,19 @@ def test_what_nobody_says_fits_the_photographs(files, tmp_path):
     assert other.plan.given[0].kind == "depth_m"
 
 
+def test_a_gpu_computes_in_bfloat16_where_nobody_says(files, tmp_path, monkeypatch):
+    assert settings(files, tmp_path).plan.config.precision == "no"
+    from dalib.adaptation import adapt
+    from dalib.training import plan
+
+    monkeypatch.setattr(adapt.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(plan, "_speed", lambda _: 1e12)
+    monkeypatch.setattr(plan, "_free_memory", lambda: 10**12)
+    assert settings(files, tmp_path).plan.config.precision == "bf16"
+    wanted = settings(files, tmp_path, changes={"precision": "no"})
+    assert wanted.plan.config.precision == "no"
+
+
 def test_photographs_that_are_kept_back_are_not_trained_on(files, tmp_path):
     ready = settings(files, tmp_path)
     kept = json.loads((tmp_path / "mine" / KEPT_BACK).read_text())["names"]
