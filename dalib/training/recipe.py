@@ -178,6 +178,10 @@ def label(
         raise ConfigError(
             f"height, width: {height} x {width}; this network takes multiples of {patch} pixels"
         )
+    if batch < 1:
+        raise ConfigError(f"batch: {batch} is not at least 1")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"{out}: is a file, and labels need a folder; give another name")
     size = {"height": height, "width": width}
     if isinstance(source, str):
         source = open_source(source, count=RunConfig.unlabelled_images, **size)
