@@ -131,7 +131,7 @@ def prepare(
     network = _student(student)
     teacher_network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
     source = open_source(name, count=1, height=1, width=1)
-    split = keep_back(source, damaged_share=_damaged_share(changes or {}))
+    split = keep_back(source, damaged_share=_damaged_share(changes or {}), whole=True)
 
     # the settings
     config = settings(

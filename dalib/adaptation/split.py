@@ -70,6 +70,7 @@ def keep_back(
     hashes: Sequence[int] | None = None,
     look: bool | None = None,
     damaged_share: float = 0.0,
+    whole: bool = False,
 ) -> Split:
     """Split a source into photographs to train on and photographs to judge by.
 
@@ -83,6 +84,7 @@ def keep_back(
         look: for near doubles, at every photograph; by default up to `LOOKED_AT` of them.
         damaged_share: of the photographs that may be damaged, as in `RunConfig`; none of those is
             kept back.
+        whole: look at those that are kept back in any case, so that none of them is damaged.
 
     Raises:
         ConfigError: fewer photographs than there must be, or so many near doubles that no two sides
@@ -136,7 +138,7 @@ def keep_back(
             f"from the rest are needed to be kept back; add photographs of other things"
         )
     chosen = np.isin(groups, kept)
-    if hashes is None and look is None:  # those to judge by must be whole in any case
+    if hashes is None and whole:
         _, damaged = _looks(Subset(source, np.flatnonzero(chosen)), damaged_share)
         chosen[np.flatnonzero(chosen)[damaged]] = False
     return Split(

@@ -180,8 +180,12 @@ def label(
         )
     if batch < 1:
         raise ConfigError(f"batch: {batch} is not at least 1")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out}: is a file, and labels need a folder; give another name")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{out}: cannot be a folder for labels ({error.strerror}); give another name"
+        ) from error
     size = {"height": height, "width": width}
     if isinstance(source, str):
         source = open_source(source, count=RunConfig.unlabelled_images, **size)
