@@ -22,10 +22,11 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import LISTS, NAMED, open_source, parse
 from dalib.data.schema import Source
 from dalib.data.subset import Subset, write_names
-from dalib.errors import ConfigError
+from dalib.errors import CheckpointError, ConfigError
 from dalib.models.checkpoints import load
-from dalib.models.depth_anything import DepthAnything, restore, save
+from dalib.models.depth_anything import DepthAnything, read_about, restore, save
 from dalib.models.encoder import PRESETS, layout
+from dalib.models.files import read_safetensors
 from dalib.models.licences import about_derived
 from dalib.models.sizes import default_short_side, training_size
 from dalib.training.folder import DONE, read_json
@@ -36,6 +37,7 @@ from dalib.training.train import new_student
 
 STUDENT = "student.safetensors"
 REPORT = "report.json"
+PAGE = "report.html"
 KEPT_BACK = "kept_back.json"
 
 RECIPES = {
@@ -121,6 +123,8 @@ def prepare(
 ) -> Adaptation:
     """Look at everything that an adaptation needs, and split the photographs; see `adapt`."""
     out = Path(out)
+    for what, path in (("photographs", photographs), ("out", out)):
+        _check_utf8(str(path), what=what)
     name = _source_name(photographs)
     given = teacher if isinstance(teacher, GivenTeacher) else GivenTeacher(weights=str(teacher))
     if (height is None) != (width is None):
@@ -129,7 +133,7 @@ def prepare(
     network = _student(student)
     teacher_network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
     source = open_source(name, count=1, height=1, width=1)
-    split = keep_back(source)
+    split = keep_back(source, damaged_share=_damaged_share(changes or {}), whole=True)
 
     # the settings
     config = settings(
@@ -276,10 +280,9 @@ def carry_out(
         weights = train(config, processes=processes, report=report)
         training = read_json(weights.parent / DONE)
     done = read_json(out / REPORT)
-    known = done.get("trained", {})
-    same = (known.get("run"), known.get("code")) == (config.hash(), training.get("stamp"))
-    if same and (out / STUDENT).is_file():
-        return Adapted(student=out / STUDENT, report=out / "report.html", content=done)
+    this = config.hash(), training.get("stamp")
+    if _run_of_report(out) == _run_of_student(out) == this and (out / PAGE).is_file():
+        return Adapted(student=out / STUDENT, report=out / PAGE, content=done)
 
     # the three networks, and what they may be used for
     teacher = load(config.teacher.weights, **_read(config.teacher))
@@ -307,7 +310,7 @@ def carry_out(
         student_side=config.short_side,
         report=report,
     )
-    return Adapted(student=out / STUDENT, report=out / "report.html", content=content)
+    return Adapted(student=out / STUDENT, report=out / PAGE, content=content)
 
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -320,6 +323,16 @@ def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _check_utf8(text: str, *, what: str) -> None:
+    """Settings and records are UTF-8 text, so that the names of places in them must be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{what}: {text!r} is not UTF-8, as settings are; rename it, or make a link to it"
+        ) from error
+
+
 def _source_name(photographs: str | Path) -> str:
     """The name of the source of the photographs, whose own parts can be chosen by name."""
     text = str(photographs)
@@ -328,11 +341,23 @@ def _source_name(photographs: str | Path) -> str:
             "photographs: an empty name; give a folder, or a source such as tars:GLOB"
         )
     kind, colon, _ = text.partition(":")  # a folder may be called photos
-    name = text if colon and kind in NAMED else f"photos:{text}"
+    is_source = bool(colon) and kind in NAMED
+    if Path(text).exists() and (is_source or "?" in text):
+        what = "a question mark begins the options" if "?" in text else f"{kind}: is a kind"
+        raise ConfigError(
+            f"{text}: is a folder here, but in a name {what} of a source; "
+            + ("rename the folder, or make a link to it" if "?" in text else f"write ./{text}")
+        )
+    name = text if is_source else f"photos:{text}"
     _, _, options = parse(name)
     if chosen := [word for word in LISTS if word in options]:
         raise ConfigError(f"{name}: {chosen[0]} is for adapt itself to say; leave it out")
     return name
+
+
+def _damaged_share(changes: dict[str, Any]) -> float:
+    share = changes.get("damaged_share", RunConfig.damaged_share)
+    return share if isinstance(share, int | float) else 0.0  # which RunConfig refuses
 
 
 def _student(student: str | Path) -> dict[str, Any]:
@@ -387,6 +412,8 @@ def _check_out(out: Path, source: Source, split: Split) -> None:
     path = out / KEPT_BACK
     names = [source.name_of(int(i)) for i in split.kept]
     before = read_json(path).get("names")
+    if before is not None and before != names and not _is_begun(out):
+        before = None  # of a plan, or of what could not be
     if before is not None and before != names:
         raise ConfigError(
             f"{path}: other photographs were kept back here, since the photographs were others; "
@@ -396,16 +423,67 @@ def _check_out(out: Path, source: Source, split: Split) -> None:
         write_names(path, source, split.kept)
 
 
+def _is_begun(out: Path) -> bool:
+    """Whether anything was made with the photographs that are kept back."""
+    runs = out / "runs"
+    made = [path for path in runs.iterdir() if path.name != "locks"] if runs.is_dir() else []
+    return bool(made) or (out / STUDENT).exists()
+
+
 def _check_student(out: Path, config: RunConfig, *, overwrite: bool) -> None:
-    """Refuse to write over the student of other settings."""
-    if overwrite or not (out / STUDENT).exists():
+    """Refuse to write over what this run did not make, and over the networks that it is made
+    from."""
+    for role, given in config.given().items():
+        path = getattr(given, "weights", None)  # a teacher that is trained has none
+        if path is not None and Path(path).resolve() == (out / STUDENT).resolve():
+            raise ConfigError(
+                f"{role}: {path} is where the student will be written; give another folder for the "
+                "results"
+            )
+    if overwrite:
         return
-    run = read_json(out / REPORT).get("trained", {}).get("run")
-    if run != config.hash():
+    own = config.hash()
+    if (out / STUDENT).exists():
+        run, _ = _run_of_student(out)
+        # the report comes after its student, and is replaced with it
+        if run == own:
+            return
         raise ConfigError(
-            f"{out / STUDENT}: is the student of other settings (run {run}, and this is "
-            f"{config.hash()}); give another folder, or say --overwrite"
+            f"{out / STUDENT}: is {_whose(run, own, 'student')}; give another folder, or say "
+            "--overwrite"
         )
+    for name in (REPORT, PAGE):
+        run, _ = _run_of_report(out)
+        if (out / name).exists() and run != own:
+            raise ConfigError(
+                f"{out / name}: is {_whose(run, own, 'report')}; give another folder, or say "
+                "--overwrite"
+            )
+
+
+def _whose(run: str | None, own: str, what: str) -> str:
+    if run is None:
+        return f"there already, and no {what} that adapt wrote"
+    return f"the {what} of other settings (run {run}, and this is {own})"
+
+
+def _run_of_report(out: Path) -> tuple[str | None, str | None]:
+    """The run that a report is about, and its code; None where there is no such report."""
+    trained = read_json(out / REPORT).get("trained")
+    trained = trained if isinstance(trained, dict) else {}
+    return trained.get("run"), trained.get("code")
+
+
+def _run_of_student(out: Path) -> tuple[str | None, str | None]:
+    """The run that made a student, and its code, as its own file says: its report is written later,
+    and may be of the student before it."""
+    try:
+        _, metadata = read_safetensors(out / STUDENT, tensors=False)
+        trained = read_about(metadata, out / STUDENT).get("trained")
+    except CheckpointError:
+        trained = None
+    trained = trained if isinstance(trained, dict) else {}
+    return trained.get("run"), trained.get("code")
 
 
 @contextmanager

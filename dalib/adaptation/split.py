@@ -36,6 +36,8 @@ LEAST = 5
 MOST = 2000
 """Photographs kept back of a pool of any size: the interval of a mean over so many is as narrow as
 anybody needs, and the rest are worth more in training."""
+NAMED = 10
+"""Damaged photographs that an error names after the first."""
 LOOKED_AT = 10_000
 """Photographs among which near doubles are looked for unasked: a minute or two."""
 
@@ -67,6 +69,8 @@ def keep_back(
     most: int = MOST,
     hashes: Sequence[int] | None = None,
     look: bool | None = None,
+    damaged_share: float = 0.0,
+    whole: bool = False,
 ) -> Split:
     """Split a source into photographs to train on and photographs to judge by.
 
@@ -78,11 +82,14 @@ def keep_back(
         most: photographs kept back.
         hashes: `dalib.data.doubles.dhash` of each photograph, where somebody has them.
         look: for near doubles, at every photograph; by default up to `LOOKED_AT` of them.
+        damaged_share: of the photographs that may be damaged, as in `RunConfig`; none of those is
+            kept back.
+        whole: look at those that are kept back in any case, so that none of them is damaged.
 
     Raises:
         ConfigError: fewer photographs than there must be, or so many near doubles that no two sides
             of different ones are left; a share that is none.
-        DataError: a photograph that cannot be read.
+        DataError: more photographs that cannot be read than there may be.
     """
     count = len(source)
     if not 0 < share < 1:
@@ -96,11 +103,13 @@ def keep_back(
         raise ConfigError(f"hashes: {len(hashes)} of them for {count} photographs")
 
     # near doubles together
+    damaged: list[int] = []
     if hashes is None and (look or (look is None and count <= LOOKED_AT)):
-        hashes = [_look(source, k) for k in range(count)]
+        hashes, damaged = _looks(source, damaged_share)
     places, ranks = _places(source, seed)
     groups = np.arange(count) if hashes is None else _groups(list(hashes), count)
-    sizes = np.bincount(groups, minlength=count)
+    groups[damaged] = count + np.arange(len(damaged))
+    sizes = np.bincount(groups, minlength=count + len(damaged))
 
     # the place of a group is that of its member of the lowest rank
     order = np.lexsort((ranks, groups))
@@ -118,6 +127,8 @@ def keep_back(
         size = int(sizes[groups[leader]])
         if places[leader] >= wanted / count and held >= least:
             break
+        if groups[leader] >= count:
+            continue  # damaged: nothing to judge by
         if size <= largest and held + size <= count - least:
             kept.append(int(groups[leader]))
             held += size
@@ -127,6 +138,9 @@ def keep_back(
             f"from the rest are needed to be kept back; add photographs of other things"
         )
     chosen = np.isin(groups, kept)
+    if hashes is None and whole:
+        _, damaged = _looks(Subset(source, np.flatnonzero(chosen)), damaged_share)
+        chosen[np.flatnonzero(chosen)[damaged]] = False
     return Split(
         training=np.flatnonzero(~chosen),
         kept=np.flatnonzero(chosen),
@@ -166,6 +180,28 @@ def _name(source: Source, index: int) -> bytes:
     if "name" in sample:
         return str(sample["name"]).encode("utf-8", "surrogateescape")
     return blake2b(sample["image"].numpy().tobytes(), digest_size=16).hexdigest().encode()
+
+
+def _looks(source: Source, damaged_share: float) -> tuple[list[int], list[int]]:
+    """The difference hash of each photograph, and which are damaged; what stands for a hash of
+    those means nothing."""
+    hashes: list[int] = []
+    damaged: dict[int, DataError] = {}
+    for k in range(len(source)):
+        try:
+            hashes.append(_look(source, k))
+        except DataError as error:
+            damaged[k] = error
+            hashes.append(0)
+    if len(damaged) > damaged_share * len(source):
+        first, *others = damaged.values()
+        more = f"; and {len(others)} more of {len(source)} photographs" if others else ""
+        named = "".join(f"\n  {error}" for error in others[:NAMED])
+        raise DataError(
+            f"{first}{more} (or have up to a share of them left out with --set damaged_share=0.01)"
+            f"{named}"
+        ) from first
+    return hashes, list(damaged)
 
 
 def _look(source: Source, index: int) -> int:

@@ -1,6 +1,7 @@
 """`python -m dalib label`."""
 
 import argparse
+import warnings
 from pathlib import Path
 
 from dalib.cli.reading import add_reading, reading
@@ -80,7 +81,20 @@ def _label_source(args: argparse.Namespace) -> None:
     from dalib.models import load
     from dalib.training.recipe import label
 
-    model = load(args.teacher, **reading(args))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*the decoder is new")
+        try:
+            model = load(args.teacher, **reading(args))
+        except UserWarning as warning:
+            raise ConfigError(
+                f"--teacher: {args.teacher} holds an encoder alone, which predicts nothing; give a "
+                "whole network"
+            ) from warning
+    if model.kind != "disparity":
+        raise ConfigError(
+            f"--teacher: {args.teacher} predicts depth in metres, and labels are disparity; take a "
+            "relative network, or have adapt or train label, which turn it into disparity"
+        )
     pool = label(
         model,
         args.what if ":" in args.what else f"photos:{args.what}",

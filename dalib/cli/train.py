@@ -132,6 +132,11 @@ def changed(values: dict, changes: list[str]) -> dict:
         place = values
         for block in blocks:
             inner = place.get(block)
+            if inner is not None and not isinstance(inner, str | dict):
+                raise ConfigError(
+                    f"--set {change}: {block} is {inner!r}, and no block of settings with a {last} "
+                    "in it"
+                )
             place[block] = {"weights": inner} if isinstance(inner, str) else dict(inner or {})
             place = place[block]
         place[last] = strict_yaml.parse(text, f"--set {name}")

@@ -233,7 +233,8 @@ def plan(config: RunConfig, *, processes: int = 1, machines: Machines | None = N
         raise DataError(
             f"{paths.runs()}: {found.free_bytes / GB:.1f} GB are free, and this run writes "
             f"{found.disk_bytes / GB:.1f} GB (weights, checkpoints and stored labels); free some, "
-            "set DALIB_RUNS to a larger disk, or set labelling: online, which stores no labels"
+            "set DALIB_RUNS (of adapt: OUT) to a folder on a larger disk, or set labelling: online, "
+            "which stores no labels"
         )
     return found
 

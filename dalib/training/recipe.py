@@ -178,6 +178,14 @@ def label(
         raise ConfigError(
             f"height, width: {height} x {width}; this network takes multiples of {patch} pixels"
         )
+    if batch < 1:
+        raise ConfigError(f"batch: {batch} is not at least 1")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{out}: cannot be a folder for labels ({error.strerror}); give another name"
+        ) from error
     size = {"height": height, "width": width}
     if isinstance(source, str):
         source = open_source(source, count=RunConfig.unlabelled_images, **size)

@@ -8,7 +8,7 @@ import torch
 from helpers.commands import main
 from PIL import Image
 
-from dalib.adaptation.adapt import KEPT_BACK, RECIPES, prepare
+from dalib.adaptation.adapt import KEPT_BACK, RECIPES, REPORT, STUDENT, prepare
 from dalib.blocks import GivenTeacher
 from dalib.data.photos import PhotoFolder
 from dalib.errors import CheckpointError, ConfigError, DataError
@@ -205,8 +205,13 @@ def test_too_few_photographs_and_other_ones(files, tmp_path):
     settings(files, tmp_path)
     for k in range(4, 30):
         (few / f"{k}.jpg").write_bytes((files / "photos" / f"{k:02}.jpg").read_bytes())
+    # a plan binds nobody, a run that was begun does
+    ready = prepare(few, tmp_path / "mine", teacher=files / "teacher.safetensors", **SIZE)
+    kept = json.loads((tmp_path / "mine" / KEPT_BACK).read_text())["names"]
+    assert kept == [ready.photographs.name_of(int(i)) for i in ready.split.kept]
+    (tmp_path / "mine" / "runs" / ready.plan.config.hash()).mkdir(parents=True)
     with pytest.raises(ConfigError, match="other photographs were kept back here"):
-        prepare(few, tmp_path / "mine", teacher=files / "teacher.safetensors", **SIZE)
+        settings(files, tmp_path)
     with pytest.raises(ConfigError, match="only is for adapt itself to say"):
         prepare(f"photos:{few}?only=x", tmp_path / "n", teacher=files / "teacher.safetensors")
 
@@ -217,3 +222,96 @@ def test_the_plan_alone(files, tmp_path, capsys):
     assert re.search(r"photos +60: \d+ to learn from, \d+ kept back for the report", told)
     assert "is given  teacher" in told
     assert not (tmp_path / "mine" / "student.safetensors").exists()
+
+
+# what is there already
+
+
+def student_of(run, out):
+    """A network that says which run made it, as `adapt` leaves it before its report."""
+    out.mkdir(exist_ok=True)
+    save(build("lite0", seed=3), out / STUDENT, about={"trained": {"run": run, "code": "c"}})
+
+
+def test_a_student_without_its_report_is_gone_on_with(files, tmp_path):
+    """Killed in the comparison, which comes after the student is written."""
+    own = settings(files, tmp_path).plan.config.hash()
+    out = tmp_path / "mine"
+    student_of(own, out)
+    settings(files, tmp_path)
+    # the report before it was of other settings, and --overwrite was said then
+    (out / REPORT).write_text(json.dumps({"trained": {"run": "other"}}))
+    settings(files, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_report_of_the_student_before_is_not_taken_for_ones_own(files, tmp_path):
+    """One is whole, another is written over it and killed before its report: the first, called
+    again, makes both of its files anew."""
+    out = tmp_path / "mine"
+    assert main(words(files, out, steps=2)) == 0
+    trained = json.loads((out / REPORT).read_text())["trained"]
+    right = (out / STUDENT).read_bytes()
+    student_of("other", out)
+    assert main([*words(files, out, steps=2), "--overwrite"]) == 0
+    assert (out / STUDENT).read_bytes() == right
+    assert json.loads((out / REPORT).read_text())["trained"]["run"] == trained["run"]
+
+
+@pytest.mark.parametrize("name", [STUDENT, REPORT, "report.html"])
+def test_files_of_others_are_not_written_over(files, tmp_path, name):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name}: is there already"):
+        settings(files, tmp_path)
+    settings(files, tmp_path, overwrite=True)
+    assert (out / name).read_text() == "mine"  # until there is something to put in its place
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_student_is_never_written_over_what_it_is_made_from(files, tmp_path, role):
+    out = tmp_path / "mine"
+    out.mkdir()
+    own = out / STUDENT
+    own.write_bytes((files / "small.safetensors").read_bytes())
+    with pytest.raises(ConfigError, match="is where the student will be written"):
+        settings(files, tmp_path, overwrite=True, **{role: own})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tars:x", r"write \./tars:x"),
+        ("photos:x", r"write \./photos:x"),
+        ("what?", "a question mark begins the options"),
+        ("\udcff", "is not UTF-8"),
+    ],
+)
+def test_folders_that_no_setting_can_name(files, tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    try:
+        (tmp_path / name).symlink_to(files / "photos")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    given = {"teacher": files / "teacher.safetensors", **SIZE}
+    with pytest.raises(ConfigError, match=message):
+        prepare(name, tmp_path / "mine", **given)
+    if ":" in name:
+        assert len(prepare(f"./{name}", tmp_path / "mine", **given).photographs) == 60
+
+
+def test_damaged_photographs_are_named_at_once_and_may_be_left_out(files, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in (files / "photos").iterdir():
+        (photos / path.name).write_bytes(path.read_bytes())
+    for name in ("07.jpg", "31.jpg"):
+        (photos / name).write_bytes((photos / name).read_bytes()[:200])
+    given = {"teacher": files / "teacher.safetensors", **SIZE}
+    with pytest.raises(DataError, match=r"(?s)07\.jpg.*1 more of 60.*31\.jpg"):
+        prepare(photos, tmp_path / "mine", **given)
+    share = {"damaged_share": 0.05}
+    ready = prepare(photos, tmp_path / "mine", **given, changes=share)
+    assert not {7, 31} & set(ready.split.kept.tolist())
+    assert {7, 31} <= set(ready.split.training.tolist())

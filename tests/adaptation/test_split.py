@@ -189,3 +189,17 @@ def test_a_split_is_a_plain_value():
     found = keep_back(Smooth(count=20, labelled=False))
     assert isinstance(found, Split)
     assert found.seed == 0
+
+
+def test_of_a_pool_too_large_to_look_at_those_kept_back_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(split, "LOOKED_AT", 10)
+    pictures(tmp_path / "p", 40)
+    source = PhotoFolder(tmp_path / "p")
+    kept = keep_back(source, least=3).kept
+    broken = int(kept[0])
+    (tmp_path / "p" / source.name_of(broken)).write_bytes(b"\xff\xd8 and no more")
+    with pytest.raises(DataError, match=source.name_of(broken)):
+        keep_back(source, least=3, whole=True)
+    found = keep_back(source, least=3, damaged_share=0.9, whole=True)
+    assert set(found.kept.tolist()) == set(kept.tolist()) - {broken}
+    assert broken in found.training

@@ -243,6 +243,35 @@ def test_label_makes_what_train_reads(files, run_file, runs, capsys):
     assert {p.name: p.stat().st_mtime_ns for p in os.scandir(place)} == made
 
 
+@pytest.mark.parametrize(
+    ("kind", "out", "more", "said"),
+    [
+        ("encoder", "labels", [], "holds an encoder alone, which predicts nothing"),
+        ("metric", "labels", [], "predicts depth in metres, and labels are disparity"),
+        ("teacher", "labels", ["--batch", "0"], "batch: 0 is not at least 1"),
+        ("teacher", "file", [], "cannot be a folder for labels (File exists)"),
+        ("teacher", "file/labels", [], "cannot be a folder for labels (Not a directory)"),
+    ],
+)
+def test_labels_that_would_mean_nothing_or_lie_nowhere(
+    files, tmp_path, capsys, kind, out, more, said
+):
+    weights = files / "teacher.safetensors"
+    if kind == "metric":
+        weights = tmp_path / "metric.safetensors"
+        save(build("vitt", pretrained=False, max_depth=20.0), weights)
+    if kind == "encoder":
+        whole = load(weights)
+        weights = tmp_path / "encoder.pth"
+        torch.save(whole.encoder.state_dict(), weights)
+    (tmp_path / "file").write_text("mine")
+    words = ["label", str(files / "photos"), str(tmp_path / out), "--teacher", str(weights)]
+    assert main([*words, "--height", "70", "--width", "98", *more]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("labels/*"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_label_for_a_loop_of_ones_own(files, tmp_path, capsys):
     words = ["label", str(files / "photos"), str(tmp_path / "labels")]
     words += ["--teacher", str(files / "teacher.safetensors"), "--height", "70", "--width", "98"]
@@ -264,6 +293,7 @@ def test_label_for_a_loop_of_ones_own(files, tmp_path, capsys):
         (["label", "{run}", "--set", "labelling=online"], "this run stores no labels"),
         (["label", "{run}", "--teacher", "x"], "teacher: the settings in"),
         (["label", "photos", "out"], "teacher, height, width: missing; to label a source say"),
+        (["train", "{run}", "--set", "batch.x=3"], "batch is 2, and no block of settings"),
     ],
 )
 def test_a_wrong_word_is_told_in_one_line(words, said, run_file, capsys):
