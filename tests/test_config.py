@@ -327,7 +327,7 @@ SEVERAL = {
     "precision": {"training.labelling", "training.train"},
 }
 """The settings that more than one module reads."""
-TELL = ("adaptation.", "cli.", "training.plan")
+TELL = ("adaptation.", "cli.", "training.descent", "training.plan")
 """Modules that say what was or will be done, and decide nothing."""
 
 
