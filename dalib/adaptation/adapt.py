@@ -130,6 +130,7 @@ def prepare(
     if (height is None) != (width is None):
         raise ConfigError("height, width: give both, or none")
     check_names([recipe], RECIPES, what="recipe")
+    _check_changes(changes or {})
     network = _student(student)
     teacher_network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
     source = open_source(name, count=1, height=1, width=1)
@@ -353,6 +354,22 @@ def _source_name(photographs: str | Path) -> str:
     if chosen := [word for word in LISTS if word in options]:
         raise ConfigError(f"{name}: {chosen[0]} is for adapt itself to say; leave it out")
     return name
+
+
+def _check_changes(changes: dict[str, Any]) -> None:
+    """Refuse settings that would make the report untrue: it is about photographs that nothing was
+    trained on, and about the teacher's own licence."""
+    teacher = changes.get("teacher", {})
+    wrong = [name for name in ("unlabelled", "pseudo_labels") if name in changes]
+    if not isinstance(teacher, dict):
+        wrong.append("teacher")
+    elif known := set(teacher) - {"short_side"}:
+        wrong += [f"teacher.{name}" for name in sorted(known)]
+    if wrong:
+        raise ConfigError(
+            f"{', '.join(wrong)}: is for adapt itself to say; give it other photographs, another "
+            "teacher or the options that say how the teacher is read, or call train"
+        )
 
 
 def _damaged_share(changes: dict[str, Any]) -> float:

@@ -16,6 +16,7 @@ from dalib.data.schema import Sample, Source
 from dalib.errors import ConfigError
 from dalib.evaluation.run import check_disparity
 from dalib.models.depth_anything import DepthAnything
+from dalib.models.encoder import Encoder
 from dalib.predict import engines
 from dalib.predict.fingerprint import fingerprint
 from dalib.training.folder import trained
@@ -82,6 +83,7 @@ def train(
     if afresh or not trained(config):
         check_sources(config)
         fetch_encoders(config)
+        _check_encoder_files(config)
     return ensure_weights(
         config,
         processes=processes,
@@ -90,6 +92,20 @@ def train(
         afresh=afresh,
         report=report,
     )
+
+
+def _check_encoder_files(config: RunConfig) -> None:
+    """Read the files of encoder weights that a run and those before it begin with: a teacher's
+    training, or labelling, comes before they are asked for.
+
+    Raises:
+        CheckpointError, ConfigError: one that does not fit.
+    """
+    for needed in config.prerequisites().values():
+        _check_encoder_files(needed)
+    if config.encoder_weights and config.pretrained and not trained(config):
+        file = Path(config.encoder_weights.weights)
+        Encoder(name=config.encoder, pretrained=True, layers=config.layers, weights=file)
 
 
 class PseudoLabelled(Source):

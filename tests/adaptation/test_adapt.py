@@ -181,6 +181,13 @@ def test_photographs_that_are_kept_back_are_not_trained_on(files, tmp_path):
         ({"width": None, "height": 64}, ConfigError, "height, width: give both, or none"),
         ({"labelled": ("depth:absent",)}, DataError, "absent"),
         ({"changes": {"stepz": 3}}, ConfigError, r"Did you mean 'steps'"),
+        ({"changes": {"unlabelled": ["photos:x"]}}, ConfigError, "unlabelled: is for adapt"),
+        ({"changes": {"teacher": "x.pth"}}, ConfigError, "teacher: is for adapt"),
+        (
+            {"changes": {"teacher": {"weights": "x"}}},
+            ConfigError,
+            r"teacher\.weights: is for adapt",
+        ),
         ({"processes": 0}, ConfigError, "processes: 0 is not at least 1"),
     ],
 )
@@ -251,10 +258,10 @@ def test_a_report_of_the_student_before_is_not_taken_for_ones_own(files, tmp_pat
     out = tmp_path / "mine"
     assert main(words(files, out, steps=2)) == 0
     trained = json.loads((out / REPORT).read_text())["trained"]
-    right = (out / STUDENT).read_bytes()
+    right = load(out / STUDENT).about
     student_of("other", out)
     assert main([*words(files, out, steps=2), "--overwrite"]) == 0
-    assert (out / STUDENT).read_bytes() == right
+    assert load(out / STUDENT).about == right
     assert json.loads((out / REPORT).read_text())["trained"]["run"] == trained["run"]
 
 

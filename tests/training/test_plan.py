@@ -310,3 +310,20 @@ def test_a_file_that_is_no_settings(tmp_path, capsys):
     (tmp_path / "twice.yaml").write_text("steps: 1\nsteps: 2\n")
     assert main(["train", str(tmp_path / "twice.yaml")]) == 1
     assert "'steps' stands twice" in capsys.readouterr().err
+
+
+def test_encoder_weights_that_do_not_fit_are_told_before_anything_is_labelled(files, capsys):
+    block = {"weights": str(files / "teacher.safetensors")}
+    run = config(
+        files,
+        encoder="vits",
+        layers="v2",
+        height=70,
+        width=98,
+        teacher=block,
+        labelled=[],
+        encoder_weights=block["weights"],
+    )
+    with pytest.raises(CheckpointError, match="does not fit a ViT encoder of 384 channels"):
+        train(run)
+    assert "label" not in capsys.readouterr().out
