@@ -349,7 +349,8 @@ def _source_name(photographs: str | Path) -> str:
             f"{text}: is a folder here, but in a name {what} of a source; "
             + ("rename the folder, or make a link to it" if "?" in text else f"write ./{text}")
         )
-    name = text if is_source else f"photos:{text}"
+    # however a folder is written, it is the same run
+    name = text if is_source else f"photos:{os.path.abspath(text)}"
     _, _, options = parse(name)
     if chosen := [word for word in LISTS if word in options]:
         raise ConfigError(f"{name}: {chosen[0]} is for adapt itself to say; leave it out")
@@ -416,7 +417,7 @@ def _kept(out: Path) -> str:
     """The list of the photographs that are kept back, as an option of a source takes it."""
     from urllib.parse import quote_plus
 
-    return quote_plus(str(out / KEPT_BACK))
+    return quote_plus(os.path.abspath(out / KEPT_BACK))
 
 
 def _check_out(out: Path, source: Source, split: Split) -> None:

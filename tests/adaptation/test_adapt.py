@@ -1,6 +1,7 @@
 """Photographs and a teacher to a student and its report, as a user asks for it."""
 
 import json
+import os
 import re
 
 import pytest
@@ -137,6 +138,14 @@ def test_what_nobody_says_fits_the_photographs(files, tmp_path):
     other = settings(files, tmp_path, teacher=given, changes={"teacher": {"short_side": 98}})
     assert other.plan.config.teacher.short_side == 98
     assert other.plan.given[0].kind == "depth_m"
+
+
+def test_a_run_is_the_same_however_its_folders_are_written(files, tmp_path, monkeypatch):
+    whole = settings(files, tmp_path).plan.config
+    monkeypatch.chdir(files)
+    options = SIZE | {"teacher": files / "teacher.safetensors"}
+    short = prepare("photos", os.path.relpath(tmp_path / "mine"), **options).plan.config
+    assert short.hash() == whole.hash()
 
 
 def test_a_gpu_computes_in_bfloat16_where_nobody_says(files, tmp_path, monkeypatch):
