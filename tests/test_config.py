@@ -327,8 +327,8 @@ SEVERAL = {
     "precision": {"training.labelling", "training.train"},
 }
 """The settings that more than one module reads."""
-TELL = ("adaptation.", "cli.", "training.descent", "training.plan")
-"""Modules that say what was or will be done, and decide nothing."""
+TELL = ("adaptation.", "cli.", "training.descent", "training.plan", "training.recipe")
+"""Modules that look ahead, or say what was or will be done, and decide nothing."""
 
 
 def test_no_setting_is_decided_in_two_rooms():

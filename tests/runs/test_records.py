@@ -71,7 +71,7 @@ def counted(monkeypatch):
     evaluated, by hash."""
     trained, evaluated = [], []
 
-    def ensure(config, *, processes=1, afresh=False, report=print):
+    def ensure(config, *, processes=1, afresh=False, report=print, **_):
         out = runner.launch.folder(config)
         code = provenance.code_hash("training")
         if afresh or read_json(out / "train.json").get("stamp") != code:
