@@ -132,7 +132,7 @@ def prepare(
     check_names([recipe], RECIPES, what="recipe")
     _check_changes(changes or {})
     network = _student(student)
-    teacher_network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
+    teacher_network = load(given.weights, **_read(given))
     source = open_source(name, count=1, height=1, width=1)
     split = keep_back(source, damaged_share=_damaged_share(changes or {}), whole=True)
 
@@ -287,10 +287,11 @@ def carry_out(
 
     # the three networks, and what they may be used for
     teacher = load(config.teacher.weights, **_read(config.teacher))
-    before = new_student(config, first_network(config)).eval()
+    first = first_network(config)
+    before = new_student(config, first).eval()
     after = restore(weights)
     if isinstance(config.start, GivenNetwork):
-        before.sources = load(config.start.weights, **_read(config.start)).sources
+        before.sources = first.sources
     origins = parents(teacher, before, teacher_name=ready.teacher, start=_start(config))
     told = _told(ready, training)
     save(after, out / STUDENT, about=about_derived(origins, trained=told))
