@@ -35,8 +35,8 @@ from dalib.writing import refuse_existing, whole, whole_files
 log = logging.getLogger(__name__)
 
 SHORT_SIDE = 518  # what the paper's images are resized to
-
-
+NAMED = (".pth", ".pt", ".safetensors", ".onnx")
+"""Endings of a file's name that say what it holds."""
 FOLDER = "config.json", "model.safetensors", "preprocessor_config.json", "README.md"
 
 
@@ -59,7 +59,7 @@ def export_official(model: DepthAnything, path: Path, *, overwrite: bool = False
         CheckpointError: a place that cannot be written to, or a full disk.
     """
     tensors = to_official(_tensors(model), model.encoder.net.embed_dim)
-    _check_file(model, path, overwrite=overwrite)
+    _check_file(model, path, overwrite=overwrite, own=(".pth", ".pt"))
     own = (model.architecture["layers"], model.max_depth)
     if (named := released(path)) and named != own:
         kinds = [
@@ -160,12 +160,17 @@ def _inline(text: str) -> str:
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
-def _check_file(model: DepthAnything, path: Path, *, overwrite: bool) -> None:
+def _check_file(model: DepthAnything, path: Path, *, overwrite: bool, own: tuple[str, ...]) -> None:
+    """Refuse a place that cannot be written to, and a name that says another format than `own`."""
     if not str(path) or path.is_dir():
         raise ConfigError(
             f"{path}: a folder where a file is to be written; give the name of a file"
         )
     refuse_existing([path], sources=_files(model), overwrite=overwrite)
+    if path.suffix in NAMED and path.suffix not in own:
+        raise ConfigError(
+            f"{path}: the file would not be what its name says; end it in {' or '.join(own)}"
+        )
 
 
 def _files(model: DepthAnything) -> list[Path]:
@@ -373,7 +378,7 @@ def export_onnx(model: DepthAnything, path: Path, *, overwrite: bool = False) ->
         CheckpointError: a place that cannot be written to, a full disk, or a network beyond the 2
             GB of an ONNX file.
     """
-    _check_file(model, path, overwrite=overwrite)
+    _check_file(model, path, overwrite=overwrite, own=(".onnx",))
     try:
         import onnx  # noqa: F401  (what the exporter needs)
         import onnxscript  # noqa: F401

@@ -165,16 +165,19 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
+NAMES = {"official": "mine.pth", "onnx": "mine.onnx"}
+
+
 @pytest.mark.parametrize("to", WRITERS)
 def test_a_file_is_not_written_over_unless_asked_for(to, small, instant, tmp_path, capsys):
-    out = tmp_path / "mine.pth"
+    out = tmp_path / NAMES[to]
     out.write_bytes(b"my own weights")
     assert main(words(small, out, to)) == 1
-    assert "mine.pth: is there already" in capsys.readouterr().err
+    assert f"{out.name}: is there already" in capsys.readouterr().err
     assert out.read_bytes() == b"my own weights"
     assert main(words(small, out, to, "--overwrite")) == 0
     assert out.read_bytes() != b"my own weights"
-    assert names(tmp_path) == ["mine.pth"]
+    assert names(tmp_path) == [out.name]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +241,9 @@ def test_a_source_folder_is_never_written_over(way, small, tmp_path, capsys):
         ("notes.txt/x", "transformers", "x: could not be written"),
         ("", "transformers", "out: an empty name"),
         ("", "official", "out: an empty name"),
+        ("a.safetensors", "official", "a.safetensors: the file would not be what its name says"),
+        ("a.onnx", "official", "end it in .pth or .pt"),
+        ("a.pth", "onnx", "end it in .onnx"),
     ],
 )
 def test_a_place_that_will_not_do(out, to, said, small, instant, tmp_path, capsys, monkeypatch):

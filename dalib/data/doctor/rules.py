@@ -45,8 +45,8 @@ class Group:
         return [summary.truth for summary in self.kept if summary.truth is not None]
 
 
+# severity, and what was found
 Verdict = tuple[str, str]
-"""Severity, and what was found."""
 
 
 @dataclass(frozen=True, kw_only=True)

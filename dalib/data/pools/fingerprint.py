@@ -12,8 +12,8 @@ NOTE = "pool.json"
 RULES = {"photos": "photos 1", "rgbd": "rgbd 1"}
 """The rule by which a pool's originals are turned, shrunk and stored, with its version."""
 
+# key, git blob id of the image, git blob id of the depth ("" where there is none)
 Line = tuple[str, str, str]
-"""Key, git blob id of the image, git blob id of the depth ("" where there is none)."""
 
 
 def blob_id(content: bytes) -> str:
