@@ -31,7 +31,7 @@ class Case:
         tags: what may make a function fail here.
         inputs: by argument.
         gradient: whether it is unique here, and checked.
-        tolerance: factor on what is allowed, where digits cannot but cancel.
+        tolerance: factor on what is allowed, where digits cannot but cancel; or by metric.
         undefined: images whose value is open: any will do.
     """
 
@@ -39,7 +39,7 @@ class Case:
     tags: tuple[str, ...] = ()
     inputs: dict[str, Array | float] = field(default_factory=dict)
     gradient: bool = False
-    tolerance: float = 1.0
+    tolerance: float | dict[str, float] = 1.0
     undefined: tuple[int, ...] = ()
 
 
@@ -411,6 +411,32 @@ def cutmix_cases() -> dict[str, Case]:
         tags=("holes", "empty region"),
     )
 
+    def sky(maps: dict) -> None:
+        maps["target"][:, :2] = 0
+        maps["target_inside"][:, :2] = 0
+
+    add(
+        "sky",
+        "the upper rows of both labels are sky: disparity 0, and valid",
+        box(plain, (0, 2, 3, 7), (1, 1, 4, 6)),
+        35,
+        gradient=True,
+        change=sky,
+        tags=("sky",),
+    )
+
+    def nothing(maps: dict) -> None:
+        maps["valid"][:] = False
+
+    add(
+        "all_empty",
+        "no image has a valid pixel",
+        middle,
+        36,
+        change=nothing,
+        tags=("holes", "empty", "whole batch empty"),
+    )
+
     def emptied_all(maps: dict) -> None:
         maps["valid"][0] = False
 
@@ -626,8 +652,8 @@ def metric_cases() -> dict[str, Case]:
         cases[name] = Case(about=about, inputs=inputs, **more)
 
     def guess(d: Draw, target: Array) -> Array:
-        """Between 0.55 and 1.8 times the target, on a fine grid."""
-        factor = d.state.randint(55, 181, target.shape) / 100
+        """Between 0.4 and 2.4 times the target, on a fine grid."""
+        factor = d.state.randint(40, 241, target.shape) / 100
         return np.round(target * factor * GRID * 8) / (GRID * 8)
 
     d = Draw(70)
@@ -674,11 +700,11 @@ def metric_cases() -> dict[str, Case]:
         tags=("holes", "ranges"),
     )
 
-    target = np.array([[[1, 2, 4, 8], [1.25, 2.5, 5, 10], [4, 4, 4, 4]]])
-    pred = np.array([[[1.25, 2.5, 5, 10], [1, 2, 4, 8], [4, 6.25, 5, 4.5]]])
+    target = np.array([[[1, 2, 4, 8], [1.25, 2.5, 5, 10], [4, 4, 4, 4], [4, 64, 6.25, 5]]])
+    pred = np.array([[[1.25, 2.5, 5, 10], [1, 2, 4, 8], [4, 6.25, 5, 4.5], [6.25, 125, 4, 3]]])
     add(
         "threshold",
-        "ratios of exactly 1.25 and 1.25^2, both ways",
+        "ratios of exactly 1.25, 1.25^2 and 1.25^3",
         pred,
         target,
         full(target),
@@ -687,7 +713,15 @@ def metric_cases() -> dict[str, Case]:
 
     d = Draw(73)
     target = d.maps(2, 5, 7, low=1, high=20)
-    add("perfect", "the prediction is the target", target, target, full(target), tags=("perfect",))
+    add(
+        "perfect",
+        "the prediction is the target",
+        target,
+        target,
+        full(target),
+        tags=("perfect",),
+        tolerance={"silog": 1e3},
+    )
     pred = np.stack([target[0] * 1.5, target[1] * 0.75])
     add(
         "scaled",
@@ -696,6 +730,7 @@ def metric_cases() -> dict[str, Case]:
         target,
         full(target),
         tags=("scaled",),
+        tolerance={"silog": 1e3},  # the root of what is left when equal numbers are subtracted
     )
 
     d = Draw(74)

@@ -2,7 +2,7 @@
 seen. A fault is a change of the options of `dalib.conformance.reference`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy import ndarray as Array
@@ -522,13 +522,6 @@ DISPARITY = {
         seen="LiheYoung/Depth-Anything#174",
     ),
 }
-SWAPPED = {
-    "swapped": _f(
-        "prediction and target are exchanged",
-        "look at the order of the arguments",
-        {"swap": "yes"},
-    ),
-}
 ROOT = {
     "no_root": _f("no root is taken", "take the root of the mean", {"root": "none"}),
     "root_of_each": _f(
@@ -541,6 +534,7 @@ BASE = {
     "log_base": _f(
         "the logarithm has the wrong base",
         "natural logarithms in RMSE log and SILog, to base 10 in log10",
+        {"logarithm": "natural"},
         {"logarithm": "ten"},
         {"logarithm": "two"},
     ),
@@ -575,11 +569,24 @@ OTHER = {
     ),
 }
 RELATIVE = {
-    "relative_to_prediction": _f(
-        "errors are shares of the prediction", "divide by the target", {"relative": "pred"}
-    ),
     "relative_to_mean": _f(
         "errors are shares of the mean of both", "divide by the target", {"relative": "mean"}
+    ),
+}
+EXCHANGED = {
+    "relative_to_prediction": _f(
+        "errors are shares of the prediction: it is exchanged with the target, or the error is one "
+        "of disparity, which is the same number",
+        "divide by the target; compare depth; look at the order of the arguments",
+        {"relative": "pred"},
+        seen="LiheYoung/Depth-Anything#174",
+    ),
+}
+EXCHANGED_SQUARE = {
+    "relative_to_prediction": _f(
+        "errors are shares of the prediction, or it is exchanged with the target",
+        "divide by the target; look at the order of the arguments",
+        {"relative": "pred"},
     ),
 }
 SILOG = {
@@ -592,14 +599,30 @@ SILOG = {
         {"weight": 0.0},
     ),
 }
+def _base(right: str) -> dict[str, Fault]:
+    """The wrong bases of a metric."""
+    fault = BASE["log_base"]
+    wrong = tuple(change for change in fault.changes if change["logarithm"] != right)
+    return {"log_base": replace(fault, changes=wrong)}
+
+
+EVERY = SCORED | MEDIAN_ERROR | ALIGNED | PERCENT
+DELTAS = EVERY | DELTA
 OF_METRIC = {
-    "abs_rel": {"squared": OTHER["abs_rel"]} | RELATIVE,
-    "sq_rel": {"not_squared": OTHER["sq_rel"]} | RELATIVE,
-    "rmse": ROOT,
-    "rmse_log": ROOT | BASE,
-    "silog": SILOG | BASE,
-    "log10": {"root_mean_square": OTHER["log10"]} | BASE,
-} | dict.fromkeys(ref.DELTAS, DELTA)
+    "abs_rel": EVERY | {"squared": OTHER["abs_rel"]} | RELATIVE | EXCHANGED,
+    "sq_rel": EVERY | {"not_squared": OTHER["sq_rel"]} | RELATIVE | EXCHANGED_SQUARE | DISPARITY,
+    "rmse": EVERY | ROOT | DISPARITY,
+    "rmse_log": EVERY | ROOT | _base("natural"),
+    "silog": SCORED | MEDIAN_ERROR | {"fitted": ALIGNED["fitted"]} | SILOG | _base("natural"),
+    "log10": EVERY | {"root_mean_square": OTHER["log10"]} | _base("ten"),
+    # no pixel can lie at the root of 1.25, and 1 + 0.25 is 1.25
+    "delta05": {name: fault for name, fault in DELTAS.items() if name != "at_most"},
+    "delta1": {name: fault for name, fault in DELTAS.items() if name != "multiples"},
+    "delta2": DELTAS,
+    "delta3": DELTAS,
+}
+"""Of each metric: what changes it. An exchange of prediction and target, or disparity in place of
+depth, is left out where it does not."""
 OPEN = {
     "sq_rel": {
         "power": {
@@ -632,7 +655,6 @@ def _fitted(inputs: Mapping, options: Mapping) -> Array:
 
 def metric_kind(name: str) -> Kind:
     """The kind of one metric."""
-    faults = SCORED | OF_METRIC[name] | DISPARITY | SWAPPED | MEDIAN_ERROR | ALIGNED | PERCENT
     return Kind(
         about=f"the depth metric {name}",
         arguments={
@@ -644,7 +666,7 @@ def metric_kind(name: str) -> Kind:
         values=lambda inputs, options: ref.metric(**inputs, name=name, **options),
         options=ref.METRIC,
         open=OPEN.get(name, {}),
-        faults=faults | {"pooled": POOLED, "summed": SUMMED},
+        faults=OF_METRIC[name] | {"pooled": POOLED, "summed": SUMMED},
     )
 
 
@@ -694,7 +716,7 @@ KINDS = {
             "divide": {"all": "mean over all tokens", "kept": "mean over the tokens that count"},
             "at_margin": {"dropped": "a cosine at the margin left out", "kept": "it counts"},
         },
-        faults=FEATURES | {"pooled": POOLED, "summed": SUMMED},
+        faults=FEATURES | {"summed": SUMMED},  # images of one size have as many tokens
         gradient="student",
     ),
     "aligner": Kind(

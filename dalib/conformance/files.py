@@ -62,12 +62,16 @@ def read(kind: str, metric: str | None = None) -> tuple[Vector, ...]:
                 tags=tuple(entry["tags"]),
                 inputs={k: _read(x, k) for k, x in entry["inputs"].items()},
                 gradient={k: _frozen(x) for k, x in entry.get("gradient", {}).items()},
-                tolerance=entry.get("tolerance", 1.0),
+                tolerance=_factor(entry.get("tolerance", 1.0), metric),
                 undefined=tuple(entry.get("undefined", ())),
                 **{k: {w: _frozen(x) for w, x in part.items()} for k, part in parts.items()},
             )
         )
     return tuple(found)
+
+
+def _factor(tolerance: float | Mapping[str, float], metric: str | None) -> float:
+    return tolerance.get(metric, 1.0) if isinstance(tolerance, Mapping) else tolerance
 
 
 def _read(x: object, name: str) -> Array | float:

@@ -66,10 +66,9 @@ METRIC = {
     "divide": "valid",  # all
     "empty": "nan",  # zero
     "space": "depth",  # disparity
-    "swap": "no",  # yes
     "relative": "target",  # pred | mean: what an error is a share of
     "power": "target",  # squared: of what sq_rel divides by
-    "logarithm": "natural",  # ten | two
+    "logarithm": "right",  # natural | ten | two; right are natural ones, in log10 those to base 10
     "root": "of_mean",  # none | of_each
     "error": "plain",  # other: squared for absolute, or absolute for squared
     "bound": "below",  # at_most
@@ -88,7 +87,7 @@ EVALUATION = (
         "cap": "prediction",  # both | none: whose range ends at max_depth
     }
 )
-LOG = {"natural": 1.0, "ten": np.log(10), "two": np.log(2)}
+BASES = {"natural": 1.0, "ten": np.log(10), "two": np.log(2)}
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "silog", "log10")
 METRICS = (*METRICS, "delta05", "delta1", "delta2", "delta3")
 DELTAS = {"delta05": 0.5, "delta1": 1, "delta2": 2, "delta3": 3}
@@ -438,8 +437,6 @@ def _score(p: Array, t: Array, v: Array, name: str, o: dict) -> float:
     p, t = p[v], t[v]
     if not len(p):
         return np.nan if o["empty"] == "nan" else 0.0
-    if o["swap"] == "yes":
-        p, t = t, p
     if o["aligned"] == "median":
         p = p * (np.median(t) / np.median(p))
     if o["aligned"] == "scale_shift":
@@ -462,15 +459,19 @@ def _score(p: Array, t: Array, v: Array, name: str, o: dict) -> float:
         found = mean(abs(p - t) ** (1 if other else 2) / divisor**power)
     elif name == "rmse":
         found = _rooted(p - t, mean, o)
-    elif name == "rmse_log":
-        found = _rooted((np.log(p) - np.log(t)) / LOG[o["logarithm"]], mean, o)
-    elif name == "silog":
-        e = (np.log(p) - np.log(t)) / LOG[o["logarithm"]]
-        variance = max(mean(e**2) - o["weight"] * mean(e) ** 2, 0.0)
-        found = variance if o["root"] == "none" else np.sqrt(variance)
-    elif name == "log10":
-        e = abs(np.log(p) - np.log(t)) / LOG["natural" if o["logarithm"] == "two" else "ten"]
-        found = np.sqrt(mean(e**2)) if other else mean(e)
+    elif name in ("rmse_log", "silog", "log10"):
+        right = "ten" if name == "log10" else "natural"
+        base = BASES[right if o["logarithm"] == "right" else o["logarithm"]]
+        e = (np.log(p) - np.log(t)) / base
+        if name == "rmse_log":
+            found = _rooted(e, mean, o)
+        elif name == "log10":
+            found = np.sqrt(mean(e**2)) if other else mean(abs(e))
+        else:
+            centre = mean(e)
+            # about the mean, where nothing cancels; then the rest of its square
+            variance = mean((e - centre) ** 2) + _rest(e, centre, mean, o)
+            found = variance if o["root"] == "none" else np.sqrt(max(variance, 0.0))
     else:
         k = DELTAS[name]
         limit = 1.25**k if o["threshold"] == "power" else 1 + 0.25 * k
@@ -478,6 +479,13 @@ def _score(p: Array, t: Array, v: Array, name: str, o: dict) -> float:
         ratio = ratio[o["ratio"]]
         found = mean((ratio <= limit if o["bound"] == "at_most" else ratio < limit).astype(float))
     return o["unit"] * found
+
+
+def _rest(e: Array, centre: float, mean: Callable[[Array], float], o: dict) -> float:
+    """mean(e^2) - weight * mean(e)^2, less what was counted about the centre."""
+    if o["weight"] == 1 and o["divide"] == "valid" and o["average"] == "mean":
+        return 0.0
+    return mean(e**2) - o["weight"] * centre**2 - mean((e - centre) ** 2)
 
 
 def _rooted(e: Array, mean: Callable[[Array], float], o: dict) -> float:
