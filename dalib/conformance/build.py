@@ -9,14 +9,14 @@ is random comes from `numpy.random.RandomState`, whose sequence NumPy promises n
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray as Array
 
 from dalib.conformance import reference as ref
-from dalib.conformance.catalogue import KINDS, Kind, metric_kind, reductions
+from dalib.conformance.catalogue import KINDS, SCORES, Kind, merged, reductions
 from dalib.conformance.files import FOLDER, as_lists
 
 GRID = 64
@@ -754,14 +754,134 @@ def metric_cases() -> dict[str, Case]:
     return cases
 
 
+# whole evaluations -------------------------------------------------------------------------------
+
+
+def evaluator_cases() -> dict[str, Case]:
+    """For a whole evaluation: disparity in, a score out."""
+    cases = {}
+
+    def add(name: str, about: str, pred: Array, target: Array, valid: Array, **more) -> None:
+        inputs = {
+            "pred": pred,
+            "target": target,
+            "valid": valid,
+            "max_depth": more.pop("max_depth", 80.0),
+        }
+        cases[name] = Case(about=about, inputs=inputs, **more)
+
+    def guess(d: Draw, target: Array, noise: float = 0.3) -> Array:
+        steps = int(noise * 1024)
+        return 2 * target + 1 + d.state.randint(-steps, steps + 1, target.shape) / 1024
+
+    d = Draw(80)
+    target = d.maps(2, 5, 7, low=0.25, high=2)
+    add("plain", "two images, all pixels valid", guess(d, target), target, full(target))
+
+    d = Draw(81)
+    target, valid = d.maps(3, 5, 7, low=0.25, high=2), d.holes(3, 5, 7, counts=(33, 18, 7))
+    pred = guess(d, target)
+    add(
+        "holes",
+        "invalid pixels hold another disparity; images with different numbers of valid pixels",
+        pred,
+        np.where(valid, target, 2 * target + 1),
+        valid,
+        tags=("holes",),
+    )
+
+    d = Draw(82)
+    target = d.maps(2, 5, 7, low=0.25, high=2)
+    sizes = np.array([1, 1 / 16])[:, None, None]
+    pred = guess(d, target) * np.array([1, -4])[:, None, None]
+    add(
+        "ranges",
+        "two images of very different distance, one prediction with near and far exchanged",
+        pred,
+        target * sizes,
+        d.holes(2, 5, 7, counts=(35, 11)),
+        tags=("holes", "ranges"),
+    )
+
+    d = Draw(83)
+    target = d.maps(2, 5, 7, low=0.25, high=2)
+    target[:, :2] = 0
+    add(
+        "sky",
+        "sky: disparity 0, valid, and not scored",
+        guess(d, target),
+        target,
+        full(target),
+        tags=("sky",),
+    )
+
+    d = Draw(84)
+    target = d.maps(2, 5, 7, low=0.25, high=2)
+    target[:, 2] /= 256
+    target[:, 3] /= 16
+    add(
+        "beyond",
+        "ground truth beyond the cap of 80, and predictions that come to lie behind it",
+        guess(d, target),
+        target,
+        full(target),
+        tags=("cap",),
+    )
+    add(
+        "another_cap",
+        "a cap of 10",
+        guess(d, target),
+        target * 2,
+        full(target),
+        max_depth=10.0,
+        tags=("cap",),
+    )
+
+    d = Draw(85)
+    target = d.maps(2, 5, 7, low=0.25, high=2)
+    pred = np.stack([4 * target[0] + 1, target[1] / 2 - 0.125])
+    add(
+        "perfect",
+        "right up to scale and shift",
+        pred,
+        target,
+        full(target),
+        tags=("perfect",),
+        tolerance={"silog": 1e3},
+    )
+
+    d = Draw(86)
+    target = d.maps(3, 5, 7, low=0.25, high=2)
+    add(
+        "one_empty",
+        "an image has no valid pixel: NaN, and left out of a mean",
+        guess(d, target),
+        target,
+        np.repeat([1, 0, 1], 35).reshape(3, 5, 7) > 0,
+        tags=("holes", "empty"),
+    )
+    return cases
+
+
+def trimmed_cases() -> dict[str, Case]:
+    """For `trimmed`: the maps of `affine_invariant`, without gradients."""
+    return {
+        name: replace(case, gradient=False)
+        for name, case in affine_invariant_cases().items()
+        if name != "even"
+    }
+
+
 # files -------------------------------------------------------------------------------------------
 
 CASES: Mapping[str, Callable[[], dict[str, Case]]] = {
     "affine_invariant": affine_invariant_cases,
     "cutmix": cutmix_cases,
     "feature_alignment": feature_alignment_cases,
+    "trimmed": trimmed_cases,
     "aligner": aligner_cases,
 }
+OF_SCORES = {"metric": metric_cases, "evaluator": evaluator_cases}
 
 
 def counts(kind: Kind, case: Case) -> Array:
@@ -811,7 +931,7 @@ def described(kind: Kind, cases: Mapping[str, Case], *, name: str = "") -> dict:
             entry |= _once(entry)
         entry["faults"] = {
             _label(fault, number, detail.changes): as_lists(
-                expected(kind, case, first | change, reduction=detail.reduction, name=name)
+                expected(kind, case, merged(first, change), reduction=detail.reduction, name=name)
             )
             for fault, detail in kind.faults.items()
             for number, change in enumerate(detail.changes or ({},) * bool(detail.reduction))
@@ -843,23 +963,20 @@ def _label(fault: str, number: int, changes: tuple) -> str:
 def everything() -> dict[str, dict]:
     """File name -> content."""
     files = {name: described(KINDS[name], make()) for name, make in CASES.items()}
-    metrics = {
-        name: described(metric_kind(name), metric_cases(), name=name) for name in ref.METRICS
-    }
-    # the maps are those of all metrics, and stand once
-    shared = [
-        {k: v for k, v in vector.items() if k not in ("expected", "faults")}
-        for vector in metrics["abs_rel"]["vectors"]
-    ]
-    for vector in shared:
-        own = {
-            name: next(v for v in file["vectors"] if v["name"] == vector["name"])
-            for name, file in metrics.items()
-        }
-        for part in ("expected", "faults"):
-            vector[part] = {name: v[part] for name, v in own.items()}
-    head = metrics["abs_rel"] | {"kind": "metric", "about": "depth metrics", "vectors": shared}
-    return files | {"metric": head}
+    return files | {name: _of_scores(name, make()) for name, make in OF_SCORES.items()}
+
+
+def _of_scores(kind: str, cases: Mapping[str, Case]) -> dict:
+    """The file of a kind that is one for each metric: the maps are those of all, and stand once."""
+    files = {m: described(SCORES[kind](m), cases, name=m) for m in ref.METRICS}
+    first = next(iter(files.values()))
+    vectors = []
+    for place, vector in enumerate(first["vectors"]):
+        own = {m: file["vectors"][place] for m, file in files.items()}
+        shared = {k: v for k, v in vector.items() if k not in ("expected", "faults")}
+        parts = ("expected", "faults")
+        vectors.append(shared | {part: {m: v[part] for m, v in own.items()} for part in parts})
+    return first | {"kind": kind, "about": f"{kind}s, each by name", "vectors": vectors}
 
 
 def write(folder: Path) -> list[Path]:

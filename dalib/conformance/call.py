@@ -23,6 +23,7 @@ SYNONYMS = {
     "frozen": ("frozen_features", "teacher_features"),
     "inside": ("box", "cutmix_box"),
     "target_inside": ("target_in",),
+    "max_depth": ("cap",),
     "margin": ("alpha", "tolerance"),
 }
 """Other names that an argument may have without saying so: what cannot be misunderstood."""

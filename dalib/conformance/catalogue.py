@@ -45,7 +45,7 @@ class Kind:
         optional: name -> what a function without it must do.
         values: (inputs, options) -> what is expected, (B,), or of an aligner (2, B).
         options: the reference's defaults.
-        open: choices that the paper leaves open: name -> (option, what each choice is called).
+        open: options that the paper leaves open: what each choice is called -> its value.
         faults: by name, the first of two that explain the same is named first.
         gradient: of which argument, for losses.
     """
@@ -55,7 +55,7 @@ class Kind:
     returns: str
     values: Callable[[Mapping, Mapping], Array]
     options: Mapping[str, object]
-    open: Mapping[str, Mapping[object, str]]
+    open: Mapping[str, Mapping[str, object]]
     faults: Mapping[str, Fault]
     optional: Mapping[str, str] = field(default_factory=dict)
     gradient: str = ""
@@ -68,7 +68,7 @@ class Kind:
             found = {
                 ", ".join(filter(None, (words, called))): chosen | {option: value}
                 for words, chosen in found.items()
-                for value, called in choices.items()
+                for called, value in choices.items()
             }
         return found
 
@@ -79,7 +79,11 @@ def _f(words: str, mend: str, *changes: Mapping[str, object], **more: str) -> Fa
 
 # faults that several kinds have ------------------------------------------------------------------
 
-MEDIANS = {"lower": "lower median", "middle": "median between the two", "upper": "upper median"}
+MEDIANS = {
+    "lower median": "lower",
+    "median between the two": "middle",
+    "upper median": "upper",
+}
 POOLED = Fault(
     words="the mean is taken over the pixels of all images, so that an image counts by its number "
     "of valid pixels",
@@ -626,11 +630,11 @@ depth, is left out where it does not."""
 OPEN = {
     "sq_rel": {
         "power": {
-            "target": "a share of the target (Eigen et al. 2014)",
-            "squared": "a share of its square (KITTI's development kit)",
+            "a share of the target (Eigen et al. 2014)": "target",
+            "a share of its square (KITTI's development kit)": "squared",
         }
     },
-    "silog": {"unit": {1.0: "as it is", 100.0: "times 100 (KITTI's development kit)"}},
+    "silog": {"unit": {"as it is": 1.0, "times 100 (KITTI's development kit)": 100.0}},
 }
 """What publications define in two ways."""
 
@@ -670,6 +674,57 @@ def metric_kind(name: str) -> Kind:
     )
 
 
+def _scores(name: str) -> dict:
+    """What is open about a metric, as what is open about an evaluation by it."""
+    ((option, choices),) = OPEN[name].items()
+    return {words: {option: value} for words, value in choices.items()}
+
+
+def evaluator_kind(name: str) -> Kind:
+    """The kind of a whole evaluation by one metric."""
+    other = ("backward", "order", "log_space", "positive", "pooled")
+    fitted = {k: f for k, f in FITTED.items() if k not in other}
+    scored = {
+        "perfect_when_empty": (SCORED["perfect_when_empty"], {"empty": "zero"}),
+        "median_error": (MEDIAN_ERROR["median_error"], {"average": "median"}),
+        "percent": (PERCENT["percent"], {"unit": 100.0}),
+    }
+    if name == "silog":
+        del scored["percent"]
+    own = {
+        "not_clamped": _f(
+            "the aligned disparity is inverted as it is: below 0 it becomes a negative depth, near 0 "
+            "a huge one",
+            "clamp it from below at 1 / max_depth first",
+            {"clamp": "none"},
+        ),
+        "cap_ignored": _f(
+            "ground truth beyond the cap is scored",
+            "leave it out: the cap holds for both",
+            {"range": "pred"},
+        ),
+    }
+    return Kind(
+        about=f"from disparity to {name}: fit scale and shift in disparity, clamp below at "
+        "1 / max_depth, invert, compare",
+        arguments={
+            "pred": "(B, H, W), predicted disparity, up to scale and shift",
+            "target": "(B, H, W), disparity of the ground truth; 0 is infinitely far, not scored",
+            "valid": "(B, H, W), bool",
+            "max_depth": "the cap: ground truth beyond it is not scored",
+        },
+        optional={"max_depth": "it must be 80; vectors with another are left out"},
+        returns=f"{PER_IMAGE}; or a dict of such, by the names of metrics",
+        values=lambda inputs, options: ref.evaluator(**inputs, name=name, **options),
+        options=ref.EVALUATION,
+        open={"score": _scores(name)} if name in OPEN else {},
+        faults=fitted
+        | own
+        | {k: replace(f, changes=({"score": change},)) for k, (f, change) in scored.items()}
+        | {"pooled_fit": FITTED["pooled"], "pooled": POOLED, "summed": SUMMED},
+    )
+
+
 KINDS = {
     "affine_invariant": Kind(
         about="the affine-invariant loss, equations 1 to 3",
@@ -696,7 +751,7 @@ KINDS = {
         options=ref.CUTMIX,
         open={
             "median": MEDIANS,
-            "weights": {"valid": "weights by valid pixels", "area": "weights by area"},
+            "weights": {"weights by valid pixels": "valid", "weights by area": "area"},
         },
         faults=REGIONS | STATISTICS | {"pooled": POOLED, "summed": SUMMED} | DETACHED,
         gradient="pred",
@@ -713,11 +768,36 @@ KINDS = {
         values=lambda inputs, options: ref.feature_alignment(**inputs, **options),
         options=ref.ALIGNMENT,
         open={
-            "divide": {"all": "mean over all tokens", "kept": "mean over the tokens that count"},
-            "at_margin": {"dropped": "a cosine at the margin left out", "kept": "it counts"},
+            "divide": {"mean over all tokens": "all", "mean over the tokens that count": "kept"},
+            "at_margin": {"a cosine at the margin left out": "dropped", "a cosine at the margin counts": "kept"},
         },
         faults=FEATURES | {"summed": SUMMED},  # images of one size have as many tokens
         gradient="student",
+    ),
+    "trimmed": Kind(
+        about="MiDaS's trimmed loss: as affine_invariant, without the worst fifth of each image",
+        arguments=MAPS,
+        returns=PER_IMAGE,
+        values=lambda inputs, options: ref.affine_invariant(**inputs, **{"trim": 0.2} | options),
+        options=ref.STATISTICS | {"trim": 0.2},
+        open={
+            "median": MEDIANS,
+            "dropped": {"the fifth rounded down": "floor", "the fifth rounded up": "ceil"},
+            "trimmed_mean": {"mean over what is kept": "kept", "sum over the count of all": "valid"},
+            "factor": {"1 / M": 1.0, "1 / 2M": 0.5},
+        },
+        faults={
+            "untrimmed": _f(
+                "nothing is dropped",
+                "sort() returns values and indices: slice the values, not the pair",
+                {"trim": 0.0},
+                seen="four public copies of MiDaS's trimmed loss",
+            ),
+            **{k: f for k, f in STATISTICS.items() if k not in ("trimmed", "halved")},
+            "pooled": POOLED,
+            "summed": SUMMED,
+        },
+        gradient="pred",
     ),
     "aligner": Kind(
         about="scale and shift by least squares, in disparity",
@@ -730,7 +810,17 @@ KINDS = {
         faults=FITTED | SOLVED,
     ),
 }
-"""By name; `metric` has one for each of `dalib.conformance.reference.METRICS`."""
+"""By name."""
+SCORES = {"metric": metric_kind, "evaluator": evaluator_kind}
+"""Kinds that are one for each of `dalib.conformance.reference.METRICS`."""
+
+
+def merged(one: Mapping, two: Mapping) -> dict:
+    """Options of both; those of a score within them, too."""
+    found = {**one, **two}
+    if "score" in one and "score" in two:
+        found["score"] = one["score"] | two["score"]
+    return found
 
 
 def reductions(values: Array, counts: Array, *, how: str = "", name: str = "") -> list[float]:

@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 from dalib.conformance import files
 from dalib.conformance import reference as ref
 from dalib.conformance.call import Answer, CallError, call, find, names, ready
-from dalib.conformance.catalogue import BEHAVIOUR, KINDS, SOLVED, Kind, metric_kind, reductions
+from dalib.conformance.catalogue import BEHAVIOUR, KINDS, SCORES, SOLVED, Kind, merged, reductions
 from dalib.conformance.files import Vector
 from dalib.conformance.report import Finding, Report
 from dalib.errors import ConfigError
@@ -36,7 +36,7 @@ class Trial:
 
 def kinds() -> tuple[str, ...]:
     """What can be checked."""
-    return (*KINDS, "metric")
+    return (*KINDS, *SCORES)
 
 
 def kind_of(name: str, metric: str | None = None) -> Kind:
@@ -46,13 +46,13 @@ def kind_of(name: str, metric: str | None = None) -> Kind:
     """
     if name not in kinds():
         raise ConfigError(f"unknown kind {name!r}; there are {', '.join(kinds())}")
-    if name != "metric":
+    if name not in SCORES:
         if metric is not None:
             raise ConfigError(f"metric: {metric!r} says nothing to the kind {name!r}")
         return KINDS[name]
     if metric not in ref.METRICS:
         raise ConfigError(f"metric: {metric!r} is none of {', '.join(ref.METRICS)}")
-    return metric_kind(metric)
+    return SCORES[name](metric)
 
 
 def check(
@@ -103,10 +103,10 @@ def check(
         "device": device,
     }
     _check_options(kind, metric, options)
-    if kind == "metric" and metric is None:
+    if kind in SCORES and metric is None:
         reports = [
-            _check(called, metric_kind(name), files.read("metric", name), metric=name, **options)
-            for name in _metrics(called, options)
+            _check(called, SCORES[kind](name), files.read(kind, name), metric=name, **options)
+            for name in _metrics(called, kind, options)
         ]
         return Report.joined(subject, kind, reports)
     found = kind_of(kind, metric)
@@ -116,8 +116,8 @@ def check(
 
 def described(kind: str, metric: str | None = None) -> str:
     """How a function of a kind is called, what it is tried on, and which faults are known: text."""
-    found = kind_of(kind, metric or (ref.METRICS[0] if kind == "metric" else None))
-    of = f" ({metric or 'one of ' + ', '.join(ref.METRICS)})" if kind == "metric" else ""
+    found = kind_of(kind, metric or (ref.METRICS[0] if kind in SCORES else None))
+    of = f" ({metric or 'one of ' + ', '.join(ref.METRICS)})" if kind in SCORES else ""
     lines = [
         f"{kind}{of}: {found.about if metric or not of else 'depth metrics'}",
         "",
@@ -129,9 +129,9 @@ def described(kind: str, metric: str | None = None) -> str:
     lines += ["returns", f"  {found.returns}"]
     if found.open:
         lines.append("left open by the paper; any of these conforms, if it is the same everywhere")
-        lines += [f"  {option:14}{'; '.join(c.values())}" for option, c in found.open.items()]
+        lines += [f"  {option:14}{'; '.join(c)}" for option, c in found.open.items()]
     lines += ["", "vectors"]
-    vectors = files.read(kind, metric or (ref.METRICS[0] if kind == "metric" else None))
+    vectors = files.read(kind, metric or (ref.METRICS[0] if kind in SCORES else None))
     lines += [f"  {v.name:18}{v.about}" for v in vectors]
     lines += ["", f"known faults{' of ' + ref.METRICS[0] if of and not metric else ''}"]
     faults = dict(found.faults) | {
@@ -147,9 +147,9 @@ def _name(function: object) -> str:
 
 
 def _check_options(kind: str, metric: str | None, options: Mapping) -> None:
-    if kind != "metric" or metric is not None:
+    if kind not in SCORES or metric is not None:
         kind_of(kind, metric)
-    known = [v.name for v in files.read(kind, ref.METRICS[0] if kind == "metric" else None)]
+    known = [v.name for v in files.read(kind, ref.METRICS[0] if kind in SCORES else None)]
     unknown = [name for name in options["skip"] if name not in known]
     if unknown:
         raise ConfigError(f"skip: no vector {', '.join(unknown)}; this kind has {', '.join(known)}")
@@ -172,11 +172,11 @@ def _check_device(device: str) -> None:
         raise ConfigError(f"device: {device!r} cannot be used: {error}") from None
 
 
-def _metrics(function: Callable, options: Mapping) -> list[str]:
+def _metrics(function: Callable, name: str, options: Mapping) -> list[str]:
     """The known names in the dict that a function returns."""
-    kind = metric_kind(ref.METRICS[0])
+    kind = SCORES[name](ref.METRICS[0])
     called = names(function, kind, options["names"])
-    vector = files.read("metric", ref.METRICS[0])[0]
+    vector = files.read(name, ref.METRICS[0])[0]
     seen: list[str] = []
 
     def spy(**given: object) -> object:
@@ -293,6 +293,9 @@ def _left_out(
         return "the function takes no valid"
     if "margin" in kind.optional and "margin" not in called and vector.inputs["margin"] != 0.85:
         return "the function takes no margin"
+    cap = vector.inputs.get("max_depth", 80)
+    if "max_depth" in kind.optional and "max_depth" not in called and cap != 80:
+        return "the function takes no max_depth"
     return None
 
 
@@ -513,8 +516,10 @@ class Judge:
         """Hypotheses that give what came back in every trial."""
         answered = [t for t in order if t.answer is not None]
         for faults, change, how in self._hypotheses(count):
-            for chosen in self.conventions.values():
-                options = chosen | change
+            # of two faults at once, under the convention that fits best alone
+            own = self.conventions if count == 1 else {"": self.conventions[self.convention]}
+            for chosen in own.values():
+                options = merged(chosen, change)
                 if all(self._matches(t, options, how) for t in answered):
                     yield faults, options, how
                     break
@@ -545,7 +550,7 @@ class Judge:
         best, most = "", 0
         for (name,), change, how in self._hypotheses(1):
             for chosen in self.conventions.values():
-                count = sum(self._matches(t, chosen | change, how) for t in wrong)
+                count = sum(self._matches(t, merged(chosen, change), how) for t in wrong)
                 if count > most:
                     best, most = name, count
         return best, most

@@ -29,6 +29,8 @@ STATISTICS = {
     "error": "absolute",  # squared | root
     "divide": "valid",  # all | none
     "trim": 0.0,  # share of the worst pixels that are dropped
+    "dropped": "floor",  # ceil: how many these are
+    "trimmed_mean": "kept",  # valid: what the sum over those that are kept is divided by
     "factor": 1.0,
     "detach": "nothing",  # statistics | shift | spread: taken for constants in the gradient
 }
@@ -79,14 +81,11 @@ METRIC = {
     "aligned": "no",  # median | scale_shift
     "average": "mean",  # median: over pixels
 }
-EVALUATION = (
-    FIT
-    | METRIC
-    | {
-        "clamp": "cap",  # none
-        "cap": "prediction",  # both | none: whose range ends at max_depth
-    }
-)
+EVALUATION = FIT | {
+    "clamp": "cap",  # none: the aligned disparity is inverted as it is
+    "range": "both",  # pred: ground truth beyond the cap is scored, too
+    "score": {},  # options of the metric
+}
 BASES = {"natural": 1.0, "ten": np.log(10), "two": np.log(2)}
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "silog", "log10")
 METRICS = (*METRICS, "delta05", "delta1", "delta2", "delta3")
@@ -281,11 +280,15 @@ def _map_loss(p: Array, t: Array, v: Array, o: dict, pooled: tuple | None) -> co
         if o["normalised"] in ("both", "target", "by_target"):
             t = _divided(t, *of_target, o)
         error = magnitude(p - t)
+        all_of_them = len(error)
         if o["trim"]:
-            error = ordered(error)[: len(error) - int(np.floor(o["trim"] * len(error) + 1e-9))]
+            share = o["trim"] * len(error)
+            out = np.floor(share + 1e-9) if o["dropped"] == "floor" else np.ceil(share - 1e-9)
+            error = ordered(error)[: len(error) - int(out)]
         if o["error"] != "absolute":
             error = error**2
-        count = {"valid": len(error), "all": len(v), "none": 1}[o["divide"]]
+        kept = all_of_them if o["trimmed_mean"] == "valid" else max(len(error), 1)
+        count = {"valid": kept, "all": len(v), "none": 1}[o["divide"]]
         loss = error.sum() / count
         if o["error"] == "root":
             loss = np.sqrt(loss)
@@ -523,21 +526,20 @@ def evaluator(
         options: of `EVALUATION`.
     """
     o = EVALUATION | options
+    fit = {k: o[k] for k in FIT}
     with np.errstate(all="ignore"):
         counted = valid & (target > 0)
-        if o["cap"] != "none":
+        if o["range"] == "both":
             counted &= target >= 1 / max_depth
-        safe = np.where(counted, target, 1)
-        fit = {k: o[k] for k in FIT}
-        map_ = aligned(pred, *aligner(pred, np.where(counted, target, 1), counted, **fit))
-        if o["space"] == "disparity" or o["method"] == "none":
+        known = np.where(counted, target, 1)
+        # what is not scored may be anything but 0, of which nothing can be the inverse
+        seen = np.where(target > 0, target, 1) if o["mask"] == "ignored" else known
+        map_ = aligned(pred, *aligner(pred, seen, counted, **fit))
+        if o["space"] == "disparity":
             least = 1 / max_depth if o["clamp"] == "cap" else -np.inf
             depth = 1 / np.maximum(map_, least)
-        elif o["space"] == "both_depth":
-            depth = np.clip(
-                aligned(1 / pred, *aligner(pred, safe, counted, **fit)), 1e-3, max_depth
-            )
         else:
+            if o["space"] == "both_depth":
+                map_ = aligned(1 / pred, *aligner(pred, known, counted, **fit))
             depth = np.clip(map_, 1e-3, max_depth)
-    keep = {k: o[k] for k in METRIC if k not in FIT}
-    return metric(np.where(counted, depth, 1), 1 / safe, counted, name=name, **keep)
+    return metric(np.where(counted, depth, 1), 1 / known, counted, name=name, **o["score"])
