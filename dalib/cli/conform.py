@@ -23,13 +23,15 @@ def add(top: Commands) -> None:
         dest="kind",
         required=True,
         metavar="KIND",
-        help="affine_invariant, cutmix, feature_alignment, aligner or metric",
+        help="affine_invariant, cutmix, feature_alignment, aligner, metric, evaluator (disparity in, a "
+        "score out), trimmed (MiDaS's trimmed loss), cutmix_box, garg_crop, eigen_crop or "
+        "learning_rates",
     )
     command.add_argument(
         "--metric",
         metavar="NAME",
-        help="which metric: abs_rel, sq_rel, rmse, rmse_log, silog, log10, delta05, delta1, delta2, "
-        "delta3 (not needed for a function that returns a dict by these names)",
+        help="which metric, of metric and evaluator: abs_rel, sq_rel, rmse, rmse_log, silog, log10, "
+        "delta05, delta1, delta2, delta3 (not needed for a function that returns a dict by these names)",
     )
     command.add_argument(
         "--numpy", action="store_true", help="the function takes NumPy arrays, not tensors"

@@ -610,6 +610,7 @@ def aligner_cases() -> dict[str, Case]:
     tags = {
         "constant": ("constant", "cancels"),
         "offset": ("offset", "cancels"),
+        "few_valid": ("holes", "few", "cancels"),
     }
     names = (
         *("plain", "holes", "holes_with_junk", "holes_with_nan", "few_valid", "one_empty"),
@@ -780,7 +781,7 @@ def evaluator_cases() -> dict[str, Case]:
 
     d = Draw(81)
     target, valid = d.maps(3, 5, 7, low=0.25, high=2), d.holes(3, 5, 7, counts=(33, 18, 7))
-    pred = guess(d, target)
+    pred = guess(d, target, 2.0)
     add(
         "holes",
         "invalid pixels hold another disparity; images with different numbers of valid pixels",
@@ -884,20 +885,12 @@ CASES: Mapping[str, Callable[[], dict[str, Case]]] = {
 OF_SCORES = {"metric": metric_cases, "evaluator": evaluator_cases}
 
 
-def counts(kind: Kind, case: Case) -> Array:
-    """What an image has of valid pixels, or of tokens."""
-    valid = case.inputs.get("valid")
-    if valid is not None:
-        return valid.sum((1, 2))
-    return np.full(len(case.inputs["student"]), case.inputs["student"][0, 0].size)
-
-
 def expected(kind: Kind, case: Case, options: Mapping, *, reduction: str = "", name: str = ""):
     """What comes back under some options: for each image, or one number for a fault of
     reduction."""
     values = np.real(kind.values(case.inputs, options))
     if reduction:
-        return reductions(values, counts(kind, case), how=reduction, name=name)[0]
+        return reductions(values, kind.counts(case.inputs), how=reduction, name=name)[0]
     return values
 
 

@@ -34,6 +34,18 @@ class Fault:
     reduction: str = ""
 
 
+def _counts(inputs: Mapping) -> Array:
+    if "valid" in inputs:
+        return inputs["valid"].sum((1, 2))
+    return np.full(len(inputs["student"]), inputs["student"][0, 0].size)
+
+
+def _scored(inputs: Mapping) -> Array:
+    """Of an evaluation: valid, not sky, and within the cap."""
+    near = inputs["valid"] & (inputs["target"] > 0)
+    return (near & (inputs["target"] >= 1 / inputs["max_depth"])).sum((1, 2))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """One kind of function.
@@ -48,6 +60,8 @@ class Kind:
         open: options that the paper leaves open: what each choice is called -> its value.
         faults: by name, the first of two that explain the same is named first.
         gradient: of which argument, for losses.
+        values_form: "image", or "pair" of an aligner.
+        counts: inputs -> pixels (or tokens) of each image that count, by which pooled means weigh.
     """
 
     about: str
@@ -59,7 +73,8 @@ class Kind:
     faults: Mapping[str, Fault]
     optional: Mapping[str, str] = field(default_factory=dict)
     gradient: str = ""
-    values_form: str = "image"  # "pair" of an aligner
+    values_form: str = "image"
+    counts: Callable[[Mapping], Array] = _counts
 
     def conventions(self) -> dict[str, dict[str, object]]:
         """Every combination of what is left open: words -> options; the first is the reference's."""
@@ -601,8 +616,13 @@ SILOG = {
         {"weight": 0.5},
         {"weight": 0.85},
         {"weight": 0.0},
+        {"weight": 0.5, "unit": 100.0},
+        {"weight": 0.85, "unit": 100.0},
+        seen="metric_depth/util/metric.py of DepthAnything/Depth-Anything-V2 has 0.5",
     ),
 }
+
+
 def _base(right: str) -> dict[str, Fault]:
     """The wrong bases of a metric."""
     fault = BASE["log_base"]
@@ -689,8 +709,8 @@ def evaluator_kind(name: str) -> Kind:
         "median_error": (MEDIAN_ERROR["median_error"], {"average": "median"}),
         "percent": (PERCENT["percent"], {"unit": 100.0}),
     }
-    if name == "silog":
-        del scored["percent"]
+    if name == "silog":  # knows no scale
+        del scored["percent"], fitted["median_scale"]
     own = {
         "not_clamped": _f(
             "the aligned disparity is inverted as it is: below 0 it becomes a negative depth, near 0 "
@@ -716,6 +736,7 @@ def evaluator_kind(name: str) -> Kind:
         optional={"max_depth": "it must be 80; vectors with another are left out"},
         returns=f"{PER_IMAGE}; or a dict of such, by the names of metrics",
         values=lambda inputs, options: ref.evaluator(**inputs, name=name, **options),
+        counts=_scored,
         options=ref.EVALUATION,
         open={"score": _scores(name)} if name in OPEN else {},
         faults=fitted
@@ -769,7 +790,10 @@ KINDS = {
         options=ref.ALIGNMENT,
         open={
             "divide": {"mean over all tokens": "all", "mean over the tokens that count": "kept"},
-            "at_margin": {"a cosine at the margin left out": "dropped", "a cosine at the margin counts": "kept"},
+            "at_margin": {
+                "a cosine at the margin left out": "dropped",
+                "a cosine at the margin counts": "kept",
+            },
         },
         faults=FEATURES | {"summed": SUMMED},  # images of one size have as many tokens
         gradient="student",
@@ -783,7 +807,10 @@ KINDS = {
         open={
             "median": MEDIANS,
             "dropped": {"the fifth rounded down": "floor", "the fifth rounded up": "ceil"},
-            "trimmed_mean": {"mean over what is kept": "kept", "sum over the count of all": "valid"},
+            "trimmed_mean": {
+                "mean over what is kept": "kept",
+                "sum over the count of all": "valid",
+            },
             "factor": {"1 / M": 1.0, "1 / 2M": 0.5},
         },
         faults={

@@ -39,14 +39,6 @@ class Vector:
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def counts(self) -> Array:
-        """Valid pixels of each image, or tokens."""
-        if "valid" in self.inputs:
-            return self.inputs["valid"].sum((1, 2))
-        student = self.inputs["student"]
-        return np.full(len(student), student[0, 0].size)
-
 
 @cache
 def read(kind: str, metric: str | None = None) -> tuple[Vector, ...]:

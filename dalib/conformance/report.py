@@ -34,7 +34,7 @@ class Finding:
     about: str = ""
     dtype: str = ""
     got: Array | str | None = None
-    expected: Array | None = None
+    expected: Array | str | None = None
     alike: list[str] = field(default_factory=list)
     metric: str = ""
 
@@ -55,7 +55,8 @@ class Finding:
         """As it is printed."""
         seen = f" [seen: {self.seen}]" if self.seen else ""
         found = [f"{self.metric + ': ' if self.metric else ''}{self.name}: {self.words}{seen}"]
-        found.append(f"  shown by  {self.vector} ({self.about}), in {self.dtype}")
+        about = f" ({self.about}), in {self.dtype}" if self.about else ""
+        found.append(f"  shown by  {self.vector}{about}")
         if self.got is not None:
             found.append(f"  got       {_shown(self.got)}")
         if self.expected is not None:
