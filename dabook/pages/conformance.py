@@ -7,7 +7,6 @@ page of bugs prices; and the part of `book/conform.md` that is made from it.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import torch
 
@@ -19,6 +18,7 @@ from dalib.data import perturb
 from dalib.evaluation import metrics, suite
 from dalib.evaluation.protocols import PROTOCOLS, Protocol
 from dalib.evaluation.run import mean_over_images
+from dalib.models import DepthAnything
 from dalib.training import train
 from dalib.writing import write_text
 
@@ -117,7 +117,12 @@ def learning_rates(encoder, decoder, encoder_lr, *, variant=None):
     """The optimiser of a run, with one rate where a variant of the page of bugs has it."""
     config = RunConfig(encoder_lr=encoder_lr)
     config = config if variant is None else settings(VARIANTS[variant], config)
-    networks = SimpleNamespace(student=SimpleNamespace(encoder=encoder), heads=[decoder])
+    student = DepthAnything.__new__(DepthAnything)  # nothing of it but what the optimiser reads
+    torch.nn.Module.__init__(student)
+    student.encoder = encoder
+    networks = train._Networks(
+        student=student, trained=student, heads=[decoder], frozen=None, teacher=None, average=None
+    )
     return train._optimiser(config, networks)
 
 

@@ -49,7 +49,7 @@ def add(top: Commands) -> None:
     command.add_argument(
         "--tolerance",
         type=float,
-        help="relative, of values (default: 1e-9, and 1e-5 where results are float32)",
+        help="relative, of values (default: 1e-9; at least 1e-5 where results are float32)",
     )
     command.add_argument("--device", default="cpu", help="where tensors lie (default: cpu)")
     command.add_argument("--json", metavar="FILE", help="write the report there, too")

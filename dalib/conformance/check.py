@@ -84,8 +84,8 @@ def check(
         names: argument of the kind -> what the function calls it.
         numpy: it takes NumPy arrays. Gradients are then not asked for.
         skip: vectors to leave out.
-        tolerance: relative, of values; 1e-9 by default, and 1e-5 where results have no more digits
-            than float32.
+        tolerance: relative, of values; 1e-9 by default, and at least 1e-5 where results have no more
+            digits than float32.
         dtypes: in which maps are given, the decisive one first.
         device: where tensors lie.
 
@@ -390,8 +390,10 @@ class Judge:
 
     def tolerance(self, trial: Trial) -> float:
         """Of a trial's values."""
-        own = TOLERANCE["single" if self.single[trial.dtype] else "double"]
-        return (self.asked or own) * trial.vector.tolerance
+        own = self.asked or TOLERANCE["double"]
+        if self.single[trial.dtype]:
+            own = max(own, TOLERANCE["single"])
+        return own * trial.vector.tolerance
 
     # one trial
 
