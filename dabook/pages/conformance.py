@@ -7,6 +7,7 @@ page of bugs prices; and the part of `book/conform.md` that is made from it.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
@@ -148,9 +149,14 @@ class Subject:
     fault: str = ""
 
     def report(self) -> Report:
-        """What the kit says."""
-        with switched_on(*self.switches):
-            return check(self.function, self.kind)
+        """What the kit says; asked once."""
+        return _report(self)
+
+
+@cache
+def _report(subject: Subject) -> Report:
+    with switched_on(*subject.switches):
+        return check(subject.function, subject.kind)
 
 
 def _rates(variant: str) -> Callable:

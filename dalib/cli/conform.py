@@ -64,11 +64,22 @@ def run(args: argparse.Namespace) -> None:
     """Check any affine-invariant, CutMix or feature-alignment loss, aligner or metric against test
     vectors, and name the fault. Exit code 0 where it conforms, 1 where it does not, 2 where it cannot
     be called."""
+    from dalib.conformance import CallError
+    from dalib.errors import ConfigError
+
+    try:
+        _run(args)
+    except CallError:
+        raise
+    except ConfigError as error:  # 1 says that the function is wrong, and of that nothing is known
+        raise CallError(str(error)) from None
+
+
+def _run(args: argparse.Namespace) -> None:
     import json
     from pathlib import Path
 
     from dalib.conformance import CallError, check, described
-    from dalib.errors import ConfigError
     from dalib.writing import refuse_existing, write_text
 
     if args.list:
@@ -81,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         raise CallError(f"--names {' '.join(wrong)}: write OURS=YOURS, such as valid=validity")
     if args.json is not None:
         if not args.json:
-            raise ConfigError("--json is empty; name a file, or leave it out")
+            raise CallError("--json is empty; name a file, or leave it out")
         refuse_existing([Path(args.json)], overwrite=False)
     report = check(
         args.function,

@@ -513,7 +513,7 @@ def feature_alignment_cases() -> dict[str, Case]:
         inputs = {"student": student, "frozen": frozen, "margin": margin}
         cases[name] = Case(about=about, inputs=inputs, **more)
 
-    def spread(seed: int, low: float, high: float, shape: tuple = (2, 3, 4)) -> Array:
+    def spread(seed: int, low: float | int, high: float | int, shape: tuple = (2, 3, 4)) -> Array:
         d = Draw(seed)
         return low + (high - low) * d.state.randint(0, 1001, shape) / 1000
 

@@ -89,7 +89,8 @@ def _module(place: str) -> ModuleType:
     folder = str(path.resolve().parent) if is_file else str(Path.cwd())
     if is_file and not path.is_file():
         raise CallError(f"{place}: no such file; correct the path")
-    sys.path.insert(0, folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # and left there: a function may import when it is called
     try:
         if not is_file:
             return importlib.import_module(place)
@@ -101,10 +102,8 @@ def _module(place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         hint = " (a file is named with its .py)" if error.name == place.partition(".")[0] else ""
         raise CallError(f"{place}: {error}{hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CallError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(folder)
 
 
 def ready(found: object, *, name: str = "the function") -> Callable:

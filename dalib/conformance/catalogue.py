@@ -113,8 +113,8 @@ SUMMED = Fault(
 )
 BEHAVIOUR = {
     "int_zero": _f(
-        "an empty batch returns a Python number, which has no gradient: the first batch without a "
-        "valid pixel ends the run",
+        "an empty batch returns a constant, such as the integer 0, which has no gradient: the first "
+        "batch without a valid pixel ends the run",
         "return a tensor that hangs on the prediction, such as (0 * pred).sum()",
         seen=PEERS,
     ),

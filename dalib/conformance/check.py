@@ -84,8 +84,8 @@ def check(
         names: argument of the kind -> what the function calls it.
         numpy: it takes NumPy arrays. Gradients are then not asked for.
         skip: vectors to leave out.
-        tolerance: relative, of values; 1e-9 by default, and at least 1e-5 where results have no more
-            digits than float32.
+        tolerance: relative, of values; 1e-9 by default, and at least 1e-5 where maps are given in
+            float32, or results have no more digits than that.
         dtypes: in which maps are given, the decisive one first.
         device: where tensors lie.
 
@@ -255,7 +255,7 @@ def _call(
         )
     except CallError as error:
         raise CallError(f"vector {vector.name}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CallError(
             f"the function raises {type(error).__name__} on the vector {vector.name} "
             f"({vector.about}), given {dtype}: {error}"
@@ -391,7 +391,7 @@ class Judge:
     def tolerance(self, trial: Trial) -> float:
         """Of a trial's values."""
         own = self.asked or TOLERANCE["double"]
-        if self.single[trial.dtype]:
+        if self.single[trial.dtype] or trial.dtype == "float32":
             own = max(own, TOLERANCE["single"])
         return own * trial.vector.tolerance
 
