@@ -11,7 +11,7 @@ from formulas that are independent of the rest of `dalib`.
 """
 
 from dalib.conformance.call import CallError
-from dalib.conformance.check import check, described, kind_of, kinds
+from dalib.conformance.checking import check, described, kind_of, kinds
 from dalib.conformance.files import Vector, read
 from dalib.conformance.report import Finding, Report
 
