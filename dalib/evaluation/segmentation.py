@@ -19,16 +19,20 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from dalib.errors import DataError
+from dalib.models.sizes import network_size, resize_images
 
 IGNORE = 255
 """The class of a pixel whose true class is unknown: it counts nowhere, neither in a score nor in a
 loss."""
 DRAWS = 2000
 PARTS = ("intersection", "union", "truth")
+ACCURACY = "accuracy"
+"""What of a segmentation is of each image: the share of its pixels that got their true class."""
 
 PredictClasses = Callable[[list[Tensor]], Sequence[Tensor]]
 # Images uint8 (3, H, W) of any sizes -> the class of each pixel, uint8 (H, W), each.
@@ -131,14 +135,20 @@ class Areas:
         low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
+    @property
+    def accuracies(self) -> list[float]:
+        """The same of each image; NaN for one of which no pixel has a class."""
+        with np.errstate(invalid="ignore"):
+            return (self.intersection.sum(1) / self.truth.sum(1)).tolist()
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for a record: "absent", and for each of `PARTS` class -> a list of one
-        number per image."""
+        """As plain data, for a record: `ACCURACY` of each image; "absent"; and for each of `PARTS`
+        class -> a list of one number per image."""
         tables = {
             part: dict(zip(self.classes, getattr(self, part).T.tolist(), strict=True))
             for part in PARTS
         }
-        return {"absent": list(self.absent)} | tables
+        return {ACCURACY: self.accuracies, "absent": list(self.absent)} | tables
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Areas":
@@ -166,6 +176,52 @@ def resampled(
     iou = np.where(there, intersection, 0) / np.where(there, union, 1)
     with np.errstate(invalid="ignore"):  # a draw without any class has no mean
         return iou.sum(-1) / there.sum(-1)
+
+
+@torch.inference_mode()
+def predict_classes(
+    model: nn.Module,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    *,
+    short_side: int,
+    batch_size: int = 16,
+) -> list[UInt8[Tensor, "_ _"]]:
+    """The likeliest class of each pixel of each image, at the image's own size, on the CPU, in the
+    order given. Logits are brought to the image's size bilinearly, then compared.
+
+    Images of one size share batches. The model's mode is put back afterwards.
+
+    Args:
+        model: a `dalib.models.segmenter.Segmenter`, or any network with its `normalise` and
+            `multiple` that gives logits (B, k, h, w), alone or first in a tuple.
+        images: of any sizes.
+        short_side: of the network's input, see `dalib.models.sizes.network_size`.
+        batch_size: images at a time.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(tuple(image.shape[-2:]), []).append(i)
+    device = next(model.parameters()).device
+    result = [torch.empty(0, 0, dtype=torch.uint8)] * len(images)
+    training = model.training
+    model.eval()
+    try:
+        for size, members in groups.items():
+            inner = network_size(*size, short_side=short_side, multiple=model.multiple)
+            for start in range(0, len(members), batch_size):
+                chosen = members[start : start + batch_size]
+                batch = torch.stack([images[i] for i in chosen]).to(device)
+                batch = model.normalise(resize_images(batch, inner))
+                output = model(batch.contiguous(memory_format=torch.channels_last))
+                logits = (output[0] if isinstance(output, tuple) else output).float()
+                if inner != size:
+                    logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+                maps = logits.argmax(1).to(torch.uint8).cpu()
+                for i, own in zip(chosen, maps, strict=True):
+                    result[i] = own
+    finally:
+        model.train(training)
+    return result
 
 
 def evaluate_classes(

@@ -1,5 +1,5 @@
-"""The network of a transfer to semantic segmentation: the same encoder, and a DPT decoder whose head
-has classes (paper, section 4.4: "its encoder for semantic segmentation").
+"""The network of a transfer to semantic segmentation (section 4.4): the same encoder, and a DPT
+decoder whose head has classes. The paper takes a Mask2Former in its place.
 
 Its files say which classes they have. Whatever works with depth (`dalib.load`, `predict`, `export`,
 `evaluate`) refuses them in words.

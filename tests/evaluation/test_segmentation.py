@@ -90,6 +90,7 @@ def test_a_record_keeps_all_of_it():
     found = score()
     kept = json.loads(json.dumps(found.to_dict()))
     assert kept == {
+        "accuracy": [3 / 5, 5 / 6],
         "absent": ["wall"],
         "intersection": {"sky": [2, 5], "road": [1, 0]},
         "union": {"sky": [4, 6], "road": [3, 1]},
@@ -98,6 +99,11 @@ def test_a_record_keeps_all_of_it():
     again = Areas.from_dict(kept)
     assert (again.classes, again.absent, again.miou) == (found.classes, found.absent, found.miou)
     assert len(again) == 2
+    unknown = TRUTH.clone()
+    unknown[0] = IGNORE
+    nothing, known = score(truth=unknown).accuracies
+    assert np.isnan(nothing)
+    assert known == 5 / 6
 
 
 def plain(pred, truth, classes):
