@@ -147,7 +147,7 @@ def check_sources(config: RunConfig) -> None:
         DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`)
             where the run needs some.
     """
-    needs = {"labelled": ("disparity",), "unlabelled": config.pool_brings}
+    needs = {"labelled": config.labelled_brings, "unlabelled": config.pool_brings}
     for names in config.sources.values():
         for name in names:
             parse(name)
@@ -167,7 +167,13 @@ def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunCo
         if key not in sample:
             what = {
                 "disparity": "ground truth",
-                "semantics": "classes, which segmentation_weight needs",
+                "valid": "ground truth",
+                "semantics": "classes, which "
+                + (
+                    "task: segmentation needs"
+                    if role == "labelled"
+                    else "segmentation_weight needs"
+                ),
             }[key]
             instead = (
                 "; photographs alone belong under unlabelled"

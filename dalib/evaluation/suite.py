@@ -1,6 +1,9 @@
 """Everything a trained network is scored on: the six test domains, in-domain validation, and real
 images where there are any."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from dalib.config import RunConfig
 from dalib.data import scenes
 from dalib.data.schema import Sample, Source
@@ -82,9 +85,40 @@ def _counts(sample: Sample, protocol: Protocol) -> bool:
     return bool(scored(sample["disparity"][None], sample["valid"][None], protocol).any())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How the networks of a task are scored.
+
+    Args:
+        metrics: the names of what each image gets, in the order of a table.
+        evaluate: a network and its run to per-image scores, in the form of `evaluate`.
+    """
+
+    metrics: tuple[str, ...]
+    evaluate: Callable[[DepthAnything, RunConfig], dict[str, dict[str, dict]]]
+
+
+def scoring(config: RunConfig) -> Scoring:
+    """How the network of a run is scored, by its task. Another task is one more line here."""
+    known = {"disparity": Scoring(metrics=METRICS, evaluate=_relative)}
+    if config.task not in known:
+        raise ConfigError(f"task: {config.task} cannot be scored yet; take {', '.join(known)}")
+    return known[config.task]
+
+
 def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
-    """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...],
-    metric: [...]}}}`.
+    """Score the network of a run as its task asks (`scoring`).
+
+    Returns:
+        `{"images": {domain: {metric: [...]}}, "real": {data set: {"half": ..., "names": [...],
+        metric: [...]}}}`, a value per image for each metric of the task, in one order. "real" may
+        be empty. A record has this as it is.
+    """
+    return scoring(config).evaluate(model, config)
+
+
+def _relative(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of disparity, up to scale and shift.
 
     Beside the metrics stands `SCALE`, the scale that was fitted to each image: below zero, near and
     far were the wrong way round. Real images are scored with the short side at the run's height, at
