@@ -164,20 +164,17 @@ def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunCo
         source.check_files()
     sample = guarded(source, config)[0]
     for key in needs:
-        if key not in sample:
-            what = {
-                "disparity": "ground truth",
-                "valid": "ground truth",
-                "semantics": "classes, which "
-                + (
-                    "task: segmentation needs"
-                    if role == "labelled"
-                    else "segmentation_weight needs"
-                ),
-            }[key]
-            instead = (
-                "; photographs alone belong under unlabelled"
-                if role == "labelled"
-                else ("; name another source")
+        if key in sample:
+            continue
+        if key == "semantics":
+            setting = "task: segmentation" if role == "labelled" else "segmentation_weight"
+            raise DataError(
+                f"{role}: {name} has no classes, which {setting} needs; of the sources that there "
+                "are, drawn scenes alone have them (scenes:labelled): name one"
             )
-            raise DataError(f"{role}: {name} has no {what}{instead}")
+        instead = (
+            "photographs alone belong under unlabelled"
+            if role == "labelled"
+            else "name another source"
+        )
+        raise DataError(f"{role}: {name} has no ground truth; {instead}")

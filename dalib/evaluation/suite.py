@@ -13,7 +13,9 @@ from dalib.evaluation.floors import FLOORS, MEAN_MAP, Floor, mean_map, mean_map_
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, real_sets, scored
 from dalib.evaluation.run import Predict, check_disparity, evaluate_source, floor, predict_images
+from dalib.evaluation.segmentation import ACCURACY, evaluate_classes, predict_classes
 from dalib.models.depth_anything import DepthAnything
+from dalib.models.segmenter import Segmenter
 from dalib.paths import realdepth
 
 DIGITS = 5
@@ -100,7 +102,10 @@ class Scoring:
 
 def scoring(config: RunConfig) -> Scoring:
     """How the network of a run is scored, by its task. Another task is one more line here."""
-    known = {"disparity": Scoring(metrics=METRICS, evaluate=_relative)}
+    known = {
+        "disparity": Scoring(metrics=METRICS, evaluate=_relative),
+        "segmentation": Scoring(metrics=(ACCURACY,), evaluate=_classes),
+    }
     if config.task not in known:
         raise ConfigError(f"task: {config.task} cannot be scored yet; take {', '.join(known)}")
     return known[config.task]
@@ -134,6 +139,20 @@ def _relative(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, di
 
     real = real_domains()
     return {"images": _drawn(predict, config), "real": _real(predict, real)}
+
+
+def _classes(model: Segmenter, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of semantic segmentation, on the drawn domains, which alone have classes: what
+    `dalib.evaluation.segmentation.Areas.to_dict` says of each."""
+
+    def predict(images):
+        return predict_classes(model, images, short_side=config.short_side)
+
+    found = {
+        name: evaluate_classes(predict, source, model.classes)
+        for name, source in scene_domains(config).items()
+    }
+    return {"images": {name: areas.to_dict() for name, areas in found.items()}, "real": {}}
 
 
 def study_floors(config: RunConfig) -> dict[str, Floor]:
