@@ -38,7 +38,6 @@ def check_disparity(model: nn.Module) -> None:
     )
 
 
-@torch.inference_mode()
 def predict_images(
     model: nn.Module,
     images: Sequence[UInt8[Tensor, "3 _ _"]],
@@ -46,21 +45,35 @@ def predict_images(
     short_side: int,
     batch_size: int = 16,
 ) -> list[Float[Tensor, "_ _"]]:
-    """Disparity of each image at its own size, float32 on the CPU, in the order given.
-
-    Images of one size share batches. The model's mode is put back afterwards.
-
-    Args:
-        model: normalised images (B, 3, h, w) -> disparity (B, h, w), alone or first in a tuple,
-            with the attributes `mean`, `std` (of 3 values) and `multiple`.
-        images: of any sizes.
-        short_side: of the network's input, see `network_size`.
-        batch_size: images at a time.
+    """Disparity of each image, see `predict_maps`.
 
     Raises:
         ConfigError: a network of metric depth, see `check_disparity`.
     """
     check_disparity(model)
+    return predict_maps(model, images, short_side=short_side, batch_size=batch_size)
+
+
+@torch.inference_mode()
+def predict_maps(
+    model: nn.Module,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    *,
+    short_side: int,
+    batch_size: int = 16,
+) -> list[Float[Tensor, "_ _"]]:
+    """What a network gives for each image, disparity or metres, at the image's own size, float32 on
+    the CPU, in the order given.
+
+    Images of one size share batches. The model's mode is put back afterwards.
+
+    Args:
+        model: normalised images (B, 3, h, w) -> maps (B, h, w), alone or first in a tuple, with the
+            attributes `mean`, `std` (of 3 values) and `multiple`.
+        images: of any sizes.
+        short_side: of the network's input, see `network_size`.
+        batch_size: images at a time.
+    """
     mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
     device = next((p.device for p in model.parameters()), mean.device)
     mean = mean.to(device)

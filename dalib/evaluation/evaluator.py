@@ -1,0 +1,478 @@
+"""Anything on any data set: predictions are made, brought to the truth's size, aligned, measured and
+put beside floors, image by image, with memory that does not grow with the images."""
+
+import hashlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from dalib.config import check_names
+from dalib.errors import ConfigError, DataError, UserError
+from dalib.evaluation.align import ALIGNMENTS
+from dalib.evaluation.boundary import boundary_f1
+from dalib.evaluation.floors import FLOORS
+from dalib.evaluation.measure import SHIFT, Aligned, align, check_kind, measure
+from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
+from dalib.evaluation.ordinal import ordinal_accuracy
+from dalib.evaluation.predictions import check_values, direction
+from dalib.evaluation.protocols import RESIZES, SCALE, Protocol, scored
+from dalib.evaluation.results import SetResult
+from dalib.evaluation.scores import Scorable
+from dalib.evaluation.sets import DataSet, truth_hash
+from dalib.evaluation.sheet import Worst
+from dalib.evaluation.subjects import Subject
+from dalib.models.sizes import resize_disparity
+
+PER = ("image", "sequence")
+"""What has one fit."""
+ALSO = ("boundary", "ordinal")
+"""What is measured only where it is asked for."""
+ORDER = "abs_rel"
+"""The metric by which images are called the worst."""
+BINNED = ("abs_rel", "delta1")
+"""The metrics that are given apart for near and far."""
+EVERY = 10.0
+"""Seconds between two lines of progress."""
+CORRELATION = "correlation"
+TINY = 1e-12
+"""What is shown is held above this, and below its reciprocal."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How something is scored, beside a data set's protocol.
+
+    Attributes:
+        alignment: for all data sets; None for what fits the subject, else the protocol's own.
+        per: one of `PER`.
+        also: some of `ALSO`.
+        bins: edges of bins of true depth, for error apart for near and far; none by default.
+    """
+
+    alignment: str | None = None
+    per: str = "image"
+    also: tuple[str, ...] = ()
+    bins: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.alignment is not None:
+            check_names([self.alignment], ALIGNMENTS, what="--align:")
+        check_names([self.per], PER, what="--per:")
+        check_names(self.also, ALSO, what="--also:")
+        if self.bins and not (
+            len(self.bins) > 1
+            and self.bins[0] >= 0
+            and all(a < b for a, b in zip(self.bins, self.bins[1:], strict=False))
+        ):
+            raise ConfigError(
+                f"--bins: {' '.join(f'{b:g}' for b in self.bins)}; write two or more depths that "
+                "grow, such as 0 2 5 10"
+            )
+
+
+@dataclass(kw_only=True)
+class _One:
+    """One image, ready to be measured: everything at one size."""
+
+    key: Any
+    place: int
+    image: UInt8[Tensor, "3 _ _"]
+    pred: Float[Tensor, "H W"]
+    truth: Float[Tensor, "H W"]
+    valid: Bool[Tensor, "H W"]
+    counts: Bool[Tensor, "H W"]
+    hash: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.key.dataset}, image {self.key.name!r}"
+
+
+@dataclass(kw_only=True)
+class _Table:
+    """What was found so far on one data set."""
+
+    images: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    truths: list[str] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    fitted: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    floors: dict[str, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+
+def evaluate_sets(
+    subject: Subject,
+    sets: Sequence[DataSet],
+    *,
+    how: How | None = None,
+    worst: Worst | None = None,
+    report: Report = lambda _: None,
+) -> tuple[dict[str, SetResult], str]:
+    """Score something on data sets.
+
+    Args:
+        subject: what is scored.
+        sets: what it is scored on.
+        how: alignment and what else is measured.
+        worst: receives the images with the largest errors.
+        report: receives lines of progress, with the time that is left.
+
+    Returns:
+        Data set -> what was found; and 16 hex digits over all maps.
+
+    Raises:
+        ConfigError: an alignment or a protocol in metres for ground truth of unknown scale.
+        DataError: images without ground truth or prediction, maps that cannot be of their kind or
+            are not finite where they are scored, a data set of which no pixel counts. The first
+            such image is named.
+    """
+    how = how or How()
+    chosen = {data.name: subject.chosen(data) for data in sets}
+    for data in sets:
+        name = data.protocol.with_alignment(how.alignment or subject.alignment).align
+        check_kind(subject.kind, ALIGNMENTS[name])
+        if how.per == "sequence" and not any(data.sequences):
+            raise ConfigError(
+                f"--per sequence: {data.name} has no sequences; say in a column sequence of its "
+                "manifest which images belong together"
+            )
+    progress = _Progress(sum(map(len, chosen.values())), report)
+    digest = hashlib.blake2b(digest_size=8)
+    found = {}
+    for data in sets:
+        run = _Run(subject, data, how=how, worst=worst, digest=digest, progress=progress)
+        found[data.name] = run.all(chosen[data.name])
+    return found, digest.hexdigest()
+
+
+class _Run:
+    """The scoring of one data set."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        data: DataSet,
+        *,
+        how: How,
+        worst: Worst | None,
+        digest: Any,
+        progress: "_Progress",
+    ):
+        self.subject, self.data, self.how = subject, data, how
+        self.worst, self.digest, self.progress = worst, digest, progress
+        self.protocol = data.protocol.with_alignment(how.alignment or subject.alignment)
+        self.alignment = ALIGNMENTS[self.protocol.align]
+        self.source = Scorable(data.source, self.protocol)
+        self.table = _Table()
+        # a floor is disparity without a unit; it needs a scale and a shift to be anything
+        in_disparity = self.alignment.space == "disparity"
+        self.floors_by = self.alignment.name if in_disparity else "disparity"
+
+    def all(self, places: Sequence[int]) -> SetResult:
+        """Every image that was chosen."""
+        sequences = self.data.sequences
+        for group in _groups(places, sequences, per=self.how.per, batch=self.subject.batch):
+            ready = self._ready(group)
+            if self.how.per == "sequence":
+                self._measure(ready, groups=[_sequence(sequences, one.place) for one in ready])
+            else:
+                for one in ready:
+                    self._measure([one])
+            self.progress.step(len(group), self.data.name)
+        return self._result()
+
+    # ---- predictions at the size of the truth
+
+    def _ready(self, group: Sequence[int]) -> list[_One]:
+        samples = [self._sample(place) for place in group]
+        keys = [self.data.keys[place] for place in group]
+        maps = self.subject.maps([sample["image"] for sample in samples], keys)
+        return [
+            self._one(place, sample, given)
+            for place, sample, given in zip(group, samples, maps, strict=True)
+        ]
+
+    def _sample(self, place: int) -> dict[str, Any]:
+        sample = self.source[place]
+        if self.alignment.space is None and not sample.get("scale_known", True):
+            raise ConfigError(
+                f"{self.data.name}, image {self.data.keys[place].name!r}: its ground truth has no "
+                "known scale, and without alignment nothing can be compared with it; choose an "
+                "alignment (--align)"
+            )
+        return sample
+
+    def _one(self, place: int, sample: dict[str, Any], given: Float[Tensor, "h w"]) -> _One:
+        key = self.data.keys[place]
+        truth = sample["disparity"].float()
+        valid = sample["valid"]
+        known = truth_hash(truth, valid)
+        self.digest.update(f"{key.dataset}/{key.name} {tuple(given.shape)}".encode())
+        self.digest.update(given.float().contiguous().numpy().tobytes())
+        if self.protocol.resize == RESIZES[0]:
+            given = resize_disparity(given[None].float(), tuple(truth.shape))[0]
+        else:
+            size = tuple(given.shape)
+            truth = F.interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
+            valid = F.interpolate(valid[None, None].float(), size, mode="nearest-exact")[0, 0] > 0
+        one = _One(
+            key=key,
+            place=place,
+            image=sample["image"],
+            pred=given,
+            truth=truth,
+            valid=valid,
+            counts=scored(truth[None], valid[None], self.protocol)[0],
+            hash=known,
+        )
+        kind = self.subject.kind
+        free = self.alignment.space == kind and self.alignment.parameters == "scale_shift"
+        check_values(given, one.counts, kind=kind, free=free, where=one.where)
+        return one
+
+    # ---- measures
+
+    def _measure(self, ready: Sequence[_One], *, groups: Sequence[str] | None = None) -> None:
+        """Measure images that share a fit, or one image, and add their rows."""
+        sizes = {tuple(one.truth.shape) for one in ready}
+        if len(sizes) > 1:
+            shown = " and ".join(f"{w}x{h}" for h, w in sorted(sizes)[:2])
+            raise DataError(
+                f"{ready[0].where}: its sequence has frames of several sizes ({shown}); one fit "
+                "for all needs one size"
+            )
+        pred = torch.stack([one.pred for one in ready])
+        truth = torch.stack([one.truth for one in ready])
+        valid = torch.stack([one.valid for one in ready])
+        with _named(ready):
+            found = align(pred, truth, valid, self.protocol, kind=self.subject.kind, groups=groups)
+        names = (*ALL_METRICS, LOG_BIAS)
+        metrics = depth_metrics(found.pred, found.target, found.scored, names=names)
+        bias = metrics.pop(LOG_BIAS)
+        values = metrics | self._extra(found, truth, ready)
+        floors = self._floors(truth, valid, groups)
+
+        # a row for each
+        for k, one in enumerate(ready):
+            self.table.images.append(one.key.name)
+            self.table.places.append(one.place)
+            self.table.truths.append(one.hash)
+            facts = {
+                SCALE: found.scale[k].item(),
+                SHIFT: found.shift[k].item(),
+                PIXELS: float(one.counts.sum()),
+                LOG_BIAS: bias[k].item(),
+                CORRELATION: direction(one.pred, one.truth, one.counts),
+            }
+            row = {name: column[k].item() for name, column in values.items()}
+            for name, value in row.items():
+                self.table.values[name].append(value)
+            for name, value in facts.items():
+                self.table.fitted[name].append(value)
+            for floor, columns in floors.items():
+                for name, column in columns.items():
+                    self.table.floors[floor][name].append(column[k].item())
+            self._show(one, row, facts)
+
+    def _floors(
+        self, truth: Tensor, valid: Tensor, groups: Sequence[str] | None
+    ) -> dict[str, dict[str, Tensor]]:
+        """The floors on the same images, with a fit as generous as any here."""
+        result = {}
+        names = (*ALL_METRICS, LOG_BIAS)
+        for name, floor in FLOORS.items():
+            flat = floor(*truth.shape[-2:]).expand(truth.shape)
+            how = {"alignment": self.floors_by, "groups": groups}
+            found = measure(flat, truth, valid, self.protocol, names=names, **how)
+            result[name] = {metric: found[metric] for metric in names}
+        return result
+
+    def _extra(self, found: Aligned, truth: Tensor, ready: Sequence[_One]) -> dict[str, Tensor]:
+        """What is measured only where it is asked for."""
+        result = {}
+        if "boundary" in self.how.also:
+            result["boundary_f1"] = boundary_f1(found.pred, found.target, found.scored)
+        if "ordinal" in self.how.also:
+            places = [one.place for one in ready]
+            result["ordinal"] = ordinal_accuracy(
+                1 / found.pred, truth, found.scored, indices=places
+            )
+        if self.how.bins:
+            edges = self.how.bins
+            apart = by_depth(found.pred, found.target, found.scored, edges=edges, names=BINNED)
+            for k, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+                for name in BINNED:
+                    result[f"{name}_from_{low:g}_to_{high:g}"] = apart[name][:, k]
+        return result
+
+    def _show(self, one: _One, row: dict[str, float], facts: dict[str, float]) -> None:
+        """Keep an image for the sheet of the worst, if it is among them."""
+        if self.worst is None or not self.worst.wants(row[ORDER]):
+            return
+        words = (
+            f"{one.key.dataset}/{one.key.name}  AbsRel {row[ORDER]:.4f}  "
+            f"d<1.25 {row['delta1']:.3f}  scale {facts[SCALE]:.4g}  shift {facts[SHIFT]:.4g}"
+        )
+        self.worst.add(
+            row[ORDER],
+            words,
+            image=one.image,
+            truth=one.truth,
+            prediction=self._as_disparity(one.pred, facts[SCALE], facts[SHIFT]),
+            valid=one.valid,
+            counts=one.counts,
+        )
+
+    def _as_disparity(
+        self, pred: Float[Tensor, "H W"], scale: float, shift: float
+    ) -> Float[Tensor, "H W"]:
+        """A whole map after its fit, for the eye alone: what cannot be inverted is far."""
+        kind = self.subject.kind
+        space = self.alignment.space or kind
+        fitted = scale * _turned(pred.double(), kind, space) + shift
+        return _turned(fitted, space, "disparity").clamp(TINY, 1 / TINY).float()
+
+    # ---- the whole
+
+    def _result(self) -> SetResult:
+        table = self.table
+        if not any(table.fitted[PIXELS]):
+            raise DataError(
+                f"{self.data.name}: no pixel lies within protocol {self.protocol.name} (its range "
+                "of depth and its crop); correct depth_scale, or take another protocol"
+            )
+        return SetResult(
+            name=self.data.name,
+            protocol=self.protocol.name,
+            card=_card(self.protocol),
+            hash=self.protocol.hash,
+            alignment=self.alignment.name,
+            per=self.how.per,
+            mean=self.protocol.mean,
+            images=tuple(table.images),
+            sequences=tuple(self.data.sequences[place] for place in table.places),
+            truths=tuple(table.truths),
+            values={name: tuple(column) for name, column in table.values.items()},
+            fitted={name: tuple(column) for name, column in table.fitted.items()},
+            floors={
+                floor: {name: tuple(column) for name, column in values.items()}
+                for floor, values in table.floors.items()
+            },
+            floors_by=self.floors_by,
+            notes=tuple(self._notes()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        """What a reader of the numbers should know."""
+        table = self.table
+        all_of_them = len(self.data.keys)
+        if missing := all_of_them - len(table.images):
+            yield f"{missing} of {all_of_them} images have no prediction and are left out"
+        if self.data.left_out:
+            yield f"{self.data.left_out} rows of unknown offset are left out"
+        if empty := sum(count == 0 for count in table.fitted[PIXELS]):
+            yield f"{empty} images have no pixel that counts and are not in the means"
+        sign = 1 if self.subject.kind == "disparity" else -1
+        seen = [x for x in table.fitted[CORRELATION] if not math.isnan(x)]
+        wrong = sum(sign * x < 0 for x in seen)
+        if wrong and 2 * wrong > len(seen):
+            other = "depth" if self.subject.kind == "disparity" else "disparity"
+            falls = "falls" if self.subject.kind == "disparity" else "rises"
+            yield (
+                f"in {wrong} of {len(seen)} images this {self.subject.kind} {falls} where the true "
+                f"disparity rises: is it {other}? (--kind {other})"
+            )
+        elif wrong:
+            yield f"near and far are the wrong way round in {wrong} of {len(seen)} images"
+
+
+def _turned(x: Float[Tensor, "H W"], kind: str, other: str) -> Float[Tensor, "H W"]:
+    """A map of one kind as another, whatever its values are."""
+    if kind == other:
+        return x
+    depth = x.exp() if kind == "log_depth" else x
+    depth = 1 / x.clamp_min(TINY) if kind == "disparity" else depth
+    if other == "disparity":
+        return 1 / depth.clamp_min(TINY)
+    return depth.clamp_min(TINY).log() if other == "log_depth" else depth
+
+
+def _card(protocol: Protocol) -> dict[str, Any]:
+    """A protocol's card for JSON: entry -> value and source."""
+    card = protocol.card
+    entries = {k: {"value": e.value, "source": e.source} for k, e in card.entries.items()}
+    return {"name": card.name, "about": card.about, "entries": entries}
+
+
+def _groups(
+    places: Sequence[int], sequences: Sequence[str], *, per: str, batch: int
+) -> Iterator[list[int]]:
+    """The images that are read together: some at a time, or whole sequences."""
+    if per == "image":
+        for start in range(0, len(places), batch):
+            yield list(places[start : start + batch])
+        return
+    members: dict[str, list[int]] = {}
+    for place in places:
+        members.setdefault(_sequence(sequences, place), []).append(place)
+    yield from members.values()
+
+
+def _sequence(sequences: Sequence[str], place: int) -> str:
+    """An image's sequence; an image by itself is one of its own."""
+    return f"sequence {sequences[place]}" if sequences[place] else f"image {place}"
+
+
+@contextmanager
+def _named(ready: Sequence[_One]) -> Iterator[None]:
+    """A `ValueError` about maps, as a `DataError` that names the image."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        where = ready[0].where if len(ready) == 1 else f"{ready[0].where} and its sequence"
+        raise DataError(f"{where}: {error}") from error
+
+
+class _Progress:
+    """Lines that say how far it is and how long it will take.
+
+    Args:
+        total: images.
+        report: receives a line, at most every `EVERY` seconds.
+    """
+
+    def __init__(self, total: int, report: Report):
+        self.total, self.report = total, report
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def step(self, images: int, name: str) -> None:
+        """So many images more are done."""
+        self.done += images
+        now = time.monotonic()
+        if now - self.last < EVERY or self.done == self.total:
+            return
+        self.last = now
+        left = (now - self.start) / self.done * (self.total - self.done)
+        self.report(f"{name}: {self.done} of {self.total} images, {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
