@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from dalib.evaluation.measure import SHIFT, Aligned, align, check_kind, measure
 from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
 from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.predictions import check_values, direction
-from dalib.evaluation.protocols import RESIZES, SCALE, Protocol, scored
+from dalib.evaluation.protocols import RESIZES, SCALE, scored
 from dalib.evaluation.results import SetResult
 from dalib.evaluation.scores import Scorable
 from dalib.evaluation.sets import DataSet, truth_hash
@@ -71,9 +72,7 @@ class How:
         check_names([self.per], PER, what="--per:")
         check_names(self.also, ALSO, what="--also:")
         if self.bins and not (
-            len(self.bins) > 1
-            and self.bins[0] >= 0
-            and all(a < b for a, b in zip(self.bins, self.bins[1:], strict=False))
+            len(self.bins) > 1 and self.bins[0] >= 0 and all(a < b for a, b in pairwise(self.bins))
         ):
             raise ConfigError(
                 f"--bins: {' '.join(f'{b:g}' for b in self.bins)}; write two or more depths that "
@@ -313,7 +312,7 @@ class _Run:
         if self.how.bins:
             edges = self.how.bins
             apart = by_depth(found.pred, found.target, found.scored, edges=edges, names=BINNED)
-            for k, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+            for k, (low, high) in enumerate(pairwise(edges)):
                 for name in BINNED:
                     result[f"{name}_from_{low:g}_to_{high:g}"] = apart[name][:, k]
         return result
@@ -357,8 +356,7 @@ class _Run:
         return SetResult(
             name=self.data.name,
             protocol=self.protocol.name,
-            card=_card(self.protocol),
-            hash=self.protocol.hash,
+            card=self.protocol.card,
             alignment=self.alignment.name,
             per=self.how.per,
             mean=self.protocol.mean,
@@ -408,13 +406,6 @@ def _turned(x: Float[Tensor, "H W"], kind: str, other: str) -> Float[Tensor, "H 
     if other == "disparity":
         return 1 / depth.clamp_min(TINY)
     return depth.clamp_min(TINY).log() if other == "log_depth" else depth
-
-
-def _card(protocol: Protocol) -> dict[str, Any]:
-    """A protocol's card for JSON: entry -> value and source."""
-    card = protocol.card
-    entries = {k: {"value": e.value, "source": e.source} for k, e in card.entries.items()}
-    return {"name": card.name, "about": card.about, "entries": entries}
 
 
 def _groups(

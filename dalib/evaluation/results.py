@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from typing import Any
 
 from dalib import __version__, provenance
 from dalib.errors import ConfigError, DataError, DiskError
+from dalib.evaluation.align import ALIGNMENTS
+from dalib.evaluation.cards import Card, Entry
 from dalib.evaluation.intervals import FEW, LEVEL, Estimate, differences, estimates
 from dalib.evaluation.measure import SHIFT
 from dalib.evaluation.metrics import LOG_BIAS, PIXELS
@@ -57,6 +60,9 @@ LABELS = {
     "delta3": "d<1.25^3",
 }
 """Metric -> what tables call it."""
+SHOWN = ("abs_rel", "delta1", "rmse", "silog")
+"""The metrics that are printed; all are in the files. What was asked for besides is printed, too."""
+WIDTH = 25
 HIGHER = ("delta", "boundary_f1", "ordinal")
 """Beginnings of the names of measures of which more is better."""
 
@@ -73,8 +79,7 @@ class SetResult:
     Attributes:
         name: of the data set.
         protocol: its name.
-        card: of the protocol, as printed beside its numbers.
-        hash: of the card.
+        card: of the protocol with this alignment, as printed beside its numbers.
         alignment: how predictions were brought to the truth.
         per: "image" or "sequence": what has one fit.
         mean: how the scores of images become one number, see `dalib.evaluation.metrics.summarise`.
@@ -90,8 +95,7 @@ class SetResult:
 
     name: str
     protocol: str
-    card: Any
-    hash: str
+    card: Card
     alignment: str
     per: str
     mean: str
@@ -134,8 +138,9 @@ class SetResult:
         units = len({s for s in self.sequences if s}) + sum(not s for s in self.sequences)
         return {
             "protocol": self.protocol,
-            "card": self.card,
-            "hash": self.hash,
+            "card": {k: asdict(entry) for k, entry in self.card.entries.items()},
+            "data": self.card.about,
+            "hash": self.card.hash,
             "alignment": self.alignment,
             "per": self.per,
             "mean": self.mean,
@@ -294,10 +299,16 @@ class Result:
         return replace(self, against=comparison.summary())
 
     def __str__(self) -> str:
+        called = _called(self.subject)
+        kind = str(self.subject.get("kind", "")).replace("_", " ")
         lines = []
         for each in self.sets.values():
-            lines += [*set_lines(each, _called(self.subject)), ""]
-        return "\n".join(lines).rstrip()
+            lines += [*set_lines(each, called=called, kind=kind), ""]
+        lines += ["protocols:"]
+        cards = {each.card.hash: each.card for each in self.sets.values()}
+        for card in cards.values():
+            lines += textwrap.wrap(card.line, 100, initial_indent="  ", subsequent_indent="    ")
+        return "\n".join(lines)
 
 
 # ---- differences
@@ -361,7 +372,11 @@ class Comparison:
 
 def _paired(this: SetResult, other: SetResult) -> Paired:
     for what, mine, theirs in (
-        ("protocol", f"{this.protocol} ({this.hash})", f"{other.protocol} ({other.hash})"),
+        (
+            "protocol",
+            f"{this.protocol} ({this.card.hash})",
+            f"{other.protocol} ({other.card.hash})",
+        ),
         ("alignment", this.alignment, other.alignment),
         ("fit per", this.per, other.per),
     ):
@@ -418,38 +433,46 @@ def label(metric: str) -> str:
     return LABELS.get(metric, metric)
 
 
-def set_lines(each: SetResult, called: str) -> list[str]:
+def set_lines(each: SetResult, *, called: str, kind: str) -> list[str]:
     """One data set as a table: what was evaluated, and the floors."""
     over = "sequences" if each.in_sequences else "images"
-    found = each.estimates
-    floors = each.floor_estimates
-    heads = [called, *(f"floor: {name}" for name in floors)]
-    width = max(22, *(len(head) + 2 for head in heads))
+    rows = {called: each.estimates}
+    rows |= {f"floor: {name}": found for name, found in each.floor_estimates.items()}
+    metrics = [m for m in each.values if m in SHOWN or m not in LABELS]
+    first = max(map(len, rows)) + 2
+    units = each.estimates[SHOWN[0]].units
+    count = f"{each.scored} images" + (f" in {units} sequences" if each.in_sequences else "")
+    fitted = ALIGNMENTS[each.alignment].words
+    if each.alignment != "none":
+        fitted += f", per {each.per}"
     lines = [
-        f"{each.name}: protocol {each.protocol} ({each.hash}), alignment {each.alignment} per "
-        f"{each.per}",
-        f"  {each.scored} of {len(each.images)} images scored; intervals at {LEVEL:.0%} over {over}",
-        "  " + " " * 14 + "".join(head.ljust(width) for head in heads),
+        f"{each.name}: {count}, protocol {each.protocol} ({each.card.hash}), {kind}, {fitted}",
+        "  " + " " * first + "".join(label(metric).ljust(WIDTH) for metric in metrics).rstrip(),
     ]
-    for metric, own in found.items():
-        cells = [_cell(own), *(_cell(f[metric]) if metric in f else "-" for f in floors.values())]
-        better = "  higher is better" if higher_is_better(metric) else ""
-        row = "".join(cell.ljust(width) for cell in cells)
-        lines.append(f"  {label(metric):<14}{row}{better}".rstrip())
-    if floors and each.floors_by != each.alignment:
-        lines.append(f"  the floors are aligned by {each.floors_by}")
-    units = next(iter(found.values())).units if found else 0
+    for name, found in rows.items():
+        cells = [_cell(found[m]) if m in found else "-" for m in metrics]
+        row = "".join(cell.ljust(WIDTH) for cell in cells)
+        lines.append(f"  {name.ljust(first)}{row}".rstrip())
+    notes = list(each.notes)
+    if each.floors and each.floors_by != each.alignment:
+        notes.append(f"the floors are aligned by {each.floors_by}, whatever the rest is")
     if units < FEW:
-        lines.append(f"  with {units} {over} the intervals are narrower than they should be")
-    return [*lines, *(f"  note: {note}" for note in each.notes)]
+        what = "there is no interval" if units < 2 else "the intervals are too narrow"
+        notes.append(f"with so few {over} {what}")
+    return [*lines, *(f"  note: {note}" for note in notes)]
 
 
 def _cell(found: Estimate) -> str:
     if math.isnan(found.mean):
         return "-"
     if math.isnan(found.low):
-        return f"{found.mean:.4f}"
-    return f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]"
+        return _number(found.mean)
+    return f"{_number(found.mean)} [{_number(found.low)}, {_number(found.high)}]"
+
+
+def _number(value: float) -> str:
+    """Four decimals below 10, else four digits: 0.0712, 12.34, 1234."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _signed(found: Estimate) -> str:
@@ -594,6 +617,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _read_card(about: Mapping[str, Any]) -> Card:
+    entries = {}
+    for key, entry in about["card"].items():
+        value = entry["value"]
+        entries[key] = Entry(tuple(value) if isinstance(value, list) else value, entry["source"])
+    return Card(about["protocol"], "depth", about["data"], entries)
+
+
 def _read_set(
     name: str, content: Mapping[str, Any], rows: Sequence[Mapping[str, str]]
 ) -> SetResult:
@@ -606,8 +637,7 @@ def _read_set(
     return SetResult(
         name=name,
         protocol=about["protocol"],
-        card=about["card"],
-        hash=about["hash"],
+        card=_read_card(about),
         alignment=about["alignment"],
         per=about["per"],
         mean=about["mean"],

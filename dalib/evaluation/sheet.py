@@ -18,9 +18,13 @@ CELL = 260, 180
 """Width and height of a picture on the sheet, in pixels."""
 PAD = 6
 SIZE = 13
-HEADS = ("image", "truth", "prediction, aligned", "error of depth")
+HEADS = ("image", "truth (red is near)", "prediction, aligned", "error of depth, 0 to 50 %")
 ERROR = np.array([(244, 244, 246), (250, 214, 165), (240, 140, 90), (200, 50, 60), (105, 10, 45)])
 """Colours of no error to `MOST`."""
+LETTERS = 140
+"""On a line of the sheet."""
+SPARSE = 0.1
+"""Share of pixels with ground truth below which it is drawn thicker."""
 MOST = 0.5
 """Error, |prediction - truth| / truth, at the end of the colours."""
 
@@ -74,13 +78,18 @@ class Worst:
         if not self.wants(error):
             return
         shown = ends(truth, valid)
-        holes = torch.ones_like(valid)
-        pictures = (
-            fitted(image.permute(1, 2, 0).contiguous().numpy(), Image.Resampling.BOX, CELL),
-            fitted(painted(truth, valid, shown), Image.Resampling.NEAREST, CELL),
-            fitted(painted(prediction, holes, shown), Image.Resampling.NEAREST, CELL),
-            fitted(_error(truth, prediction, counts), Image.Resampling.NEAREST, CELL),
+        everywhere = torch.ones_like(valid)
+        thick = _thick(torch.where(valid, truth, -1.0))
+        maps = (
+            painted(thick.clamp_min(0), thick >= 0, shown),
+            painted(prediction, everywhere, shown),
+            _error(truth, prediction, counts),
         )
+        photograph = image.permute(1, 2, 0).contiguous().numpy()
+        pictures = [
+            fitted(photograph, Image.Resampling.BOX, CELL),
+            *(fitted(each, Image.Resampling.NEAREST, CELL) for each in maps),
+        ]
         row = _Row(error, -self._seen, words, tuple(np.asarray(p) for p in pictures))
         self._seen += 1
         if len(self.rows) < self.most:
@@ -91,34 +100,41 @@ class Worst:
     def draw(self, title: str) -> Image.Image:
         """The sheet, worst first."""
         line = SIZE + 5
+        rows = sorted(self.rows, reverse=True)
+        heights = [max(len(picture) for picture in row.pictures) + line + PAD for row in rows]
         width = len(HEADS) * (CELL[0] + PAD) + PAD
-        height = 2 * line + len(self.rows) * (CELL[1] + line + PAD) + PAD
-        sheet = Image.new("RGB", (width, height), "white")
+        sheet = Image.new("RGB", (width, 2 * line + sum(heights) + PAD), "white")
         pen = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(SIZE)
-        pen.text((PAD, 2), plain_text(title, 140), font=font, fill=(0, 0, 0))
+        pen.text((PAD, 2), plain_text(title, LETTERS), font=font, fill=(0, 0, 0))
         for column, head in enumerate(HEADS):
             spot = PAD + column * (CELL[0] + PAD), line + 2
             pen.text(spot, head, font=font, fill=(90, 90, 90))
-        for number, row in enumerate(sorted(self.rows, reverse=True)):
-            top = 2 * line + number * (CELL[1] + line + PAD)
+        top = 2 * line
+        for row, height in zip(rows, heights, strict=True):
             for column, picture in enumerate(row.pictures):
                 sheet.paste(Image.fromarray(picture), (PAD + column * (CELL[0] + PAD), top))
-            words = plain_text(row.words, 140)
-            pen.text((PAD, top + CELL[1] + 1), words, font=font, fill=(0, 0, 0))
+            words = plain_text(row.words, LETTERS)
+            pen.text((PAD, top + height - line - PAD + 1), words, font=font, fill=(0, 0, 0))
+            top += height
         return sheet
+
+
+def _thick(values: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """Values below 0 are holes; where there is little else, the rest is made thicker, or nobody
+    would see it."""
+    if 0 < float((values >= 0).float().mean()) < SPARSE:
+        return F.max_pool2d(values[None].float(), 5, stride=1, padding=2)[0]
+    return values
 
 
 def _error(
     truth: Float[Tensor, "H W"], prediction: Float[Tensor, "H W"], counts: Bool[Tensor, "H W"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """|prediction - truth| / truth of depth as colours, black where it is not scored. Sparse truth
-    is made thicker, or nobody would see it."""
+    """|prediction - truth| / truth of depth as colours, black where it is not scored."""
     known = counts & (truth > 0) & (prediction > 0)
     share = torch.where(known, (truth / prediction.clamp_min(1e-12) - 1).abs(), -1.0)
-    if 0 < float(known.float().mean()) < 0.1:
-        share = F.max_pool2d(share[None].float(), 5, stride=1, padding=2)[0]
-    values = share.numpy()
+    values = _thick(share).numpy()
     places = np.linspace(0, MOST, len(ERROR))
     channels = [np.interp(values, places, ERROR[:, c]) for c in range(3)]
     picture = np.stack(channels, -1).round().astype(np.uint8)
