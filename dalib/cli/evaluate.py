@@ -46,8 +46,9 @@ def add(top: Commands) -> None:
         nargs="+",
         default=[],
         metavar="DATA",
-        help="folders with a manifest.csv, or sources: hub:NAME?image=...&depth=..., depth:FOLDER, "
-        "skimage:motorcycle, scenes:DOMAIN, or scenes for all drawn domains",
+        help="folders with a manifest.csv, files of marked pairs (CSV, or DA-2K's JSON), or sources: "
+        "hub:NAME?image=...&depth=..., depth:FOLDER, skimage:motorcycle, scenes:DOMAIN, or scenes "
+        "for all drawn domains",
     )
     command.add_argument("--protocol", help="for all data (default: what each one declares)")
     command.add_argument(
@@ -62,8 +63,8 @@ def add(top: Commands) -> None:
         "--also",
         nargs="+",
         default=[],
-        choices=("boundary", "ordinal"),
-        help="boundary F1, and the order of random pairs of pixels",
+        choices=("boundary", "ordinal", "flicker"),
+        help="boundary F1, the order of random pairs of pixels, flicker (with --per sequence)",
     )
     command.add_argument(
         "--bins",

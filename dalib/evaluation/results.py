@@ -21,7 +21,7 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,7 @@ from dalib import __version__, provenance
 from dalib.errors import ConfigError, DataError, DiskError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.cards import Card, Entry
-from dalib.evaluation.intervals import FEW, LEVEL, Estimate, differences, estimates
-from dalib.evaluation.measure import SHIFT
+from dalib.evaluation.intervals import FEW, LEVEL, Estimate, Values, differences, estimates
 from dalib.evaluation.metrics import LOG_BIAS, PIXELS
 from dalib.evaluation.protocols import SCALE
 from dalib.evaluation.sheet import Worst
@@ -44,9 +43,10 @@ RESULT, IMAGES, SHEET = "result.json", "images.csv", "worst.jpg"
 """The files of a result."""
 FACTS = ("dataset", "image", "sequence", "truth")
 """Columns of images.csv that are no numbers."""
-FITTED = (SCALE, SHIFT, PIXELS, LOG_BIAS, "correlation")
-"""Columns of each image that are no measures of error: the fit, how many pixels count, the mean of
-ln prediction - ln truth, and the correlation of the prediction with the true disparity."""
+CORRELATION = "correlation"
+"""Column of the correlation of each prediction with the true disparity."""
+WEIGHTS = {"ordinal": "pairs", "ordinal_hard": "hard_pairs"}
+"""Measures whose mean is over pairs -> the column that says how many of them an image has."""
 LABELS = {
     "abs_rel": "AbsRel",
     "sq_rel": "SqRel",
@@ -87,7 +87,9 @@ class SetResult:
         sequences: of the images, "" for an image by itself.
         truths: a hash of each image's ground truth.
         values: metric -> a value for each image; NaN where no pixel counts.
-        fitted: `FITTED` -> a value for each image.
+        fitted: what is no measure of error -> a value for each image: scale and shift of the fit,
+            how many pixels count, the mean of ln prediction - ln truth, and the correlation with
+            the true disparity; or how many pairs there are.
         floors: floor -> metric -> a value for each image.
         floors_by: the alignment of the floors.
         notes: what a reader of the numbers should know.
@@ -111,22 +113,35 @@ class SetResult:
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Metric -> its number over all images, with an interval."""
-        return estimates(self.values, self.sequences, mean=self.mean, beside=self.fitted)
+        return self._estimates(self.values, self.fitted)
 
     @property
     def floor_estimates(self) -> dict[str, dict[str, Estimate]]:
         """Floor -> the same of it."""
-        result = {}
-        for floor, columns in self.floors.items():
-            values = {name: column for name, column in columns.items() if name in self.values}
-            beside = {**self.fitted, **columns}
-            result[floor] = estimates(values, self.sequences, mean=self.mean, beside=beside)
-        return result
+        return {
+            floor: self._estimates(
+                {name: column for name, column in columns.items() if name in self.values},
+                {**self.fitted, **columns},
+            )
+            for floor, columns in self.floors.items()
+        }
+
+    def _estimates(self, values: Values, beside: Values) -> dict[str, Estimate]:
+        found = {}
+        for names, mean, weights in _means(self.mean, values, beside):
+            part = {name: values[name] for name in names}
+            found |= estimates(part, self.sequences, mean=mean, beside=weights)
+        return found
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """How many pixels, or pairs, of each image count."""
+        return self.fitted[PIXELS if PIXELS in self.fitted else "pairs"]
 
     @property
     def scored(self) -> int:
-        """Images of which at least one pixel counts."""
-        return sum(count > 0 for count in self.fitted[PIXELS])
+        """Images of which something counts."""
+        return sum(count > 0 for count in self.counts)
 
     @property
     def in_sequences(self) -> bool:
@@ -139,6 +154,7 @@ class SetResult:
         return {
             "protocol": self.protocol,
             "card": {k: asdict(entry) for k, entry in self.card.entries.items()},
+            "scores": self.card.scores,
             "data": self.card.about,
             "hash": self.card.hash,
             "alignment": self.alignment,
@@ -146,13 +162,14 @@ class SetResult:
             "mean": self.mean,
             "images": len(self.images),
             "scored": self.scored,
-            "inverted": sum(scale < 0 for scale in self.fitted[SCALE]),
+            "inverted": sum(scale < 0 for scale in self.fitted.get(SCALE, ())),
             "interval": {
                 "level": LEVEL,
                 "over": "sequences" if self.in_sequences else "images",
                 "units": units,
             },
             "floors_aligned_by": self.floors_by,
+            "columns": list(self.fitted),
             "notes": list(self.notes),
         }
 
@@ -363,7 +380,8 @@ class Comparison:
         for name, each in self.sets.items():
             alone = f"; {each.only} that only one of the two has are left out" if each.only else ""
             lines.append(f"{name}: {each.images} images{alone}; intervals over {each.over}")
-            for metric, found in each.differences.items():
+            for metric in _shown(each.differences):
+                found = each.differences[metric]
                 lines.append(f"  {label(metric):<14}{_signed(found)}  {_verdict(metric, found)}")
         if self.left_out:
             lines.append(f"not compared, for only one has them: {', '.join(self.left_out)}")
@@ -396,19 +414,34 @@ def _paired(this: SetResult, other: SetResult) -> Paired:
             f"as {changed[0]}; evaluate both on the same data"
         )
     here, there = (list(places) for places in zip(*both, strict=True))
-    found = differences(
-        _taken(this.values, here),
-        _taken(other.values, there),
-        [this.sequences[k] for k in here],
-        mean=this.mean,
-        beside=(_taken(this.fitted, here), _taken(other.fitted, there)),
-    )
+    sequences = [this.sequences[k] for k in here]
+    mine, theirs = _taken(this.values, here), _taken(other.values, there)
+    beside = _taken(this.fitted, here), _taken(other.fitted, there)
+    found = {}
+    for names, mean, weights in _means(this.mean, mine, beside[0]):
+        found |= differences(
+            {name: mine[name] for name in names},
+            theirs,
+            sequences,
+            mean=mean,
+            beside=(weights, {**beside[1], **weights} if mean == "pixels" else weights),
+        )
     return Paired(
         differences=found,
-        images=sum(this.fitted[PIXELS][k] > 0 for k in here),
+        images=sum(this.counts[k] > 0 for k in here),
         only=len(this.images) + len(other.images) - 2 * len(both),
         over="sequences" if this.in_sequences else "images",
     )
+
+
+def _means(mean: str, values: Values, beside: Values) -> Iterator[tuple[list[str], str, Values]]:
+    """Which measures are summed up alike: their names, by which mean, and what weighs the
+    images."""
+    if mean != "pairs":
+        yield list(values), mean, beside
+        return
+    for name in values:
+        yield [name], "pixels", {PIXELS: beside[WEIGHTS[name]]}
 
 
 def _taken(columns: Mapping[str, Sequence[float]], places: Sequence[int]) -> dict[str, list[float]]:
@@ -438,10 +471,12 @@ def set_lines(each: SetResult, *, called: str, kind: str) -> list[str]:
     over = "sequences" if each.in_sequences else "images"
     rows = {called: each.estimates}
     rows |= {f"floor: {name}": found for name, found in each.floor_estimates.items()}
-    metrics = [m for m in each.values if m in SHOWN or m not in LABELS]
+    metrics = _shown(each.values)
     first = max(map(len, rows)) + 2
-    units = each.estimates[SHOWN[0]].units
+    units = rows[called][metrics[0]].units
     count = f"{each.scored} images" + (f" in {units} sequences" if each.in_sequences else "")
+    if each.card.scores == "pairs":
+        count = f"{sum(each.counts):.0f} pairs on {count}"
     fitted = ALIGNMENTS[each.alignment].words
     if each.alignment != "none":
         fitted += f", per {each.per}"
@@ -460,6 +495,11 @@ def set_lines(each: SetResult, *, called: str, kind: str) -> list[str]:
         what = "there is no interval" if units < 2 else "the intervals are too narrow"
         notes.append(f"with so few {over} {what}")
     return [*lines, *(f"  note: {note}" for note in notes)]
+
+
+def _shown(metrics: Iterable[str]) -> list[str]:
+    """The metrics that are printed."""
+    return [m for m in metrics if m in SHOWN or m not in LABELS]
 
 
 def _cell(found: Estimate) -> str:
@@ -617,12 +657,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _floor_columns(metrics: Sequence[str], row: Mapping[str, str], floor: str) -> list[str]:
+    """The columns of a floor: its metrics, and what their mean over pixels needs."""
+    return [*metrics, *(m for m in (LOG_BIAS,) if row.get(f"{floor}: {m}"))]
+
+
 def _read_card(about: Mapping[str, Any]) -> Card:
     entries = {}
     for key, entry in about["card"].items():
         value = entry["value"]
         entries[key] = Entry(tuple(value) if isinstance(value, list) else value, entry["source"])
-    return Card(about["protocol"], "depth", about["data"], entries)
+    return Card(about["protocol"], about["scores"], about["data"], entries)
 
 
 def _read_set(
@@ -645,9 +690,9 @@ def _read_set(
         sequences=tuple(row["sequence"] for row in mine),
         truths=tuple(row["truth"] for row in mine),
         values={metric: column(metric) for metric in content["datasets"][name]},
-        fitted={title: column(title) for title in FITTED},
+        fitted={title: column(title) for title in about["columns"]},
         floors={
-            floor: {m: column(f"{floor}: {m}") for m in (*metrics, LOG_BIAS)}
+            floor: {m: column(f"{floor}: {m}") for m in _floor_columns(metrics, rows[0], floor)}
             for floor, metrics in content["floors"].get(name, {}).items()
         },
         floors_by=about["floors_aligned_by"],
