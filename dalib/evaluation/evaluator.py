@@ -293,21 +293,12 @@ class _DepthRun(_Run):
     # predictions at the size of the truth
 
     def _ready(self, group: Sequence[int]) -> list[_One]:
-        samples = [self._sample(place) for place in group]
+        samples = [self.source[place] for place in group]
         maps = self.maps([sample["image"] for sample in samples], group)
         return [
             self._one(place, sample, given)
             for place, sample, given in zip(group, samples, maps, strict=True)
         ]
-
-    def _sample(self, place: int) -> dict[str, Any]:
-        sample = self.source[place]
-        if self.alignment.space is None and not sample.get("scale_known", True):
-            raise ConfigError(
-                f"{self.where(place)}: its ground truth has no known scale, and without alignment "
-                "nothing can be compared with it; choose an alignment (--align)"
-            )
-        return sample
 
     def _one(self, place: int, sample: dict[str, Any], given: Float[Tensor, "h w"]) -> _One:
         true = sample["disparity"].float()

@@ -379,8 +379,10 @@ class Comparison:
         lines = [f"differences: {self.this} minus {self.other}, on the same images"]
         for name, each in self.sets.items():
             alone = f"; {each.only} that only one of the two has are left out" if each.only else ""
-            lines.append(f"{name}: {each.images} images{alone}; intervals over {each.over}")
-            for metric in _shown(each.differences):
+            lines.append(
+                f"{name}: {_many(each.images, 'image')}{alone}; intervals over {each.over}"
+            )
+            for metric in [m for block in _blocks(each.differences) for m in block]:
                 found = each.differences[metric]
                 lines.append(f"  {label(metric):<14}{_signed(found)}  {_verdict(metric, found)}")
         if self.left_out:
@@ -469,37 +471,49 @@ def label(metric: str) -> str:
 def set_lines(each: SetResult, *, called: str, kind: str) -> list[str]:
     """One data set as a table: what was evaluated, and the floors."""
     over = "sequences" if each.in_sequences else "images"
-    rows = {called: each.estimates}
+    own = each.estimates
+    rows = {called: own}
     rows |= {f"floor: {name}": found for name, found in each.floor_estimates.items()}
-    metrics = _shown(each.values)
-    first = max(map(len, rows)) + 2
-    units = rows[called][metrics[0]].units
-    count = f"{each.scored} images" + (f" in {units} sequences" if each.in_sequences else "")
+    units = next(iter(own.values())).units
+    count = _many(each.scored, "image")
+    if each.in_sequences:
+        count += f" in {_many(units, 'sequence')}"
     if each.card.scores == "pairs":
-        count = f"{sum(each.counts):.0f} pairs on {count}"
+        count = f"{_many(int(sum(each.counts)), 'pair')} on {count}"
     fitted = ALIGNMENTS[each.alignment].words
     if each.alignment != "none":
         fitted += f", per {each.per}"
-    lines = [
-        f"{each.name}: {count}, protocol {each.protocol} ({each.card.hash}), {kind}, {fitted}",
-        "  " + " " * first + "".join(label(metric).ljust(WIDTH) for metric in metrics).rstrip(),
-    ]
-    for name, found in rows.items():
-        cells = [_cell(found[m]) if m in found else "-" for m in metrics]
-        row = "".join(cell.ljust(WIDTH) for cell in cells)
-        lines.append(f"  {name.ljust(first)}{row}".rstrip())
+    lines = [f"{each.name}: {count}, protocol {each.protocol} ({each.card.hash}), {kind}, {fitted}"]
+    first = max(map(len, rows)) + 2
+    for metrics in _blocks(own):
+        heads = "".join(label(metric).ljust(WIDTH) for metric in metrics)
+        lines.append("  " + " " * first + heads.rstrip())
+        for name, found in rows.items():
+            cells = [_cell(found[m]) if m in found else "-" for m in metrics]
+            if any(cell != "-" for cell in cells):
+                row = "".join(cell.ljust(WIDTH) for cell in cells)
+                lines.append(f"  {name.ljust(first)}{row}".rstrip())
     notes = list(each.notes)
-    if each.floors and each.floors_by != each.alignment:
+    if each.card.scores != "pairs" and each.floors and each.floors_by != each.alignment:
         notes.append(f"the floors are aligned by {each.floors_by}, whatever the rest is")
     if units < FEW:
-        what = "there is no interval" if units < 2 else "the intervals are too narrow"
-        notes.append(f"with so few {over} {what}")
+        what = "there is no interval" if units < 2 else "intervals are too narrow"
+        notes.append(f"with {_many(units, over.removesuffix('s'))} {what}")
     return [*lines, *(f"  note: {note}" for note in notes)]
 
 
-def _shown(metrics: Iterable[str]) -> list[str]:
-    """The metrics that are printed."""
-    return [m for m in metrics if m in SHOWN or m not in LABELS]
+def _blocks(metrics: Iterable[str]) -> list[list[str]]:
+    """The metrics that are printed, as many as fit beside each other at a time."""
+    metrics = list(metrics)
+    usual = [m for m in SHOWN if m in metrics]
+    others = [m for m in metrics if m not in LABELS]
+    size = len(SHOWN)
+    rest = [others[start : start + size] for start in range(0, len(others), size)]
+    return [block for block in (usual, *rest) if block]
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _cell(found: Estimate) -> str:

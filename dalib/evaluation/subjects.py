@@ -3,11 +3,13 @@ something that gives maps for images and says what it is."""
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,11 @@ from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
 from dalib.evaluation.predictions import KINDS, Key, MapFolder, Matched
 from dalib.evaluation.run import predict_maps
+from dalib.evaluation.scores import OF_NETWORKS
 from dalib.evaluation.sets import DataSet
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.sizes import default_short_side
 
-OF_NETWORKS = {"disparity": "disparity", "depth_m": "depth"}
-"""A network's own word for what it predicts -> the kind of its predictions."""
 NAMED = 3
 
 
@@ -193,54 +194,61 @@ def as_map(given: object, *, where: str) -> Float[Tensor, "h w"]:
     return result
 
 
-def function_of(words: str, *, kind: str | None) -> Function:
-    """The function that MODULE:FUNCTION names; modules are looked for in the current folder, too.
+def function_of(words: str, *, kind: str) -> Function:
+    """The function that MODULE:FUNCTION or FILE.py:FUNCTION names; modules are looked for in the
+    current folder, too.
 
     Raises:
-        ConfigError: no such module or function, or a module that cannot be imported.
+        ConfigError: no such module, file or function, or one that cannot be imported.
     """
-    module_name, mark, name = words.partition(":")
-    if not mark or not module_name or not name:
-        raise ConfigError(f"--call {words}: write MODULE:FUNCTION, such as mine:predict")
-    if kind is None:
+    place, _, name = words.rpartition(":")
+    if not place or not name:
         raise ConfigError(
-            f"--kind: say what {words} gives: {', '.join(KINDS)} (disparity: larger is nearer)"
+            f"--call {words}: write MODULE:FUNCTION or FILE.py:FUNCTION, such as mine:predict"
         )
-    module = _imported(module_name, words)
+    module = _imported(place, words)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             offers = [n for n, x in vars(module).items() if inspect.isfunction(x)]
             raise ConfigError(
-                f"--call {words}: {module_name} has no {name}; its functions are "
+                f"--call {words}: {place} has no {name}; its functions are "
                 f"{', '.join(offers) or 'none'}"
             )
         found = getattr(found, part)
-    if not callable(found):
-        raise ConfigError(f"--call {words}: {name} is {type(found).__name__} and no function")
+    if not callable(found) or inspect.isclass(found):
+        raise ConfigError(f"--call {words}: {name} is no function, but {type(found).__name__}")
     return Function(found, kind=kind, name=words, digest=_file_hash(module))
 
 
-def _imported(name: str, words: str) -> Any:
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
+def _imported(place: str, words: str) -> ModuleType:
+    """A module by its name or its file."""
+    path = Path(place)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise ConfigError(f"--call {words}: {place}: no such file; correct the path")
+    folder = str(path.resolve().parent) if is_file else str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
-        return importlib.import_module(name)
+        if not is_file:
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(f"evaluated_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for it
+        spec.loader.exec_module(module)
+        return module
     except UserError:
         raise
     except Exception as error:  # of any kind: importing runs somebody else's code
         raise ConfigError(
-            f"--call {words}: {name} cannot be imported ({type(error).__name__}: {error}); it is "
-            f"looked for in {here} and among the installed packages"
+            f"--call {words}: {place} cannot be imported ({type(error).__name__}: {error}); modules "
+            f"are looked for in {folder} and among the installed packages"
         ) from error
     finally:
-        if added:
-            sys.path.remove(here)
+        sys.path.remove(folder)
 
 
-def _file_hash(module: Any) -> str:
+def _file_hash(module: ModuleType) -> str:
     """16 hex digits over a module's file, "" where it has none."""
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():
