@@ -162,6 +162,19 @@ PROTOCOLS = {card.name: of_card(card) for card in CARDS.values() if card.scores 
 """The protocols by name. `relative` is for ground truth of unknown scale."""
 
 
+def in_metres(protocol: Protocol, *, reach: float) -> Protocol:
+    """A protocol as it scores a network of metres: without alignment, truth farther than the network
+    reaches left out, and 1 mm the least depth where it has none."""
+    far = reach if protocol.max_depth is None else min(protocol.max_depth, reach)
+    return replace(
+        protocol,
+        name=f"{protocol.name}, metres to {far:g}",
+        max_depth=far,
+        min_depth=protocol.min_depth or Protocol.min_depth,
+        align="none",
+    )
+
+
 def scored(
     target_disparity: Float[Tensor, "B H W"], valid: Bool[Tensor, "B H W"], protocol: Protocol
 ) -> Bool[Tensor, "B H W"]:

@@ -114,6 +114,7 @@ def evaluate_source(
     *,
     batch_size: int = 16,
     kind: str = "disparity",
+    names: Sequence[str] = METRICS,
 ) -> dict[str, list]:
     """Per-image metrics over a whole source with ground truth.
 
@@ -127,9 +128,11 @@ def evaluate_source(
         protocol: by which they are scored, its alignment included.
         batch_size: images at a time.
         kind: of the maps, one of `dalib.evaluation.measure.KINDS`.
+        names: the metrics, of `ALL_METRICS`; what is neither disparity nor aligned in it may have
+            more than `METRICS`.
 
     Returns:
-        `names`, for each of `METRICS` a list of floats in the same order, ready for a record, and
+        `names`, for each metric a list of floats in the same order, ready for a record, and
         `scale`, the one that was fitted to each image. NaN stands for an image of which no pixel
         counts; `mean_over_images` leaves those out.
 
@@ -137,7 +140,7 @@ def evaluate_source(
         ValueError: a prediction that is NaN or infinite where it is scored; the message names the
             image.
     """
-    result: dict[str, list] = {"names": [], **{key: [] for key in METRICS}}
+    result: dict[str, list] = {"names": [], **{key: [] for key in names}}
     for start in range(0, len(source), batch_size):
         samples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
         maps = predict([sample["image"] for sample in samples])
@@ -151,8 +154,8 @@ def evaluate_source(
                 if kind == "disparity" and protocol.align == "disparity":
                     metrics = score(given, target, valid, protocol)
                 else:
-                    found = measure(given, target, valid, protocol, kind=kind, names=METRICS)
-                    metrics = {name: found[name] for name in (*METRICS, SCALE)}
+                    found = measure(given, target, valid, protocol, kind=kind, names=names)
+                    metrics = {name: found[name] for name in (*names, SCALE)}
             except ValueError as error:
                 raise ValueError(f"{sample['domain']}, image {name!r}: {error}") from error
             result["names"].append(name)
