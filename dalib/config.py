@@ -356,6 +356,10 @@ class RunConfig:
                 f"pseudo_labels: task {self.task} learns from labelled images alone; set it to "
                 "false, and begin with the student (start)"
             )
+        if self.task == "segmentation" and self.validate_every:
+            raise ConfigError(
+                "validate_every: task segmentation is not validated while it learns; set it to 0"
+            )
         if self.gradient_weight:
             raise ConfigError(
                 f"gradient_weight: nothing would read {self.gradient_weight!r}; it needs task: "

@@ -195,20 +195,17 @@ def _check_reach(name: str, source: Source, config: RunConfig) -> None:
 def _check_needs(name: str, sample: dict, *, role: str, needs: tuple[str, ...]) -> None:
     """Refuse a source whose first sample has not what its role needs."""
     for key in needs:
-        if key not in sample:
-            what = {
-                "disparity": "ground truth",
-                "valid": "ground truth",
-                "semantics": "classes, which "
-                + (
-                    "task: segmentation needs"
-                    if role == "labelled"
-                    else "segmentation_weight needs"
-                ),
-            }[key]
-            instead = (
-                "; photographs alone belong under unlabelled"
-                if role == "labelled"
-                else ("; name another source")
+        if key in sample:
+            continue
+        if key == "semantics":
+            setting = "task: segmentation" if role == "labelled" else "segmentation_weight"
+            raise DataError(
+                f"{role}: {name} has no classes, which {setting} needs; of the sources that there "
+                "are, drawn scenes alone have them (scenes:labelled): name one"
             )
-            raise DataError(f"{role}: {name} has no {what}{instead}")
+        instead = (
+            "photographs alone belong under unlabelled"
+            if role == "labelled"
+            else "name another source"
+        )
+        raise DataError(f"{role}: {name} has no ground truth; {instead}")

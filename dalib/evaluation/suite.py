@@ -28,7 +28,9 @@ from dalib.evaluation.run import (
     predict_images,
     predict_maps,
 )
+from dalib.evaluation.segmentation import ACCURACY, evaluate_classes, predict_classes
 from dalib.models.depth_anything import DepthAnything
+from dalib.models.segmenter import Segmenter
 from dalib.paths import realdepth
 
 DIGITS = 5
@@ -124,6 +126,7 @@ def scoring(config: RunConfig) -> Scoring:
     known = {
         "disparity": Scoring(metrics=METRICS, evaluate=_relative),
         "metric": Scoring(metrics=ALL_METRICS, evaluate=_metres),
+        "segmentation": Scoring(metrics=(ACCURACY,), evaluate=_classes),
     }
     if config.task not in known:
         raise ConfigError(f"task: {config.task} cannot be scored yet; take {', '.join(known)}")
@@ -199,6 +202,20 @@ def _metres(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict
         if cap.max_depth is not None and cap.max_depth <= reach
     }
     return {"images": images, "real": real}
+
+
+def _classes(model: Segmenter, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of semantic segmentation, on the drawn domains, which alone have classes: what
+    `dalib.evaluation.segmentation.Areas.to_dict` says of each."""
+
+    def predict(images):
+        return predict_classes(model, images, short_side=config.short_side)
+
+    found = {
+        name: evaluate_classes(predict, source, model.classes)
+        for name, source in scene_domains(config).items()
+    }
+    return {"images": {name: areas.to_dict() for name, areas in found.items()}, "real": {}}
 
 
 def study_floors(config: RunConfig) -> dict[str, Floor]:

@@ -14,8 +14,11 @@ from torch import Tensor
 from dalib import alternatives, losses
 from dalib.config import RunConfig, check_beginning
 from dalib.data.mixture import Batch
+from dalib.data.scenes import CLASSES
 from dalib.errors import ConfigError
 from dalib.models.depth_anything import DepthAnything, build, restore
+from dalib.models.segmenter import Segmenter, build_segmenter, restore_segmenter
+from dalib.training.segmentation import cross_entropy
 
 
 class Task:
@@ -104,9 +107,36 @@ class Metric(Task):
         return alternatives.scale_invariant_log(pred, depth, counts).mean()
 
 
+class Segmentation(Task):
+    """The class of each pixel: a decoder of the drawn scenes' classes, which are the only ones that
+    a source has, and cross-entropy."""
+
+    name = "segmentation"
+
+    def build(self, *, encoder_weights: Path | None) -> Segmenter:
+        """See `Task.build`."""
+        config = self.config
+        return build_segmenter(
+            config.encoder,
+            classes=CLASSES,
+            pretrained=config.pretrained,
+            layers=config.layers,
+            encoder_weights=encoder_weights,
+            seed=config.seed,
+        )
+
+    def restore(self, path: Path) -> Segmenter:
+        """See `Task.restore`."""
+        return restore_segmenter(path, expect=self.config.encoder)
+
+    def loss(self, pred: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """See `dalib.training.segmentation`."""
+        return cross_entropy(pred, batch["semantics"])
+
+
 def of(config: RunConfig) -> Task:
     """The task of a run."""
-    known = {task.name: task for task in (Task, Metric)}
+    known = {task.name: task for task in (Task, Metric, Segmentation)}
     if config.task not in known:
         raise ConfigError(f"task: {config.task} cannot be trained yet; take {', '.join(known)}")
     return known[config.task](config)
@@ -114,7 +144,8 @@ def of(config: RunConfig) -> Task:
 
 def kind_of(network: DepthAnything) -> str:
     """The task whose runs leave such a network."""
-    return "disparity" if network.kind == "disparity" else "metric"
+    known = {"disparity": "disparity", "depth_m": "metric", "classes": "segmentation"}
+    return known[network.kind]
 
 
 def check_part(config: RunConfig, network: DepthAnything, *, where: str) -> None:
