@@ -555,6 +555,12 @@ class RunConfig:
         return ("semantics",) if self.task == "segmentation" else ("disparity", "valid")
 
     @property
+    def needs_metres(self) -> bool:
+        """Whether labels must be in metres: disparity that is 1 / depth itself, not proportional to
+        it."""
+        return self.task == "metric"
+
+    @property
     def pool_brings(self) -> tuple[str, ...]:
         """What the samples of the unlabelled sources must hold beside their image: "disparity" for
         an oracle, "semantics" for segmentation."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.files import digest
-from dalib.data.schema import Source, resize_and_crop
+from dalib.data.schema import Source, in_metres, resize_and_crop, without_metres
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
 
@@ -211,7 +211,8 @@ def fetch(
 
     Returns:
         The keys of a sample, stacked; with `read` (b,), which samples they are, where the source
-        says so.
+        says so; with `relative`, the domains of those whose labels are not in metres, where there are
+        such.
     """
     own_size = getattr(source, "height", None), getattr(source, "width", None)
     if own_size == (height, width):
@@ -230,6 +231,9 @@ def fetch(
     batch = {k: torch.stack([s[k] for s in samples]) for k in keys}
     if any("read" in s for s in samples):
         batch["read"] = torch.from_numpy(read)
+    relative = [s["domain"] for s in samples if not in_metres(s)]
+    if relative:
+        batch["relative"] = relative
     return batch | {"domain": [s["domain"] for s in samples]}
 
 
@@ -332,6 +336,8 @@ class Mixture(torch.utils.data.Dataset):
             _check_classes(batch, where="labelled, task")
         else:
             _check_truth(batch, where="labelled")
+        if config.needs_metres and batch.get("relative"):
+            raise DataError(f"labelled: {without_metres(batch['relative'])}")
         maps = {k: batch[k] for k in ("image", *config.labelled_brings)}
         flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
         return _mirrored(maps, flip) | _whereabouts(indices, positions, batch)

@@ -10,9 +10,24 @@ from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest, Motorcycle
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.floors import FLOORS, MEAN_MAP, Floor, mean_map, mean_map_floor
-from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, real_sets, scored
-from dalib.evaluation.run import Predict, check_disparity, evaluate_source, floor, predict_images
+from dalib.evaluation.metrics import ALL_METRICS, METRICS
+from dalib.evaluation.protocols import (
+    PROTOCOLS,
+    SCALE,
+    Protocol,
+    collection,
+    in_metres,
+    real_sets,
+    scored,
+)
+from dalib.evaluation.run import (
+    Predict,
+    check_disparity,
+    evaluate_source,
+    floor,
+    predict_images,
+    predict_maps,
+)
 from dalib.evaluation.segmentation import ACCURACY, evaluate_classes, predict_classes
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.segmenter import Segmenter
@@ -21,6 +36,12 @@ from dalib.paths import realdepth
 DIGITS = 5
 """Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a
 scale its sign."""
+IN_DOMAIN = {
+    kind: scenes.Split(f"unseen_{kind}", 120 + number, {kind: 1.0}, {"plain": 1.0})
+    for number, kind in enumerate(("room", "street"), 1)
+}
+"""By kind, scenes as of `labelled_room` and `labelled_street` that nothing learns from: what metric
+runs are scored on in their own domain."""
 
 
 def scene_domains(
@@ -104,6 +125,7 @@ def scoring(config: RunConfig) -> Scoring:
     """How the network of a run is scored, by its task. Another task is one more line here."""
     known = {
         "disparity": Scoring(metrics=METRICS, evaluate=_relative),
+        "metric": Scoring(metrics=ALL_METRICS, evaluate=_metres),
         "segmentation": Scoring(metrics=(ACCURACY,), evaluate=_classes),
     }
     if config.task not in known:
@@ -139,6 +161,47 @@ def _relative(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, di
 
     real = real_domains()
     return {"images": _drawn(predict, config), "real": _real(predict, real)}
+
+
+def _metres(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of depth in metres, as it is: nothing is fitted.
+
+    Drawn are `IN_DOMAIN`, other scenes of kinds that metric runs learn, and the test domains; truth
+    that is farther than the network reaches does not count. Real data sets are scored where their
+    protocol has a cap within the network's reach.
+
+    Raises:
+        ConfigError: a network of disparity, before anything is drawn or read.
+    """
+    if model.kind != "depth_m":
+        raise ConfigError(
+            "this network predicts disparity up to scale and shift, and what is scored here is depth "
+            "in metres"
+        )
+
+    def predict(images):
+        return predict_maps(model, images, short_side=config.short_side)
+
+    def scores(source: Source, protocol: Protocol) -> dict[str, list]:
+        protocol = in_metres(protocol, reach=reach)
+        found = evaluate_source(predict, source, protocol, kind="depth", names=ALL_METRICS)
+        rounded = {m: [round(x, DIGITS) for x in found[m]] for m in ALL_METRICS}
+        return {"names": found["names"]} | rounded
+
+    reach = model.max_depth
+    drawn = {
+        name: scenes.materialise(split=split, count=config.test_images, **config.size)
+        for name, split in IN_DOMAIN.items()
+    } | scene_domains(config, scenes.TEST_DOMAINS)
+    images = {name: scores(source, PROTOCOLS["scenes"]) for name, source in drawn.items()}
+    for found in images.values():
+        found.pop("names")
+    real = {
+        name: {"half": half} | scores(source, cap)
+        for name, half, source, cap in real_domains()
+        if cap.max_depth is not None and cap.max_depth <= reach
+    }
+    return {"images": images, "real": real}
 
 
 def _classes(model: Segmenter, config: RunConfig) -> dict[str, dict[str, dict]]:

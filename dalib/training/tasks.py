@@ -84,12 +84,27 @@ class Task:
 
 
 class Metric(Task):
-    """Depth in metres: a sigmoid times `max_depth`, the scale-invariant log loss."""
+    """Depth in metres: a sigmoid times `max_depth`, and the scale-invariant log loss."""
 
     name = "metric"
 
+    def begin(self, network: DepthAnything, first: DepthAnything) -> None:
+        """See `Task.begin`. Of a whole network of disparity all but the last layer is taken: its
+        values, which reach far above 1, would leave a sigmoid without a slope, so that nothing more
+        would be learnt."""
+        new = {k: v.clone() for k, v in network.decoder.head[-2].state_dict().items()}
+        super().begin(network, first)
+        if first.kind == "disparity":
+            network.decoder.head[-2].load_state_dict(new)
+
     def loss(self, pred: Tensor, batch: Batch) -> Float[Tensor, ""]:
-        raise ConfigError("task: metric has no loss yet")
+        """The mean over the labelled images of `dalib.alternatives.scale_invariant_log`. Labels that
+        are farther than `max_depth` do not count, for no network could learn them, and an image
+        without any that count adds nothing."""
+        disparity = batch["disparity"]
+        counts = batch["valid"] & (disparity >= 1 / self.config.max_depth)
+        depth = 1 / disparity.masked_fill(~counts, 1)
+        return alternatives.scale_invariant_log(pred, depth, counts).mean()
 
 
 class Segmentation(Task):
