@@ -161,8 +161,8 @@ def seeds(results: Transfer) -> Figure:
 
 
 def reading(results: Transfer) -> str:
-    """What the student's encoder brings beside each of the others, with few and with many labels, on
-    the test domains and in-domain: sentences."""
+    """What the student's encoder brings beside each of the others, with few and with many labels,
+    on the test domains and in-domain: sentences."""
     if not results.found:
         return UNRECORDED
     told = []
@@ -174,8 +174,8 @@ def reading(results: Transfer) -> str:
             foreign = effect(results.points(student, versus=other))
             inside = effect(results.points(student, VALIDATION, versus=other))
             told.append(
-                f"“{results.rows[student].label}” beside “{results.rows[other].label}” {foreign} on "
-                f"the test domains, and {inside} in-domain."
+                f"“{results.rows[student].label}” beside “{results.rows[other].label}” {foreign} "
+                f"on the test domains, and {inside} in-domain."
             )
     if any(e.status == "stale" for e in results.found):
         told.append(STALE)
@@ -211,8 +211,8 @@ def absent(results: Transfer) -> str:
     for domain, areas in known.items():
         if only := sorted(unseen & set(areas.classes)):
             told.append(
-                f"{title(domain).capitalize()} has {', '.join(only)}, which the in-domain scenes do "
-                "not show: labels that never show a class teach none, and it counts there as it is, "
-                "for every row alike."
+                f"{title(domain).capitalize()} has {', '.join(only)}, which no in-domain scene "
+                "shows: labels that never show a class cannot teach it. It counts there all the "
+                "same, for every row alike."
             )
     return " ".join(told)

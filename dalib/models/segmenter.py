@@ -40,8 +40,8 @@ class Segmenter(DepthAnything):
         names = list(classes)
         if not 2 <= len(names) <= MOST or len(set(names)) < len(names):
             raise ConfigError(
-                f"classes: {len(names)} names, {len(set(names))} of them different; give 2 to {MOST} "
-                "different ones"
+                f"classes: {len(names)} names, {len(set(names))} of them different; give 2 to "
+                f"{MOST} different ones"
             )
         super().__init__(**network)
         self.decoder = class_decoder(self.encoder, classes=len(names))
@@ -66,8 +66,8 @@ class Segmenter(DepthAnything):
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w"]:
-        """The number of the likeliest class of each pixel, of uint8 images whose sides are multiples
-        of `multiple`. Puts the network into evaluation mode."""
+        """The number of the likeliest class of each pixel, of uint8 images whose sides are
+        multiples of `multiple`. Puts the network into evaluation mode."""
         if self.training:
             self.eval()
         batch = self.normalise(images.to(self.mean.device))

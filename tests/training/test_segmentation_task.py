@@ -1,5 +1,5 @@
-"""Semantic segmentation as the task of a run: its loss, what it begins with, what it leaves, what it
-refuses."""
+"""Semantic segmentation as the task of a run: its loss, what it begins with, what it leaves, what
+it refuses."""
 
 import json
 
