@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dabook.analysis import corruption, real, segmentation
+from dabook.analysis import corruption, metric, real, segmentation
 from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
 from dabook.runs import robustness
 from dabook.runs.experiments import Experiment, expand, experiments
@@ -178,9 +178,28 @@ class Segmentation(Table):
         return {**super().columns, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
 
 
+class Metric(Table):
+    """The rows that are fine-tuned to metres, each by its own domains."""
+
+    averaged = ()
+
+    def _recorded(self, name: str) -> Results:
+        return metric.recorded(name)
+
+    def _blank(self, name: str) -> Results:
+        plan = expand(name, profile="study", seeds=1)
+        return metric.Metres(_no_records(plan), against=plan.against)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Zero-shot and in-domain alone: the single domains are not those of every row."""
+        return {MEAN: "in metres, zero-shot", VALIDATION: "in metres, in-domain"}
+
+
 SPECIAL: dict[str, type[Table]] = {
     robustness.EXPERIMENT: Corruption,
     "real_images": RealImages,
+    metric.EXPERIMENT: Metric,
     segmentation.EXPERIMENT: Segmentation,
 }
 """The sources that are no experiment of experiments.yaml, or one that is scored in its own way;
