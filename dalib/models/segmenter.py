@@ -1,5 +1,6 @@
 """The network of a transfer to semantic segmentation (section 4.4): the same encoder, and a DPT
-decoder whose head has classes. The paper takes a Mask2Former in its place.
+decoder whose head has classes. The authors' configurations have a Mask2Former in its place
+(`LiheYoung/Depth-Anything`, semseg/config).
 
 Its files say which classes they have. Whatever works with depth (`dalib.load`, `predict`, `export`,
 `evaluate`) refuses them in words.
