@@ -127,8 +127,8 @@ def scales(results: Results, group: str = "images") -> Html:
 
 
 def record_list(results: Results) -> Html:
-    """Every record behind a table: one line each, its errors linked to the record's page, and where
-    it comes from."""
+    """Every record behind a table: one line each, its errors (`Results.metric`) linked to the
+    record's page, and where it comes from."""
     wide = results.scores()
     lines = {}
     headings = []
@@ -263,9 +263,7 @@ def plan(experiment: Experiment) -> Html:
     lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
-        text = ", ".join(
-            f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in settings.items()
-        )
+        text = ", ".join(f"{name}: {_said(value)}" for name, value in settings.items())
         lines[row.name] = {
             "row": f"<code>{row.name}</code>",
             "differs from the defaults in": escape(text) or DASH,
@@ -279,6 +277,14 @@ def plan(experiment: Experiment) -> Html:
         lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
     )
     return table + Html(f'<p class="provenance">Profile {escape(experiment.profile)}: {scale}.</p>')
+
+
+def _said(value: object) -> str:
+    """A setting in words; of a block of settings each, in brackets."""
+    if isinstance(value, dict):
+        inner = "; ".join(f"{name}: {_said(each)}" for name, each in value.items())
+        return f"({inner or 'the defaults'})"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def readme_table(entries: list[Entry]) -> str:

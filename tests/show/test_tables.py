@@ -343,3 +343,13 @@ def test_a_row_says_how_many_of_its_seeds_are_there(study):
     )
     assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
     assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')
+
+
+def test_the_plan_says_what_a_run_begins_with():
+    text = tables.plan(expand("segmentation", profile="study")).text
+    assert "start: (trained: (the defaults); part: encoder)" in text
+    assert (
+        "start: (trained: (pseudo_labels: True; perturb: colour, blur, cutmix; align: unlabelled); "
+        "part: encoder)" in text
+    )
+    assert "{" not in text
