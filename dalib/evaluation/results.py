@@ -63,6 +63,9 @@ LABELS = {
 SHOWN = ("abs_rel", "delta1", "rmse", "silog")
 """The metrics that are printed; all are in the files. What was asked for besides is printed, too."""
 WIDTH = 25
+LEAST = 6
+"""Units from which on a difference may be called one. With fewer, all of them may lie on one side
+by chance more often than once in twenty: 2 / 2^5 is 0.06."""
 HIGHER = ("delta", "boundary_f1", "ordinal")
 """Beginnings of the names of measures of which more is better."""
 
@@ -452,7 +455,7 @@ def _taken(columns: Mapping[str, Sequence[float]], places: Sequence[int]) -> dic
 
 def _verdict(metric: str, found: Estimate) -> str:
     """Which of the two is better, where the interval says so."""
-    if math.isnan(found.low):
+    if found.units < LEAST:
         return "too few to say"
     if not found.leaves_out(0):
         return "unclear" if found.low < found.high else "the same"
@@ -609,7 +612,7 @@ def write(result: Result, out: str | Path, *, sheet: Worst | None = None) -> lis
         (folder / IMAGES).write_bytes(result.to_csv().encode("utf-8", "backslashreplace"))
         (folder / RESULT).write_text(content, encoding="utf-8")
         if sheet is not None and sheet.rows:
-            title = f"the worst of {_called(result.subject)}, {', '.join(result.sets)}"
+            title = f"the worst images of {_called(result.subject)}, by AbsRel"
             sheet.draw(title).save(folder / SHEET, "JPEG", quality=88)
             names.append(SHEET)
     return [out / name for name in names]
@@ -671,7 +674,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _floor_columns(metrics: Sequence[str], row: Mapping[str, str], floor: str) -> list[str]:
+def _floor_columns(metrics: Iterable[str], row: Mapping[str, str], floor: str) -> list[str]:
     """The columns of a floor: its metrics, and what their mean over pixels needs."""
     return [*metrics, *(m for m in (LOG_BIAS,) if row.get(f"{floor}: {m}"))]
 
