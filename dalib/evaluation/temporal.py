@@ -10,7 +10,8 @@ frames, so that a single jump shows; `over_sequences` makes one number of each f
   so needs no flow. It compares magnitudes of changes of disparity; here they keep their sign, since a
   prediction that moves the wrong way flickers too, and are ratios of depth, since those have no unit.
 - `temporal_alignment_error`: without ground truth, of depth, for a camera at rest: TAE of the same
-  paper's evaluation (DepthAnything/Video-Depth-Anything:benchmark/eval/eval_tae.py), with poses that are the same in both frames. It is the mean AbsRel between neighbouring frames, each taken
+  paper's evaluation (DepthAnything/Video-Depth-Anything:benchmark/eval/eval_tae.py), with poses
+  that are the same in both frames. It is the mean AbsRel between neighbouring frames, each taken
   once for the truth of the other, in per cent.
 - `static_flicker`: without ground truth, of disparity up to scale and shift, for a camera at rest:
   the mean change in units of the film's own spread.
