@@ -26,7 +26,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
 
 from dalib import __version__, provenance
 from dalib.errors import ConfigError, DataError, DiskError
@@ -74,6 +75,15 @@ HIGHER = ("delta", "boundary_f1", "ordinal")
 def higher_is_better(metric: str) -> bool:
     """Whether a measure is better where it is larger."""
     return metric.startswith(HIGHER)
+
+
+class Rules(NamedTuple):
+    """What has to be the same for two numbers to have a difference."""
+
+    protocol: str
+    hash: str
+    alignment: str
+    per: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +146,11 @@ class SetResult:
             part = {name: values[name] for name in names}
             found |= estimates(part, self.sequences, mean=mean, beside=weights)
         return found
+
+    @property
+    def rules(self) -> Rules:
+        """By which it was measured."""
+        return Rules(self.protocol, self.card.hash, self.alignment, self.per)
 
     @property
     def counts(self) -> tuple[float, ...]:
@@ -299,12 +314,7 @@ class Result:
             ConfigError: the two were measured by other protocols, alignments or truths, or share no
                 data set or image.
         """
-        shared = [name for name in self.sets if name in other.sets]
-        if not shared:
-            raise ConfigError(
-                "--against: the two results share no data set: "
-                f"{', '.join(self.sets)} here, {', '.join(other.sets)} there"
-            )
+        shared = shared_sets(self.sets, other.sets)
         found = {name: _paired(self.sets[name], other.sets[name]) for name in shared}
         left = [name for name in (*self.sets, *other.sets) if name not in shared]
         return Comparison(
@@ -395,20 +405,7 @@ class Comparison:
 
 
 def _paired(this: SetResult, other: SetResult) -> Paired:
-    for what, mine, theirs in (
-        (
-            "protocol",
-            f"{this.protocol} ({this.card.hash})",
-            f"{other.protocol} ({other.card.hash})",
-        ),
-        ("alignment", this.alignment, other.alignment),
-        ("fit per", this.per, other.per),
-    ):
-        if mine != theirs:
-            raise ConfigError(
-                f"--against: {this.name}: another {what}, {mine} here and {theirs} there; numbers "
-                "by different rules have no difference"
-            )
+    refuse_unlike(this.name, this.rules, other.rules)
     places = {image: place for place, image in enumerate(other.images)}
     both = [(k, places[image]) for k, image in enumerate(this.images) if image in places]
     if not both:
@@ -438,6 +435,32 @@ def _paired(this: SetResult, other: SetResult) -> Paired:
         only=len(this.images) + len(other.images) - 2 * len(both),
         over="sequences" if this.in_sequences else "images",
     )
+
+
+def refuse_unlike(name: str, mine: Rules, theirs: Rules) -> None:
+    """A `ConfigError` where a data set is measured by other rules here than there."""
+    for what, here, there in (
+        ("alignment", mine.alignment, theirs.alignment),
+        ("protocol", f"{mine.protocol} ({mine.hash})", f"{theirs.protocol} ({theirs.hash})"),
+        ("fit per", mine.per, theirs.per),
+    ):
+        if here != there:
+            raise ConfigError(
+                f"--against: {name}: another {what}, {here} here and {there} there; numbers by "
+                "different rules have no difference"
+            )
+
+
+def shared_sets(mine: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """The data sets that two results have in common; a `ConfigError` where there is none."""
+    mine, theirs = list(mine), list(theirs)
+    found = [name for name in mine if name in theirs]
+    if not found:
+        raise ConfigError(
+            "--against: the two results share no data set: "
+            f"{', '.join(mine)} here, {', '.join(theirs)} there"
+        )
+    return found
 
 
 def _means(mean: str, values: Values, beside: Values) -> Iterator[tuple[list[str], str, Values]]:
@@ -581,11 +604,19 @@ def refuse_other(out: Path, settings: Mapping[str, Any], *, overwrite: bool) -> 
     """See that a result may be written to a folder.
 
     Raises:
-        ConfigError: the folder is a file, or holds a result already, and it may not be replaced;
-            the message says by which settings that one was made.
+        ConfigError: the folder is a file, cannot be written, or holds a result already, and it may
+            not be replaced; the message says by which settings that one was made.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out: {out} is a file; name a folder")
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    try:
+        with TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out: {out} cannot be written ({error.strerror or error}); name another folder"
+        ) from error
     there = [name for name in (RESULT, IMAGES, SHEET) if (out / name).exists()]
     if not there or overwrite:
         return

@@ -15,12 +15,17 @@ from PIL import Image
 
 from dalib import paths
 from dalib.data.sources import DepthManifest
+from dalib.errors import ConfigError
 from dalib.evaluation import FLOORS, evaluate_source, floor
 from dalib.evaluation.align import ALIGNMENTS
+from dalib.evaluation.evaluator import evaluate_sets
 from dalib.evaluation.metrics import ALL_METRICS
+from dalib.evaluation.predictions import MapFolder
 from dalib.evaluation.protocols import PROTOCOLS
 from dalib.evaluation.results import Result
 from dalib.evaluation.scores import evaluate
+from dalib.evaluation.sets import open_sets
+from dalib.evaluation.subjects import Function, Predictions
 from dalib.models import build, load, save
 
 NONSENSE = {("disparity", "depth"), ("disparity", "log_depth")}
@@ -201,6 +206,21 @@ def test_predictions_of_another_size_are_brought_to_the_truth(named, tmp_path):
     assert means(a) == means(b)
     assert a["maps"] != b["maps"]
     assert means(a)["abs_rel"] > 1e-3
+
+
+def test_shapes(named, tmp_path, capsys):
+    """A map on its side is refused; a square one is stretched, and that is told."""
+    side, square = tmp_path / "side", tmp_path / "square"
+    for place in (side, square):
+        place.mkdir()
+    for k in range(3):
+        np.save(side / f"{k}.npy", true_depth(k).T)
+        np.save(square / f"{k}.npy", true_depth(k)[:, :24])
+    run(tmp_path / "a", *of_folder(side, "depth", "--data", named), expect=1)
+    assert "image '0': the prediction is 24x32" in capsys.readouterr().err
+    run(tmp_path / "b", *of_folder(square, "depth", "--data", named))
+    out = capsys.readouterr().out
+    assert "3 predictions have another shape than their images (24x24 for 32x24)" in out
 
 
 def test_formats_of_a_folder_agree(named, tmp_path):
@@ -423,8 +443,20 @@ def test_against_another_result(named, right, tmp_path, capsys):
     assert found["against"]["other_maps"] == first["maps"]
     words = of_folder(right["depth"], "depth", "--data", named, "--align", "none")
     run(tmp_path / "third", *words, "--against", tmp_path / "first", expect=1)
-    assert "another protocol" in capsys.readouterr().err
+    assert "another alignment, none here and disparity there" in capsys.readouterr().err
     assert not (tmp_path / "third").exists()
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_predicted(named, right, tmp_path):
+    """A result by another alignment, and one on other data: no map is read."""
+    run(tmp_path / "a", *of_folder(right["depth"], "depth", "--data", named, "--align", "none"))
+    rules = Result.load(tmp_path / "a").sets["rooms"].rules
+    subject = Predictions(MapFolder(right["depth"], kind="depth"))
+    sets, _ = open_sets([str(named)])
+    for against, words in (({"rooms": rules}, "another alignment"), ({"x": rules}, "no data set")):
+        with pytest.raises(ConfigError, match=words):
+            evaluate_sets(subject, sets, against=against)
+        assert subject.matched == {}
 
 
 def test_nothing_is_replaced_unasked(named, right, tmp_path, capsys):
@@ -535,12 +567,14 @@ def test_missing_predictions_are_refused_by_number_and_name(named, tmp_path, cap
         ("depth", lambda d: -d, "are not above 0"),
         ("log_depth", lambda d: d * 10, "no natural logarithms of depth"),
         ("disparity", lambda d: np.where(d > 5, np.inf, d), "are NaN or infinite"),
+        ("disparity", lambda d: -1 / d, "disparity is not above 0 at scored pixels"),
     ],
 )
 def test_maps_that_cannot_be_are_refused_with_the_image(named, tmp_path, capsys, kind, spoil, says):
     maps = perfect(tmp_path / "maps", kind=kind)
     np.save(maps / "1.npy", spoil(true_depth(1)))
-    run(tmp_path / "out", *of_folder(maps, kind, "--data", named, "--align", "none"), expect=1)
+    align = "median" if kind == "disparity" else "none"
+    run(tmp_path / "out", *of_folder(maps, kind, "--data", named, "--align", align), expect=1)
     err = capsys.readouterr().err
     assert "rooms, image '1'" in err
     assert says in err
@@ -594,12 +628,8 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     """Of 12 images, never more than a batch is held."""
     import weakref
 
-    from dalib.evaluation import sets
-    from dalib.evaluation.evaluator import evaluate_sets
-    from dalib.evaluation.subjects import Function
-
     data = rooms(tmp_path / "rooms", count=12)
-    found, _ = sets.open_sets([str(data)])
+    found, _ = open_sets([str(data)])
     alive = []
     most = 0
 

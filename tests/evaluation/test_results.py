@@ -153,10 +153,14 @@ def test_a_result_is_never_replaced_unasked(tmp_path):
             tmp_path, {"data": ["rooms"], "align": "none", "protocol": "nyuv2"}, overwrite=False
         )
     refuse_other(tmp_path, {}, overwrite=True)
+    refuse_other(tmp_path / "new" / "newer", {}, overwrite=False)
+    assert not (tmp_path / "new").exists()
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ConfigError, match="is a file"):
         refuse_other(file, {}, overwrite=True)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        refuse_other(file / "below", {}, overwrite=False)
 
 
 # ---- beside each other
