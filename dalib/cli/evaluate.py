@@ -121,7 +121,8 @@ def run(args: argparse.Namespace) -> None:
 
     worst = Worst()
     tell = logging.getLogger(__name__).info
-    found, maps = evaluate_sets(subject, sets, how=how, worst=worst, report=tell)
+    rules = None if other is None else {name: each.rules for name, each in other.sets.items()}
+    found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
     result = Result(
         subject=subject.about(), maps=maps, sets=found, made=made(settings, device=subject.device)
     )

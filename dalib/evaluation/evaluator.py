@@ -28,7 +28,7 @@ from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.pairs import judge
 from dalib.evaluation.predictions import check_values, direction
 from dalib.evaluation.protocols import SCALE, Protocol, scored
-from dalib.evaluation.results import CORRELATION, SetResult
+from dalib.evaluation.results import CORRELATION, Rules, SetResult, refuse_unlike, shared_sets
 from dalib.evaluation.scores import Scorable
 from dalib.evaluation.sets import DataSet, truth_hash
 from dalib.evaluation.sheet import Worst
@@ -46,6 +46,9 @@ BINNED = ("abs_rel", "delta1")
 """The metrics that are given apart for near and far."""
 EVERY = 10.0
 """Seconds between two lines of progress."""
+SHAPE = 0.03
+"""By how much height / width of a prediction may differ from that of the image: networks see
+multiples of 14 or 32 pixels."""
 TINY = 1e-12
 """What is shown is held above this, and below its reciprocal."""
 
@@ -87,6 +90,13 @@ class How:
     def protocol(self, data: DataSet, subject: Subject) -> Protocol:
         """The protocol that a data set is scored by, with the alignment that is taken."""
         return data.protocol.with_alignment(self.alignment or subject.alignment)
+
+    def rules(self, data: DataSet, subject: Subject) -> Rules:
+        """By which a data set is measured."""
+        if data.pairs:
+            return Rules(data.protocol.name, data.protocol.hash, "none", "image")
+        protocol = self.protocol(data, subject)
+        return Rules(protocol.name, protocol.hash, protocol.align, self.per)
 
     def check(self, data: DataSet, subject: Subject) -> None:
         """A `ConfigError` where this cannot be done with such predictions or such data."""
@@ -150,6 +160,7 @@ def evaluate_sets(
     *,
     how: How | None = None,
     worst: Worst | None = None,
+    against: Mapping[str, Rules] | None = None,
     report: Report = lambda _: None,
 ) -> tuple[dict[str, SetResult], str]:
     """Score something on data sets.
@@ -159,6 +170,8 @@ def evaluate_sets(
         sets: what it is scored on.
         how: alignment and what else is measured.
         worst: receives the images with the largest errors.
+        against: data set -> the rules of another result, that what cannot be compared with it is
+            refused before it is made.
         report: receives lines of progress, with the time that is left.
 
     Returns:
@@ -175,6 +188,10 @@ def evaluate_sets(
     # what can be known before anything is predicted
     for data in sets:
         how.check(data, subject)
+    if against is not None:
+        mine = {data.name: how.rules(data, subject) for data in sets}
+        for name in shared_sets(mine, against):
+            refuse_unlike(name, mine[name], against[name])
     chosen = {data.name: subject.chosen(data) for data in sets}
 
     progress = _Progress(sum(map(len, chosen.values())), report)
@@ -258,6 +275,7 @@ class _DepthRun(_Run):
 
     def __init__(self, subject: Subject, data: DataSet, *, how: How, **rest: Any):
         super().__init__(subject, data, how=how, **rest)
+        self.other_shapes: list[str] = []
         self.protocol = how.protocol(data, subject)
         self.alignment = ALIGNMENTS[self.protocol.align]
         self.source = Scorable(data.source, self.protocol)
@@ -302,6 +320,7 @@ class _DepthRun(_Run):
 
     def _one(self, place: int, sample: dict[str, Any], given: Float[Tensor, "h w"]) -> _One:
         true = sample["disparity"].float()
+        self._look_at_shape(place, tuple(given.shape), tuple(true.shape))
         known = truth_hash(true, sample["valid"])
         brought = one_size(given.float()[None], true[None], sample["valid"][None], self.protocol)
         counts = scored(brought[1], brought[2], self.protocol)
@@ -318,6 +337,20 @@ class _DepthRun(_Run):
             counts=counts[0],
             hash=known,
         )
+
+    def _look_at_shape(self, place: int, given: tuple[int, int], true: tuple[int, int]) -> None:
+        """Refuse a map that lies on its side; remember one of another shape, which may be a crop."""
+        (h, w), (height, width) = given, true
+        upright = abs(h * width / (w * height) - 1)
+        lying = abs(w * width / (h * height) - 1)
+        if upright <= SHAPE:
+            return
+        if lying <= SHAPE:
+            raise DataError(
+                f"{self.where(place)}: the prediction is {w}x{h} and its ground truth "
+                f"{width}x{height}, so that it lies on its side; turn it"
+            )
+        self.other_shapes.append(f"{w}x{h} for {width}x{height}")
 
     # measures
 
@@ -425,6 +458,12 @@ class _DepthRun(_Run):
         fitted = self.table.fitted
         if empty := sum(count == 0 for count in fitted[PIXELS]):
             yield f"{empty} images have no pixel that counts and are not in the means"
+        if self.other_shapes:
+            yield (
+                f"{len(self.other_shapes)} predictions have another shape than their images "
+                f"({self.other_shapes[0]}) and were stretched: right for a network that sees squares, "
+                "wrong for a crop"
+            )
         kind = self.subject.kind
         sign = 1 if kind == "disparity" else -1
         seen = [x for x in fitted[CORRELATION] if not math.isnan(x)]

@@ -52,7 +52,7 @@ class Estimate:
     median: float
     units: int
 
-    def leaves_out(self, value: float) -> bool:
+    def leaves_out(self, value: float | int) -> bool:
         """Whether the interval does not hold a value."""
         return not math.isnan(self.low) and not self.low <= value <= self.high
 
@@ -79,8 +79,8 @@ def estimates(
         beside: for the mean over pixels: `PIXELS`, and `LOG_BIAS` for `silog`.
     """
     units = unit_numbers(sequences)
-    drawn = draws(values, units, mean=mean, beside=beside)
     middle = summarise({**(beside or {}), **values}, mean=mean, names=values)
+    drawn = draws(values, units, mean=mean, beside=beside)
     return {
         name: _estimate(middle[name], drawn[name], _array(column), units)
         for name, column in values.items()
@@ -108,7 +108,7 @@ def differences(
     drawn = []
     columns = []
     for values, more in zip((this, other), beside, strict=True):
-        own = {name: np.where(known[name], _array(values[name]), np.nan) for name in shared}
+        own = {n: np.where(known[n], _array(values[n]), np.nan).tolist() for n in shared}
         columns.append(own)
         numbers.append(summarise({**more, **own}, mean=mean, names=shared))
         drawn.append(draws(own, units, mean=mean, beside=more))
@@ -116,7 +116,7 @@ def differences(
         name: _estimate(
             numbers[0][name] - numbers[1][name],
             drawn[0][name] - drawn[1][name],
-            columns[0][name] - columns[1][name],
+            _array(columns[0][name]) - _array(columns[1][name]),
             units,
         )
         for name in shared

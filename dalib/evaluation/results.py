@@ -24,8 +24,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
 
 from dalib import __version__, provenance
 from dalib.errors import ConfigError, DataError, DiskError
@@ -63,6 +65,9 @@ LABELS = {
 SHOWN = ("abs_rel", "delta1", "rmse", "silog")
 """The metrics that are printed; all are in the files. What was asked for besides is printed, too."""
 WIDTH = 25
+LEAST = 6
+"""Units from which on a difference may be called one. With fewer, all of them may lie on one side
+by chance more often than once in twenty: 2 / 2^5 is 0.06."""
 HIGHER = ("delta", "boundary_f1", "ordinal")
 """Beginnings of the names of measures of which more is better."""
 
@@ -70,6 +75,15 @@ HIGHER = ("delta", "boundary_f1", "ordinal")
 def higher_is_better(metric: str) -> bool:
     """Whether a measure is better where it is larger."""
     return metric.startswith(HIGHER)
+
+
+class Rules(NamedTuple):
+    """What has to be the same for two numbers to have a difference."""
+
+    protocol: str
+    hash: str
+    alignment: str
+    per: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +146,11 @@ class SetResult:
             part = {name: values[name] for name in names}
             found |= estimates(part, self.sequences, mean=mean, beside=weights)
         return found
+
+    @property
+    def rules(self) -> Rules:
+        """By which it was measured."""
+        return Rules(self.protocol, self.card.hash, self.alignment, self.per)
 
     @property
     def counts(self) -> tuple[float, ...]:
@@ -295,12 +314,7 @@ class Result:
             ConfigError: the two were measured by other protocols, alignments or truths, or share no
                 data set or image.
         """
-        shared = [name for name in self.sets if name in other.sets]
-        if not shared:
-            raise ConfigError(
-                "--against: the two results share no data set: "
-                f"{', '.join(self.sets)} here, {', '.join(other.sets)} there"
-            )
+        shared = shared_sets(self.sets, other.sets)
         found = {name: _paired(self.sets[name], other.sets[name]) for name in shared}
         left = [name for name in (*self.sets, *other.sets) if name not in shared]
         return Comparison(
@@ -391,20 +405,7 @@ class Comparison:
 
 
 def _paired(this: SetResult, other: SetResult) -> Paired:
-    for what, mine, theirs in (
-        (
-            "protocol",
-            f"{this.protocol} ({this.card.hash})",
-            f"{other.protocol} ({other.card.hash})",
-        ),
-        ("alignment", this.alignment, other.alignment),
-        ("fit per", this.per, other.per),
-    ):
-        if mine != theirs:
-            raise ConfigError(
-                f"--against: {this.name}: another {what}, {mine} here and {theirs} there; numbers "
-                "by different rules have no difference"
-            )
+    refuse_unlike(this.name, this.rules, other.rules)
     places = {image: place for place, image in enumerate(other.images)}
     both = [(k, places[image]) for k, image in enumerate(this.images) if image in places]
     if not both:
@@ -436,6 +437,32 @@ def _paired(this: SetResult, other: SetResult) -> Paired:
     )
 
 
+def refuse_unlike(name: str, mine: Rules, theirs: Rules) -> None:
+    """A `ConfigError` where a data set is measured by other rules here than there."""
+    for what, here, there in (
+        ("alignment", mine.alignment, theirs.alignment),
+        ("protocol", f"{mine.protocol} ({mine.hash})", f"{theirs.protocol} ({theirs.hash})"),
+        ("fit per", mine.per, theirs.per),
+    ):
+        if here != there:
+            raise ConfigError(
+                f"--against: {name}: another {what}, {here} here and {there} there; numbers by "
+                "different rules have no difference"
+            )
+
+
+def shared_sets(mine: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """The data sets that two results have in common; a `ConfigError` where there is none."""
+    mine, theirs = list(mine), list(theirs)
+    found = [name for name in mine if name in theirs]
+    if not found:
+        raise ConfigError(
+            "--against: the two results share no data set: "
+            f"{', '.join(mine)} here, {', '.join(theirs)} there"
+        )
+    return found
+
+
 def _means(mean: str, values: Values, beside: Values) -> Iterator[tuple[list[str], str, Values]]:
     """Which measures are summed up alike: their names, by which mean, and what weighs the
     images."""
@@ -452,7 +479,7 @@ def _taken(columns: Mapping[str, Sequence[float]], places: Sequence[int]) -> dic
 
 def _verdict(metric: str, found: Estimate) -> str:
     """Which of the two is better, where the interval says so."""
-    if math.isnan(found.low):
+    if found.units < LEAST:
         return "too few to say"
     if not found.leaves_out(0):
         return "unclear" if found.low < found.high else "the same"
@@ -553,7 +580,7 @@ def made(settings: Mapping[str, Any], *, device: str) -> dict[str, Any]:
         "machine": provenance.device(),
         "dalib": __version__,
         "code": {
-            "hash": provenance.files_hash(provenance.behind("evaluation.evaluator")),
+            "hash": _code(),
             "commit": commit,
             "dirty": dirty,
         },
@@ -562,15 +589,34 @@ def made(settings: Mapping[str, Any], *, device: str) -> dict[str, Any]:
     }
 
 
+@cache
+def _code() -> str:
+    """Twelve hex digits over the library's files, every letter of them, as they are at the first
+    call."""
+    total = hashlib.blake2b(digest_size=6)
+    package = Path(provenance.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        total.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
 def refuse_other(out: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
     """See that a result may be written to a folder.
 
     Raises:
-        ConfigError: the folder is a file, or holds a result already, and it may not be replaced;
-            the message says by which settings that one was made.
+        ConfigError: the folder is a file, cannot be written, or holds a result already, and it may
+            not be replaced; the message says by which settings that one was made.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out: {out} is a file; name a folder")
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    try:
+        with TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out: {out} cannot be written ({error.strerror or error}); name another folder"
+        ) from error
     there = [name for name in (RESULT, IMAGES, SHEET) if (out / name).exists()]
     if not there or overwrite:
         return
@@ -609,7 +655,7 @@ def write(result: Result, out: str | Path, *, sheet: Worst | None = None) -> lis
         (folder / IMAGES).write_bytes(result.to_csv().encode("utf-8", "backslashreplace"))
         (folder / RESULT).write_text(content, encoding="utf-8")
         if sheet is not None and sheet.rows:
-            title = f"the worst of {_called(result.subject)}, {', '.join(result.sets)}"
+            title = f"the worst images of {_called(result.subject)}, by AbsRel"
             sheet.draw(title).save(folder / SHEET, "JPEG", quality=88)
             names.append(SHEET)
     return [out / name for name in names]
@@ -671,7 +717,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _floor_columns(metrics: Sequence[str], row: Mapping[str, str], floor: str) -> list[str]:
+def _floor_columns(metrics: Iterable[str], row: Mapping[str, str], floor: str) -> list[str]:
     """The columns of a floor: its metrics, and what their mean over pixels needs."""
     return [*metrics, *(m for m in (LOG_BIAS,) if row.get(f"{floor}: {m}"))]
 
