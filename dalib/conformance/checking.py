@@ -506,7 +506,21 @@ class Judge:
             yield _behaviour("unguarded", wrong[0], **self._numbers(wrong[0]))
             return
 
-        # 3: nothing that is known
+        # 3: a factor
+        factor = self._factor()
+        if factor is not None:
+            yield Finding(
+                name="factor",
+                words=f"every result is {factor:.6g} times what is expected",
+                mend="look for a weight, a unit, or a mean over too many or too few",
+                vector=wrong[0].vector.name,
+                about=wrong[0].vector.about,
+                dtype=wrong[0].dtype,
+                **self._numbers(wrong[0]),
+            )
+            return
+
+        # 4: nothing that is known
         closest, explained = self._closest(wrong)
         hint = _common([t.vector for t in wrong], [t.vector for t in self.decisive])
         if closest and explained > len(wrong) / 2:
@@ -521,6 +535,21 @@ class Judge:
             dtype=wrong[0].dtype,
             **self._numbers(wrong[0]),
         )
+
+    def _factor(self) -> float | None:
+        """By which every decisive result differs, if there is one."""
+        answered = [t for t in self.decisive if t.answer is not None]
+        if self.kind.values_form == "pair" or not answered:
+            return None
+        got = np.concatenate([np.ravel(t.answer.values) for t in answered])
+        wanted = np.concatenate([np.ravel(self._wanted(t)) for t in answered])
+        finite = np.isfinite(wanted)
+        got, wanted = got[finite], wanted[finite]
+        if not np.isfinite(got).all() or not wanted.any():
+            return None
+        factor = float((got * wanted).sum() / (wanted**2).sum())
+        near = abs(got - factor * wanted) <= 1e-5 * np.maximum(1, abs(factor * wanted))
+        return factor if factor and near.all() else None
 
     def _numbers(self, trial: Trial) -> dict:
         return {"got": trial.answer.values, "expected": self._wanted(trial)}

@@ -186,6 +186,23 @@ def test_what_nobody_knows_is_said_with_what_it_has_in_common():
     assert "no number of 1.3" not in str(report)
 
 
+@pytest.mark.parametrize("factor", [1.234, -1.0, 3.0])
+def test_a_factor_is_named(factor):
+    def loss(pred, target, valid):
+        return factor * ref.affine_invariant(pred, target, valid)
+
+    report = run(loss, "affine_invariant")
+    assert report.faults == ["factor"]
+    assert f"is {factor:g} times what is expected" in str(report)
+
+
+def test_two_factors_are_none():
+    def loss(pred, target, valid):
+        return (1.5 if len(pred) == 3 else 2.5) * ref.affine_invariant(pred, target, valid)
+
+    assert run(loss, "affine_invariant").faults == ["unexplained"]
+
+
 @settings(deadline=None, max_examples=12)
 @given(
     subject=st.sampled_from([s for s in QUICK if s[0] != "aligner"]),
