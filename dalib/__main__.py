@@ -10,6 +10,7 @@ from dalib.cli import (
     evaluate,
     export,
     fetch,
+    finetune,
     label,
     manifest,
     predict,
@@ -17,7 +18,19 @@ from dalib.cli import (
 )
 from dalib.commands import Commands
 
-ROAD = (fetch, manifest, check_data, adapt, label, train, predict, evaluate, conform, export)
+ROAD = (
+    fetch,
+    manifest,
+    check_data,
+    adapt,
+    label,
+    train,
+    finetune,
+    predict,
+    evaluate,
+    conform,
+    export,
+)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
