@@ -29,7 +29,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
-from dalib import __version__, provenance
+import dalib
+from dalib import provenance
 from dalib.errors import ConfigError, DataError, DiskError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.cards import Card, Entry
@@ -578,7 +579,7 @@ def made(settings: Mapping[str, Any], *, device: str) -> dict[str, Any]:
         "settings": dict(settings),
         "device": device,
         "machine": provenance.device(),
-        "dalib": __version__,
+        "dalib": dalib.__version__,
         "code": {
             "hash": _code(),
             "commit": commit,
