@@ -24,7 +24,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
@@ -125,12 +125,12 @@ class SetResult:
     floors_by: str = "disparity"
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Metric -> its number over all images, with an interval."""
         return self._estimates(self.values, self.fitted)
 
-    @property
+    @cached_property
     def floor_estimates(self) -> dict[str, dict[str, Estimate]]:
         """Floor -> the same of it."""
         return {
