@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     import warnings
     from pathlib import Path
 
+    from dalib.errors import Stopped
     from dalib.evaluation.evaluator import How, evaluate_sets
     from dalib.evaluation.results import Result, made, refuse_other, write
     from dalib.evaluation.sets import open_sets
@@ -122,7 +123,10 @@ def run(args: argparse.Namespace) -> None:
     worst = Worst()
     tell = logging.getLogger(__name__).info
     rules = None if other is None else {name: each.rules for name, each in other.sets.items()}
-    found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
+    try:
+        found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
+    except Stopped as stopped:
+        raise Stopped("stopped before the end, and nothing was written; run it again") from stopped
     result = Result(
         subject=subject.about(), maps=maps, sets=found, made=made(settings, device=subject.device)
     )

@@ -27,8 +27,7 @@ BLOCK = 2**22
 SQUARES = ("rmse", "rmse_log")
 """Metrics whose squares are pooled over pixels, not they themselves."""
 
-Values = Mapping[str, Sequence[float]]
-"""Measure -> a value for each image, NaN where it has none."""
+Values = Mapping[str, Sequence[float]]  # measure -> a value for each image, NaN where it has none
 
 
 @dataclass(frozen=True, kw_only=True)

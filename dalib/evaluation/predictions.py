@@ -118,8 +118,12 @@ class MapFolder:
     def _listed(self) -> dict[str, Path]:
         """Path below the folder without its ending -> file."""
         found: dict[str, Path] = {}
+        seen = {os.path.realpath(self.folder)}
         for root, folders, names in os.walk(self.folder, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = {name: os.path.realpath(Path(root) / name) for name in sorted(folders)}
+            # a link back to a folder above would never end
+            folders[:] = [n for n, at in inside.items() if not n.startswith(".") and at not in seen]
+            seen.update(inside.values())
             for name in sorted(names):
                 path = Path(root) / name
                 if path.suffix.lower() not in READ or name.startswith("."):

@@ -24,12 +24,13 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
-from dalib import __version__, provenance
+import dalib
+from dalib import provenance
 from dalib.errors import ConfigError, DataError, DiskError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.cards import Card, Entry
@@ -124,12 +125,12 @@ class SetResult:
     floors_by: str = "disparity"
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Metric -> its number over all images, with an interval."""
         return self._estimates(self.values, self.fitted)
 
-    @property
+    @cached_property
     def floor_estimates(self) -> dict[str, dict[str, Estimate]]:
         """Floor -> the same of it."""
         return {
@@ -578,7 +579,7 @@ def made(settings: Mapping[str, Any], *, device: str) -> dict[str, Any]:
         "settings": dict(settings),
         "device": device,
         "machine": provenance.device(),
-        "dalib": __version__,
+        "dalib": dalib.__version__,
         "code": {
             "hash": _code(),
             "commit": commit,

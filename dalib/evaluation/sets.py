@@ -137,7 +137,7 @@ def _of_source(
         return _of_manifest(source, word, protocol)
     name = place if kind == "scenes" else source.domain
     usual = CUSTOMARY.get(kind, FALLBACK)
-    found = _data_set(name, source, PROTOCOLS[protocol or usual], given=word)
+    found = data_set(name, source, PROTOCOLS[protocol or usual], given=word)
     if protocol is not None or kind in CUSTOMARY:
         return [found], []
     return [found], [
@@ -157,8 +157,9 @@ def _of_manifest(
     for name, part in table.by_dataset().items():
         source, left_out = part.with_known_offset()
         if source is not None:
+            source.check_files()
             here = protocols[name]
-            found.append(_data_set(name, source, here, given=word, left_out=left_out))
+            found.append(data_set(name, source, here, given=word, left_out=left_out))
     if not found:
         raise DataError(f"{at}: no row has a known offset, so none can be scored; see offset_known")
     order = list(protocols)
@@ -209,9 +210,19 @@ def _of_pairs(path: Path, word: str, protocol: str | None) -> DataSet:
     )
 
 
-def _data_set(
-    name: str, source: Source, protocol: Protocol, *, given: str, left_out: int = 0
+def data_set(
+    name: str,
+    source: Source | Sequence[Sample],
+    protocol: Protocol,
+    *,
+    given: str = "",
+    left_out: int = 0,
 ) -> DataSet:
+    """A source, or any sequence of samples, as something to be scored; see `DataSet`.
+
+    Raises:
+        DataError: two rows of a manifest that cannot be told apart.
+    """
     return DataSet(
         name=name,
         source=source,
@@ -239,12 +250,12 @@ def keys_of(source: Source | Sequence[Sample], dataset: str) -> tuple[Key, ...]:
     Raises:
         DataError: two rows that cannot be told apart.
     """
-    rows = getattr(source, "rows", None)
-    if rows is None:
+    if not isinstance(source, DepthManifest):
         name_of = getattr(source, "name_of", str)
         names = [name_of(index) for index in range(len(source))]
         paths = [name if Path(name).suffix else "" for name in names]
     else:
+        rows = source.rows
         paths = [_image_of(row) for row in rows]
         names = [row.get("id") or Path(row["image"]).stem for row in rows]
         if len(set(names)) < len(names) and not any(row.get("id") for row in rows):
@@ -274,10 +285,9 @@ def _image_of(row: dict[str, str]) -> str:
 
 def sequences_of(source: Source | Sequence[Sample]) -> tuple[str, ...]:
     """Which sequence each image belongs to: the column `sequence` of a manifest, "" without."""
-    rows = getattr(source, "rows", None)
-    if rows is None:
+    if not isinstance(source, DepthManifest):
         return ("",) * len(source)
-    return tuple(row.get("sequence", "") for row in rows)
+    return tuple(row.get("sequence", "") for row in source.rows)
 
 
 def truth_hash(disparity: Float[Tensor, "H W"], valid: Bool[Tensor, "H W"]) -> str:

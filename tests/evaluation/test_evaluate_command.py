@@ -472,6 +472,27 @@ def test_nothing_is_replaced_unasked(named, right, tmp_path, capsys):
     assert found["about"]["rooms"]["alignment"] == "none"
 
 
+def test_a_killed_evaluation_leaves_what_was_there(named, right, tmp_path, capsys):
+    """SIGTERM at the second image: exit code 75, the older result untouched, no half of a new one."""
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\n"
+        "seen = []\n"
+        "def depth(image):\n"
+        "    seen.append(image)\n"
+        "    if len(seen) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return image[..., 0] + 1.0\n"
+    )
+    run(tmp_path / "out", *of_folder(right["depth"], "depth", "--data", named))
+    before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
+    for out, more in ((tmp_path / "out", ["--overwrite"]), (tmp_path / "new", [])):
+        words = ["--call", f"{tmp_path}/mine.py:depth", "--kind", "depth", "--data", named]
+        run(out, *words, *more, expect=75)
+        assert "nothing was written" in capsys.readouterr().err
+    assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
 # ---- what is refused
 
 
@@ -545,6 +566,15 @@ def test_data_of_one_name_twice_is_refused(named, right, tmp_path, capsys):
     words = of_folder(right["depth"], "depth", "--data", named, f"depth:{named}")
     run(tmp_path / "out", *words, expect=1)
     assert "two data sets are called rooms" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_refused_before_anything_is_predicted(tmp_path, capsys):
+    data = rooms(tmp_path / "rooms")
+    (data / "depth" / "2.npy").unlink()
+    words = ["--call", "builtins:len", "--kind", "depth", "--data", data]  # which gives no map
+    run(tmp_path / "out", *words, expect=1)
+    assert "no such file" in (err := capsys.readouterr().err)
+    assert "2.npy" in err
 
 
 def test_images_of_one_id_are_refused(right, tmp_path, capsys):

@@ -73,6 +73,17 @@ def test_pictures_for_people_and_hidden_files_are_passed_over(tmp_path):
     assert set(found.match(keys("a.jpg")).files) == {"a"}
 
 
+def test_links_are_followed_once(tmp_path):
+    """A folder that links to itself, and one whose maps lie elsewhere."""
+    folder(tmp_path, "a.npy", "in/b.npy")
+    (tmp_path / "maps" / "in" / "back").symlink_to(tmp_path / "maps")
+    other = tmp_path / "other"
+    other.mkdir()
+    np.save(other / "c.npy", MAP)
+    (tmp_path / "maps" / "linked").symlink_to(other)
+    assert set(MapFolder(tmp_path / "maps", kind="depth").files) == {"a", "in/b", "linked/c"}
+
+
 def test_two_predictions_of_one_name_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.npy and a\.png are two predictions of one name"):
         folder(tmp_path, "x/a.npy", "x/a.png")
