@@ -22,7 +22,6 @@ from dalib.models.dpt import DPT, ResidualUnit
 from dalib.models.encoder import PRESETS, WHEELS, _wheel_file, fold_batch_norm
 from dalib.models.inference import optimise
 
-
 LITES = ("lite0", "lite2")
 
 
