@@ -343,3 +343,9 @@ def test_a_row_says_how_many_of_its_seeds_are_there(study):
     )
     assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
     assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')
+
+
+def test_the_plan_says_of_a_block_what_it_says():
+    plan = " ".join(tables.plan(expand("small_large", profile="study", seeds=1)).text.split())
+    assert "teacher: {encoder: lite2}" in plan
+    assert "None" not in plan
