@@ -1,8 +1,8 @@
-"""Losses that the paper does not have, for the ablations: CutMix regions normalised together,
-dropping the worst error, V2's gradients.
+"""Losses that the paper does not print: for the ablations CutMix regions normalised together, dropping
+the worst error, V2's gradients; and for fine-tuning to metres the scale-invariant log loss.
 
-All are built on one map, the residual r = normalise(pred) - normalise(target), whose absolute value
-eq. 1 averages.
+Those of the ablations are built on one map, the residual r = normalise(pred) - normalise(target),
+whose absolute value eq. 1 averages.
 """
 
 import torch
@@ -15,6 +15,12 @@ from dalib.losses import normalise, shown
 
 CELL = 8  # pixels on a side of the regions that are dropped
 SCALES = 4  # of the gradient matching
+LAMBDA = 0.5
+"""Share of the squared mean error that the scale-invariant log loss forgives: Eigen et al. 2014
+(arXiv:1406.2283, section 3.2), and the metric fine-tuning of V2 (`metric_depth/util/loss.py` of
+DepthAnything/Depth-Anything-V2). BTS, AdaBins and ZoeDepth take 0.85."""
+NEAREST_M = 1e-6  # metres: a prediction below it has the logarithm of this
+ROOT = 1e-4  # below it the loss is its own square, scaled: a root has no slope at 0
 
 
 def residual(
@@ -151,3 +157,49 @@ def map_loss(
     if gradient_weight:
         loss = loss + gradient_weight * gradient_matching(error, kept, inside)
     return loss
+
+
+def scale_invariant_log(
+    pred: Float[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+    *,
+    share: float = LAMBDA,
+) -> Float[Tensor, " b"]:
+    """The scale-invariant log loss of each image, for networks of metres: the root of
+    mean(d^2) - share * mean(d)^2 with d = ln(pred) - ln(target) over its valid pixels (Eigen et al.
+    2014, eq. 4; the root is of BTS, arXiv:1907.10326, and of V2)::
+
+        loss = scale_invariant_log(network(images)[0], 1 / disparity, valid & (disparity > 0)).mean()
+
+    Each image has its own mean, however many pixels of it are valid, so that one with LiDAR on 2 % of
+    them weighs as much as a dense one beside it. V2's script takes one mean over all valid pixels of
+    a batch, in which it would weigh a fiftieth, and which is NaN, as all weights are one step later,
+    where there are none. Here an image without valid pixels costs 0 and has no gradient.
+
+    Args:
+        pred: depth in metres, above 0.
+        target: true depth in metres; what invalid pixels hold never matters, NaN included.
+        valid: pixels to compare; those where the target is not a finite number above 0 are left out
+            as well.
+        share: lambda. 0 is the root mean square of d; 1 forgives a wrong scale altogether.
+
+    Raises:
+        ConfigError: the three shapes differ, or a `share` that is not in 0..1.
+    """
+    if not pred.shape == target.shape == valid.shape:
+        raise ConfigError(
+            f"pred {tuple(pred.shape)}, target {tuple(target.shape)} and valid "
+            f"{tuple(valid.shape)} must have one shape"
+        )
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share: {share} must lie in 0..1")
+    valid = valid & torch.isfinite(target) & (target > 0)
+    count = valid.flatten(1).sum(1).clamp_min(1)
+    guess = pred.float().masked_fill(~valid, 1).clamp_min(NEAREST_M)
+    error = guess.log() - target.float().masked_fill(~valid, 1).log()  # (b, h, w), 0 where invalid
+    mean = error.flatten(1).sum(1) / count
+    centred = (error - mean[:, None, None]).masked_fill(~valid, 0)
+    # mean(d^2) - share * mean(d)^2, without the difference of two large numbers
+    square = centred.square().flatten(1).sum(1) / count + (1 - share) * mean.square()
+    return torch.where(square > ROOT**2, square.clamp_min(ROOT**2).sqrt(), square / ROOT)

@@ -1,14 +1,29 @@
-"""Blocks of settings inside a run's: a teacher, and weights that are given; and how plain data
-become settings, strictly."""
+"""Blocks of settings inside a run's: a teacher, a run to begin with, and weights that are given; and
+how plain data become settings, strictly."""
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dalib.errors import ConfigError
+
+PARTS = ("network", "encoder")
+"""How much of a network a run begins with: all of it, or its encoder under a new decoder."""
+
+
+class Settings(dict):
+    """Settings by name as plain data, inside a frozen block: not to be changed, and so with a
+    hash."""
+
+    def __init__(self, values: object = ()):
+        super().__init__(json.loads(json.dumps(dict(values), default=dataclasses.asdict)))
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self, sort_keys=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +70,13 @@ class GivenNetwork(WeightFile):
     relative: bool = False
     #: Which network of a file that holds several.
     entry: str | None = None
+    #: How much of it a run begins with: all of it (network), or its encoder under a new decoder
+    #: (encoder).
+    part: str = "network"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_part(self.part)
 
     def reading(self) -> dict:
         """The options for `dalib.models.load`."""
@@ -70,6 +92,11 @@ class GivenTeacher(GivenNetwork):
     #: the same crop as the student's; None: the student's own size. Raised to a multiple of its
     #: patch.
     short_side: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.part != "network":
+            raise ConfigError(f"teacher, part: {self.part!r} labels nothing; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +135,31 @@ class TrainedTeacher:
         return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainedStart:
+    """A run that is trained here first, and whose network another one begins with: found by its
+    hash, so that one that was trained for another purpose is not trained again."""
+
+    #: Its settings, by name as in `RunConfig`. What they leave open is as in the run that begins
+    #: with it where `dalib.config.INHERITED` says so (network, size of images, seed), and else at
+    #: its default.
+    trained: Mapping
+    #: How much of its network is begun with: all of it (network), or its encoder under a new decoder
+    #: (encoder).
+    part: str = "network"
+
+    def __post_init__(self):
+        check_part(self.part)
+        if not isinstance(self.trained, Settings):
+            object.__setattr__(self, "trained", Settings(self.trained))
+
+
+def check_part(part: str) -> None:
+    """Raise `ConfigError` for a part of a network that nobody knows."""
+    if part not in PARTS:
+        raise ConfigError(f"start, part: {part!r} is not one of {', '.join(PARTS)}")
+
+
 def weight_file(value: "WeightFile | str | None") -> "WeightFile | None":
     """A name of weights as a block; an empty one is None."""
     return WeightFile(weights=value) if value and isinstance(value, str) else value or None
@@ -135,6 +187,10 @@ def check_names(given: Iterable[str], known: Iterable[str], *, what: str) -> Non
 
 def coerce(name: str, value: object, hint: object) -> object:
     """A value of plain data as a field's type; a `ConfigError` where it is of another."""
+    if hint is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name}: expected settings by name, got {value!r}")
+        return Settings(value)
     blocks = [kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind)]
     if blocks and value is not None and (isinstance(value, Mapping) or str not in _args(hint)):
         return _block(name, value, blocks)
@@ -166,8 +222,8 @@ def _args(hint) -> tuple:
 
 
 def _block(name, value, kinds):
-    """A nested block of settings: the kind that has `weights` where those are named, the other
-    otherwise; a name alone stands for weights."""
+    """A nested block of settings: the kind whose required entries are named (`weights`, `trained`),
+    or that has none; a name alone stands for weights."""
     if isinstance(value, str) and value:
         value = {"weights": value}
     if not isinstance(value, Mapping):
@@ -175,11 +231,12 @@ def _block(name, value, kinds):
             return None
         raise ConfigError(f"{name}: expected a file of weights, or settings by name, got {value!r}")
     named = "weights" in value
-    has = {kind: "weights" in {f.name for f in dataclasses.fields(kind)} for kind in kinds}
-    kind = next((kind for kind in kinds if has[kind] == named), kinds[0])
+    required = {kind: _required(kind) for kind in kinds}
+    kind = next((kind for kind in kinds if required[kind] and required[kind] <= set(value)), None)
+    kind = kind or next((kind for kind in kinds if not required[kind]), kinds[0])
     known = [f.name for f in dataclasses.fields(kind)]
     check_names(value, known, what=f"setting of {name}")
-    if has[kind] and not named:
+    if "weights" in known and not named:
         raise ConfigError(f"{name}: names no weights; give a file, a folder or a hub id")
     hints = typing.get_type_hints(kind)
     if named and value["weights"] == "":
@@ -187,3 +244,8 @@ def _block(name, value, kinds):
     return kind(
         **{key: coerce(f"{name}, {key}", entry, hints[key]) for key, entry in value.items()}
     )
+
+
+def _required(kind) -> set[str]:
+    """The entries that a block cannot be without."""
+    return {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dalib.blocks import (
     GivenNetwork,
     GivenTeacher,
+    TrainedStart,
     TrainedTeacher,
     WeightFile,
     check_names,
@@ -25,6 +26,7 @@ DISTORTIONS = ("colour", "blur")
 PERTURBATIONS = (*DISTORTIONS, "cutmix")
 """All kinds of strong perturbation, in the order in which they act."""
 CHOICES = {
+    "task": ("disparity", "metric", "segmentation"),
     "layers": ("v1", "v2"),
     "labelling": ("stored", "online", "oracle"),
     "selection": ("none", "stable", "stable_first"),
@@ -36,7 +38,35 @@ CHOICES = {
 }
 STARTS = ("encoder", "teacher")
 """The words for first weights; any other `start` is a network that is given."""
+<<<<<<< HEAD
 PATCHES = {"lite0": 1, "lite2": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
+=======
+BEGINS_WITH = {
+    "disparity": ("disparity",),
+    "metric": ("disparity", "metric"),
+    "segmentation": ("segmentation",),
+}
+"""Task -> the tasks of the networks that it can begin with as a whole; of any other network a run
+can take the encoder."""
+INHERITED = (
+    "seed",
+    "encoder",
+    "pretrained",
+    "encoder_weights",
+    "layers",
+    "height",
+    "width",
+    "precision",
+    "gradient_checkpointing",
+    "compile",
+    "workers",
+    "checkpoint_every",
+    "log_every",
+)
+"""What a run that is trained first (`TrainedStart`) has from the run that begins with it, where its
+own settings do not say otherwise."""
+PATCHES = {"lite0": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
+>>>>>>> tasks
 """What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
     "seed",
@@ -105,6 +135,16 @@ class RunConfig:
     #: ends where there are more. From 0, which ends it at the first one, to below 1.
     damaged_share: float = 0.0
 
+    # Task: what the network learns.
+
+    #: What is learnt from the labelled images and predicted, which is disparity up to scale and
+    #: shift (disparity), depth in metres (metric), or the class of each pixel (segmentation). The
+    #: last two are for fine-tuning, see `start`, and have no unlabelled images.
+    task: str = "disparity"
+    #: Metres that a network of depth in metres reaches, as 10 for rooms and 80 for streets; labels
+    #: beyond it do not count. Above 0, for task metric alone, which must name it.
+    max_depth: float | None = None
+
     # Network.
 
     #: The encoder, by the name of a preset (lite0, lite2, vitt, vits, vitb, vitl, vitg) or of
@@ -141,9 +181,10 @@ class RunConfig:
     #: then all, labelled anew by the student of that half (stable_first).
     selection: str = _pool("none")
     #: The first weights, either those of the pre-trained encoder and a new decoder (encoder), the
-    #: teacher's (teacher), or those of a network of this kind that is given, by the name of its
-    #: file, folder or hub id, or as `GivenNetwork` has it.
-    start: str | GivenNetwork = "encoder"
+    #: teacher's (teacher), those of a network of this kind that is given, by the name of its file,
+    #: folder or hub id, or as `GivenNetwork` has it; or those of a run that is trained here first,
+    #: as `TrainedStart` has it. Of the last two the encoder alone may be taken.
+    start: str | GivenNetwork | TrainedStart = "encoder"
     #: Strong perturbation of the student's unlabelled images (section 3.2). Any of colour, blur and
     #: cutmix; empty for none.
     perturb: tuple[str, ...] = _pool(())
@@ -261,7 +302,7 @@ class RunConfig:
         self._check_empty()
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.type is float and type(value) is int:
+            if f.type in (float, float | None) and type(value) is int:
                 # 1 and 1.0 are one setting, and one hash
                 object.__setattr__(self, f.name, float(value))
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -294,10 +335,40 @@ class RunConfig:
                 f"batch: {self.batch} x {self.unlabelled_ratio} unlabelled images cannot be "
                 "paired for CutMix; use an even number"
             )
+        self._check_task()
         self._check_parts()
         self._check_size()
         self._check_effect()
         self._check_teacher()
+        self._check_start()
+
+    def _check_task(self) -> None:
+        """Refuse a network of metres that reaches nowhere, and what only disparity has."""
+        if self.task == "metric" and self.max_depth is None:
+            raise ConfigError(
+                "max_depth: missing; task metric needs the metres that its network reaches, such as "
+                "max_depth: 10 for rooms and 80 for streets"
+            )
+        if self.task != "metric" and self.max_depth is not None:
+            raise ConfigError(
+                f"max_depth: nothing would read {self.max_depth!r}; it needs task: metric"
+            )
+        if self.task == "disparity":
+            return
+        if self.pseudo_labels:
+            raise ConfigError(
+                f"pseudo_labels: task {self.task} learns from labelled images alone; set it to "
+                "false, and begin with the student (start)"
+            )
+        if self.task == "segmentation" and self.validate_every:
+            raise ConfigError(
+                "validate_every: task segmentation is not validated while it learns; set it to 0"
+            )
+        if self.gradient_weight:
+            raise ConfigError(
+                f"gradient_weight: nothing would read {self.gradient_weight!r}; it needs task: "
+                "disparity"
+            )
 
     def _check_parts(self) -> None:
         """Refuse parts of a step that cannot be equal."""
@@ -358,6 +429,24 @@ class RunConfig:
                 f"start: a student with encoder {self.encoder} cannot begin with the weights of a "
                 f"teacher with encoder {run.encoder}"
             )
+
+    def _check_start(self) -> None:
+        """Refuse a run to begin with that cannot be, or whose network does not fit."""
+        if not isinstance(self.start, TrainedStart):
+            return
+        try:
+            run = self.start_run()
+        except ConfigError as error:
+            raise ConfigError(f"start, trained: {error}") from error
+        for name in ("encoder", "layers"):
+            own = getattr(self, name)
+            if getattr(run, name) != own:
+                raise ConfigError(
+                    f"start, trained: {name} {getattr(run, name)}, and the run that begins with it "
+                    f"has {own}; give both the same"
+                )
+        if self.start.part == "network":
+            check_beginning(self.task, run.task, where="start, trained")
 
     def _check_size(self) -> None:
         """Refuse an encoder that does not exist, and sides that it cannot take."""
@@ -420,10 +509,15 @@ class RunConfig:
     def from_dict(cls, values: Mapping) -> "RunConfig":
         """Build from plain data such as YAML or JSON; an unknown key or a value of the wrong type
         is a `ConfigError`."""
+        return cls(**cls._typed(values))
+
+    @classmethod
+    def _typed(cls, values: Mapping) -> dict[str, object]:
+        """Plain data as the fields' types."""
         known = {f.name: f for f in dataclasses.fields(cls)}
         check_names(values, known, what="setting")
         hints = typing.get_type_hints(cls)
-        return cls(**{name: coerce(name, value, hints[name]) for name, value in values.items()})
+        return {name: coerce(name, value, hints[name]) for name, value in values.items()}
 
     def replace(self, **changes) -> "RunConfig":
         """A copy with some fields changed."""
@@ -458,6 +552,17 @@ class RunConfig:
     def pool_batch(self) -> int:
         """Unlabelled images per step, over all processes."""
         return self.batch * self.unlabelled_ratio
+
+    @property
+    def labelled_brings(self) -> tuple[str, ...]:
+        """What the samples of the labelled sources must hold beside their image."""
+        return ("semantics",) if self.task == "segmentation" else ("disparity", "valid")
+
+    @property
+    def needs_metres(self) -> bool:
+        """Whether labels must be in metres: disparity that is 1 / depth itself, not proportional to
+        it."""
+        return self.task == "metric"
 
     @property
     def pool_brings(self) -> tuple[str, ...]:
@@ -523,7 +628,22 @@ class RunConfig:
         None where the pre-trained encoder's are."""
         if self.start == "teacher":
             return self.teacher_run() or self.teacher
+        if isinstance(self.start, TrainedStart):
+            return self.start_run()
         return None if self.start == "encoder" else self.start
+
+    @property
+    def start_part(self) -> str:
+        """How much of the network of `starts_from` is taken, one of `dalib.blocks.PARTS`."""
+        return "network" if isinstance(self.start, str) else self.start.part
+
+    def start_run(self) -> "RunConfig | None":
+        """The run that is trained first and whose network this one begins with; None where there is
+        no such run."""
+        if not isinstance(self.start, TrainedStart):
+            return None
+        own = {name: getattr(self, name) for name in INHERITED}
+        return RunConfig(**(own | self._typed(self.start.trained)))
 
     def first_half(self) -> "RunConfig | None":
         """The student of the stable half of the pool, which labels the rest anew for this run; None
@@ -539,6 +659,9 @@ class RunConfig:
         first_half = self.first_half()
         if first_half is not None:
             needed["student of the stable half"] = first_half
+        start = self.start_run()
+        if start is not None:
+            needed["network to begin with"] = start
         return needed
 
     def _labelled_only(self, **changes) -> "RunConfig":
@@ -568,11 +691,43 @@ class RunConfig:
         """
         source = self if self.pseudo_labels or self.aligns else self._labelled_only()
         values = {
-            f.name: hashed(getattr(source, f.name))
+            f.name: source._hashed(f.name)
             for f in dataclasses.fields(source)
             if f.metadata.get("hashed", True) and getattr(source, f.name) != f.default
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _hashed(self, name: str) -> object:
+        """A setting as the hash takes it: a run to begin with by its own hash."""
+        value = getattr(self, name)
+        if not isinstance(value, TrainedStart):
+            return hashed(value)
+        part = {} if value.part == "network" else {"part": value.part}
+        return {"trained": self.start_run().hash()} | part
+
+
+def check_beginning(task: str, other: str, *, where: str) -> None:
+    """Raise `ConfigError` where a run of one task cannot begin with the whole network of another
+    (`BEGINS_WITH`).
+
+    Args:
+        task: of the run.
+        other: of the network.
+        where: what the settings call that network.
+    """
+    if other in BEGINS_WITH[task]:
+        return
+    predicts = {
+        "disparity": "disparity",
+        "metric": "depth in metres",
+        "segmentation": "classes",
+    }
+    who = "a student" if task == "disparity" else "this run"
+    raise ConfigError(
+        f"{where} predicts {predicts[other]}, and {who} begins and ends with {predicts[task]}; "
+        "take its encoder alone (part: encoder), or a network of "
+        f"{' or '.join(predicts[t] for t in BEGINS_WITH[task])}"
+    )
 
 
 def _patch(encoder: str) -> int:

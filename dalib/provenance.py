@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from dalib import paths
+from dalib import paths, strict_yaml
 
 ROOTS = {"training": "training.launch", "evaluation": "evaluation.suite"}
 """What makes a network, and what makes its scores: each by this module and by whatever it imports
@@ -57,12 +57,27 @@ def code_hash(part: str) -> str:
 
 def files_hash(files: Iterable[Path]) -> str:
     """Twelve hex digits over the names and syntax trees of files, docstrings and formatting left
-    out."""
+    out; of YAML, over what it says, sources and words about it left out."""
     digest = hashlib.sha256()
     for file in files:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        digest.update(file.name.encode() + repr(_shape(tree)).encode())
+        if file.suffix == ".yaml":
+            shape = _said(strict_yaml.read(file))
+        else:
+            shape = _shape(ast.parse(file.read_text(encoding="utf-8")))
+        digest.update(file.name.encode() + repr(shape).encode())
     return digest.hexdigest()[:12]
+
+
+def _said(tree: object) -> object:
+    """Plain data as nested tuples, whatever the order of its keys; `source` and `about` are to data
+    what docstrings are to code."""
+    if isinstance(tree, dict):
+        kept = {str(key): _said(value) for key, value in tree.items() if key not in WORDS}
+        return tuple(sorted(kept.items()))
+    return tuple(_said(each) for each in tree) if isinstance(tree, list) else tree
+
+
+WORDS = ("source", "about")
 
 
 def science(part: str) -> tuple[Path, ...]:
@@ -78,7 +93,8 @@ def science(part: str) -> tuple[Path, ...]:
 
 def behind(module: str) -> tuple[Path, ...]:
     """The library's files behind one of its modules, by its name without the leading `dalib.`: its
-    own and those of the modules it imports, directly or not; `APART` left out."""
+    own and those of the modules it imports, directly or not, and the YAML of the same name that a
+    module reads (`cards.yaml` beside `cards.py`); `APART` left out."""
     package = Path(__file__).parent
     todo = [module]
     found = set()
@@ -86,7 +102,7 @@ def behind(module: str) -> tuple[Path, ...]:
         base = package.joinpath(*todo.pop().split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if file not in found:
-            found.add(file)
+            found |= {each for each in (file, file.with_suffix(".yaml")) if each.is_file()}
             todo += _imports(ast.parse(file.read_text(encoding="utf-8")), package)
     return tuple(sorted(found))
 

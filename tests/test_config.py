@@ -110,7 +110,8 @@ def student(**changes):
 
 
 def test_the_list_of_other_values_is_complete():
-    assert set(OTHER) == set(FIELDS) - {"pseudo_labels"}
+    # a task has no unlabelled images; tests/training/test_tasks.py has these
+    assert set(OTHER) == set(FIELDS) - {"pseudo_labels", "task", "max_depth"}
 
 
 # strictness
@@ -309,11 +310,18 @@ def test_what_a_run_reads():
 
 SEVERAL = {
     # each draws numbers of its own
-    "seed": {"data.mixture", "training.step", "training.train"},
+    "seed": {"data.mixture", "training.step", "training.tasks", "training.train"},
+    # what the loss is, how it is scored, and how the validation is
+    "task": {"evaluation.suite", "training.tasks"},
+    # what is built, and what is frozen beside it
+    "layers": {"training.tasks", "training.train"},
+    "pretrained": {"training.tasks", "training.train"},
+    # in the labelled and the unlabelled loss
+    "gradient_weight": {"training.step", "training.tasks"},
     # the mean map, a floor of evaluation, is made of the labelled images
     "labelled_images": {"evaluation.suite", "training.launch"},
-    # what is built, and what weights must be of
-    "encoder": {"training.launch", "training.train"},
+    # what is built and read back, and what is frozen beside it
+    "encoder": {"training.tasks", "training.train"},
     # what is frozen, and that it wants images of its own kind
     "frozen_encoder": {"training.step", "training.train"},
     # whose content is looked at, and what labels
@@ -353,7 +361,6 @@ def test_no_setting_is_decided_in_two_rooms():
         "height",
         "pseudo_labels",
         "rounds",
-        "start",
         "unlabelled",
         "unlabelled_ratio",
         "width",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dabook.analysis import corruption, real
+from dabook.analysis import corruption, real, segmentation
 from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
 from dabook.runs import robustness
 from dabook.runs.experiments import Experiment, expand, experiments
@@ -162,13 +162,34 @@ class RealImages(Table):
         return real.against_floors(self.results, comparison.row)
 
 
-SPECIAL: dict[str, type[Table]] = {robustness.EXPERIMENT: Corruption, "real_images": RealImages}
-"""The sources that are no experiment of experiments.yaml, each by the name of its page."""
+class Segmentation(Table):
+    """The rows of the transfer to segmentation, whose error is 1 - mIoU."""
+
+    def _recorded(self, name: str) -> Results:
+        return segmentation.recorded(name)
+
+    def _blank(self, name: str) -> Results:
+        plan = expand(name, profile="study", seeds=1)
+        return segmentation.Transfer(_no_records(plan), against=plan.against)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """As of every experiment; the mean says what the error is."""
+        return {**super().columns, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
+
+
+SPECIAL: dict[str, type[Table]] = {
+    robustness.EXPERIMENT: Corruption,
+    "real_images": RealImages,
+    segmentation.EXPERIMENT: Segmentation,
+}
+"""The sources that are no experiment of experiments.yaml, or one that is scored in its own way; each
+by the name of its page."""
 
 
 def sources() -> list[str]:
     """The names of all sources: the experiments, and `SPECIAL`."""
-    return [*experiments(), *SPECIAL]
+    return list(dict.fromkeys([*experiments(), *SPECIAL]))
 
 
 def source(name: str, *, blank: bool = False) -> Evidence:

@@ -131,6 +131,9 @@ class Results:
             percent of the base's error.
     """
 
+    metric = "abs_rel"
+    """What is averaged and compared where nothing else is said: an error, smaller is better."""
+
     def __init__(self, entries: Sequence[Entry], *, against: str | Mapping[str, str] = "above"):
         self.entries = list(entries)
         self.rows: dict[str, Row] = {e.row.name: e.row for e in self.entries}
@@ -178,17 +181,18 @@ class Results:
         """The recorded seeds of one row."""
         return [e for e in self.found if e.row.name == row]
 
-    def scores(self, metric: str = "abs_rel", *, group: str = "test") -> pd.DataFrame:
+    def scores(self, metric: str | None = None, *, group: str = "test") -> pd.DataFrame:
         """Mean over images: one line per (row, seed), one column per domain, and for the test
         domains their `MEAN` first.
 
         Args:
-            metric: one of `dalib.evaluation.metrics.METRICS`.
+            metric: one of `dalib.evaluation.metrics.METRICS`; AbsRel by default.
             group: "test" (with validation as the last column) or "real".
 
         Empty where nothing is recorded. An image that nothing could be scored on is left out of its
         mean.
         """
+        metric = metric or self.metric
         if (metric, group) not in self._scores:
             self._scores[metric, group] = self._average(metric, group)
         return self._scores[metric, group]
@@ -222,7 +226,7 @@ class Results:
         return tuple(d for d in self.domains if d != self.heaviest)
 
     def value(
-        self, row: str, domain: Domain = MEAN, metric: str = "abs_rel", *, group: str = "test"
+        self, row: str, domain: Domain = MEAN, metric: str | None = None, *, group: str = "test"
     ) -> Estimate:
         """One cell of a table; of several domains, their mean."""
         wide = self.scores(metric, group=group)
@@ -292,8 +296,12 @@ class Results:
             return self._sums.get(key, Estimate())
         column = self.column(domain)
         values = sum(weight * column[row] for row, weight in weights.items()).dropna()
-        self._sums[key] = over_images(values, weights, self._images(domain))
+        self._sums[key] = self._estimate(values, weights, domain)
         return self._sums[key]
+
+    def _estimate(self, values: pd.Series, weights: dict[str, float], domain: Domain) -> Estimate:
+        """A weighted sum of rows, by seed, with both intervals."""
+        return over_images(values, weights, self._images(domain))
 
     def _images(self, domain: Domain) -> list[pd.DataFrame]:
         """AbsRel of each image, (row, seed) by image: one table per domain that the column averages

@@ -77,15 +77,29 @@ def plan(profile: str = "study") -> dict:
     kinds: dict[str, tuple[str, RunConfig]] = {}
     for name in experiments():
         for row in expand(name, profile=profile, seeds=1).rows:
-            config = row.configs[0].replace(**SHORT)
+            config = _short(row.configs[0])
             kinds.setdefault(config.hash(), (f"{name}.{row.name}", config))
     rows = {name: _settings(config) for name, config in kinds.values()}
-    last = {config.encoder: name for name, config in kinds.values() if config.encoder in SCORED}
+    # of disparity: what the scores under corruption are of, too
+    last = {
+        config.encoder: name
+        for name, config in kinds.values()
+        if config.encoder in SCORED and config.task == "disparity"
+    }
     return {
         "rows": rows,
         "scored": {name: rows[name] for name in last.values()},
         "bugs": _bugs(profile),
     }
+
+
+def _short(config: RunConfig) -> RunConfig:
+    """A row of a few steps, and so the run that it begins with."""
+    if config.start_run() is None:
+        return config.replace(**SHORT)
+    trained = {**config.start.trained, **SHORT}
+    start = dataclasses.replace(config.start, trained=trained)
+    return config.replace(start=start, **SHORT)
 
 
 def _bugs(profile: str) -> dict[str, dict]:

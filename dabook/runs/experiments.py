@@ -208,7 +208,7 @@ def expand(
     # each row's settings over the profile's
     rows = []
     for row, value in entry["rows"].items():
-        merged = {**base["set"], **_scaled(value.get("set", {}), base.get("divide", {}))}
+        merged = _merged(value.get("set", {}), base)
         if "seed" in merged:
             raise ConfigError(
                 f"{FILE}, {name}.{row} under profile {profile}: seeds are counted, "
@@ -236,11 +236,21 @@ def expand(
 def _pinned(config: RunConfig) -> RunConfig:
     """The same with weights that are given known by their content."""
     blocks = config.given()
-    if config.teacher is None and not blocks:
+    if config.teacher is None and config.start_run() is None and not blocks:
         return config
     from dalib.training.given import pin  # seconds to import, which other rows need not wait for
 
     return pin(config)
+
+
+def _merged(settings: dict, profile: dict) -> dict:
+    """A row's settings over the profile's, and so those of a run that is trained first
+    (`start: {trained: ...}`), which is a row of its own elsewhere."""
+    merged = {**profile["set"], **_scaled(settings, profile.get("divide", {}))}
+    start = merged.get("start")
+    if isinstance(start, dict) and isinstance(start.get("trained"), dict):
+        merged["start"] = start | {"trained": _merged(start["trained"], profile)}
+    return merged
 
 
 def _scaled(settings: dict, divide: dict) -> dict:

@@ -32,7 +32,7 @@ from dabook.runs.experiments import (
 from dalib import certificates, paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation.metrics import METRICS
+from dalib.evaluation.suite import scoring
 from dalib.writing import write_text
 
 SCHEMA = 1
@@ -394,6 +394,7 @@ def frame(found: list[Entry]) -> pd.DataFrame:
     for entry in found:
         if entry.record is None:
             continue
+        names = scoring(entry.config).metrics
         base = {
             "row": entry.row.name,
             "label": entry.row.label,
@@ -403,8 +404,8 @@ def frame(found: list[Entry]) -> pd.DataFrame:
         }
         for group, domain, scores in _scored(entry.record):
             place = {"group": group, "domain": domain, "half": scores.get("half")}
-            for image in range(len(scores["abs_rel"])):
-                metrics = {metric: scores[metric][image] for metric in METRICS}
+            for image in range(len(scores[names[0]])):
+                metrics = {metric: scores[metric][image] for metric in names}
                 lines.append(base | place | {"image": image} | metrics)
     return pd.DataFrame(lines)
 

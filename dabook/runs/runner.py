@@ -8,10 +8,9 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources
 from dalib.errors import ConfigError
 from dalib.evaluation.suite import check, evaluate
-from dalib.models.depth_anything import restore
 from dalib.progress import Report
-from dalib.training import launch
-from dalib.training.folder import DONE
+from dalib.training import launch, tasks
+from dalib.training.folder import DONE, untrained
 from dalib.training.machines import machines_of
 from dalib.writing import write_text
 
@@ -86,7 +85,7 @@ def run_row(
     )
     if machines.rank:
         return None
-    model = restore(weights, expect=config.encoder)
+    model = tasks.of(config).restore(weights)
     training = json.loads((out / DONE).read_text())
     record = records.make(row, config, training=training, scores=evaluate(model, config))
     records.write(record, committed=committed, again=again)
@@ -104,8 +103,8 @@ def look_ahead(config: RunConfig, report: Report) -> None:
     What is left out of the scores is reported, once per process. Raises as `check_sources` and
     `dalib.evaluation.suite.check`.
     """
-    if not launch.trained(config):
-        check_sources(config)
+    for needed in untrained(config):
+        check_sources(needed)
     for note in check():
         if note not in _TOLD:
             _TOLD.add(note)

@@ -127,8 +127,8 @@ def scales(results: Results, group: str = "images") -> Html:
 
 
 def record_list(results: Results) -> Html:
-    """Every record behind a table: one line each, its errors linked to the record's page, and where
-    it comes from."""
+    """Every record behind a table: one line each, its errors (`Results.metric`) linked to the
+    record's page, and where it comes from."""
     wide = results.scores()
     lines = {}
     headings = []

@@ -24,6 +24,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from dabook.runs import records
 from dalib import certificates, paths, provenance
+from dalib.evaluation.segmentation import PARTS, Areas
 
 PLOTLY = "plotly.min.js"
 TARGET = "../records/{experiment}/{stem}.html"
@@ -93,6 +94,21 @@ def scores(groups: dict[str, dict]) -> str:
     return table(rows, ("", *map(escape, columns), "images")) if rows else ""
 
 
+def class_scores(domains: dict[str, dict]) -> str:
+    """mIoU of each domain and the IoU of its classes in percent, of a run that learned classes;
+    nothing for any other. A class that a domain does not have has no IoU there."""
+    if not all(part in scores for scores in domains.values() for part in PARTS):
+        return ""
+    found = {name: Areas.from_dict(scores) for name, scores in domains.items()}
+    names = list(dict.fromkeys(name for areas in found.values() for name in areas.classes))
+    rows = []
+    for domain, areas in found.items():
+        values = [areas.miou, *(areas.iou.get(name) for name in names)]
+        cells = ("" if v is None else f"{100 * v:.2f}" for v in values)
+        rows.append((escape(domain), *cells, str(len(areas))))
+    return table(rows, ("", "mIoU", *map(escape, names), "images")) if rows else ""
+
+
 def pool(domains: dict[str, dict[str, list]]) -> dict[str, list]:
     """The lists of several domains as one, metric by metric."""
     metrics = dict.fromkeys(metric for lists in domains.values() for metric in lists)
@@ -142,6 +158,8 @@ def record_body(record: dict, stem: str) -> str:
     for title, group in groups.items():
         if body := scores(group or {}):
             parts.append(f"<h2>{title}</h2>" + body)
+    if body := class_scores(record.get("images") or {}):
+        parts.append("<h2>IoU per domain and class, %</h2>" + body)
     if settings:
         parts.append("<h2>Configuration</h2>" + table(settings))
     if versions:

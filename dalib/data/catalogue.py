@@ -14,7 +14,7 @@ from dalib.data import scenes
 from dalib.data.damaged import guarded
 from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
-from dalib.data.schema import Source
+from dalib.data.schema import Source, in_metres, without_metres
 from dalib.data.sources import DepthManifest, ManifestPhotos, Motorcycle, SkimagePhotos
 from dalib.data.subset import listed
 from dalib.data.tars import TarShards
@@ -36,6 +36,8 @@ NAMED = ("photos", "tars")
 """Kinds of sources whose samples have names, by which some may be chosen."""
 LISTS = ("only", "without")
 """The options that choose them."""
+LOOKS = 8
+"""Images of a source whose labels are looked at before a run to metres."""
 KINDS = ("scenes", *OPENERS, "skimage")
 
 
@@ -147,7 +149,7 @@ def check_sources(config: RunConfig) -> None:
         DataError: as `open_source`, or no ground truth (or classes, for `segmentation_weight`)
             where the run needs some.
     """
-    needs = {"labelled": ("disparity",), "unlabelled": config.pool_brings}
+    needs = {"labelled": config.labelled_brings, "unlabelled": config.pool_brings}
     for names in config.sources.values():
         for name in names:
             parse(name)
@@ -162,16 +164,48 @@ def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunCo
     source = open_source(name, count=1, height=1, width=1)
     if isinstance(source, DepthManifest):
         source.check_files()
+    metres = role == "labelled" and config.needs_metres
+    if metres and isinstance(source, DepthManifest):
+        wrong = [part for part in source.by_dataset().items() if not part[1].is_in_metres()]
+        if wrong:
+            raise DataError(f"{role}: {name}: {without_metres(n for n, _ in wrong)}")
     sample = guarded(source, config)[0]
+    if metres and not in_metres(sample):
+        raise DataError(f"{role}: {name}: {without_metres([sample['domain']])}")
+    _check_needs(name, sample, role=role, needs=needs)
+    if metres:
+        _check_reach(name, source, config)
+
+
+def _check_reach(name: str, source: Source, config: RunConfig) -> None:
+    """Refuse labels that all lie beyond what a network of metres reaches, by a look at a few."""
+    looked = min(LOOKS, len(source))
+    guard = guarded(source, config)
+    for k in range(looked):
+        sample = guard[k * len(source) // looked]
+        near = sample["disparity"] >= 1 / config.max_depth
+        if bool((sample["valid"] & near).any()):
+            return
+    raise DataError(
+        f"labelled: {name}: of {looked} images looked at, none has a label within max_depth "
+        f"{config.max_depth:g} m; raise max_depth, or correct the scale of the labels (depth_scale)"
+    )
+
+
+def _check_needs(name: str, sample: dict, *, role: str, needs: tuple[str, ...]) -> None:
+    """Refuse a source whose first sample has not what its role needs."""
     for key in needs:
-        if key not in sample:
-            what = {
-                "disparity": "ground truth",
-                "semantics": "classes, which segmentation_weight needs",
-            }[key]
-            instead = (
-                "; photographs alone belong under unlabelled"
-                if role == "labelled"
-                else ("; name another source")
+        if key in sample:
+            continue
+        if key == "semantics":
+            setting = "task: segmentation" if role == "labelled" else "segmentation_weight"
+            raise DataError(
+                f"{role}: {name} has no classes, which {setting} needs; of the sources that there "
+                "are, drawn scenes alone have them (scenes:labelled): name one"
             )
-            raise DataError(f"{role}: {name} has no {what}{instead}")
+        instead = (
+            "photographs alone belong under unlabelled"
+            if role == "labelled"
+            else "name another source"
+        )
+        raise DataError(f"{role}: {name} has no ground truth; {instead}")

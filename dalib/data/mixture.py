@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.files import digest
-from dalib.data.schema import Source, resize_and_crop
+from dalib.data.schema import Source, in_metres, resize_and_crop, without_metres
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
 
@@ -29,7 +29,8 @@ class Batch(TypedDict, total=False):
     before its name.
 
     - `image`, `pool_image`: 0..255, cropped and perhaps mirrored, not perturbed.
-    - `disparity`, `valid`: ground truth, and where there is any.
+    - `disparity`, `valid`: ground truth, and where there is any; `semantics` instead, the class of
+      each pixel, where the task is segmentation.
     - `pool_disparity`, `pool_valid`: the pseudo label of each unlabelled image in 0..1, mirrored
       with it, and where it is finite; an oracle's are the source's own. Absent where a teacher
       labels in training: `label_now` adds them.
@@ -47,6 +48,7 @@ class Batch(TypedDict, total=False):
     image: UInt8[Tensor, "b 3 h w"]
     disparity: Float[Tensor, "b h w"]
     valid: Bool[Tensor, "b h w"]
+    semantics: UInt8[Tensor, "b h w"]
     flip: Bool[Tensor, " b"]
     index: Int[Tensor, " b"]
     position: Int[Tensor, " b"]
@@ -209,7 +211,8 @@ def fetch(
 
     Returns:
         The keys of a sample, stacked; with `read` (b,), which samples they are, where the source
-        says so.
+        says so; with `relative`, the domains of those whose labels are not in metres, where there are
+        such.
     """
     own_size = getattr(source, "height", None), getattr(source, "width", None)
     if own_size == (height, width):
@@ -228,6 +231,9 @@ def fetch(
     batch = {k: torch.stack([s[k] for s in samples]) for k in keys}
     if any("read" in s for s in samples):
         batch["read"] = torch.from_numpy(read)
+    relative = [s["domain"] for s in samples if not in_metres(s)]
+    if relative:
+        batch["relative"] = relative
     return batch | {"domain": [s["domain"] for s in samples]}
 
 
@@ -326,8 +332,13 @@ class Mixture(torch.utils.data.Dataset):
         indices = self._order(positions, len(self.labelled), key=key)
         crop = labelled_crop(config.seed, positions)
         batch = fetch(self.labelled, indices, crop=crop, **config.size)
-        _check_truth(batch, where="labelled")
-        maps = {k: batch[k] for k in ("image", "disparity", "valid")}
+        if "semantics" in config.labelled_brings:
+            _check_classes(batch, where="labelled, task")
+        else:
+            _check_truth(batch, where="labelled")
+        if config.needs_metres and batch.get("relative"):
+            raise DataError(f"labelled: {without_metres(batch['relative'])}")
+        maps = {k: batch[k] for k in ("image", *config.labelled_brings)}
         flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
         return _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
 
@@ -352,11 +363,7 @@ class Mixture(torch.utils.data.Dataset):
             _check_truth(batch, where="unlabelled, labelling: oracle")
             maps |= {k: batch[k] for k in ("disparity", "valid")}
         if "semantics" in config.pool_brings:
-            if "semantics" not in batch:
-                raise DataError(
-                    "unlabelled, segmentation_weight: no classes in "
-                    f"{set(batch['domain'])}; set it to 0"
-                )
+            _check_classes(batch, where="unlabelled, segmentation_weight", instead="; set it to 0")
             maps["semantics"] = batch["semantics"]
         flip = _coin(config.seed, Stream.POOL_FLIP, positions)
         half = _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
@@ -385,6 +392,11 @@ def _check_truth(batch: dict, *, where: str) -> None:
             f"{where}: no ground truth in {set(batch['domain'])}; photographs alone belong "
             "under unlabelled, and to a teacher"
         )
+
+
+def _check_classes(batch: dict, *, where: str, instead: str = "") -> None:
+    if "semantics" not in batch:
+        raise DataError(f"{where}: no classes in {set(batch['domain'])}{instead}")
 
 
 def _coin(seed: int, stream: Stream, positions: np.ndarray) -> Tensor:

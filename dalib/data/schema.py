@@ -7,7 +7,7 @@ W). It may carry `semantics` uint8 (H, W), `name`, `scale_known` (disparity is 1
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -50,6 +50,19 @@ class Source(ABC):
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
+
+
+def in_metres(sample: Sample) -> bool:
+    """Whether the disparity of a sample is 1 / metres itself, not only proportional to it."""
+    return bool(sample.get("scale_known", True) and sample.get("offset_known", True))
+
+
+def without_metres(domains: Iterable[str]) -> str:
+    """What to say of labels that are not in metres."""
+    return (
+        f"the labels of {', '.join(sorted(set(domains)))} are not in metres (their scale or offset is "
+        "unknown), and task: metric learns metres; leave them out, or say scale_known where it is known"
+    )
 
 
 def resize_and_crop(

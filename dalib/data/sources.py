@@ -123,6 +123,12 @@ class DepthManifest(Source):
         """Whether every row's disparity is in 1/m."""
         return all(map(_scale_known, self.rows))
 
+    def is_in_metres(self) -> bool:
+        """Whether every row's disparity is 1 / metres itself: scale and offset are known."""
+        return all(
+            _scale_known(row) and yes(row, "offset_known", default=True) for row in self.rows
+        )
+
     def check_files(self) -> None:
         """A `DataError` for the first image, depth map or mask that is not there; none is read."""
         for row in self.rows:

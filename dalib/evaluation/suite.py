@@ -1,21 +1,47 @@
 """Everything a trained network is scored on: the six test domains, in-domain validation, and real
 images where there are any."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from dalib.config import RunConfig
 from dalib.data import scenes
 from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest, Motorcycle
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.floors import FLOORS, MEAN_MAP, Floor, mean_map, mean_map_floor
-from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, real_sets, scored
-from dalib.evaluation.run import Predict, check_disparity, evaluate_source, floor, predict_images
+from dalib.evaluation.metrics import ALL_METRICS, METRICS
+from dalib.evaluation.protocols import (
+    PROTOCOLS,
+    SCALE,
+    Protocol,
+    collection,
+    in_metres,
+    real_sets,
+    scored,
+)
+from dalib.evaluation.run import (
+    Predict,
+    check_disparity,
+    evaluate_source,
+    floor,
+    predict_images,
+    predict_maps,
+)
+from dalib.evaluation.segmentation import ACCURACY, evaluate_classes, predict_classes
 from dalib.models.depth_anything import DepthAnything
+from dalib.models.segmenter import Segmenter
 from dalib.paths import realdepth
 
 DIGITS = 5
 """Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a
 scale its sign."""
+IN_DOMAIN = {
+    kind: scenes.Split(f"unseen_{kind}", 120 + number, {kind: 1.0}, {"plain": 1.0})
+    for number, kind in enumerate(("room", "street"), 1)
+}
+"""By kind, scenes as of `labelled_room` and `labelled_street` that nothing learns from: what metric
+runs are scored on in their own domain."""
 
 
 def scene_domains(
@@ -82,9 +108,44 @@ def _counts(sample: Sample, protocol: Protocol) -> bool:
     return bool(scored(sample["disparity"][None], sample["valid"][None], protocol).any())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How the networks of a task are scored.
+
+    Args:
+        metrics: the names of what each image gets, in the order of a table.
+        evaluate: a network and its run to per-image scores, in the form of `evaluate`.
+    """
+
+    metrics: tuple[str, ...]
+    evaluate: Callable[[DepthAnything, RunConfig], dict[str, dict[str, dict]]]
+
+
+def scoring(config: RunConfig) -> Scoring:
+    """How the network of a run is scored, by its task. Another task is one more line here."""
+    known = {
+        "disparity": Scoring(metrics=METRICS, evaluate=_relative),
+        "metric": Scoring(metrics=ALL_METRICS, evaluate=_metres),
+        "segmentation": Scoring(metrics=(ACCURACY,), evaluate=_classes),
+    }
+    if config.task not in known:
+        raise ConfigError(f"task: {config.task} cannot be scored yet; take {', '.join(known)}")
+    return known[config.task]
+
+
 def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
-    """Per-image metrics: `{"images": {domain: {metric: [...]}}, "real": {data set: {"names": [...],
-    metric: [...]}}}`.
+    """Score the network of a run as its task asks (`scoring`).
+
+    Returns:
+        `{"images": {domain: {metric: [...]}}, "real": {data set: {"half": ..., "names": [...],
+        metric: [...]}}}`, a value per image for each metric of the task, in one order. "real" may
+        be empty. A record has this as it is.
+    """
+    return scoring(config).evaluate(model, config)
+
+
+def _relative(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of disparity, up to scale and shift.
 
     Beside the metrics stands `SCALE`, the scale that was fitted to each image: below zero, near and
     far were the wrong way round. Real images are scored with the short side at the run's height, at
@@ -100,6 +161,61 @@ def evaluate(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dic
 
     real = real_domains()
     return {"images": _drawn(predict, config), "real": _real(predict, real)}
+
+
+def _metres(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of depth in metres, as it is: nothing is fitted.
+
+    Drawn are `IN_DOMAIN`, other scenes of kinds that metric runs learn, and the test domains; truth
+    that is farther than the network reaches does not count. Real data sets are scored where their
+    protocol has a cap within the network's reach.
+
+    Raises:
+        ConfigError: a network of disparity, before anything is drawn or read.
+    """
+    if model.kind != "depth_m":
+        raise ConfigError(
+            "this network predicts disparity up to scale and shift, and what is scored here is depth "
+            "in metres"
+        )
+
+    def predict(images):
+        return predict_maps(model, images, short_side=config.short_side)
+
+    def scores(source: Source, protocol: Protocol) -> dict[str, list]:
+        protocol = in_metres(protocol, reach=reach)
+        found = evaluate_source(predict, source, protocol, kind="depth", names=ALL_METRICS)
+        rounded = {m: [round(x, DIGITS) for x in found[m]] for m in ALL_METRICS}
+        return {"names": found["names"]} | rounded
+
+    reach = model.max_depth
+    drawn = {
+        name: scenes.materialise(split=split, count=config.test_images, **config.size)
+        for name, split in IN_DOMAIN.items()
+    } | scene_domains(config, scenes.TEST_DOMAINS)
+    images = {name: scores(source, PROTOCOLS["scenes"]) for name, source in drawn.items()}
+    for found in images.values():
+        found.pop("names")
+    real = {
+        name: {"half": half} | scores(source, cap)
+        for name, half, source, cap in real_domains()
+        if cap.max_depth is not None and cap.max_depth <= reach
+    }
+    return {"images": images, "real": real}
+
+
+def _classes(model: Segmenter, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """Of semantic segmentation, on the drawn domains, which alone have classes: what
+    `dalib.evaluation.segmentation.Areas.to_dict` says of each."""
+
+    def predict(images):
+        return predict_classes(model, images, short_side=config.short_side)
+
+    found = {
+        name: evaluate_classes(predict, source, model.classes)
+        for name, source in scene_domains(config).items()
+    }
+    return {"images": {name: areas.to_dict() for name, areas in found.items()}, "real": {}}
 
 
 def study_floors(config: RunConfig) -> dict[str, Floor]:

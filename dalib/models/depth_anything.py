@@ -219,6 +219,17 @@ def read_about(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{path}: what it says about its weights cannot be read ({error})")
 
 
+def classes_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes that a file's metadata give its network; none for one of depth.
+
+    Raises TypeError for what is no list of names.
+    """
+    names = stored.get("classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("classes is no list of names")
+    return tuple(names)
+
+
 def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another
     encoder than expected."""
@@ -242,10 +253,16 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
         if "position" in stored:  # absent in older files, as is the next
             architecture["position"] = str(stored["position"])
         reach = stored.get("max_depth")
+        classes = classes_of(stored)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: its dalib metadata name no encoder and layers; train or copy it again"
         ) from error
+    if classes:
+        raise CheckpointError(
+            f"{path}: holds a network of semantic segmentation, which predicts {len(classes)} classes "
+            "and no depth; read it with dalib.models.segmenter.restore_segmenter"
+        )
     if expect is not None and architecture["encoder"] != expect:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} "

@@ -1,6 +1,7 @@
 """The DPT decoder (arXiv:2103.13413) as Depth Anything uses it: reassemble, fuse, head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -156,3 +157,24 @@ class DPT(nn.Module):
             out = F.conv2d(path.float(), self.head[2].weight.float(), self.head[2].bias.float())
             out = self.head[3](out).squeeze(1)
         return out if self.max_depth is None else out * self.max_depth
+
+
+class ClassDecoder(DPT):
+    """The same decoder with a head of classes: a 1x1 convolution in the place of the depth head,
+    whose logits are brought to the image's size.
+
+    Args:
+        classes: how many.
+        shape: the other arguments of `DPT`, without `max_depth`.
+    """
+
+    def __init__(self, *, classes: int, features: int, **shape: Any):
+        super().__init__(features=features, **shape)
+        self.head = nn.Conv2d(features // 2, classes, 1)
+
+    def forward(
+        self, maps: Sequence[Float[Tensor, "b _ _ _"]], size: tuple[Whole, Whole]
+    ) -> Float[Tensor, "b k h w"]:
+        """The logits of each class at `size` = (h, w)."""
+        logits = self.head(self.path(maps))  # (b, k, h/2, w/2)
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=True)

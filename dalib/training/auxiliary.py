@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from dalib.data.scenes import CLASSES
 from dalib.models.depth_anything import DepthAnything
-from dalib.models.dpt import DPT
+from dalib.models.dpt import ClassDecoder
+from dalib.models.segmenter import class_decoder
 
 
 class WithAuxiliary(nn.Module):
@@ -59,25 +60,14 @@ class WithAuxiliary(nn.Module):
         found = self.student.decoder(maps, size), features
         if self.segmentation is None:
             return found
-        logits = self.segmentation.head(self.segmentation.path(maps))
-        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
-        return *found, logits
+        return *found, self.segmentation(maps, size)
 
 
-def _decoder(student: DepthAnything, *, seed: int) -> DPT:
+def _decoder(student: DepthAnything, *, seed: int) -> ClassDecoder:
     """A second decoder beside the student's, whose head has the classes."""
-    spec = student.encoder.spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = DPT(
-            channels=student.encoder.channels,
-            out_channels=spec.out_channels,
-            features=spec.features,
-            scales=student.encoder.scales,
-            hidden=spec.hidden,
-        )
-        decoder.head = nn.Conv2d(spec.features // 2, len(CLASSES), 1)
-    return decoder
+        return class_decoder(student.encoder, classes=len(CLASSES))
 
 
 def on_grid_of(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dalib.blocks import GivenNetwork, GivenTeacher
+from dalib.blocks import GivenNetwork, GivenTeacher, TrainedStart
 from dalib.config import RunConfig
 from dalib.errors import UserError
 from dalib.models.checkpoints import load
@@ -54,6 +54,8 @@ def parents(config: RunConfig) -> Iterator[Terms]:
     # what it begins with
     if isinstance(config.start, GivenNetwork):
         yield _terms(config.start)
+    elif isinstance(config.start, TrainedStart):
+        yield from parents(config.start_run())
     elif config.pretrained and config.start == "encoder":
         yield _encoder(config.encoder, config.encoder_weights)
 

@@ -42,6 +42,17 @@ def trained(config: RunConfig) -> bool:
     )
 
 
+def untrained(config: RunConfig) -> Iterator[RunConfig]:
+    """A run, unless it is trained, after the runs before it that have images of their own and are
+    not trained either: those whose sources should be looked at before anything long begins."""
+    if trained(config):
+        return
+    start = config.start_run()
+    if start is not None:
+        yield from untrained(start)
+    yield config
+
+
 def read_json(path: Path) -> dict:
     """A small file of the run; an empty dictionary where it is missing, damaged or no
     dictionary."""

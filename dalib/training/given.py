@@ -8,13 +8,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from dalib.blocks import GivenNetwork, GivenTeacher, TrainedTeacher, WeightFile
+from dalib.blocks import (
+    GivenNetwork,
+    GivenTeacher,
+    Settings,
+    TrainedStart,
+    TrainedTeacher,
+    WeightFile,
+)
 from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
 from dalib.models.checkpoints import load, place
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder, in_wheel
 from dalib.training.folder import trained
+from dalib.training.tasks import check_part
 
 DIGITS = 16
 READ = (".safetensors", ".bin", ".pth", ".pt", ".json")
@@ -39,7 +47,20 @@ def pin(config: RunConfig) -> RunConfig:
     if isinstance(config.teacher, TrainedTeacher) and config.teacher.encoder_weights:
         file = _pinned(config.teacher.encoder_weights, where="teacher, encoder_weights")
         changes["teacher"] = dataclasses.replace(config.teacher, encoder_weights=file)
+    start = config.start_run()
+    if start is not None:
+        changes["start"] = _pinned_start(config.start, pin(start))
     return config.replace(**changes) if changes else config
+
+
+def _pinned_start(block: TrainedStart, run: RunConfig) -> TrainedStart:
+    """A run to begin with, whose settings name the content of its weights as `run` does."""
+    known = {
+        name: dataclasses.asdict(getattr(run, name))
+        for name in ("encoder_weights", "frozen_encoder_weights", "start", "teacher")
+        if block.trained.get(name) and dataclasses.is_dataclass(getattr(run, name))
+    }
+    return dataclasses.replace(block, trained=Settings(block.trained | known))
 
 
 def _pinned(given: WeightFile, *, where: str) -> WeightFile:
@@ -128,16 +149,12 @@ def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
     """A network for a student to begin with.
 
     Raises:
-        ConfigError: it is of another kind than the student: another encoder, other layers, or depth
-            in metres where a student predicts disparity.
+        ConfigError: it is of another kind than the student: another encoder, other layers, or,
+            where it is taken as a whole, depth in metres where a student predicts disparity.
     """
     role = "teacher" if isinstance(given, GivenTeacher) else "start"
     network = load_given(given, role=role)
-    if network.kind != "disparity":
-        raise ConfigError(
-            f"start: {given.weights} predicts depth in metres, and a student begins and ends with "
-            "disparity; take a relative network (a metric one may be its teacher)"
-        )
+    check_part(config, network, where=f"start: {given.weights}")
     found = network.architecture
     for name in ("encoder", "layers"):
         wanted = getattr(config, name)

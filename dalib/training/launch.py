@@ -23,9 +23,10 @@ from dalib.data.catalogue import open_source
 from dalib.data.damaged import Ledger, guarded_run
 from dalib.data.mixture import Concat
 from dalib.errors import ConfigError, Stopped, TrainingError, UserError
-from dalib.models.depth_anything import DepthAnything, restore
+from dalib.models.depth_anything import DepthAnything
 from dalib.progress import decode, headed
 from dalib.stopping import STOP, Stop, listening
+from dalib.training import tasks
 from dalib.training.checkpoint import found
 from dalib.training.folder import (
     DONE,
@@ -381,7 +382,7 @@ def first_network(config: RunConfig) -> DepthAnything | None:
         return None
     if isinstance(start, GivenNetwork):
         return first_weights(config, start)
-    return restore(folder(start) / WEIGHTS, expect=config.encoder)
+    return tasks.of(start).restore(folder(start) / WEIGHTS)
 
 
 def _finish(out: Path, job: dict, clock: Clock, ledger: Ledger | None) -> None:

@@ -23,7 +23,7 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import check_sources, open_source, parse
 from dalib.errors import DataError
 from dalib.training.costs import Step, measure, network, step
-from dalib.training.folder import folder, trained
+from dalib.training.folder import folder, trained, untrained
 from dalib.training.given import first_weights, load_given, pin
 from dalib.training.machines import Machines, machines_of
 from dalib.training.processes import check_processes
@@ -211,8 +211,9 @@ def plan(config: RunConfig, *, processes: int = 1, machines: Machines | None = N
     processes = machines.processes
     check_processes(processes, config, machines=machines.count)
     paths.writable_runs()
+    for needed in untrained(config):
+        check_sources(needed)
     if not trained(config):
-        check_sources(config)
         check_validation(config)
         check_trackers(config)
     given = tuple(_given(config))
@@ -275,8 +276,12 @@ def _parts(
     config: RunConfig, given: tuple[Given, ...], images: dict[str, dict[str, int]], processes: int
 ) -> Iterator[tuple[str, Part]]:
     """The hash and cost of each run that comes first, and of the run itself."""
+    start = config.start_run()
     for role, needed in config.prerequisites().items():
-        for run, part in _parts(needed, given, images, processes):
+        own = given, images
+        if needed == start:  # a run for itself, with a teacher and a pool of its own
+            own = tuple(_given(needed)), {r: _images(names) for r, names in needed.sources.items()}
+        for run, part in _parts(needed, *own, processes):
             yield run, replace(part, role=part.role or role)
     teacher = next((g for g in given if g.role == "teacher"), None)
     yield config.hash(), cost(config, teacher, images.get("unlabelled", {}), processes)

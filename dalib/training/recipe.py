@@ -19,7 +19,7 @@ from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder
 from dalib.predict import engines
 from dalib.predict.fingerprint import fingerprint
-from dalib.training.folder import trained
+from dalib.training.folder import trained, untrained
 from dalib.training.given import fetch_encoders, pin
 from dalib.training.launch import ensure_weights
 from dalib.training.machines import machines_of
@@ -81,7 +81,8 @@ def train(
     check_processes(machines.processes, config, machines=machines.count)
     paths.writable_runs()
     if afresh or not trained(config):
-        check_sources(config)
+        for needed in untrained(config) if not afresh else (config,):
+            check_sources(needed)
         fetch_encoders(config)
         _check_encoder_files(config)
     return ensure_weights(

@@ -17,6 +17,7 @@ from dalib.data.mixture import Batch
 from dalib.data.streams import Stream
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder
+from dalib.training import tasks
 from dalib.training.auxiliary import on_grid_of, segmentation
 from dalib.training.pseudo import Labeller, unit_range
 
@@ -71,7 +72,7 @@ def step_losses(
     # the losses
     parts = {}
     if has_labelled:
-        parts["labelled"] = _labelled(config, pred[:count], batch["disparity"], batch["valid"])
+        parts["labelled"] = tasks.of(config).loss(pred[:count], batch)
     if has_pool:
         parts["unlabelled"] = _unlabelled(
             config, pred[count:], batch["pool_disparity"], batch["pool_valid"], inside
@@ -143,16 +144,6 @@ def _aligned(config: RunConfig, labelled: int) -> slice:
         "both": slice(None),
     }
     return choices[config.align]
-
-
-def _labelled(config: RunConfig, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """L_l, the mean over the images. Sources refuse images without valid pixels, so that every one
-    counts."""
-    if not config.gradient_weight:
-        return losses.affine_invariant(pred, target, valid).mean()
-    valid = valid & torch.isfinite(target)
-    error = alternatives.residual(pred, target, valid)
-    return alternatives.map_loss(error, valid, gradient_weight=config.gradient_weight).mean()
 
 
 def _unlabelled(

@@ -25,9 +25,10 @@ from dalib.data.damaged import Ledger
 from dalib.data.mixture import Mixture, batches
 from dalib.data.schema import Source
 from dalib.errors import Stopped, TrainingError
-from dalib.models.depth_anything import DepthAnything, build, save
+from dalib.models.depth_anything import DepthAnything, save
 from dalib.models.encoder import Encoder
 from dalib.stopping import Stop, ignore_signals
+from dalib.training import tasks
 from dalib.training.auxiliary import WithAuxiliary
 from dalib.training.checkpoint import found, keep, not_finite, resume, set_foreign_aside
 from dalib.training.ema import Average
@@ -398,16 +399,11 @@ def _networks(
 
 def new_student(config: RunConfig, first: DepthAnything | None = None) -> DepthAnything:
     """The network of a run before its first step: a pre-trained encoder and a new decoder, or the
-    weights of `first`."""
-    student = build(
-        config.encoder,
-        pretrained=config.pretrained,
-        layers=config.layers,
-        encoder_weights=encoder_file(config.encoder_weights),
-        seed=config.seed,
-    )
+    weights of `first`, of its encoder alone where the settings say so."""
+    task = tasks.of(config)
+    student = task.build(encoder_weights=encoder_file(config.encoder_weights))
     if first is not None:
-        student.load_state_dict(first.state_dict())
+        task.begin(student, first)
     return student
 
 

@@ -5,7 +5,7 @@ and float32, as it is scored after training.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest
 from dalib.errors import DataError, Stopped
 from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, inverted
-from dalib.evaluation.run import evaluate_source, mean_over_images, predict_images
+from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, in_metres, inverted
+from dalib.evaluation.run import evaluate_source, mean_over_images, predict_images, predict_maps
 from dalib.evaluation.scores import Scorable
 from dalib.models.depth_anything import DepthAnything, build
 
@@ -44,7 +44,8 @@ class Validation:
 
     Drawn scenes are scored by the protocol `scenes`, the data sets of a manifest by the protocol
     that is declared for them (`dalib.evaluation.protocols.collection`), scikit-image's Motorcycle
-    by `indoor`, all others by `relative`, which needs nothing known of them.
+    by `indoor`, all others by `relative`, which needs nothing known of them. A network of metres is
+    scored as it is, nothing fitted, on what lies within its reach.
 
     Args:
         config: the run: `validation`, `validation_images`, `validate_every`.
@@ -58,6 +59,7 @@ class Validation:
         self.steps = config.steps
         self.short_side = config.short_side
         self.images = config.validation_images
+        self.metres = config.needs_metres
         self.parts = [part for name in config.validation for part in _parts(name, config)]
         self.network: DepthAnything | None = None
 
@@ -119,10 +121,12 @@ class Validation:
         def predict(images):
             if asked():
                 raise Stopped("asked to stop")
-            return predict_images(network, images, short_side=self.short_side)
+            predict_all = predict_maps if self.metres else predict_images
+            return predict_all(network, images, short_side=self.short_side)
 
+        kind = "depth" if self.metres else "disparity"
         return [
-            evaluate_source(predict, self._chosen(part)[rank::world], part.protocol)
+            evaluate_source(predict, self._chosen(part)[rank::world], part.protocol, kind=kind)
             for part in self.parts
         ]
 
@@ -187,7 +191,16 @@ def check_validation(config: RunConfig) -> None:
 
 
 def _parts(name: str, config: RunConfig) -> list[Part]:
-    """A source by name, in as many parts as it has protocols."""
+    """A source by name, in as many parts as it has protocols; for a network of metres without
+    alignment, and to its reach."""
+    parts = _of_source(name, config)
+    if not config.needs_metres:
+        return parts
+    reach = config.max_depth
+    return [replace(part, protocol=in_metres(part.protocol, reach=reach)) for part in parts]
+
+
+def _of_source(name: str, config: RunConfig) -> list[Part]:
     kind = parse(name)[0]
     source = open_source(name, count=config.validation_images, **config.size)
     if isinstance(source, DepthManifest):

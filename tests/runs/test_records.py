@@ -14,6 +14,7 @@ from dabook.runs import records, runner
 from dabook.runs.experiments import expand
 from dalib import paths, provenance, writing
 from dalib.errors import ConfigError, DataError
+from dalib.evaluation.metrics import METRICS
 from dalib.training.folder import read_json
 
 TREE = {
@@ -49,7 +50,7 @@ TRAINING = {
 
 
 def scores(value=0.25):
-    numbers = {m: [value, value + 0.5, math.nan] for m in records.METRICS}
+    numbers = {m: [value, value + 0.5, math.nan] for m in METRICS}
     return {
         "images": {"night": numbers, "validation": numbers},
         "real": {"nyu": {"names": ["a", "b", "c"], "half": "table"} | numbers},
@@ -88,7 +89,7 @@ def counted(monkeypatch):
         return scores()
 
     monkeypatch.setattr(runner.launch, "ensure_weights", ensure)
-    monkeypatch.setattr(runner, "restore", lambda path, expect: None)
+    monkeypatch.setattr(runner.tasks.Task, "restore", lambda task, path: None)
     monkeypatch.setattr(runner, "evaluate", evaluate)
     return trained, evaluated
 
@@ -223,6 +224,7 @@ def test_a_full_disk_leaves_the_old_record(monkeypatch):
 REFUSED = """
 import resource, signal, sys
 from pathlib import Path
+from dalib.evaluation.metrics import METRICS
 from dalib.errors import DataError
 from dalib.writing import write_text
 

@@ -28,6 +28,8 @@ SETTINGS = {  # page -> numbers that nobody measured, and where they come from
     "main_table": {"3 %"},
     # thresholds: the table of the code, and the shares and the shift that its rules work with
     "check_data": {*NUMBER.findall(rules.table()), "5 %", "20 %"},
+    # the margin of the claims' file, by which the plan goes
+    "segmentation": {"1 %"},
     # versions of licences
     "your_student": {"2.0", "4.0"},
     # versions of licences and formats, and what the published files hold (`dalib.data.layouts`)
