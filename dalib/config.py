@@ -38,9 +38,6 @@ CHOICES = {
 }
 STARTS = ("encoder", "teacher")
 """The words for first weights; any other `start` is a network that is given."""
-<<<<<<< HEAD
-PATCHES = {"lite0": 1, "lite2": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
-=======
 BEGINS_WITH = {
     "disparity": ("disparity",),
     "metric": ("disparity", "metric"),
@@ -65,8 +62,7 @@ INHERITED = (
 )
 """What a run that is trained first (`TrainedStart`) has from the run that begins with it, where its
 own settings do not say otherwise."""
-PATCHES = {"lite0": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
->>>>>>> tasks
+PATCHES = {"lite0": 1, "lite2": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
 """What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
     "seed",
