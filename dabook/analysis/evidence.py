@@ -15,6 +15,7 @@ from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Resul
 from dabook.runs import robustness
 from dabook.runs.experiments import Experiment, expand, experiments
 from dalib.data.scenes import TEST_DOMAINS
+from dalib.evaluation.suite import IN_DOMAIN
 
 FLOORS = "floors"
 """The reference of the real images: the best floor of each data set."""
@@ -178,10 +179,24 @@ class Segmentation(Table):
         return {**super().columns, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
 
 
+class Metres(Table):
+    """The rows of the fine-tuning to metres: their own domains beside the test domains."""
+
+    averaged = (*TEST_DOMAINS, *IN_DOMAIN)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The test domains, and the kinds that rows were fine-tuned on."""
+        own = {kind: f"in its own domain, {kind}s" for kind in IN_DOMAIN}
+        every = {MEAN: "over its own domain and all others"}
+        return every | {d: d.replace("_", " ") for d in TEST_DOMAINS} | own
+
+
 SPECIAL: dict[str, type[Table]] = {
     robustness.EXPERIMENT: Corruption,
     "real_images": RealImages,
     segmentation.EXPERIMENT: Segmentation,
+    "metric": Metres,
 }
 """The sources that are no experiment of experiments.yaml, or one that is scored in its own way; each
 by the name of its page."""

@@ -34,7 +34,7 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evide
 
     def measured(verdict: Verdict) -> str:
         several = len(verdict.measured) > 1
-        return "".join(
+        parts = [
             _measured(
                 *m,
                 results[m[0].experiment],
@@ -42,7 +42,10 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evide
                 p=values.get((verdict.claim.name, m[0])),
             )
             for m in verdict.measured
-        )
+        ]
+        if verdict.claim.plan:
+            parts.append(f'<div class="measured plan">Plan: {escape(verdict.claim.plan)}</div>')
+        return "".join(parts)
 
     columns = {
         "who says so": lambda v: source(v.claim),
