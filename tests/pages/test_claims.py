@@ -338,6 +338,11 @@ def test_a_gain_on_every_set_is_asked_of_each_and_falls_with_one(study):
     every = judged()["alignment_every_set"]
     assert {test.column for test, *_ in every.measured} == set(fabricated.DOMAINS) - {"validation"}
     assert every.word == REPRODUCED
+    results = verdicts.results_of(KNOWN)
+    line = page([every], results)["alignment_every_set"]
+    assert line.count("“+ feature alignment” beside “+ strong perturbation”") == 1
+    assert "claimed: a lower error, on each night street: −" in line
+    assert line.count(": reproduced") == 6
     still = Verdict(
         claim=every.claim,
         word=verdicts.verdict(
