@@ -313,6 +313,8 @@ SEVERAL = {
     "seed": {"data.mixture", "training.step", "training.tasks", "training.train"},
     # what the loss is, how it is scored, and how the validation is
     "task": {"evaluation.suite", "training.tasks"},
+    # what counts in the loss, in a look ahead, and in validation
+    "max_depth": {"data.catalogue", "training.tasks", "training.validation"},
     # what is built, and what is frozen beside it
     "layers": {"training.tasks", "training.train"},
     "pretrained": {"training.tasks", "training.train"},

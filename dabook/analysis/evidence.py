@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dabook.analysis import corruption, real, segmentation
+from dabook.analysis import corruption, metric, real, segmentation
 from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Results, recorded
 from dabook.runs import robustness
 from dabook.runs.experiments import Experiment, expand, experiments
 from dalib.data.scenes import TEST_DOMAINS
-from dalib.evaluation.suite import IN_DOMAIN
 
 FLOORS = "floors"
 """The reference of the real images: the best floor of each data set."""
@@ -179,24 +178,29 @@ class Segmentation(Table):
         return {**super().columns, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
 
 
-class Metres(Table):
-    """The rows of the fine-tuning to metres: their own domains beside the test domains."""
+class Metric(Table):
+    """The rows that are fine-tuned to metres, each by its own domains."""
 
-    averaged = (*TEST_DOMAINS, *IN_DOMAIN)
+    averaged = ()
+
+    def _recorded(self, name: str) -> Results:
+        return metric.recorded(name)
+
+    def _blank(self, name: str) -> Results:
+        plan = expand(name, profile="study", seeds=1)
+        return metric.Metres(_no_records(plan), against=plan.against)
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """The test domains, and the kinds that rows were fine-tuned on."""
-        own = {kind: f"in its own domain, {kind}s" for kind in IN_DOMAIN}
-        every = {MEAN: "over its own domain and all others"}
-        return every | {d: d.replace("_", " ") for d in TEST_DOMAINS} | own
+        """Zero-shot and in-domain alone: the single domains are not those of every row."""
+        return {MEAN: "in metres, zero-shot", VALIDATION: "in metres, in-domain"}
 
 
 SPECIAL: dict[str, type[Table]] = {
     robustness.EXPERIMENT: Corruption,
     "real_images": RealImages,
+    metric.EXPERIMENT: Metric,
     segmentation.EXPERIMENT: Segmentation,
-    "metric": Metres,
 }
 """The sources that are no experiment of experiments.yaml, or one that is scored in its own way; each
 by the name of its page."""

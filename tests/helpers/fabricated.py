@@ -85,6 +85,16 @@ def record(row, config, *, level: float, images: int = 4, code: str | None = Non
         d: {"half": h, "names": [str(i) for i in range(images)], **metrics(level + 0.02)}
         for d, h in REAL.items()
     }
+    if config.task == "metric":
+        drawn = ("room", "street", *DOMAINS[:-1])
+        in_metres = {"sq_rel": 0.1, "rmse_log": 0.2, "silog": 20.0, "log10": 0.1, "delta05": 0.5}
+        more = {k: [v] * images for k, v in in_metres.items()}
+        near = {d: h for d, h in REAL.items() if d not in ("nuscenes", "kitti")}
+        reached = near if config.max_depth < 80 else REAL
+        scores = {
+            "images": {d: metrics(level) | more for d in drawn},
+            "real": {d: scores["real"][d] | more for d in reached},
+        }
     if config.task == "segmentation":
         levels = {d: level + 0.03 * (k - 2.5) * (k < 6) for k, d in enumerate(DOMAINS)}
         images_ = {d: class_areas(at, images=images) for d, at in levels.items()}

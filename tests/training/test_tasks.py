@@ -238,7 +238,14 @@ def test_a_metric_run_may_begin_with_either_kind(tmp_path):
         config = pin(metric(start=GivenNetwork(weights=str(path))))
         network = new_student(config, first_weights(config, config.start))
         assert (network.kind, network.max_depth) == ("depth_m", 10.0)
-        assert same(network.state_dict(), given.state_dict())
+        own, theirs = network.state_dict(), given.state_dict()
+        last = [name for name in own if name.startswith("decoder.head.2.")]
+        assert len(last) == 2
+        if reach is None:  # the layer that gives disparity stays behind
+            assert not any(torch.equal(own[name], theirs[name]) for name in last)
+            own = {k: v for k, v in own.items() if k not in last}
+            theirs = {k: v for k, v in theirs.items() if k not in last}
+        assert same(own, theirs)
 
 
 def test_every_task_that_can_be_trained_can_be_scored():

@@ -1,0 +1,195 @@
+"""The page of fine-tuning to metres: its tables, its figure, its sentences."""
+
+from html import escape
+from math import isnan
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dabook.analysis.metric import REAL, ZERO_SHOT, Metres
+from dabook.analysis.statistics import MEAN, VALIDATION, Estimate
+from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
+from dabook.show.sentences import STALE, UNRECORDED
+from dabook.show.style import COLOURS, INK, RULE, empty, figure
+from dabook.show.tables import heading, missing, provenance
+from dalib import paths
+
+STARTS = ("imagenet", "labelled_only", "student")
+COLUMNS = {"zero-shot": MEAN, "in-domain": VALIDATION}
+METRICS = {
+    "abs_rel": ("AbsRel ↓", 3),
+    "delta1": ("δ₁ ↑", 3),
+    "rmse": ("RMSE ↓, m", 3),
+    "silog": ("SILog ↓, %", 1),
+    "log10": ("log₁₀ ↓", 3),
+}
+"""Metric -> its heading, and decimals. None of them is after an alignment."""
+PUBLISHED = {
+    "room": [("3", "NYUv2", "ZoeDepth (re-trained)"), ("3", "NYUv2", "Depth Anything")],
+    "street": [("4", "KITTI", "ZoeDepth (re-trained)"), ("4", "KITTI", "Depth Anything")],
+}
+"""Kind -> the rows of the paper that differ by the encoder alone: table, data set, row."""
+
+
+def table(results: Metres) -> Html:
+    """One line per row: zero-shot and in-domain each metric, and the change of AbsRel in percent; AbsRel of
+    each zero-shot domain; the records. Below it provenance and what is missing."""
+    lines = {}
+    domains = [d for own in ZERO_SHOT.values() for d in own]
+    for row in results.rows:
+        link = row_link(results, row)
+        line = {}
+        for name, domain in COLUMNS.items():
+            for metric, (head, digits) in METRICS.items():
+                value = results.value(row, domain, metric)
+                shown = value if metric == "abs_rel" else value.point
+                line[name, head] = cell(shown, digits, link=link)
+                if metric == "abs_rel":
+                    change = results.change(row, domain)
+                    line[name, "change, %"] = cell(change, 1, sign=True, link=link)
+        for domain in domains:
+            value = results.value(row, domain).point
+            line["AbsRel ↓", title(domain)] = cell(value, link=link)
+        seeds = (f'<a href="{record_link(e.record)}">{e.config.seed}</a>' for e in results.of(row))
+        lines[row] = line | {("", "records by seed"): " ".join(seeds) or DASH}
+    headings = [heading(results, row) for row in lines]
+    name = f"{results.experiment}-{results.profile}"
+    return html(lines, headings, name=name) + provenance(results) + missing(results)
+
+
+def real(results: Metres) -> Html:
+    """Each row on the real data set of its sort, in metres and without alignment; and the paper's own rows on
+    all of that data set, which differ by the encoder alone."""
+    lines = {}
+    headings = []
+    for row in results.rows:
+        name = REAL[results.kinds[row]]
+        line = {"data set": title(name), "images": _images(results, row, name)}
+        for metric, (head, digits) in METRICS.items():
+            value = results.value(row, name, metric, group="real")
+            line[head] = cell(value, digits, link=row_link(results, row))
+        lines[row] = line
+        headings.append(heading(results, row))
+    printed = pd.read_csv(paths.published_tables(), dtype={"table": str})
+    for rows in PUBLISHED.values():
+        for number_, data_set, name in rows:
+            found = printed[
+                (printed.table == number_) & (printed.dataset == data_set) & (printed.row == name)
+            ]
+            values = dict(zip(found.metric, found.value, strict=True))
+            line = {"data set": f"{data_set}, whole", "images": DASH}
+            for metric, (head, digits) in METRICS.items():
+                line[head] = number(values.get(metric, float("nan")), digits)
+            lines[f"paper {number_} {name}"] = line
+            headings.append(f"<i>paper, table {number_}: {escape(name)}</i>")
+    return html(lines, headings, name=f"{results.experiment}-{results.profile}-real")
+
+
+def _images(results: Metres, row: str, name: str) -> str:
+    found = [len(e.record.get("real", {}).get(name, {}).get("names", ())) for e in results.of(row)]
+    return str(found[0]) if found and found[0] else DASH
+
+
+def published() -> Html:
+    """The paper's table 5: zero-shot in metres, the two rows that differ by the encoder alone."""
+    rows = pd.read_csv(paths.published_tables(), dtype={"table": str})
+    rows = rows[rows.table == "5"]
+    lines = {}
+    for row, values in rows.groupby("row", sort=False):
+        lines[row] = {
+            (data_set, METRICS[metric][0]): number(value)
+            for data_set, metric, value in zip(
+                values.dataset, values.metric, values.value, strict=True
+            )
+        }
+    return html(lines, [escape(row) for row in lines], name="metric-published")
+
+
+def beside(yours: Metres, recorded: Metres) -> Html:
+    """Your run and the recorded run: AbsRel of each row zero-shot and in-domain, and its change."""
+    lines = {}
+    for row in recorded.rows:
+        line = {}
+        for name, results in (("your run", yours), ("the recorded run", recorded)):
+            link = row_link(results, row) if row in results.rows else None
+            for column, domain in COLUMNS.items():
+                value = cell(results.value(row, domain), link=link)
+                line[name, f"{column}, AbsRel"] = value
+                change = results.change(row, domain)
+                line[name, f"{column}, change, %"] = cell(change, 1, sign=True, link=link)
+        lines[row] = line
+    headings = [heading(recorded, row) for row in lines]
+    return html(lines, headings, name=f"beside-{recorded.experiment}") + missing(yours)
+
+
+@figure
+def seeds(results: Metres) -> Figure:
+    """AbsRel in metres of every row, zero-shot on the left and in-domain on the right: a point per seed, and
+    means with 95 % intervals."""
+    if not results.found:
+        return empty()
+    rows = list(results.rows)
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True)
+    for ax, (name, domain) in zip(axes, COLUMNS.items(), strict=True):
+        for i, row in enumerate(rows):
+            if not results.of(row):
+                continue
+            colour = COLOURS[1 + i % len(STARTS)]
+            values = results.scores().loc[row, domain]
+            ax.scatter(values, [i] * len(values), s=18, color=colour, alpha=0.45, lw=0, zorder=2)
+            mean = results.value(row, domain)
+            half = 0 if isnan(mean.half) else mean.half
+            look = {"color": colour, "marker": "D", "ms": 6, "mec": "white", "mew": 0.8, "lw": 1.8}
+            ax.errorbar(mean.mean, i - 0.22, xerr=half, zorder=4, **look)
+        for i in range(len(STARTS), len(rows), len(STARTS)):
+            ax.axhline(i - 0.5, color=RULE, lw=1, zorder=0)
+        ax.set(xlabel="AbsRel in metres (smaller is better)", title=name)
+        ax.grid(False, axis="y")
+        ax.title.set_color(INK)
+    axes[0].set(
+        yticks=range(len(rows)),
+        yticklabels=[results.rows[row].label for row in rows],
+        ylim=(len(rows) - 0.5, -0.6),
+    )
+    return fig
+
+
+def reading(results: Metres) -> str:
+    """What the student's encoder brings beside the two others, zero-shot and in-domain: sentences."""
+    if not results.found:
+        return UNRECORDED
+    told = []
+    for kind in ZERO_SHOT:
+        student = f"{kind}_student"
+        for other in (f"{kind}_imagenet", f"{kind}_labelled_only"):
+            if not {student, other} <= results.rows.keys():
+                continue
+            parts = [
+                f"{effect(results.change(student, domain, versus=other))} {name}"
+                for name, domain in COLUMNS.items()
+            ]
+            told.append(
+                f"“{results.rows[student].label}” beside “{results.rows[other].label}” "
+                f"{', and '.join(parts)}."
+            )
+    if any(e.status == "stale" for e in results.found):
+        told.append(STALE)
+    return " ".join(told)
+
+
+def effect(change: Estimate) -> str:
+    """A change of AbsRel in percent, as a phrase."""
+    if change.count == 0:
+        return "is not yet recorded"
+    value = f"{number(change.mean, 1, sign=True)} %"
+    if isnan(change.half):
+        return f"moves AbsRel by {value} in a single seed, which shows nothing,"
+    ends = [
+        f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)} over {what}"
+        for (a, b), what in zip(change.intervals, ("seeds", "seeds and images"), strict=False)
+    ]
+    interval = f"{value}; 95 % interval {', '.join(ends)}"
+    if not change.decided:
+        return f"cannot be told from unchanged ({interval})"
+    return f"{'raises' if change.mean > 0 else 'lowers'} AbsRel ({interval})"
