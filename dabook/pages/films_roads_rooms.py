@@ -2,6 +2,7 @@
 photographs, each with its truth and what networks see in it, under a divider."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from dalib.data.scenes import Scenes
 from dalib.evaluation.align import least_squares
 from dalib.evaluation.boundary import boundary_f1
 from dalib.evaluation.protocols import PROTOCOLS, Protocol, scored
+from dalib.models.depth_anything import DepthAnything
 from dalib.models.sizes import default_short_side
 from dalib.predict import predict
 
@@ -68,15 +70,34 @@ def photographs(folder: str = "") -> list[Sample]:
     return [{**s, "title": str(s["name"]).capitalize()} for s in clouds.samples(folder)]
 
 
-def yours(weights: str, samples: Sequence[Sample], profile: str) -> list[Float[Tensor, "_ _"]]:
-    """What a reader's own network sees, as disparity, at its own size.
+@dataclass(frozen=True, kw_only=True)
+class Yours:
+    """A reader's own network, read once.
+
+    Args:
+        model: as `dalib.models.load` gives it.
+        short_side: of the images that it sees, in pixels.
+    """
+
+    model: DepthAnything
+    short_side: int
+
+    def see(self, samples: Sequence[Sample]) -> list[Float[Tensor, "_ _"]]:
+        """Disparity of each sample; metres are turned into it."""
+        images = [sample["image"] for sample in samples]
+        maps = predict(images, model=self.model, short_side=self.short_side)
+        return [1 / m.clamp_min(1e-3) for m in maps] if self.model.kind == "depth_m" else maps
+
+
+def yours(weights: str, profile: str) -> Yours | None:
+    """The network that a reader names, or None without a name.
 
     Raises `CheckpointError` for what `dalib.models.load` cannot read.
     """
+    if not weights:
+        return None
     model, fitting = networks.chosen(weights, profile)
-    side = fitting or default_short_side(model)
-    maps = predict([s["image"] for s in samples], model=model, short_side=side)
-    return [1 / m.clamp_min(1e-3) for m in maps] if model.kind == "depth_m" else maps
+    return Yours(model=model, short_side=fitting or default_short_side(model))
 
 
 def dividers(samples: Sequence[Sample], maps: Maps) -> Html:

@@ -125,8 +125,11 @@ def test_every_scene_is_of_the_kind_that_its_group_says_and_none_is_scored():
     ]
 
 
-class Metres(nn.Module):
+class Metres(models.DepthAnything):
     """A metric network that sees two metres left and four right."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
 
     kind = "depth_m"
 
@@ -136,16 +139,17 @@ def test_the_readers_own_network(tmp_path, monkeypatch):
     images = [{"image": torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)}]
     model = models.build("lite0", pretrained=False, seed=1).eval()
     models.save(model, tmp_path / "mine.safetensors")
-    (found,) = page.yours(str(tmp_path / "mine.safetensors"), images, "smoke")
+    (found,) = page.yours(str(tmp_path / "mine.safetensors"), "smoke").see(images)
     alone = predict(images[0]["image"], model=model, short_side=96)
     assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5)
     assert found.std() > 1e-3
     with pytest.raises(CheckpointError, match=r"other\.pth"):
-        page.yours(str(tmp_path / "other.pth"), images, "smoke")
+        page.yours(str(tmp_path / "other.pth"), "smoke")
+    assert page.yours("", "smoke") is None
 
     # depth in metres is turned into disparity, and 0 m does not divide
     monkeypatch.setattr(networks, "chosen", lambda *_: (Metres(), 96))
     depth = torch.tensor([[2.0, 4.0, 0.0]])
     monkeypatch.setattr(page, "predict", lambda *_, **__: [depth])
-    (found,) = page.yours("metric.pth", images, "smoke")
+    (found,) = page.yours("metric.pth", "smoke").see(images)
     assert found[0].tolist() == pytest.approx([0.5, 0.25, 1000.0])
