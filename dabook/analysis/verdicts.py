@@ -31,7 +31,8 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, UNRECORDED, CANNOT)
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim: who makes it and where, and either how it is tested or why it cannot be."""
+    """One claim: who makes it and where, and either how it is tested or why it cannot be. `plan`
+    says what would count as which answer, where the general rules need a word more."""
 
     name: str
     topic: str
@@ -41,6 +42,7 @@ class Claim:
     url: str | None = None
     tests: tuple[Comparison, ...] = ()
     cannot: str = ""
+    plan: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +85,17 @@ def load(path: Path | None = None) -> Claims:
 def _claim(name: str, value: object, topics: Iterable[str], file: str) -> Claim:
     where = f"claim {name}"
     required = ("topic", "claim", "source", "where")
-    optional = ("url", "tests", "cannot")
+    optional = ("url", "tests", "cannot", "plan")
     check_keys(value, where, file=file, required=required, optional=optional)
-    for key in {*required, "url", "cannot"} & set(value):
+    for key in {*required, "url", "cannot", "plan"} & set(value):
         if not isinstance(value[key], str) or not value[key].strip():
             raise ConfigError(f"{file}, {where}: {key} is {value[key]!r}, not a text")
     check_names([value["topic"]], topics, what=f"topic of {where}")
     check_names([value["source"]], SOURCES, what=f"source of {where}")
     if ("tests" in value) == ("cannot" in value):
         raise ConfigError(f"{file}, {where}: either tests or cannot, one of the two")
+    if "plan" in value and "cannot" in value:
+        raise ConfigError(f"{file}, {where}: plan says how tests are read, and there are none")
     tests = value.get("tests", [])
     if not isinstance(tests, list) or ("tests" in value and not tests):
         raise ConfigError(f"{file}, {where}: tests is {tests!r}, not a list of comparisons")

@@ -1,15 +1,16 @@
 """The page of claims: its tables and its tally, from verdicts."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import groupby
 from math import isnan
 
 from dabook.analysis import multiplicity
 from dabook.analysis.budget import EQUAL_STEPS, budget
 from dabook.analysis.evidence import Comparison, Evidence
-from dabook.analysis.statistics import Estimate
+from dabook.analysis.statistics import MEAN, Estimate
 from dabook.analysis.verdicts import (
     CANNOT,
     NOT_REPRODUCED,
@@ -33,16 +34,18 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evide
     values = adjusted(verdicts)
 
     def measured(verdict: Verdict) -> str:
-        several = len(verdict.measured) > 1
-        return "".join(
+        parts = [
             _measured(
-                *m,
-                results[m[0].experiment],
-                several=several,
-                p=values.get((verdict.claim.name, m[0])),
+                found,
+                results[found[0][0].experiment],
+                several=len(verdict.measured) > 1,
+                values={test: values.get((verdict.claim.name, test)) for test, *_ in found},
             )
-            for m in verdict.measured
-        )
+            for found in alike(verdict.measured)
+        ]
+        if verdict.claim.plan:
+            parts.append(f'<div class="measured plan">Plan: {escape(verdict.claim.plan)}</div>')
+        return "".join(parts)
 
     columns = {
         "who says so": lambda v: source(v.claim),
@@ -115,6 +118,8 @@ def _budget(test: Comparison, evidence: Evidence) -> str:
 
 def _condition(verdict: Verdict, results: dict[str, Evidence]) -> str:
     """What a verdict holds under: equal steps, where the rows compared differ in image passes."""
+    if verdict.word == UNRECORDED:
+        return ""
     found = (_budget(test, results[test.experiment]) for test, _, _ in verdict.measured)
     if not any(words.startswith(EQUAL_STEPS) for words in found):
         return ""
@@ -168,8 +173,17 @@ def _p(value: float) -> str:
     return f"below {number(0.001)}" if value < 0.001 else number(value)
 
 
-def compared(test: Comparison, evidence: Evidence) -> str:
-    """What stands against what, in the labels of the table."""
+Measured = tuple[Comparison, Estimate, str]  # a comparison, its change, and what came of it
+
+
+def alike(measured: Sequence[Measured]) -> list[list[Measured]]:
+    """Comparisons that stand one behind the other and differ in their column alone, together."""
+    groups = groupby(measured, key=lambda found: replace(found[0], column=MEAN))
+    return [list(found) for _, found in groups]
+
+
+def compared(test: Comparison, evidence: Evidence, *, column: bool = True) -> str:
+    """What stands against what, in the labels of the table, and where, unless `column` is False."""
     labels = {name: f"“{row.label}”" for name, row in evidence.results.rows.items()}
     if test.beside:
         other = evidence.reference(test.beside)
@@ -177,27 +191,44 @@ def compared(test: Comparison, evidence: Evidence) -> str:
             f"change from {labels[test.versus]} to {labels[test.row]}, less that from "
             f"{labels[other]} to {labels[test.beside]}"
         )
-    columns = [test.column] if isinstance(test.column, str) else test.column
-    words = ", ".join(evidence.columns[column] for column in columns)
+    words = _place(test, evidence) if column else ""
     place = f", {words}" if words else ""
     return escape(f"{labels[test.row]} beside {evidence.references[test.versus]}{place}")
 
 
+def _place(test: Comparison, evidence: Evidence) -> str:
+    """The column of a comparison, or its columns, in words."""
+    columns = [test.column] if isinstance(test.column, str) else test.column
+    return ", ".join(evidence.columns[column] for column in columns)
+
+
 def _measured(
-    test: Comparison,
-    change: Estimate,
-    word: str,
+    found: Sequence[Measured],
     evidence: Evidence,
     *,
     several: bool,
-    p: Adjusted | None = None,
+    values: Mapping[Comparison, "Adjusted | None"],
 ) -> str:
-    """One comparison: the change with its intervals, seeds, training and p-values, linked to its
-    table's page, and what was claimed."""
-    page = f'<a href="{evidence.link}">{escape(test.experiment.replace("_", " "))}</a>'
-    head = f"{compared(test, evidence)} ({page}); claimed: {CLAIMED[test.expect]}"
+    """Comparisons of the same rows: what stands against what, linked to its table's page, and what
+    was claimed; then for each the change with its intervals, seeds, training and p-values."""
+    first = found[0][0]
+    each = len(found) > 1
+    page = f'<a href="{evidence.link}">{escape(first.experiment.replace("_", " "))}</a>'
+    rows = compared(first, evidence, column=not each)
+    lines = [f"{rows} ({page}); claimed: {CLAIMED[first.expect]}{', on each' * each}"]
+    for test, change, word in found:
+        place = f"{escape(_place(test, evidence))}: " if each else ""
+        outcome = f": {word}" if several and change.count else ""
+        lines.append(place + _figures(test, change, evidence, p=values.get(test)) + outcome)
+    return f'<div class="measured">{"<br>".join(lines)}</div>'
+
+
+def _figures(
+    test: Comparison, change: Estimate, evidence: Evidence, *, p: "Adjusted | None" = None
+) -> str:
+    """A change with its intervals, and what stands behind it."""
     if not change.count:
-        return f'<div class="measured">{head}<br>{UNRECORDED}</div>'
+        return UNRECORDED
 
     # the change and its intervals
     unit = "points" if test.beside else "%"
@@ -221,8 +252,7 @@ def _measured(
         text += (
             f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
         )
-    outcome = f": {word}" if several else ""
-    return f'<div class="measured">{head}<br>{text}{outcome}</div>'
+    return text
 
 
 def involved(test: Comparison, evidence: Evidence) -> set[str]:

@@ -9,7 +9,7 @@ import torch
 from dabook.show.html import Html, html, number
 from dalib.training.costs import Step, measure, network, step
 
-PRESETS = ("lite0", "vits", "vitb", "vitl", "vitg")
+PRESETS = ("lite0", "lite2", "vits", "vitb", "vitl", "vitg")
 SIDE = 518  # pixels; a network takes the largest multiple of its own stride below
 # the paper's data, the teacher's epochs, 1 : 2
 LABELLED = 1_500_000

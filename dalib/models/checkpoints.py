@@ -257,7 +257,9 @@ def _from_run(
     )
     name = settings.get("encoder")
     if name is None and "encoder.net.conv_stem.weight" in found.tensors:
-        name = "lite0"
+        # lite2 has a third block where lite0 has two
+        third = any(key.startswith("encoder.net.blocks.1.2.") for key in found.tensors)
+        name = "lite2" if third else "lite0"
         layers = layers or "v1"
     name = name or _encoder(path, found.tensors, "encoder.net.cls_token")
     layers = layers or settings.get("layers")
@@ -266,7 +268,7 @@ def _from_run(
             f"{path}: a state dict without its architecture; pass layers='v1' or 'v2' (--layers), "
             "or use a file of save"
         )
-    if max_depth is None and not relative and not settings and name != "lite0":
+    if max_depth is None and not relative and not settings and name not in ("lite0", "lite2"):
         max_depth = _reach(path, found, layers, None)
     try:
         model = build(name, pretrained=False, layers=layers, max_depth=max_depth, position=position)

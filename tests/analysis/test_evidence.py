@@ -47,6 +47,9 @@ def test_each_source_has_its_own_columns_and_references():
     assert table.columns["night_street"] == "night street"
     assert table.averaged == TEST_DOMAINS
     assert table.references["naive"] == f"“{table.results.rows['naive'].label}”"
+    metres = source("metric", blank=True)
+    assert metres.columns[MEAN] == "in metres, zero-shot"
+    assert metres.averaged == ()
     corruption = source("robustness", blank=True)
     assert corruption.columns["gap"] == "what corruption adds"
     assert corruption.columns["jpeg"] == "JPEG"

@@ -307,6 +307,16 @@ def test_the_state_of_a_run(tmp_path):
     assert again.kind == "disparity"
 
 
+@pytest.mark.parametrize("name", ["lite0", "lite2"])
+def test_the_state_of_a_run_without_its_folder(name, tmp_path):
+    """Which of the two CNNs it is can be seen in the names."""
+    model = build(name, seed=4, pretrained=False)
+    keep(tmp_path, model, torch.optim.AdamW(model.parameters()), step=5, stamp="x")
+    again = load(tmp_path / "checkpoint" / "step-000000005.pt")
+    assert again.architecture["encoder"] == name
+    assert same(again.state_dict(), model.state_dict())
+
+
 # files that are no weights
 
 

@@ -76,12 +76,13 @@ def test_the_pipeline_of_transformers(tmp_path):
 
 
 def test_what_cannot_be_exported_says_so(tmp_path):
-    cnn = build("lite0", pretrained=False)
-    for write in (export_transformers, export_official):
-        with pytest.raises(
-            ConfigError, match=r"know vitt, vits, vitb, vitl, vitg, and lite0 is none"
-        ):
-            write(cnn, tmp_path / "x")
+    for name in ("lite0", "lite2"):
+        cnn = build(name, pretrained=False)
+        for write in (export_transformers, export_official):
+            with pytest.raises(
+                ConfigError, match=rf"know vitt, vits, vitb, vitl, vitg, and {name} is none"
+            ):
+                write(cnn, tmp_path / "x")
     with pytest.raises(ConfigError, match="whole metres"):
         export_transformers(network(max_depth=12.5), tmp_path / "x")
     with pytest.warns(UserWarning, match=r"differ at sizes other than 518 x 518"):
@@ -104,6 +105,7 @@ def test_torch_export():
     [
         ("vitt", ((70, 98, 2), (42, 518, 1), (112, 42, 3))),
         ("lite0", ((64, 96, 2), (128, 160, 1), (96, 96, 3))),
+        ("lite2", ((64, 96, 2), (96, 128, 1))),
     ],
 )
 def test_onnx(encoder, sizes, tmp_path):

