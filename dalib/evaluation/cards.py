@@ -1,7 +1,7 @@
 """Protocol cards: what a number was measured by, entry by entry, each with its source.
 
 The cards stand in `cards.yaml` beside this file, and the protocols are made from them
-(`dalib.evaluation.protocols`, and `dalib.evaluation.ordinal` for pairs of points). A card is
+(`dalib.evaluation.protocols`, and `dalib.evaluation.pairs` for pairs of points). A card is
 printed beside a number; its hash is made of what it says and not of who said it, so that a card
 with one other entry is another protocol, and a better source is not.
 """

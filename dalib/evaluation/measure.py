@@ -21,6 +21,7 @@ from dalib.errors import ConfigError
 from dalib.evaluation.align import ALIGNMENTS, Alignment, check_finite, check_shapes, fit
 from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
 from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, limits, scored
+from dalib.models.sizes import resize_disparity
 
 KINDS = ("disparity", "depth", "log_depth")
 """What a prediction is. Disparity is up to scale and shift, unless the alignment fits less: with
@@ -181,6 +182,34 @@ def align(
         scale=scale.masked_fill(empty, torch.nan),
         shift=shift.masked_fill(empty, torch.nan),
     )
+
+
+def one_size(
+    pred: Float[Tensor, "B h w"],
+    target_disparity: Float[Tensor, "B H W"],
+    valid: Bool[Tensor, "B H W"],
+    protocol: Protocol | str,
+) -> tuple[Float[Tensor, "B h2 w2"], Float[Tensor, "B h2 w2"], Bool[Tensor, "B h2 w2"]]:
+    """Prediction, truth and mask of one size, as the protocol's `resize` says; maps that have one
+    already are returned as they are.
+
+    "prediction, bilinear" brings the prediction to the truth, in the space that it is in: bilinear
+    depth and bilinear disparity are not the same, and papers differ. "truth, nearest" brings truth
+    and mask to the prediction, each pixel from the nearest one; nothing is mixed over edges or
+    holes, but most of the truth is never looked at where it is the larger one.
+    """
+    protocol = _protocol(protocol)
+    if protocol.resize == "prediction, bilinear":
+        size = tuple(target_disparity.shape[-2:])
+        return resize_disparity(pred, size), target_disparity, valid
+    size = tuple(pred.shape[-2:])
+    if tuple(target_disparity.shape[-2:]) == size:
+        return pred, target_disparity, valid
+    rows, columns = (
+        ((torch.arange(new) + 0.5) * old / new).long().clamp(max=old - 1)
+        for new, old in zip(size, target_disparity.shape[-2:], strict=True)
+    )
+    return pred, *(x[:, rows][:, :, columns] for x in (target_disparity, valid))
 
 
 def check_kind(kind: str, alignment: Alignment) -> None:

@@ -72,7 +72,7 @@ class Protocol:
     max_depth: float | int | None = None
     crop: str | None = None
     bounds: str = "closed"
-    frame: tuple[float | int, float | int] | None = None
+    frame: tuple[float | int, ...] | None = None
     clamp: str = "far"
     align: str = "disparity"
     mean: str = "images"
