@@ -3,8 +3,8 @@ of each, and a finder that explains a gap.
 
 A convention is a decision between a prediction and its score that a paper may leave unsaid. Each of
 `CONVENTIONS` changes one decision of a reference, which is a protocol of
-`dalib.evaluation.protocols`. None of them is right in itself, apart from those that are marked as
-faults: a fault gives a perfect prediction an error.
+`dalib.evaluation.protocols`. Most are a matter of choice. Some give even a perfect prediction an
+error, and which of them do depends on what is predicted: score a perfect one to see it.
 
 Two numbers alone say nothing about their cause. With the predictions and the truth, `explain` tries
 the conventions, one at a time and in pairs, and lists those that lead from one number to the
@@ -16,6 +16,7 @@ other::
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -42,8 +43,6 @@ class Convention:
         changes: entries of a `Recipe` -> their values.
         source: who scores so, or where somebody met it: a paper, a script as owner/repository:path,
             an issue as owner/repository#number, or "ours".
-        fault: whether a perfect prediction gets an error by it, or numbers that mean something
-            else.
         metric: only of use for these metrics; all where empty.
         kinds: the predictions that it can be applied to.
     """
@@ -53,7 +52,6 @@ class Convention:
     words: str
     changes: Mapping[str, Any]
     source: str
-    fault: bool = False
     metric: tuple[str, ...] = ()
     kinds: tuple[str, ...] = KINDS
 
@@ -99,7 +97,6 @@ CONVENTIONS = {
             words="disparity fitted to depth",
             changes={"fit": "mixed"},
             source="PyPI depth-estimation 0.1.3, run beside ours; refused by measure",
-            fault=True,
             kinds=("disparity", "depth"),
         ),
         Convention(
@@ -293,7 +290,6 @@ CONVENTIONS = {
             words="holes count as near",
             changes={"unknown": "nearest"},
             source="TencentARC/ViT-Lens#9 (clips a stored 0 to the near end)",
-            fault=True,
         ),
         # crop
         Convention(
@@ -462,7 +458,6 @@ CONVENTIONS = {
             words="prediction kept in 8 bits",
             changes={"stored": "8 bit"},
             source=f"{V2}:run.py",
-            kinds=KINDS,
         ),
         Convention(
             name="stored_16_bit",
@@ -529,6 +524,55 @@ def changed(reference: Recipe, combination: Sequence[Convention]) -> Recipe | No
         changes |= c.changes
     result = reference.with_(changes)
     return result if result.possible else None
+
+
+def rescore(
+    predictions: Sequence[Any],
+    source: Sequence[Mapping[str, Any]],
+    *,
+    protocol: Protocol | str,
+    conventions: Sequence[str] = (),
+    names: Sequence[str] = ("abs_rel",),
+    kind: str = "disparity",
+    alignment: str | None = None,
+    mirrored: Sequence[Any] | None = None,
+    groups: Sequence[Hashable] | None = None,
+) -> dict[str, float]:
+    """What a network is given under a protocol that some conventions change.
+
+    Args:
+        predictions, source, names, kind, mirrored, groups: as for
+            `dalib.evaluation.recipes.score_recipes`.
+        protocol: the reference, by name or your own.
+        conventions: names of `CONVENTIONS`, together; none for the protocol itself.
+        alignment: in place of the protocol's own.
+
+    Returns:
+        Metric -> number.
+
+    Raises:
+        ConfigError: an unknown name, conventions that contradict each other, and as
+            `score_recipes`.
+        DataError: as `score_recipes`.
+    """
+    check_names(conventions, CONVENTIONS, what="convention")
+    reference = of_protocol(protocol, alignment=alignment)
+    recipe = changed(reference, [CONVENTIONS[name] for name in conventions])
+    if recipe is None:
+        raise ConfigError(
+            f"conventions: {', '.join(conventions)} cannot hold at once: two of them answer one "
+            "question, or the fit cannot be shared between images"
+        )
+    scores = score_recipes(
+        predictions,
+        source,
+        [recipe],
+        kind=kind,
+        names=names,
+        mirrored=mirrored,
+        groups=groups,
+    )
+    return {name: scores.number(0, name) for name in names}
 
 
 # ---- the price of each
@@ -778,8 +822,9 @@ class Explanation:
         there: what leads to their number, fewest conventions first. Nothing in it can be left out.
         tried: how many combinations were tried, by how many conventions they have; those that
             change nothing are not counted.
-        chance: how many of them would agree with their number if it had nothing to do with them,
-            by how close together the numbers of such combinations lie around it.
+        agree: how many of them agree with their number, those included of which a part suffices.
+        chance: how many would agree with a number near theirs that another combination made, on
+            average: so many are to be expected without being the cause.
         everything: all combinations with their values, for a chart.
     """
 
@@ -790,6 +835,7 @@ class Explanation:
     here: tuple[Found, ...]
     there: tuple[Found, ...]
     tried: Mapping[int, int]
+    agree: Mapping[int, int]
     chance: Mapping[int, float]
     everything: tuple[Found, ...]
 
@@ -797,6 +843,11 @@ class Explanation:
     def is_reference(self) -> bool:
         """Whether your number is that of the reference."""
         return any(not f.conventions for f in self.here)
+
+    @property
+    def none(self) -> bool:
+        """Whether there is nothing to explain: the reference gives both numbers."""
+        return self.is_reference and any(not f.conventions for f in self.there)
 
     def gap(self, here: Found, there: Found) -> tuple[Convention, ...]:
         """The conventions in which two explanations differ."""
@@ -806,6 +857,22 @@ class Explanation:
             for c in side.conventions
             if c not in other.conventions
         )
+
+    def with_numbers(
+        self,
+        mine: str | float | int | Mapping[str, str | float | int],
+        theirs: str | float | int | Mapping[str, str | float | int],
+    ) -> "Explanation":
+        """The same combinations, asked about two other numbers: of the same metrics, or of some of
+        them. Nothing is scored again.
+
+        Raises:
+            ConfigError: a number that is none, or a metric that was not scored.
+        """
+        first = next(iter(self.values))
+        ours, others = _pair(mine, theirs, first, None)
+        check_names(ours, self.values, what="metric")
+        return _explained(self.reference, ours, others, self.everything)
 
     def __str__(self) -> str:
         return "\n".join(_report(self))
@@ -831,8 +898,8 @@ def explain(
 
     Every convention is tried alone and, up to `most`, in combination, on your predictions and the
     truth. Those that give the other number within the rounding of its digits are listed, as few
-    conventions as possible; a combination of which a part suffices is left out. A short number with
-    two digits is met by many combinations by chance: how many, is estimated beside. Two metrics of
+    conventions as possible; a combination of which a part suffices is left out. A number of
+    two digits is met by many combinations by chance; how many is estimated beside. Two metrics of
     one evaluation, such as AbsRel and delta1, are met by far fewer.
 
     Args:
@@ -852,11 +919,7 @@ def explain(
             `prices`.
         DataError: as `prices`.
     """
-    ours, others = _numbers(mine, metric, tolerance), _numbers(theirs, metric, tolerance)
-    if ours.keys() != others.keys():
-        raise ConfigError(
-            f"mine has {', '.join(ours)} and theirs {', '.join(others)}; give the same metrics"
-        )
+    ours, others = _pair(mine, theirs, metric, tolerance)
     if not 1 <= most <= 3:
         raise ConfigError(f"most: {most} must be 1, 2 or 3 conventions at once")
     names = tuple(ours)
@@ -890,18 +953,30 @@ def explain(
             for k, combination in enumerate(combinations)
         ]
     )
-    tried: dict[int, int] = {}
-    for f in everything[1:]:
-        tried[len(f.conventions)] = tried.get(len(f.conventions), 0) + 1
+    return _explained(
+        protocol if isinstance(protocol, str) else protocol.name, ours, others, everything
+    )
+
+
+def _explained(
+    reference: str,
+    mine: Mapping[str, Printed],
+    theirs: Mapping[str, Printed],
+    everything: Sequence[Found],
+) -> Explanation:
+    """What the numbers of all combinations say of two numbers."""
+    tried = Counter(len(f.conventions) for f in everything[1:])
+    agree = Counter(len(f.conventions) for f in _agreeing(theirs, everything))
     return Explanation(
-        reference=protocol if isinstance(protocol, str) else protocol.name,
-        mine=ours,
-        theirs=others,
+        reference=reference,
+        mine=mine,
+        theirs=theirs,
         values=everything[0].values,
-        here=_leading_to(ours, everything),
-        there=_leading_to(others, everything),
-        tried=tried,
-        chance={size: _chance(others, everything, size) for size in tried},
+        here=_leading_to(mine, everything),
+        there=_leading_to(theirs, everything),
+        tried=dict(sorted(tried.items())),
+        agree={size: agree[size] for size in sorted(tried)},
+        chance={size: _chance(theirs, everything, size) for size in tried},
         everything=tuple(everything),
     )
 
@@ -911,6 +986,17 @@ def _numbers(given: Any, metric: str, tolerance: float | None) -> dict[str, Prin
     if not named:
         raise ConfigError("mine, theirs: no number given")
     return {str(name): printed(x, tolerance=tolerance) for name, x in named.items()}
+
+
+def _pair(
+    mine: Any, theirs: Any, metric: str, tolerance: float | None
+) -> tuple[dict[str, Printed], dict[str, Printed]]:
+    ours, others = _numbers(mine, metric, tolerance), _numbers(theirs, metric, tolerance)
+    if ours.keys() != others.keys():
+        raise ConfigError(
+            f"mine has {', '.join(ours)} and theirs {', '.join(others)}; give the same metrics"
+        )
+    return ours, others
 
 
 SAME = 1e-10
@@ -939,7 +1025,7 @@ def _same(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
 
 def _leading_to(numbers: Mapping[str, Printed], everything: Sequence[Found]) -> tuple[Found, ...]:
     """The smallest combinations that give all the numbers; the fewest first, then the closest."""
-    hits = [f for f in everything if all(p.fits(f.values[n]) for n, p in numbers.items())]
+    hits = _agreeing(numbers, everything)
     sets = [set(f.names) for f in hits]
     least = [
         f for f, names in zip(hits, sets, strict=True) if not any(other < names for other in sets)
@@ -953,20 +1039,29 @@ def _leading_to(numbers: Mapping[str, Printed], everything: Sequence[Found]) -> 
 
 
 WINDOW = 0.1
-"""Share of a number within which combinations are counted for the estimate of chance."""
+"""Share of a number within which other combinations are taken for the estimate of chance."""
 
 
 def _chance(numbers: Mapping[str, Printed], everything: Sequence[Found], size: int) -> float:
-    """How many combinations of a size would agree with all the numbers by chance: those within 10 %
-    of one of them, times the share of that range which counts as agreement; of several metrics the
-    product of the shares, each among those that agree in the others is not known, so the smallest."""
-    same = [f for f in everything if len(f.conventions) == size]
-    found = []
-    for n, p in numbers.items():
-        width = max(WINDOW * abs(p.value), 5 * p.tolerance)
-        near = sum(abs(f.values[n] - p.value) <= width for f in same)
-        found.append(near * min(1.0, p.tolerance / width))
-    return min(found)
+    """How many combinations of a size agree with a number that another one made: the mean over all
+    combinations whose numbers lie within 10 % of the ones that are looked at."""
+    values = np.array([[f.values[n] for n in numbers] for f in everything])
+    centre = np.array([p.value for p in numbers.values()])
+    tolerance = np.array([p.tolerance for p in numbers.values()])
+    width = np.maximum(WINDOW * np.abs(centre), 5 * tolerance)
+    targets = np.flatnonzero((np.abs(values - centre) <= width).all(1))
+    of_size = np.array([len(f.conventions) == size for f in everything])
+    if not len(targets):
+        return 0.0
+    count = 0
+    for j in targets:
+        agree = (np.abs(values - values[j]) <= tolerance).all(1) & of_size
+        count += int(agree.sum()) - int(agree[j])
+    return count / len(targets)
+
+
+def _agreeing(numbers: Mapping[str, Printed], found: Sequence[Found]) -> list[Found]:
+    return [f for f in found if all(p.fits(f.values[n]) for n, p in numbers.items())]
 
 
 def _report(e: Explanation) -> list[str]:
@@ -976,7 +1071,9 @@ def _report(e: Explanation) -> list[str]:
             f"{n}: yours {p.text}, theirs {e.theirs[n].text}; protocol {e.reference} gives "
             f"{e.values[n]:.6g}"
         )
-    if e.is_reference:
+    if e.none:
+        lines.append("Within the rounding of their digits both are that of the protocol: no gap.")
+    elif e.is_reference:
         lines.append("Your number is that of the protocol.")
     elif e.here:
         lines.append("Your number is not that of the protocol. It is given by:")
@@ -1001,11 +1098,13 @@ def _report(e: Explanation) -> list[str]:
         if len(e.there) > SHOWN:
             lines.append(f"  and {len(e.there) - SHOWN} more")
     for size, count in e.tried.items():
-        hits = sum(len(f.conventions) == size for f in e.there)
-        what = {1: "single conventions", 2: "pairs", 3: "triples"}[size]
-        lines.append(f"Of {count} {what}, {hits} fit; about {e.chance[size]:.2g} would by chance.")
+        lines.append(
+            f"Of {count} {MANY[size]}, {e.agree[size]} agree; with a number near it that had "
+            f"another cause {e.chance[size]:.2g} would, on average."
+        )
     return lines
 
 
+MANY = {1: "single conventions", 2: "pairs", 3: "triples"}
 SHOWN = 10
 """Explanations that a report lists."""
