@@ -29,7 +29,8 @@ from dalib.models.sizes import network_size, resize_images
 
 LEAST, MOST = 0.2, 20.0
 """Factors between which the figure draws; what lies beyond stands at its edge with its number."""
-DRAWN = 0.01
+SHORT = {"abs_rel": "AbsRel", "delta1": "δ1"}
+DRAWN = 0.02
 """The figure leaves out conventions that move every number by a smaller share."""
 NONE = 0.0005
 """A factor this close to 1 is no effect in print."""
@@ -175,7 +176,7 @@ def _change(price: Price) -> str:
 @figure
 def chart(rows: Sequence[Measured]) -> Figure:
     """By how much each convention multiplies AbsRel, on a logarithmic axis; conventions that move no
-    number by more than 1 % are left out."""
+    number by more than 2 % are left out."""
     drawn = [row for row in rows if _moves(row)]
     drawn.sort(key=lambda row: -abs(math.log(_drawn(row))))
     fig, ax = plt.subplots(figsize=(6.0, 1.0 + 0.24 * len(drawn)))
@@ -312,7 +313,7 @@ def real_reading(rows: Sequence[Measured], real: Mapping[str, Sequence[Price]]) 
     text = (
         f"On {len(real)} real data sets (at most {images} images each, so without intervals), each "
         f"by its own protocol, {len(agree)} of {len(both)} conventions with an effect move the "
-        "number the same way as on the scenes."
+        "number, in the middle of the data sets, the same way as on the scenes."
     )
     if other:
         turned = ", ".join(
@@ -377,12 +378,11 @@ def found_table(found: Explanation, *, most: int = 12) -> Html:
 def chance_reading(found: Explanation) -> str:
     """How many combinations were tried, how many agree, and how many would by chance: a sentence."""
     parts = [
-        f"of {count} {MANY[size]} {found.agree[size]} agree, where "
-        f"{number(found.chance[size], 1)} would with a number near it that had another cause"
+        f"{found.agree[size]} of {count} {MANY[size]} agree ({number(found.chance[size], 1)} would, "
+        "on average, with a number near it that had another cause)"
         for size, count in found.tried.items()
     ]
-    text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "."
+    return ", and ".join(parts) + "."
 
 
 @figure
@@ -407,12 +407,16 @@ def values_chart(found: Explanation) -> Figure:
     ):
         ax.axvline(printed.value, color=colour, lw=1.4, label=f"{name}, {printed.text}", zorder=3)
     words = {1: "one convention", 2: "two", 3: "three"}
-    ax.set_xscale("log")
+    ends = found.mine[metric].value, found.theirs[metric].value
+    low, high = min(ends) / 2, 2 * max(ends)
+    inside = [x for f in found.everything if low <= (x := f.values[metric]) <= high]
+    outside = len(found.everything) - len(inside)
     ax.set(
+        xlim=(low, high),
         yticks=range(len(sizes)),
         yticklabels=[words[s] for s in sizes],
         ylim=(len(sizes) - 0.5, -0.5),
-        xlabel=f"{metric.replace('_', ' ')} by each combination",
+        xlabel=f"{SHORT.get(metric, metric)} by each combination ({outside} lie outside)",
     )
     ax.grid(False, axis="y")
     fig.legend(loc="outside upper left", ncols=2)

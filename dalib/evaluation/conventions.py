@@ -758,7 +758,7 @@ class Printed:
         return abs(value - self.value) <= self.tolerance * (1 + 1e-9)
 
 
-def printed(given: str | float | int, *, tolerance: float | None = None) -> Printed:
+def printed(given: str | float | int, *, tolerance: float | int | None = None) -> Printed:
     """A number with the precision of its digits: "0.0510" is known to 0.00005, "5.1 %" to 0.0005.
 
     Write it as text where it ends in zeros: 0.0510 typed as a number has lost one.
@@ -892,7 +892,7 @@ def explain(
     groups: Sequence[Hashable] | None = None,
     conventions: Iterable[str] | None = None,
     most: int = 2,
-    tolerance: float | None = None,
+    tolerance: float | int | None = None,
 ) -> Explanation:
     """Which conventions lead from one number of a network to another one of the same network.
 
@@ -981,7 +981,7 @@ def _explained(
     )
 
 
-def _numbers(given: Any, metric: str, tolerance: float | None) -> dict[str, Printed]:
+def _numbers(given: Any, metric: str, tolerance: float | int | None) -> dict[str, Printed]:
     named = given if isinstance(given, Mapping) else {metric: given}
     if not named:
         raise ConfigError("mine, theirs: no number given")
@@ -989,7 +989,7 @@ def _numbers(given: Any, metric: str, tolerance: float | None) -> dict[str, Prin
 
 
 def _pair(
-    mine: Any, theirs: Any, metric: str, tolerance: float | None
+    mine: Any, theirs: Any, metric: str, tolerance: float | int | None
 ) -> tuple[dict[str, Printed], dict[str, Printed]]:
     ours, others = _numbers(mine, metric, tolerance), _numbers(theirs, metric, tolerance)
     if ours.keys() != others.keys():
