@@ -41,10 +41,12 @@ __all__ = [
     "evaluate",
     "evaluate_folder",
     "evaluation",
+    "explain",
     "feature_alignment",
     "label",
     "load",
     "losses",
+    "measure",
     "models",
     "open_source",
     "predict",
@@ -93,6 +95,8 @@ _HOMES = {
     "Scores": "dalib.evaluation.scores",
     "evaluate": "dalib.evaluation.scores",
     "evaluate_folder": "dalib.evaluation.scores",
+    "explain": "dalib.evaluation.conventions",
+    "measure": "dalib.evaluation.measure",
     "score": "dalib.evaluation.protocols",
     # prediction
     "Predictor": "dalib.predict",
@@ -116,6 +120,8 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.data.catalogue import open_source
     from dalib.data.schema import Source
     from dalib.errors import UserError
+    from dalib.evaluation.conventions import explain
+    from dalib.evaluation.measure import measure
     from dalib.evaluation.protocols import PROTOCOLS, Protocol, score
     from dalib.evaluation.scores import Scores, evaluate, evaluate_folder
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment

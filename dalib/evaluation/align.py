@@ -118,7 +118,7 @@ class Alignment:
 
 TRIMMED = 0.8
 """Share of the pixels that a trimmed fit keeps: MiDaS's trimmed loss leaves out the 20 % with the
-largest residuals (Ranftl et al. 2020, section 5)."""
+largest residuals (Ranftl et al. 2020)."""
 ALIGNMENTS = {
     a.name: a
     for a in (
@@ -145,7 +145,7 @@ ALIGNMENTS = {
             name="disparity",
             space="disparity",
             parameters="scale_shift",
-            source="Ranftl et al. 2020 (MiDaS), section 6; microsoft/MoGe:moge/test/metrics.py",
+            source="isl-org/DPT:EVALUATION.md, for MiDaS; microsoft/MoGe:moge/test/metrics.py",
         ),
         Alignment(
             name="depth",
@@ -164,7 +164,7 @@ ALIGNMENTS = {
             space="disparity",
             parameters="scale_shift",
             fit="trimmed",
-            source="Rousseeuw 1984 (least trimmed squares); share of Ranftl et al. 2020, section 5",
+            source="Rousseeuw 1984 (least trimmed squares); the share is that of MiDaS's trimmed loss",
         ),
     )
 }

@@ -1,20 +1,21 @@
 """Depth metrics of each image. Their mean is taken over images, then over data sets; never over
 pooled pixels, unless a protocol says so.
 
-p is the prediction and t the truth, in the same unit, over the valid pixels of one image. As far as
+p is the prediction and t the truth, in the same unit, over the valid pixels of one image. Where
 nothing else is said, a definition is that of Eigen et al. 2014 ("Depth map prediction from a single
-image using a multi-scale deep network", section 4.1), which nearly all papers print:
+image using a multi-scale deep network", section 4), which nearly all papers print:
 
-| name | definition | unit | a perfect prediction has |
-| --- | --- | --- | --- |
-| `abs_rel` | mean of abs(p - t) / t | none | 0 |
-| `sq_rel` | mean of (p - t)^2 / t, with t and not t^2 below | that of t | 0 |
-| `rmse` | root of the mean of (p - t)^2 | that of t | 0 |
-| `rmse_log` | root of the mean of (ln p - ln t)^2 | none | 0 |
-| `silog` | 100 times the root of the variance of ln p - ln t (`silog`) | per cent | 0 |
-| `log10` | mean of abs(log10 p - log10 t) (Saxena et al. 2009) | none | 0 |
-| `delta05` | share of pixels with max(p / t, t / p) < 1.25^0.5 | none | 1 |
-| `delta1`, `delta2`, `delta3` | the same with 1.25, 1.25^2, 1.25^3 | none | 1 |
+- `abs_rel`: mean of abs(p - t) / t;
+- `sq_rel`: mean of (p - t)^2 / t, in the unit of t; KITTI's devkit (evaluate_depth.cpp) divides by
+  t^2;
+- `rmse`: root of the mean of (p - t)^2, in the unit of t;
+- `rmse_log`: root of the mean of (ln p - ln t)^2;
+- `silog`: 100 times the root of the variance of ln p - ln t, in per cent, see `silog`;
+- `log10`: mean of abs(log10 p - log10 t) (cleinc/bts:pytorch/bts_eval.py);
+- `delta05`, `delta1`, `delta2`, `delta3`: share of pixels with max(p / t, t / p) < 1.25^k, for k =
+  0.5, 1, 2, 3.
+
+A perfect prediction has 1 in the deltas and 0 in the others.
 """
 
 import math
@@ -98,11 +99,12 @@ def silog(
     """The scale-invariant logarithmic error: factor * sqrt(mean d^2 - lam * (mean d)^2) with d =
     ln p - ln t.
 
-    Under one name stand several conventions. The defaults are those of KITTI's benchmark of depth
-    prediction ("SILog [log(m)*100]") and of BTS, AdaBins and Marigold. Eigen et al. 2014 (equation
-    1) print the square, without a root and a factor (`root=False, factor=1`); lam = 0.5 is their
-    *training loss* (equation 4), which Depth Anything V2's metric code reports as a metric, with a
-    root and no factor (`lam=0.5, factor=1`; metric_depth/util/metric.py).
+    Under one name stand several conventions. The defaults are those of BTS
+    (cleinc/bts:pytorch/bts_eval.py) and Marigold (prs-eth/Marigold:src/util/metric.py). KITTI's
+    devkit (evaluate_depth.cpp) has no factor (`factor=1`), and its table of results shows 100 times
+    that. Eigen et al. 2014 (section 3.2) have the square, without a root (`root=False, factor=1`).
+    lam = 0.5 is their *training loss* (section 3.3), which Depth Anything V2's metric code reports
+    as a metric (`lam=0.5, factor=1`; DepthAnything/Depth-Anything-V2:metric_depth/util/metric.py).
 
     Args:
         pred_depth, target_depth, valid: as for `depth_metrics`.

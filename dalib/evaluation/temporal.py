@@ -99,7 +99,7 @@ def static_flicker(
 ) -> Float[Tensor, " T-1"]:
     """100 times the mean change between neighbouring frames of a camera at rest, as a share of the
     film's spread: the mean absolute deviation of all its values from their median, with which the
-    affine-invariant loss scales a map (Ranftl et al. 2020, equation 5).
+    affine-invariant loss scales a map (Yang et al. 2024, equation 3).
 
     It is the same for every scale (but 0) and shift of the whole film.
 

@@ -178,7 +178,7 @@ class TestJudge:
         here = judge(pred, pairs)["right"]
         assert torch.equal(judge(scale * pred + shift, pairs)["right"], here)
         two = (pairs.on(20, 30)[:, 0] != pairs.on(20, 30)[:, 1]).any(1)  # else a tie: never right
-        assert torch.equal(judge(-pred, pairs)["right"], two - here)
+        assert torch.equal(judge(-pred, pairs)["right"], two.double() - here)
 
     def test_depth_is_turned_round_before_the_mean(self):
         """Depths 1, 9, 1 beside 2, 2, 2: their mean depth is 3.7, farther; their mean disparity is
