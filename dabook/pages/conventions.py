@@ -56,6 +56,17 @@ def seen(
     return plain, mirrored
 
 
+def setting(samples: Sequence[dict], maps: Sequence[Tensor]) -> str:
+    """How many conventions there are, and what they are tried on: sentences."""
+    questions = {c.question for c in CONVENTIONS.values()}
+    seen_at, true = maps[0].shape, samples[0]["disparity"].shape
+    return (
+        f"{len(CONVENTIONS)} conventions answer {len(questions)} questions. Here they are tried on "
+        f"{len(samples)} scenes of {true[0]} x {true[1]} pixels, which the student sees at "
+        f"{seen_at[0]} x {seen_at[1]}."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one convention does, on the scenes and on real data sets.
@@ -159,7 +170,7 @@ DASH = "–"
 
 
 def _times(factor: float) -> str:
-    return DASH if math.isnan(factor) else f"× {number(factor, 2)}"
+    return DASH if math.isnan(factor) else f"×\N{NO-BREAK SPACE}{number(factor, 2)}"
 
 
 def _change(price: Price) -> str:
@@ -168,6 +179,93 @@ def _change(price: Price) -> str:
         return text
     ends = f"{number(price.low, 4, sign=True)} to {number(price.high, 4, sign=True)}"
     return f'{text}<br><span class="interval">{ends}</span>'
+
+
+REPORTED = (
+    (
+        "LiheYoung/Depth-Anything#43",
+        "errors of 30 to 40 % where the paper has 7 to 8 %",
+        "inverted first, then scaled by medians: no shift was fitted",
+    ),
+    (
+        "LiheYoung/Depth-Anything#174",
+        "AbsRel and δ1 could not be reproduced",
+        "an author: evaluated in disparity, without converting back",
+    ),
+    (
+        "DepthAnything/Depth-Anything-V2#58",
+        "NYUv2, 0.098 where the paper has 0.045",
+        "no answer; a reader gets Marigold's number by Marigold's script",
+    ),
+    (
+        "DepthAnything/Depth-Anything-V2#91",
+        "how table 2 was made",
+        "no answer; a reader is off by around 10 %",
+    ),
+    (
+        "DepthAnything/Depth-Anything-V2#280",
+        "DIODE, 0.214 where the paper has 0.066",
+        "fitted in disparity, inverted without a clamp. Another reader: rooms agree with the paper, "
+        "and streets come near it with another mask of valid truth "
+        "(kmatzen/plumbline:docs/D29_DIODE_TABLE2_HANDOFF.md)",
+    ),
+    (
+        "DepthAnything/Depth-Anything-V2#281",
+        "ETH3D; another reader has 0.089 where the paper has 0.131",
+        "truth resized to a fixed size by the first; unexplained",
+    ),
+    (
+        "DepthAnything/Depth-Anything-V2#289",
+        "KITTI, AbsRel 30",
+        "relative disparity compared with metres, nothing fitted",
+    ),
+    (
+        "prs-eth/Marigold#96",
+        "KITTI does not match the paper, NYUv2 does",
+        "a small selection of images in place of the whole list",
+    ),
+    (
+        "EnVision-Research/Lotus-2#13",
+        "MoGe-2 on KITTI, 5.5 % where the paper has 11.8 %",
+        "fitted in depth, at another input size; the issue asks why",
+    ),
+    (
+        "isl-org/MiDaS#166",
+        "which images of KITTI",
+        "MiDaS scores 161 of them; Eigen's list has 697, or 652 with improved truth",
+    ),
+    (
+        "mrharicot/monodepth#110",
+        "KITTI, 0.169 where the paper has 0.148",
+        "Eigen's crop in place of Garg's",
+    ),
+    (
+        "shariqfarooq123/AdaBins#58",
+        "KITTI, AbsRel 0.109 by another script",
+        "raw LiDAR points in place of the improved truth",
+    ),
+    (
+        "cleinc/bts#61",
+        "NYUv2",
+        "the crop was counted from 1, in a language that counts from 0",
+    ),
+    (
+        "ultralytics/ultralytics#25648",
+        "AbsRel of a whole data set",
+        "all pixels were pooled; the mean is over images since",
+    ),
+)
+"""Where somebody asked why two numbers differ, what the numbers are, and what is known of the
+cause, as the threads say."""
+
+
+def reported() -> Html:
+    """Gaps that people reported, with what is known of their cause."""
+    lines = {
+        where: {"gap": escape(gap), "what is known": linked(known)}
+        for where, gap, known in REPORTED
+    }
+    return html(lines, [linked(where) for where in lines], name="reported")
 
 
 # ---- figure
