@@ -473,14 +473,18 @@ def found_table(found: Explanation, *, most: int = 12) -> Html:
     return html(lines, headings, name="found")
 
 
-def chance_reading(found: Explanation) -> str:
-    """How many combinations were tried, how many agree, and how many would by chance: a sentence."""
-    parts = [
-        f"{found.agree[size]} of {count} {MANY[size]} agree ({number(found.chance[size], 1)} would, "
-        "on average, with a number near it that had another cause)"
-        for size, count in found.tried.items()
-    ]
-    return ", and ".join(parts) + "."
+def chance_table(found: Mapping[str, Explanation]) -> Html:
+    """How many combinations agree with numbers of several precisions, and how many would with a
+    number near them that had another cause."""
+    lines = {}
+    for label, e in found.items():
+        line = {}
+        for size, count in e.tried.items():
+            many = f"{count} {MANY[size]}"
+            line[many, "agree"] = str(e.agree[size])
+            line[many, "expected by chance"] = number(e.chance[size], 2)
+        lines[label] = line
+    return html(lines, [escape(label) for label in found], name="chance")
 
 
 @figure

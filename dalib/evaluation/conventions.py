@@ -17,7 +17,7 @@ other::
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -893,6 +893,7 @@ def explain(
     conventions: Iterable[str] | None = None,
     most: int = 2,
     tolerance: float | int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Explanation:
     """Which conventions lead from one number of a network to another one of the same network.
 
@@ -911,8 +912,11 @@ def explain(
         metric: what the two numbers are, where they are not named.
         alignment: in place of the protocol's own.
         conventions: names to try; all by default.
-        most: conventions at once, 1 to 3. Three take minutes on hundreds of images.
+        most: conventions at once, 1 to 3. On one core, pairs took 4 seconds for an image of KITTI's
+            size with 5 % of the pixels known, and 11 seconds for a full 480 x 640; three at once
+            take ten times as long or more.
         tolerance: for all numbers, in place of half a unit of the last digit.
+        report: told after each image how many are done.
 
     Raises:
         ConfigError: no predictions or no truth; a number that is none; two sets of metrics; and as
@@ -946,6 +950,7 @@ def explain(
         names=names,
         mirrored=mirrored,
         groups=groups,
+        report=report,
     )
     everything = _distinct(
         [

@@ -6,7 +6,7 @@ numbers can be compared with ours (`dalib.evaluation.conventions`).
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -546,6 +546,7 @@ def score_recipes(
     names: Sequence[str] = ("abs_rel",),
     mirrored: Sequence[Any] | None = None,
     groups: Sequence[Hashable] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Scores:
     """The scores of the same predictions by many recipes. Images are read one at a time, twice where
     some recipe shares a fit between them.
@@ -560,6 +561,7 @@ def score_recipes(
         names: the metrics, of `METRICS`.
         mirrored: predictions for the mirrored images, turned back; for `Recipe.flip`.
         groups: for each image the sequence that it belongs to; each image is its own by default.
+        report: told after each image how many are done.
 
     Raises:
         ConfigError: an unknown kind or metric; no recipe; not as many predictions as images; a
@@ -603,6 +605,8 @@ def score_recipes(
                 lambda r=r, c=c, line=line: _scores(_depth(c, kind, r, line), c.truth, r, names),
             )
             found[k, i] = values
+        if report is not None:
+            report(f"{i + 1} of {len(source)} images by {len(recipes)} ways to score")
     return Scores(recipes=recipes, names=tuple(names), values=found, pixels=pixels, groups=owners)
 
 

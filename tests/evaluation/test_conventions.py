@@ -683,6 +683,12 @@ def test_constant_predictions_are_scored():
         assert not math.isnan(price.reference)
 
 
+def test_it_says_how_far_it_is():
+    lines = []
+    ask(report=lines.append)
+    assert lines == [f"{i} of 5 images by 2 ways to score" for i in range(1, 6)]
+
+
 def test_a_protocol_of_ones_own():
     own = Protocol(name="mine", max_depth=20.0, mean="pixels")
     found = ask(protocol=own)
