@@ -48,8 +48,8 @@ def flicker(
     neighbouring frames and have abs(ln(t' / t)) <= still.
 
     Args:
-        pred_depth: aligned, above 0, the frames of one film in order (`measure.align`, with
-            `groups`).
+        pred_depth: aligned, above 0, the frames of one film in order (`aligned_depth`
+            of `dalib.evaluation.measure`, with `groups`).
         target_depth: in the same unit.
         scored: the pixels that count.
         still: how much the true depth may change.
