@@ -43,6 +43,7 @@ __all__ = [
     "evaluate",
     "evaluate_folder",
     "evaluation",
+    "explain",
     "feature_alignment",
     "finetune",
     "label",
@@ -100,6 +101,7 @@ _HOMES = {
     "Scores": "dalib.evaluation.scores",
     "evaluate": "dalib.evaluation.scores",
     "evaluate_folder": "dalib.evaluation.scores",
+    "explain": "dalib.evaluation.conventions",
     "measure": "dalib.evaluation.measure",
     "score": "dalib.evaluation.protocols",
     # prediction
@@ -126,6 +128,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.data.catalogue import open_source
     from dalib.data.schema import Source
     from dalib.errors import UserError
+    from dalib.evaluation.conventions import explain
     from dalib.evaluation.measure import measure
     from dalib.evaluation.protocols import PROTOCOLS, Protocol, score
     from dalib.evaluation.results import Result
