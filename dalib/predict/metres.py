@@ -34,6 +34,10 @@ MOST_PAIRS = 1000
 """Points of which the robust line is made: it compares each with each."""
 OUTLIER = 3.0
 """Robust standard deviations beyond which a point is left out."""
+NO_BARS = (
+    "the error bars are unknown: two distances leave no residual to judge by; state the error of a "
+    "distance (--sigma or --relative-sigma), or give a third"
+)
 LEAST_ROBUST = 5
 """Points that a robust fit needs."""
 
@@ -148,10 +152,7 @@ class ScaleShift:
         """Standard deviation of the disparity at each pixel."""
         (aa, ab), (_, bb) = self.covariance
         if not math.isfinite(aa):
-            raise ConfigError(
-                "the error bars are unknown: two distances leave no residual to judge by; state "
-                "the error of a distance (--sigma or --relative-sigma), or give a third"
-            )
+            raise ConfigError(NO_BARS)
         p = relative.double()
         line = (aa * p + 2 * ab) * p + bb
         return (line.clamp(min=0) + self.scatter**2).sqrt()
