@@ -401,7 +401,7 @@ def _binned(
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Bins of equal weight along the score: its mean and those of the values, and the weights."""
     order = np.argsort(score, kind="stable")
-    share = np.cumsum(weight[order]) / weight.sum()
+    share = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
     place = np.minimum((share * bins).astype(int), bins - 1)
     total = np.bincount(place, weight[order], bins)
     kept = total > 0

@@ -19,7 +19,8 @@ from dalib.predict.metres import ScaleShift, known_distances, sparse_depth
 
 COLUMNS = ("x", "y", "metres")
 SPARSE_ENDS = (".png", ".npy", ".pfm", ".tif", ".tiff", ".pgm")
-Point = tuple[float, float, float]
+Number = float | int
+Point = tuple[Number, Number, Number]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Known:
     """
 
     points: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
-    sigmas: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    sigmas: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
     sparse: Mapping[str, Path] = field(default_factory=dict)
     sparse_scale: float | int | None = None
     sigma_m: float | int | None = None
