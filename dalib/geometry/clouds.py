@@ -109,10 +109,12 @@ def fit_plane(points: Float[Tensor, "n 3"]) -> Plane:
     """The plane with the least sum of squared distances from the points.
 
     Raises:
-        DataError: fewer than three points, or all in one place.
+        DataError: fewer than three points, all in one place, or one that is NaN or infinite.
     """
     if len(points) < 3:
         raise DataError(f"{len(points)} points have no plane; take at least 3")
+    if not points.isfinite().all():
+        raise DataError("points that are NaN or infinite have no plane; leave them out")
     points = points.double()
     middle = points.mean(0)
     _, sizes, axes = torch.linalg.svd(points - middle, full_matrices=False)

@@ -77,13 +77,20 @@ def _step(size: Sequence[int]) -> int:
 
 
 def _unshifted(disparity: Float[Tensor, "h w"], *, sign: int) -> Float[Tensor, "h w"]:
-    """Back to its place; NaN where the view did not reach."""
+    """Back to its place; NaN where the view did not reach, and near its own edge, where networks
+    err."""
     step = _step(disparity.shape)
+    inner = disparity.clone()
+    rim = step // 2
+    if rim and sign > 0:
+        inner[-rim:] = inner[:, -rim:] = torch.nan
+    elif rim:
+        inner[:rim] = inner[:, :rim] = torch.nan
     result = torch.full_like(disparity, torch.nan)
     if sign > 0:
-        result[:-step, :-step] = disparity[step:, step:]
+        result[:-step, :-step] = inner[step:, step:]
     else:
-        result[step:, step:] = disparity[:-step, :-step]
+        result[step:, step:] = inner[:-step, :-step]
     return result
 
 
@@ -167,6 +174,7 @@ class Observations:
         error: |depth - true depth| / true depth after alignment in disparity.
         within: whether the depth is within a factor of `WITHIN`.
         image: the number of its image.
+        place: of the pixel in its image, row by row.
         names: of the images.
     """
 
@@ -175,6 +183,7 @@ class Observations:
     error: Float[np.ndarray, " n"]
     within: np.ndarray
     image: np.ndarray
+    place: np.ndarray
     names: tuple[str, ...]
 
     @property
@@ -210,7 +219,7 @@ def observe(
     """
     rng = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("disagreement", "nearness", "error", "within", "image")
+        name: [] for name in ("disagreement", "nearness", "error", "within", "image", "place")
     }
     names = []
     for sample, disparity, apart in _seen(run, samples):
@@ -229,6 +238,7 @@ def observe(
         ):
             parts[name].append(values.flatten().numpy()[places])
         parts["image"].append(np.full(len(places), len(names)))
+        parts["place"].append(places)
         names.append(str(sample.get("name", len(names))))
     if not names:
         raise DataError("no image has a pixel whose depth is known and counts")
@@ -240,12 +250,21 @@ def observe(
 def _seen(
     run: Predictor, samples: Iterable[Sample]
 ) -> Iterator[tuple[Sample, Float[Tensor, "H W"], Float[Tensor, "H W"]]]:
-    """Each sample with its map and disagreement at its own size."""
-    for sample in samples:
-        item = run.prepare(sample["image"], name=str(sample.get("name", "image")))
-        maps = run([item])
-        (apart,) = disagreement(run, [item], maps)
-        yield sample, *(resize_disparity(m[None], item.size)[0] for m in (maps[0], apart))
+    """Each sample with its map and disagreement at its own size, batch by batch."""
+    waiting: dict[str, Sample] = {}
+
+    def items() -> Iterator[Prepared]:
+        for number, sample in enumerate(samples):
+            waiting[str(number)] = sample
+            yield run.prepare(sample["image"], name=str(number))
+
+    for group in run.batches(items()):
+        maps = run(group)
+        for item, *both in zip(group, maps, disagreement(run, group, maps), strict=True):
+            yield (
+                waiting.pop(item.name),
+                *(resize_disparity(each[None], item.size)[0] for each in both),
+            )
 
 
 def _errors(
@@ -399,10 +418,14 @@ class Calibration:
 def _binned(
     score: np.ndarray, values: Sequence[np.ndarray], weight: np.ndarray, bins: int
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Bins of equal weight along the score: its mean and those of the values, and the weights."""
+    """Bins of about equal weight along the score: its mean and those of the values, and the
+    weights."""
     order = np.argsort(score, kind="stable")
     share = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
     place = np.minimum((share * bins).astype(int), bins - 1)
+    # equal scores belong together
+    _, first = np.unique(score[order], return_index=True)
+    place = np.repeat(np.maximum.reduceat(place, first), np.diff([*first, len(order)]))
     total = np.bincount(place, weight[order], bins)
     kept = total > 0
 
@@ -458,7 +481,7 @@ def reliability(
     *,
     bins: int = 10,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """(mean prediction, mean observation) over bins of equal weight, and the mean distance between
+    """(mean prediction, mean observation) over bins of about equal weight, and the mean distance between
     both (the expected calibration error)."""
     middle, (seen,), total = _binned(predicted, (observed.astype(float),), weight, bins)
     return middle, seen, float((total * np.abs(middle - seen)).sum() / total.sum())

@@ -154,6 +154,8 @@ def test_a_plane_is_found():
     assert found.angle(other) == pytest.approx(by_hand, abs=1e-3)
     with pytest.raises(DataError, match="2 points have no plane"):
         fit_plane(torch.zeros(2, 3))
+    with pytest.raises(DataError, match="NaN or infinite"):
+        fit_plane(torch.full((4, 3), math.inf))
     with pytest.raises(DataError, match="on one line"):
         fit_plane(torch.arange(4.0).view(4, 1).expand(4, 3))
 

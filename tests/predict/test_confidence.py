@@ -156,6 +156,7 @@ def made(count=40, pixels=200, seed=0, useful=True):
         error=error,
         within=error < 0.25,
         image=np.repeat(np.arange(count), pixels),
+        place=np.tile(np.arange(pixels), count),
         names=tuple(map(str, range(count))),
     )
 
@@ -238,6 +239,7 @@ def test_observed_errors_are_those_of_absrel_and_delta1():
     assert seen.error.mean() == pytest.approx(float(expected["abs_rel"]))
     assert seen.within.mean() == pytest.approx(float(expected["delta1"]))
     assert set(expected) >= set(depth_metrics(1 / truth[None], 1 / truth[None], valid[None]))
+    assert_allclose(seen.place, np.flatnonzero(valid.numpy()))
     few = observe(run, [sample] * 3, PROTOCOLS["relative"], pixels=50)
     assert np.bincount(few.image).tolist() == [50, 50, 50]
     assert few.weight.sum() == pytest.approx(3)
