@@ -5,6 +5,7 @@ import sys
 
 from dalib.cli import (
     adapt,
+    calibrate,
     check_data,
     conform,
     evaluate,
@@ -26,6 +27,7 @@ ROAD = (
     label,
     train,
     finetune,
+    calibrate,
     predict,
     evaluate,
     conform,

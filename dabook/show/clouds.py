@@ -21,6 +21,7 @@ from torch import Tensor
 from dabook.show.pictures import unit
 from dalib.data.photos import PhotoFolder
 from dalib.data.sources import Motorcycle, SkimagePhotos
+from dalib.geometry import Camera
 from dalib.models.sizes import resize_disparity, resize_images
 
 RATIOS = (2, 4, 8, 16)
@@ -45,13 +46,9 @@ def depth(disparity: Float[Tensor, "h w"], ratio: float | int) -> Float[Tensor, 
 def coordinates(depth: Float[Tensor, "h w"]) -> Integer[np.ndarray, "3 h*w"]:
     """Right, forward and up of each pixel seen by a pinhole camera, in units of `STEP`, as 16-bit
     integers that keep a page light."""
-    h, w = depth.shape
-    focal = max(h, w) / (2 * math.tan(math.radians(FIELD / 2)))  # pixels
-    rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
-    right = (columns - w / 2) / focal * depth
-    up = (h / 2 - rows) / focal * depth
+    right, down, forward = Camera.from_fov(FIELD, tuple(depth.shape)).rays() * depth
     # (3, h, w) -> (3, h*w)
-    return (torch.stack([right, depth, up]).flatten(1) / STEP).round().numpy().astype(np.int16)
+    return (torch.stack([right, forward, -down]).flatten(1) / STEP).round().numpy().astype(np.int16)
 
 
 def cloud(

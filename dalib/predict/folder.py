@@ -1,6 +1,7 @@
 """A folder of photographs to a folder of maps: resumable, never half a file, and a damaged
 photograph stops nobody else."""
 
+import math
 import os
 import time
 import unicodedata
@@ -8,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from jaxtyping import Float
@@ -15,12 +17,16 @@ from torch import Tensor
 
 from dalib.data.listing import PASSED_OVER, Groups, Listing, list_folder
 from dalib.errors import ConfigError, DataError, DiskError
+from dalib.predict.confidence import Calibration, disagreement
 from dalib.predict.faults import finite, network_error
 from dalib.predict.fingerprint import fingerprint
+from dalib.predict.known import Known
 from dalib.predict.ledger import Ledger, origin
-from dalib.predict.outputs import COLOURS, ENDS, palette, save, targets
+from dalib.predict.metres import NO_BARS, ScaleShift
+from dalib.predict.outputs import CLOUDS, COLOURS, ENDS, palette, save, targets
 from dalib.predict.prepare import OwnMapError, Prepared
 from dalib.predict.run import Predictor
+from dalib.predict.solid import NO_SHAPE, Solid
 
 THREADS = 4  # that decode and write while the network runs
 MEANING = {
@@ -28,6 +34,8 @@ MEANING = {
     "map's own",
     "depth_m": "depth in metres",
 }
+RAW = "raw"
+"""In place of a calibration: the disagreement itself is written."""
 
 
 @dataclass(kw_only=True)
@@ -35,13 +43,15 @@ class Report:
     """What became of the images, by name: written, kept from an earlier run, or failed, with the
     reason.
 
-    `notes` say what of a file was ignored, `passed_over` what in the folder is no photograph, and
-    `missed` which of its photographs are of a kind that nobody here reads.
+    `fits` are the scale and shift of those that were written in metres. `notes` say what of a file
+    was ignored, `passed_over` what in the folder is no photograph, and `missed` which of its
+    photographs are of a kind that nobody here reads.
     """
 
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    fits: dict[str, ScaleShift] = field(default_factory=dict)
     notes: Groups = field(default_factory=Groups)
     passed_over: Groups = field(default_factory=Groups)
     missed: Groups = field(default_factory=Groups)
@@ -182,6 +192,9 @@ def write_images(
     run: Predictor,
     formats: tuple[str, ...] = ("png16",),
     colours: str = COLOURS,
+    known: Known | None = None,
+    solid: Solid | None = None,
+    calibration: Calibration | str | None = None,
     report: Callable[[str], None] = print,
 ) -> Report:
     """Predict and write. An image whose files are all there, as they were written and made of it as
@@ -192,31 +205,94 @@ def write_images(
         out: made where it is missing. `predictions.json` there says with what network and settings,
             and lists the files.
         run: the network.
-        formats: any of "png16", "npy", "colour", see `dalib.predict.outputs`.
+        formats: any of `dalib.predict.outputs.ENDS`.
         colours: a Matplotlib colour map.
+        known: distances in these images: the maps are then depth in metres.
+        solid: how clouds of points are made, for the formats "ply" and "glb".
+        calibration: of the format "confidence", or "raw" for the disagreement itself.
         report: gets a line every few seconds.
 
     Raises:
         ConfigError: `out` holds maps of another network or of other settings, or a file in the way
-            that is not ours; another process writes there; an unknown format or colour map.
+            that is not ours; another process writes there; an unknown format or colour map; a format
+            without what it needs, or what no format needs.
         DataError: a file cannot be written.
     """
     if "colour" in formats:
         palette(colours)  # an unknown one should fail at once
+    check_wanted(formats, known=known, solid=solid, calibration=calibration)
+    check_network(run, formats, known=known, solid=solid, calibration=calibration)
+    if known is not None:
+        known.check(images)
     with Ledger(out) as ledger:
         files = _checked(images, out, formats, ledger)
-        check_settings(ledger, run, colours)
+        check_settings(ledger, run, colours, known=known, solid=solid, calibration=calibration)
+        also = {name: {} if known is None else {"known": known.digest(name)} for name in images}
         result = Report(
             kept=[
-                name for name, path in images.items() if ledger.is_kept(files[name].values(), path)
+                name
+                for name, path in images.items()
+                if ledger.is_kept(files[name].values(), path, also[name])
             ]
         )
         kept = set(result.kept)
         todo = {name: path for name, path in images.items() if name not in kept}
         ledger.claim(path for name in todo for path in files[name].values())
+        further = Further(
+            known=known,
+            solid=solid if set(formats) & set(CLOUDS) else None,
+            calibration=calibration,
+            also=also,
+            with_sigma="sigma" in formats,
+        )
         how = {"kind": run.kind, "max_depth": run.max_depth, "colours": colours}
-        _write(todo, files, run=run, how=how, ledger=ledger, result=result, report=report)
+        _write(
+            todo,
+            files,
+            run=run,
+            how=how,
+            further=further,
+            ledger=ledger,
+            result=result,
+            report=report,
+        )
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """What is made of a map beside the map itself; `also` is what the ledger says of each image's
+    distances."""
+
+    known: Known | None
+    solid: Solid | None
+    calibration: Calibration | str | None
+    also: Mapping[str, Mapping[str, str]]
+    with_sigma: bool
+
+    def of(
+        self,
+        item: Prepared,
+        disparity: Float[Tensor, "h w"],
+        apart: Float[Tensor, "h w"] | None,
+        *,
+        kind: str,
+    ) -> dict:
+        """What `save` takes beside the map."""
+        found: dict = {}
+        if self.known is not None:
+            found["fit"] = self.known.fit(item.name, disparity, item.size)
+            if self.with_sigma and math.isnan(found["fit"].errors[0]):
+                raise DataError(f"{item.name}: {NO_BARS}")
+        if self.solid is not None:
+            found["cloud"] = self.solid.of(item, disparity, kind=kind, fit=found.get("fit"))
+        if apart is not None:
+            found["certainty"] = (
+                (self.calibration.confidences(disparity, apart), "confidence")
+                if isinstance(self.calibration, Calibration)
+                else (apart, "disagreement")
+            )
+        return found
 
 
 def _write(
@@ -225,6 +301,7 @@ def _write(
     *,
     run: Predictor,
     how: dict,
+    further: Further,
     ledger: Ledger,
     result: Report,
     report: Callable[[str], None],
@@ -255,18 +332,25 @@ def _write(
                     result.notes.add(note, str(todo[name]))
                 yield item.result()
 
-    def write(item: Prepared, disparity: Float[Tensor, "h w"]) -> None:
-        save(disparity, item.size, files[item.name], **how)
-        ledger.written(files[item.name].values(), origins.pop(item.name))
+    def write(
+        item: Prepared, disparity: Float[Tensor, "h w"], apart: Float[Tensor, "h w"] | None
+    ) -> None:
+        more = further.of(item, disparity, apart, kind=how["kind"])
+        save(disparity, item.size, files[item.name], **how, **more)
+        made_of = origins.pop(item.name) | dict(further.also[item.name])
+        ledger.written(files[item.name].values(), made_of)
+        if "fit" in more:
+            result.fits[item.name] = more["fit"]
 
     with ThreadPoolExecutor(THREADS) as pool:
         writing: list[tuple[str, Future]] = []
         for group in run.batches(prepared(pool)):
-            maps = list(_maps(run, group, result))  # while the group before is written
+            # while the group before is written
+            maps = list(_maps(run, group, result, doubt=further.calibration is not None))
             for line in run.news():
                 report(line)
             _settle(writing, result)
-            writing = [(item.name, pool.submit(write, item, disparity)) for item, disparity in maps]
+            writing = [(item.name, pool.submit(write, item, *found)) for item, *found in maps]
             done = len(result.written) + len(result.failed) + passed_over
             if done and time.perf_counter() - told > 2:
                 told = time.perf_counter()
@@ -278,22 +362,23 @@ def _write(
 
 
 def _maps(
-    run: Predictor, group: list[Prepared], result: Report
-) -> Iterator[tuple[Prepared, Float[Tensor, "h w"]]]:
-    """The maps of a batch; what the network cannot do fails by name. A batch that fails is tried
-    image by image."""
+    run: Predictor, group: list[Prepared], result: Report, *, doubt: bool
+) -> Iterator[tuple[Prepared, Float[Tensor, "h w"], Float[Tensor, "h w"] | None]]:
+    """The maps of a batch, and their disagreement where it is wanted; what the network cannot do
+    fails by name. A batch that fails is tried image by image."""
     try:
         maps = run(group)
+        apart = disagreement(run, group, maps) if doubt else [None] * len(group)
     except RuntimeError as error:  # as PyTorch says that memory is short, or a compiler missing
         if len(group) > 1:
             for item in group:
-                yield from _maps(run, [item], result)
+                yield from _maps(run, [item], result, doubt=doubt)
         else:
             result.failed[group[0].name] = f"{group[0].name}: {network_error(error)}"
         return
-    for item, disparity in zip(group, maps, strict=True):
+    for item, disparity, each in zip(group, maps, apart, strict=True):
         try:
-            yield item, finite(disparity, item.name)
+            yield item, finite(disparity, item.name), each
         except DataError as error:
             result.failed[item.name] = str(error)
 
@@ -333,7 +418,74 @@ def _settle(writing: list[tuple[str, Future]], result: Report) -> None:
 # ---- what made the maps
 
 
-def check_settings(ledger: Ledger, run: Predictor, colours: str) -> None:
+def check_wanted(
+    formats: tuple[str, ...],
+    *,
+    known: Known | None = None,
+    solid: Solid | None = None,
+    calibration: Calibration | str | None = None,
+) -> None:
+    """A `ConfigError` for a format without what it needs, or for what no format needs: what can be
+    known before a network is loaded."""
+    clouds = [name for name in formats if name in CLOUDS]
+    if clouds and solid is None:
+        raise ConfigError(
+            f"format {clouds[0]}: a cloud needs the camera; give --fov (degrees across the longer "
+            "side; a phone's main camera has 65 to 75), --focal or --intrinsics"
+        )
+    if solid is not None and not clouds:
+        raise ConfigError(
+            "a camera is given, but no cloud: add --format ply or glb, or leave it out"
+        )
+    if "sigma" in formats and known is None:
+        raise ConfigError("format sigma: needs known distances (--known or --sparse)")
+    if "confidence" in formats and calibration is None:
+        raise ConfigError(
+            "format confidence: say --confidence CALIBRATION, made by python -m dalib calibrate, or "
+            "--confidence raw"
+        )
+    if calibration is not None and "confidence" not in formats:
+        raise ConfigError("a calibration is given, but the format confidence is not asked for")
+    if isinstance(calibration, str) and calibration != RAW:
+        raise ConfigError(f"calibration {calibration!r}: must be a Calibration or {RAW!r}")
+
+
+def check_network(
+    run: Predictor,
+    formats: tuple[str, ...],
+    *,
+    known: Known | None = None,
+    solid: Solid | None = None,
+    calibration: Calibration | str | None = None,
+) -> None:
+    """A `ConfigError` for what this network cannot be asked for."""
+    if run.kind != "disparity":
+        if known is not None:
+            raise ConfigError(
+                "the network gives metres already; known distances are for one of relative disparity"
+            )
+        if solid is not None and solid.guess is not None:
+            raise ConfigError("--guess: the network gives metres; leave it out")
+        if calibration is not None:
+            raise ConfigError("--confidence: is for networks of relative disparity, not of metres")
+    elif solid is not None:
+        if known is None and solid.guess is None:
+            raise ConfigError(NO_SHAPE)
+        if known is not None and solid.guess is not None:
+            raise ConfigError("--guess: distances are known; leave it out")
+    if isinstance(calibration, Calibration):
+        calibration.check(run)
+
+
+def check_settings(
+    ledger: Ledger,
+    run: Predictor,
+    colours: str,
+    *,
+    known: Known | None = None,
+    solid: Solid | None = None,
+    calibration: Calibration | str | None = None,
+) -> None:
     """Say beside the maps what made them, and refuse to mix them with those of something else."""
     mine = {
         "network": fingerprint(run.model),
@@ -341,11 +493,35 @@ def check_settings(ledger: Ledger, run: Predictor, colours: str) -> None:
         "dtype": str(run.dtype).removeprefix("torch."),
         "colours": colours,
     }
+    there = ledger.settings
     # maps of another engine differ in their last bits; folders of before know PyTorch alone
-    if run.engine != "torch" or "engine" in ledger.settings:
+    if run.engine != "torch" or "engine" in there:
         mine["engine"] = run.engine
-        if ledger.settings:
-            ledger.settings.setdefault("engine", "torch")
-    ledger.check_settings(
-        mine, {"kind": run.kind, "values": MEANING[run.kind], "max_depth": run.max_depth}
-    )
+        if there:
+            there.setdefault("engine", "torch")
+    # metres and relative disparity have the same names of files
+    if known is not None or "metres" in there:
+        mine["metres"] = None if known is None else known.describe()
+        if there:
+            there.setdefault("metres", None)
+    # files of their own, which a run that does not write them leaves as they are
+    for name, wanted in (
+        ("cloud", None if solid is None else solid.describe()),
+        ("confidence", _called(calibration)),
+    ):
+        if wanted is not None:
+            mine[name] = wanted
+            if there:
+                there.setdefault(name, wanted)
+        elif name in there:
+            mine[name] = there[name]
+    kind = "depth_m" if known is not None else run.kind
+    ledger.check_settings(mine, {"kind": kind, "values": MEANING[kind], "max_depth": run.max_depth})
+
+
+def _called(calibration: Calibration | str | None) -> str | None:
+    """A calibration in a word."""
+    if not isinstance(calibration, Calibration):
+        return calibration
+    tables = repr((calibration.common, calibration.scores, calibration.confidence))
+    return blake2b(tables.encode(), digest_size=8).hexdigest()

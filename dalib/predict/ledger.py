@@ -246,12 +246,15 @@ class Ledger:
                     f"{path}: is the map of {made_of}, not of {source}; choose another folder"
                 )
 
-    def is_kept(self, files: Iterable[Path], source: Path) -> bool:
-        """Whether all files are as we wrote them, and made of this very source as it is now."""
+    def is_kept(
+        self, files: Iterable[Path], source: Path, also: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether all files are as we wrote them, and made of this very source as it is now, and of
+        what else is named."""
         if not self._files:
             return False
         try:
-            now = origin(source)
+            now = origin(source) | dict(also or {})
         except OSError:
             return False
         for path in files:

@@ -26,7 +26,7 @@ from dalib.models.sizes import resize_disparity
 from dalib.predict.folder import check_settings, is_same
 from dalib.predict.frames import need_av, video_maps
 from dalib.predict.ledger import Ledger, origin
-from dalib.predict.outputs import COLOURS, indices, palette, save, shown_range, targets
+from dalib.predict.outputs import COLOURS, OF_FRAMES, indices, palette, save, shown_range, targets
 from dalib.predict.run import Predictor
 from dalib.writing import whole
 
@@ -51,6 +51,10 @@ def _checked(
 ) -> tuple[Path, Path, tuple[str, ...]]:
     """The folder of maps, the coloured clip, and the formats that are written frame by frame."""
     targets(path, formats)  # an unknown format should fail at once
+    if others := ", ".join(name for name in formats if name not in OF_FRAMES):
+        raise ConfigError(
+            f"format {others}: is for photographs, not for a video; take its frames as images"
+        )
     if is_same(path.parent, out):
         raise ConfigError(f"{out}: is the folder of the clip itself; name another one for its maps")
     folder = out / path.stem
