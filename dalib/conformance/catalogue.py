@@ -23,7 +23,7 @@ class Fault:
         changes: of the options, one for each form in which it occurs; none where no value but
             behaviour gives it away.
         seen: where, if it was.
-        reduction: "pixels" or "sum": how the images become one number; then it shows in functions
+        reduction: "pixels", "squares" or "sum": how the images become one number; then it shows in functions
             that return one number only.
     """
 
@@ -110,6 +110,12 @@ SUMMED = Fault(
     words="the images are summed up, so that the result grows with the batch",
     mend="take the mean over the images",
     reduction="sum",
+)
+SQUARES = Fault(
+    words="the images' mean squares are averaged before the root is taken, so that the worst images "
+    "weigh more",
+    mend="take the root of each image, then their mean; or say that it is the other",
+    reduction="squares",
 )
 BEHAVIOUR = {
     "int_zero": _f(
@@ -635,8 +641,8 @@ DELTAS = EVERY | DELTA
 OF_METRIC = {
     "abs_rel": EVERY | {"squared": OTHER["abs_rel"]} | RELATIVE | EXCHANGED,
     "sq_rel": EVERY | {"not_squared": OTHER["sq_rel"]} | RELATIVE | EXCHANGED_SQUARE | DISPARITY,
-    "rmse": EVERY | ROOT | DISPARITY,
-    "rmse_log": EVERY | ROOT | _base("natural"),
+    "rmse": EVERY | ROOT | DISPARITY | {"root_over_images": SQUARES},
+    "rmse_log": EVERY | ROOT | _base("natural") | {"root_over_images": SQUARES},
     "silog": SCORED | MEDIAN_ERROR | {"fitted": ALIGNED["fitted"]} | SILOG | _base("natural"),
     "log10": EVERY | {"root_mean_square": OTHER["log10"]} | _base("ten"),
     # no pixel can lie at the root of 1.25, and 1 + 0.25 is 1.25
@@ -818,7 +824,7 @@ KINDS = {
                 "nothing is dropped",
                 "sort() returns values and indices: slice the values, not the pair",
                 {"trim": 0.0},
-                seen="four public copies of MiDaS's trimmed loss",
+                seen="at least four public copies of MiDaS's trimmed loss",
             ),
             **{k: f for k, f in STATISTICS.items() if k not in ("trimmed", "halved")},
             "pooled": POOLED,
@@ -856,6 +862,8 @@ def reductions(values: Array, counts: Array, *, how: str = "", name: str = "") -
     some = values[counts > 0]
     if how == "pixels":
         return [ref.pooled(values, counts, name)]
+    if how == "squares":
+        return [float(np.sqrt(np.nanmean(values**2)))] if len(some) else [np.nan]
     if how == "sum":
         return [float(np.nansum(values))]
     means = [float(values.mean())]
