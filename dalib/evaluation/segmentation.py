@@ -23,12 +23,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from dalib.data.schema import IGNORE
 from dalib.errors import DataError
 from dalib.evaluation.run import predict_maps
 
-IGNORE = 255
-"""The class of a pixel whose true class is unknown: it counts nowhere, neither in a score nor in a
-loss."""
 DRAWS = 2000
 PARTS = ("intersection", "union", "truth")
 ACCURACY = "accuracy"
