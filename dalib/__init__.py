@@ -39,6 +39,7 @@ __all__ = [
     "data",
     "errors",
     "evaluate",
+    "evaluate_classes",
     "evaluate_folder",
     "evaluation",
     "feature_alignment",
@@ -49,6 +50,7 @@ __all__ = [
     "models",
     "open_source",
     "predict",
+    "restore_segmenter",
     "save",
     "score",
     "train",
@@ -78,6 +80,7 @@ _HOMES = {
     "DepthAnything": "dalib.models",
     "build": "dalib.models",
     "load": "dalib.models",
+    "restore_segmenter": "dalib.models.segmenter",
     "save": "dalib.models",
     # losses
     "affine_invariant": "dalib.losses",
@@ -94,6 +97,7 @@ _HOMES = {
     "Protocol": "dalib.evaluation.protocols",
     "Scores": "dalib.evaluation.scores",
     "evaluate": "dalib.evaluation.scores",
+    "evaluate_classes": "dalib.evaluation.segmentation",
     "evaluate_folder": "dalib.evaluation.scores",
     "score": "dalib.evaluation.protocols",
     # prediction
@@ -121,8 +125,10 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.errors import UserError
     from dalib.evaluation.protocols import PROTOCOLS, Protocol, score
     from dalib.evaluation.scores import Scores, evaluate, evaluate_folder
+    from dalib.evaluation.segmentation import evaluate_classes
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment
     from dalib.models import DepthAnything, build, load, save
+    from dalib.models.segmenter import restore_segmenter
     from dalib.predict import Predictor
     from dalib.training.recipe import label, train
 

@@ -211,7 +211,14 @@ def evaluate_classes(
     *,
     batch_size: int = 16,
 ) -> Areas:
-    """Score a network's classes on a whole source that has them.
+    """Score a network's classes on a whole source that has them::
+
+        model = restore_segmenter("model.safetensors")
+        scenes = open_source("scenes:validation", count=100, height=96, width=128)
+        found = evaluate_classes(
+            lambda images: predict_classes(model, images, short_side=96), scenes, model.classes
+        )
+        print(found.miou, found.interval())
 
     Images are read `batch_size` at a time, so that memory does not grow with the source.
 
