@@ -41,6 +41,7 @@ __all__ = [
     "data",
     "errors",
     "evaluate",
+    "evaluate_classes",
     "evaluate_folder",
     "evaluation",
     "explain",
@@ -53,6 +54,7 @@ __all__ = [
     "models",
     "open_source",
     "predict",
+    "restore_segmenter",
     "save",
     "score",
     "train",
@@ -83,6 +85,7 @@ _HOMES = {
     "DepthAnything": "dalib.models",
     "build": "dalib.models",
     "load": "dalib.models",
+    "restore_segmenter": "dalib.models.segmenter",
     "save": "dalib.models",
     # losses
     "affine_invariant": "dalib.losses",
@@ -100,6 +103,7 @@ _HOMES = {
     "Result": "dalib.evaluation.results",
     "Scores": "dalib.evaluation.scores",
     "evaluate": "dalib.evaluation.scores",
+    "evaluate_classes": "dalib.evaluation.segmentation",
     "evaluate_folder": "dalib.evaluation.scores",
     "explain": "dalib.evaluation.conventions",
     "measure": "dalib.evaluation.measure",
@@ -133,8 +137,10 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.evaluation.protocols import PROTOCOLS, Protocol, score
     from dalib.evaluation.results import Result
     from dalib.evaluation.scores import Scores, evaluate, evaluate_folder
+    from dalib.evaluation.segmentation import evaluate_classes
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment
     from dalib.models import DepthAnything, build, load, save
+    from dalib.models.segmenter import restore_segmenter
     from dalib.predict import Predictor
     from dalib.training.recipe import label, train
 

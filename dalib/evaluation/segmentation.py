@@ -23,12 +23,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from dalib.data.schema import IGNORE
 from dalib.errors import DataError
 from dalib.evaluation.run import predict_maps
 
-IGNORE = 255
-"""The class of a pixel whose true class is unknown: it counts nowhere, neither in a score nor in a
-loss."""
 DRAWS = 2000
 PARTS = ("intersection", "union", "truth")
 ACCURACY = "accuracy"
@@ -213,7 +211,14 @@ def evaluate_classes(
     *,
     batch_size: int = 16,
 ) -> Areas:
-    """Score a network's classes on a whole source that has them.
+    """Score a network's classes on a whole source that has them::
+
+        model = restore_segmenter("model.safetensors")
+        scenes = open_source("scenes:validation", count=100, height=96, width=128)
+        found = evaluate_classes(
+            lambda images: predict_classes(model, images, short_side=96), scenes, model.classes
+        )
+        print(found.miou, found.interval())
 
     Images are read `batch_size` at a time, so that memory does not grow with the source.
 

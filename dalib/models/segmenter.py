@@ -19,7 +19,7 @@ from dalib.errors import CheckpointError, ConfigError
 from dalib.models.depth_anything import DepthAnything, classes_of, read_about
 from dalib.models.dpt import ClassDecoder
 from dalib.models.encoder import Encoder
-from dalib.models.files import read_safetensors
+from dalib.models.files import kind, read_safetensors
 from dalib.models.weights import load_into
 
 MOST = 255
@@ -101,7 +101,7 @@ def build_segmenter(
         return Segmenter(encoder=encoder, classes=classes, **network)
 
 
-def restore_segmenter(path: Path, *, expect: str | None = None) -> Segmenter:
+def restore_segmenter(path: str | Path, *, expect: str | None = None) -> Segmenter:
     """Read a network of classes that `dalib.models.save` wrote, in evaluation mode.
 
     Args:
@@ -112,6 +112,12 @@ def restore_segmenter(path: Path, *, expect: str | None = None) -> Segmenter:
         CheckpointError: a damaged file, one of a network that has no classes, or of another encoder
             than expected.
     """
+    path = Path(path)
+    if (form := kind(path)) != "safetensors":
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file but what torch.save writes ({form}); a "
+            "network of classes is read from the file that its run left"
+        )
     tensors, metadata = read_safetensors(path)
     try:
         stored = json.loads(metadata.get("dalib", "{}"))

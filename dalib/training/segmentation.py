@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dalib.evaluation.segmentation import IGNORE
+from dalib.data.schema import IGNORE
 
 
 def cross_entropy(

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dalib.data.schema import IGNORE
 from dalib.errors import DataError
-from dalib.evaluation.segmentation import IGNORE, Areas, areas, evaluate_classes, resampled
+from dalib.evaluation.segmentation import Areas, areas, evaluate_classes, resampled
 
 A, B, C, _ = 0, 1, 2, IGNORE
 NAMES = ("sky", "road", "wall")

@@ -61,6 +61,15 @@ def test_nothing_takes_it_for_depth(read, network, tmp_path):
         read(tmp_path / "m.safetensors")
 
 
+def test_what_is_no_file_of_ours_is_named(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "m.pth")
+    (tmp_path / "m.txt").write_text("nothing")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("m.pth", "m.txt", "other.safetensors", "gone.safetensors"):
+        with pytest.raises(CheckpointError, match=name):
+            restore_segmenter(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     "use",
     [
