@@ -134,10 +134,11 @@ def run(args: argparse.Namespace) -> None:
     if other is not None:
         comparison = result.compared(other)
         result = result.beside(comparison)
+    files = write(result, out, sheet=worst)  # first: who reads what is printed may go away
     print(result)
     if comparison is not None:
         print(f"\n{comparison}")
-    print(*write(result, out, sheet=worst), sep="\n")
+    print(*files, sep="\n")
 
 
 def _settings(args: argparse.Namespace) -> dict:
