@@ -250,7 +250,7 @@ def depth_anything(at: Path, m: Maps) -> Numbers:
     for key, theirs in found.items():
         name = their_names.get(key, key)
         yield name, ours[name], theirs
-    yield "silog as KITTI's", ours["silog"], found["silog"]
+    yield "silog as BTS has it", ours["silog"], found["silog"]
 
 
 def depth_pro(at: Path, m: Maps) -> Numbers:
@@ -299,7 +299,7 @@ WHY = {
     ("kmatzen/plumbline", "scale_shift_robust, scale"): (
         "Huber weights; ours: least trimmed squares"
     ),
-    ("DepthAnything/Depth-Anything-V2", "silog as KITTI's"): (
+    ("DepthAnything/Depth-Anything-V2", "silog as BTS has it"): (
         "lambda 0.5 and no factor, as in the training loss; ours: lambda 1, per cent"
     ),
 }

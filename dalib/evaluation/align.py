@@ -6,12 +6,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dalib.errors import ConfigError
 
+# for each image, the sequence that it belongs to
+Groups = Sequence[Hashable] | np.ndarray | Tensor
 CONSTANT = 1e-12
 """A prediction whose variance is at most this share of its mean square is constant: a spread of
 1e-6 of its size, eight steps of float32, holds rounding and no depth."""
@@ -118,7 +121,7 @@ class Alignment:
 
 TRIMMED = 0.8
 """Share of the pixels that a trimmed fit keeps: MiDaS's trimmed loss leaves out the 20 % with the
-largest residuals (Ranftl et al. 2020, section 5)."""
+largest residuals (Ranftl et al. 2020)."""
 ALIGNMENTS = {
     a.name: a
     for a in (
@@ -145,7 +148,7 @@ ALIGNMENTS = {
             name="disparity",
             space="disparity",
             parameters="scale_shift",
-            source="Ranftl et al. 2020 (MiDaS), section 6; microsoft/MoGe:moge/test/metrics.py",
+            source="isl-org/DPT:EVALUATION.md, for MiDaS; microsoft/MoGe:moge/test/metrics.py",
         ),
         Alignment(
             name="depth",
@@ -164,7 +167,7 @@ ALIGNMENTS = {
             space="disparity",
             parameters="scale_shift",
             fit="trimmed",
-            source="Rousseeuw 1984 (least trimmed squares); share of Ranftl et al. 2020, section 5",
+            source="Rousseeuw 1984 (least trimmed squares); the share is that of MiDaS's trimmed loss",
         ),
     )
 }
@@ -177,7 +180,7 @@ def fit(
     valid: Bool[Tensor, "B H W"],
     alignment: Alignment,
     *,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """The (scale, shift) of an alignment, where both maps are in its space already.
 
@@ -199,6 +202,7 @@ def fit(
     check_shapes(pred, target, valid)
     if groups is None:
         return _FITS[alignment.parameters, alignment.fit](pred, target, valid)
+    groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)  # tensors, arrays too
     if len(groups) != len(pred):
         raise ValueError(f"groups: {len(groups)} names for {len(pred)} images; give one each")
     scales = torch.zeros(len(pred), dtype=torch.float64, device=pred.device)

@@ -7,9 +7,13 @@ reciprocal is z / (a + b z), which is bent, and infinite at z = -a / b. So a pre
 the space of its alignment only where that is exact, and refused with the reason otherwise. A public
 package fits disparity to depth and gives a perfect disparity network an AbsRel of 0.747; here such a
 network has 0.
+
+The same holds the other way round, and cannot be seen in the numbers: depth that is known up to a
+shift (Marigold's) belongs into the alignment `depth`, and its reciprocal into none. Depth up to a
+scale (MoGe's, or metric networks') may be aligned in any space.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +22,7 @@ from torch import Tensor
 
 from dalib.config import check_names
 from dalib.errors import ConfigError
-from dalib.evaluation.align import ALIGNMENTS, Alignment, check_finite, check_shapes, fit
+from dalib.evaluation.align import ALIGNMENTS, Alignment, Groups, check_finite, check_shapes, fit
 from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
 from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, limits, scored
 from dalib.models.sizes import resize_disparity
@@ -59,7 +63,7 @@ def measure(
     kind: str = "disparity",
     alignment: str | None = None,
     names: Sequence[str] = ALL_METRICS,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
 ) -> dict[str, Float[Tensor, " B"]]:
     """Score predictions of any kind by a protocol::
 
@@ -89,10 +93,10 @@ def measure(
     Raises:
         ConfigError: an unknown protocol, kind, alignment or metric, or an alignment that this kind
             cannot have.
-        ValueError: as `align`.
+        ValueError: as `aligned_depth`.
     """
     protocol = _protocol(protocol)
-    found = align(
+    found = aligned_depth(
         pred, target_disparity, valid, protocol, kind=kind, alignment=alignment, groups=groups
     )
     wanted = dict.fromkeys((*names, LOG_BIAS))
@@ -111,11 +115,11 @@ def measure_by_depth(
     kind: str = "disparity",
     alignment: str | None = None,
     names: Sequence[str] = ALL_METRICS,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
 ) -> dict[str, Float[Tensor, "B bins"]]:
     """The same apart for near and far: one fit to all pixels that count, then the metrics of the
     pixels in each bin of true depth (`dalib.evaluation.metrics.by_depth`)."""
-    found = align(
+    found = aligned_depth(
         pred,
         target_disparity,
         valid,
@@ -127,7 +131,7 @@ def measure_by_depth(
     return by_depth(found.pred, found.target, found.scored, edges=edges, names=names)
 
 
-def align(
+def aligned_depth(
     pred: Float[Tensor, "B H W"],
     target_disparity: Float[Tensor, "B H W"],
     valid: Bool[Tensor, "B H W"],
@@ -135,7 +139,7 @@ def align(
     *,
     kind: str = "disparity",
     alignment: str | None = None,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
 ) -> Aligned:
     """Predictions as depth in the unit of the truth, aligned and clamped as a protocol says; for
     metrics of your own. Arguments as for `measure`.

@@ -6,7 +6,8 @@ nothing else is said, a definition is that of Eigen et al. 2014 ("Depth map pred
 image using a multi-scale deep network", section 4), which nearly all papers print:
 
 - `abs_rel`: mean of abs(p - t) / t;
-- `sq_rel`: mean of (p - t)^2 / t, with t and not t^2 below, in the unit of t;
+- `sq_rel`: mean of (p - t)^2 / t, in the unit of t; KITTI's devkit (evaluate_depth.cpp) divides by
+  t^2;
 - `rmse`: root of the mean of (p - t)^2, in the unit of t;
 - `rmse_log`: root of the mean of (ln p - ln t)^2;
 - `silog`: 100 times the root of the variance of ln p - ln t, in per cent, see `silog`;
@@ -98,11 +99,12 @@ def silog(
     """The scale-invariant logarithmic error: factor * sqrt(mean d^2 - lam * (mean d)^2) with d =
     ln p - ln t.
 
-    Under one name stand several conventions. The defaults are those of KITTI's benchmark of depth
-    prediction ("SILog [log(m)*100]") and of BTS, AdaBins and Marigold. Eigen et al. 2014 (equation
-    1) print the square, without a root and a factor (`root=False, factor=1`); lam = 0.5 is their
-    *training loss* (equation 4), which Depth Anything V2's metric code reports as a metric, with a
-    root and no factor (`lam=0.5, factor=1`; metric_depth/util/metric.py).
+    Under one name stand several conventions. The defaults are those of BTS
+    (cleinc/bts:pytorch/bts_eval.py) and Marigold (prs-eth/Marigold:src/util/metric.py). KITTI's
+    devkit (evaluate_depth.cpp) has no factor (`factor=1`), and its table of results shows 100 times
+    that. Eigen et al. 2014 (section 3.2) have the square, without a root (`root=False, factor=1`).
+    lam = 0.5 is their *training loss* (section 3.3), which Depth Anything V2's metric code reports
+    as a metric (`lam=0.5, factor=1`; DepthAnything/Depth-Anything-V2:metric_depth/util/metric.py).
 
     Args:
         pred_depth, target_depth, valid: as for `depth_metrics`.

@@ -48,8 +48,8 @@ def flicker(
     neighbouring frames and have abs(ln(t' / t)) <= still.
 
     Args:
-        pred_depth: aligned, above 0, the frames of one film in order (`measure.align`, with
-            `groups`).
+        pred_depth: aligned, above 0, the frames of one film in order (`aligned_depth`
+            of `dalib.evaluation.measure`, with `groups`).
         target_depth: in the same unit.
         scored: the pixels that count.
         still: how much the true depth may change.
@@ -99,7 +99,7 @@ def static_flicker(
 ) -> Float[Tensor, " T-1"]:
     """100 times the mean change between neighbouring frames of a camera at rest, as a share of the
     film's spread: the mean absolute deviation of all its values from their median, with which the
-    affine-invariant loss scales a map (Ranftl et al. 2020, equation 5).
+    affine-invariant loss scales a map (Yang et al. 2024, equation 3).
 
     It is the same for every scale (but 0) and shift of the whole film.
 

@@ -233,6 +233,13 @@ class TestEdges:
             for i in members:
                 assert (scale[i], shift[i]) == (wanted[0][0], wanted[1][0])
 
+    @pytest.mark.parametrize("kind", [torch.tensor, np.array, tuple])
+    def test_groups_of_any_kind(self, alignment, kind):
+        """Two elements of a tensor are never the same object, whatever their value."""
+        got = fit(*maps(4, images=4), alignment, groups=kind([7, 8, 7, 8]))
+        wanted = fit(*maps(4, images=4), alignment, groups=["a", "b", "a", "b"])
+        assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+
     def test_groups_of_one_are_images(self, alignment):
         pred, target, valid = maps(5)
         own = fit(pred, target, valid, alignment, groups=[0, 1, 2])

@@ -198,7 +198,7 @@ class TestProvenance:
         assert hashed(text.replace("value: 72.0", "value: 70.0")) != plain
         assert hashed(text.replace("scores: pairs", "scores: depth")) != plain
         assert hashed(text + "# a comment\n") == plain
-        assert hashed(text.replace("isl-org/DPT#31, ", "")) == plain
+        assert hashed(text.replace("isl-org/DPT:EVALUATION.md and ", "")) == plain
         assert hashed(text.replace("about: roads", "about: streets")) == plain
 
     def test_a_plain_installation_has_them(self):

@@ -16,7 +16,7 @@ from dalib.evaluation.align import ALIGNMENTS, least_squares
 from dalib.evaluation.measure import (
     KINDS,
     SHIFT,
-    align,
+    aligned_depth,
     measure,
     measure_by_depth,
     one_size,
@@ -323,7 +323,7 @@ def test_by_depth_has_one_fit_to_all_bins():
 
 def test_aligned_maps_are_for_any_metric():
     pred, target, valid = noisy(12, "disparity")
-    found = align(pred, target, valid, TEN)
+    found = aligned_depth(pred, target, valid, TEN)
     scale, shift = least_squares(pred, target, valid)
     assert torch.equal(found.scored, valid)
     wanted = 1 / (scale[:, None, None] * pred + shift[:, None, None]).clamp(min=0.1)

@@ -183,7 +183,7 @@ def test_every_metric_against_numpy(seed):
 
 
 def test_silog_in_all_its_conventions():
-    """Logs 1 and 3: mean square 5, mean 2. KITTI: 100 sqrt(5 - 4). Eigen: 5 - 4 / 2 = 3, its root."""
+    """Logs 1 and 3: mean square 5, mean 2. BTS: 100 sqrt(5 - 4). Eigen: 5 - 4 / 2 = 3, its root."""
     pred = torch.tensor([[[math.e, math.e**3]]], dtype=torch.float64)
     maps = pred, torch.ones_like(pred), torch.ones(1, 1, 2) > 0
     assert silog(*maps).item() == pytest.approx(100)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dalib.errors import ConfigError
-from dalib.evaluation.measure import align
+from dalib.evaluation.measure import aligned_depth
 from dalib.evaluation.temporal import (
     flicker,
     over_sequences,
@@ -75,8 +75,8 @@ class TestFlicker:
         truth = room(2)
         pred = 1 / truth * torch.tensor([1, 1.3, 1, 1.3]).double()[:, None, None]
         maps = pred, 1 / truth, some(truth)
-        each = align(*maps, "relative")
-        whole = align(*maps, "relative", groups=["film"] * 4)
+        each = aligned_depth(*maps, "relative")
+        whole = aligned_depth(*maps, "relative", groups=["film"] * 4)
         assert flicker(each.pred, each.target, each.scored).max() < 1e-9
         assert flicker(whole.pred, whole.target, whole.scored).min() > 5
 
