@@ -468,6 +468,16 @@ def test_against_another_result(named, right, tmp_path, capsys):
     assert not (tmp_path / "third").exists()
 
 
+def test_a_result_on_another_truth_is_written_and_not_compared(named, right, tmp_path, capsys):
+    words = of_folder(right["depth"], "depth", "--data", named)
+    run(tmp_path / "a", *words)
+    np.save(named / "depth" / "1.npy", true_depth(1) + 0.1)
+    words += ["--against", tmp_path / "a", "--out", tmp_path / "b"]
+    assert main(["evaluate", *map(str, words)]) == 1
+    assert "1 images have another ground truth there, such as 1" in capsys.readouterr().err
+    assert Result.load(tmp_path / "b").against is None
+
+
 def test_what_cannot_be_compared_is_refused_before_anything_is_predicted(named, right, tmp_path):
     """A result by another alignment, and one on other data: no map is read."""
     run(tmp_path / "a", *of_folder(right["depth"], "depth", "--data", named, "--align", "none"))
