@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     import warnings
     from pathlib import Path
 
-    from dalib.errors import Stopped
+    from dalib.errors import ConfigError, Stopped
     from dalib.evaluation.evaluator import How, evaluate_sets
     from dalib.evaluation.results import Result, made, refuse_other, write
     from dalib.evaluation.sets import open_sets
@@ -130,14 +130,20 @@ def run(args: argparse.Namespace) -> None:
     result = Result(
         subject=subject.about(), maps=maps, sets=found, made=made(settings, device=subject.device)
     )
-    comparison = None
+    comparison = unlike = None
     if other is not None:
-        comparison = result.compared(other)
-        result = result.beside(comparison)
+        try:
+            comparison = result.compared(other)
+            result = result.beside(comparison)
+        except ConfigError as error:  # of the truth or the images; the result itself is good
+            unlike = error
+    files = write(result, out, sheet=worst)  # first: who reads what is printed may go away
     print(result)
     if comparison is not None:
         print(f"\n{comparison}")
-    print(*write(result, out, sheet=worst), sep="\n")
+    print(*files, sep="\n")
+    if unlike is not None:
+        raise unlike
 
 
 def _settings(args: argparse.Namespace) -> dict:

@@ -22,7 +22,7 @@ from dalib.errors import ConfigError, DataError, UserError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.boundary import boundary_f1
 from dalib.evaluation.floors import FLOORS
-from dalib.evaluation.measure import SHIFT, Aligned, align, check_kind, measure, one_size
+from dalib.evaluation.measure import SHIFT, Aligned, aligned_depth, check_kind, measure, one_size
 from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
 from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.pairs import judge
@@ -368,7 +368,9 @@ class _DepthRun(_Run):
         truth = torch.stack([one.truth for one in ready])
         valid = torch.stack([one.valid for one in ready])
         with _named(first if len(ready) == 1 else f"{first} and its sequence"):
-            found = align(pred, truth, valid, self.protocol, kind=self.subject.kind, groups=groups)
+            found = aligned_depth(
+                pred, truth, valid, self.protocol, kind=self.subject.kind, groups=groups
+            )
         names = (*ALL_METRICS, LOG_BIAS)
         metrics = depth_metrics(found.pred, found.target, found.scored, names=names)
         bias = metrics.pop(LOG_BIAS)

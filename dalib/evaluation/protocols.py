@@ -325,12 +325,14 @@ def real_sets() -> list[RealSet]:
     return collection(realdepth())[0]
 
 
-def collection(folder: Path, *, protocol: str | None = None) -> tuple[list[RealSet], list[str]]:
+def collection(
+    folder: Path | DepthManifest, *, protocol: str | None = None
+) -> tuple[list[RealSet], list[str]]:
     """The data sets of a manifest, and what a reader should be told of them: what is left out, and
     what was chosen.
 
     Args:
-        folder: holds the manifest; or a manifest by any name.
+        folder: holds the manifest; or a manifest by any name, or some rows of one.
         protocol: of all of them, whatever is declared.
 
     A data set is called as in the column `dataset`, or like the folder where there is none. Its
@@ -338,16 +340,19 @@ def collection(folder: Path, *, protocol: str | None = None) -> tuple[list[RealS
     either, the data sets in `HALVES` have the ones given there, and any other is scored as
     `relative`, which needs nothing known of it, in the half `table`.
     """
-    if not folder.is_dir() and not folder.is_file():
+    if isinstance(folder, DepthManifest):
+        table = folder
+    elif folder.is_dir() or folder.is_file():
+        table = DepthManifest(folder)
+    else:
         return [], []
 
     # the data sets, those of the paper first
-    table = DepthManifest(folder)
     parts = table.by_dataset()
     ours = {
         name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()
     }
-    declared = {} if folder.is_file() else _declared(folder / DECLARED, parts)
+    declared = _declared_beside(table, parts)
     sets = []
     chosen = []
     apart = {}
@@ -361,7 +366,9 @@ def collection(folder: Path, *, protocol: str | None = None) -> tuple[list[RealS
         said = _of_columns(table.manifest, name, rows)
         for key, entry in declared.get(name, {}).items():
             if said.setdefault(key, entry) != entry:
-                where = f"{folder / DECLARED}: {key} of data set {name!r} is {entry}"
+                where = (
+                    f"{table.manifest.with_name(DECLARED)}: {key} of data set {name!r} is {entry}"
+                )
                 raise ConfigError(f"{where}, but {said[key]} in {table.manifest.name}; keep one")
         if protocol is not None:
             said["protocol"] = protocol
@@ -415,6 +422,15 @@ def _of_columns(manifest: Path, name: str, rows: list[dict[str, str]]) -> dict[s
         if entries:
             said[column] = entries[0]
     return said
+
+
+def _declared_beside(table: DepthManifest, parts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What `protocols.yaml` beside a `manifest.csv` says of each of its data sets."""
+    path = table.manifest.with_name(DECLARED)
+    if table.manifest.name != "manifest.csv" or not path.is_file():
+        return {}
+    known = [*parts, *DepthManifest(table.manifest).by_dataset()]  # rows may be some of them only
+    return _declared(path, dict.fromkeys(known))
 
 
 def _declared(path: Path, known: Iterable[str]) -> dict[str, dict[str, str]]:

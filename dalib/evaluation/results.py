@@ -659,6 +659,8 @@ def write(result: Result, out: str | Path, *, sheet: Worst | None = None) -> lis
             title = f"the worst images of {_called(result.subject)}, by AbsRel"
             sheet.draw(title).save(folder / SHEET, "JPEG", quality=88)
             names.append(SHEET)
+    if SHEET not in names:
+        (out / SHEET).unlink(missing_ok=True)  # of the result that was replaced
     return [out / name for name in names]
 
 

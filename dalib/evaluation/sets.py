@@ -150,8 +150,7 @@ def _of_manifest(
     table: DepthManifest, word: str, protocol: str | None
 ) -> tuple[list[DataSet], list[str]]:
     """The data sets of a manifest, or of some rows of one."""
-    at = table.manifest
-    sets, notes = collection(at.parent if at.name == "manifest.csv" else at, protocol=protocol)
+    sets, notes = collection(table, protocol=protocol)
     protocols = {each.name: each.protocol for each in sets}
     found = []
     for name, part in table.by_dataset().items():
@@ -160,8 +159,6 @@ def _of_manifest(
             source.check_files()
             here = protocols[name]
             found.append(data_set(name, source, here, given=word, left_out=left_out))
-    if not found:
-        raise DataError(f"{at}: no row has a known offset, so none can be scored; see offset_known")
     order = list(protocols)
     return sorted(found, key=lambda each: order.index(each.name)), notes
 

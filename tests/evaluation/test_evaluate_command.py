@@ -361,6 +361,27 @@ def test_several_data_sets_of_a_manifest_each_by_its_own_protocol(tmp_path):
     assert again["about"]["x"]["protocol"] == "indoor"
 
 
+def test_rows_that_are_left_out_do_not_matter(tmp_path, capsys):
+    """Another data set of the manifest has no known scale, which the protocol would need."""
+    data = rooms(tmp_path / "all", more={"dataset": ["x", "x", "y"]})
+    lines = (data / "manifest.csv").read_text().splitlines()
+    lines[3] = lines[3].replace("yes", "no")
+    (data / "manifest.csv").write_text("\n".join(lines))
+    (data / "protocols.yaml").write_text("x: {protocol: driving}\ny: {protocol: relative}\n")
+    maps = perfect(tmp_path / "maps", kind="depth")
+    words = of_folder(maps, "depth", "--data", f"depth:{data}?dataset=x")
+    found = run(tmp_path / "declared", *words)
+    assert found["about"]["x"]["protocol"] == "driving"
+    found = run(tmp_path / "said", *words, "--protocol", "indoor")
+    assert found["about"]["x"]["protocol"] == "indoor"
+    run(
+        tmp_path / "all of it",
+        *of_folder(maps, "depth", "--data", data, "--protocol", "indoor"),
+        expect=1,
+    )
+    assert "data set 'y' have no known scale" in capsys.readouterr().err
+
+
 def test_names_that_stand_twice_become_paths(tmp_path):
     """Frames of films are all called 0, 1, ...: without ids their paths tell them apart."""
     data = rooms(tmp_path / "rooms", count=2)
@@ -445,6 +466,16 @@ def test_against_another_result(named, right, tmp_path, capsys):
     run(tmp_path / "third", *words, "--against", tmp_path / "first", expect=1)
     assert "another alignment, none here and disparity there" in capsys.readouterr().err
     assert not (tmp_path / "third").exists()
+
+
+def test_a_result_on_another_truth_is_written_and_not_compared(named, right, tmp_path, capsys):
+    words = of_folder(right["depth"], "depth", "--data", named)
+    run(tmp_path / "a", *words)
+    np.save(named / "depth" / "1.npy", true_depth(1) + 0.1)
+    words += ["--against", tmp_path / "a", "--out", tmp_path / "b"]
+    assert main(["evaluate", *map(str, words)]) == 1
+    assert "1 images have another ground truth there, such as 1" in capsys.readouterr().err
+    assert Result.load(tmp_path / "b").against is None
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_predicted(named, right, tmp_path):

@@ -142,6 +142,13 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert Result.load(tmp_path / "old").sets["rooms"].images == ("rooms/0",)
 
 
+def test_the_sheet_of_a_replaced_result_goes(tmp_path):
+    (tmp_path / "worst.jpg").touch()
+    (tmp_path / "notes.txt").touch()
+    write(result(), tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} == {"result.json", "images.csv", "notes.txt"}
+
+
 def test_a_result_is_never_replaced_unasked(tmp_path):
     settings = {"protocol": "indoor", "data": ("rooms",)}
     refuse_other(tmp_path, settings, overwrite=False)

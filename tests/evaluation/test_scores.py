@@ -236,3 +236,43 @@ def test_rows_of_unknown_offset_are_left_out_and_counted(folder):
 def test_a_folder_without_a_manifest_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no manifest\.csv in this folder"):
         evaluate_folder(floor(FLOORS["constant"]), tmp_path)
+
+
+# depth, and other alignments
+
+
+def test_depth_is_scored_as_depth():
+    """Depths 1, 2 and 4 m of three pixels. Right but for a factor of 2: 0 where a scale is fitted, 1
+    where it is not."""
+    twice = [torch.tensor([[2.0, 4.0], [8.0, 1.0]]), torch.tensor([[2.0, 4.0], [4.0, 8.0]])]
+    near = Protocol(name="near", min_depth=0.1, max_depth=9.0)
+    for alignment, expected in (("median", 0), ("scale", 0), ("disparity", 0), ("none", 1)):
+        scores = evaluate(
+            lambda images: twice, SOURCE, protocol=near, kind="depth", alignment=alignment
+        )
+        assert scores.images["abs_rel"] == pytest.approx((expected,) * 2, abs=1e-6), alignment
+        assert scores.protocol.align == alignment
+    logs = [x.log() + 3 for x in twice]
+    scores = evaluate(
+        lambda images: logs, SOURCE, protocol=near, kind="log_depth", alignment="log_depth"
+    )
+    assert scores.images["abs_rel"] == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_what_does_not_go_together_is_refused():
+    maps = [torch.ones(2, 2), torch.ones(2, 2)]
+    with pytest.raises(ConfigError, match="alignment 'depth' fits scale and shift in depth"):
+        evaluate(lambda images: maps, SOURCE, protocol=NEAR, alignment="depth")
+    with pytest.raises(ConfigError, match="kind"):
+        evaluate(lambda images: maps, SOURCE, protocol=NEAR, kind="metres")
+    with pytest.raises(ConfigError, match="alignment"):
+        evaluate(lambda images: maps, SOURCE, protocol=NEAR, alignment="best")
+    unknown = [sample([[1.0, 0.5]], scale_known=False)]
+    with pytest.raises(ConfigError, match="without alignment nothing can be compared"):
+        evaluate(lambda images: maps, unknown, kind="depth", alignment="none")
+
+
+def test_a_network_is_scored_as_what_it_says_it_is():
+    relative = build("lite0", pretrained=False, seed=0)
+    with pytest.raises(ConfigError, match="'depth', but this network predicts disparity"):
+        evaluate(relative, SOURCE, protocol=NEAR, kind="depth")
