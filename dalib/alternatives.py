@@ -177,8 +177,8 @@ def scale_invariant_log(
     a batch, in which it would weigh a fiftieth, and which is NaN where there are none. Here an image
     without valid pixels costs 0 and has no gradient.
 
-    Labels may be sparse: that they are costs little. What makes such a training stall is told on the
-    page "Fine-tune to metres".
+    Labels may be sparse: that alone costs little. What makes such a training stall, the notebook
+    `metric` shows.
 
     Args:
         pred: depth in metres, above 0.

@@ -2,6 +2,7 @@
 
 from html import escape
 from math import isnan
+from typing import TypedDict
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dabook.analysis.metric import REAL, ZERO_SHOT, Metres
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate
+from dabook.runs import records
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
 from dabook.show.sentences import STALE, UNRECORDED
 from dabook.show.style import COLOURS, INK, RULE, empty, figure
@@ -104,6 +106,48 @@ def published() -> Html:
             )
         }
     return html(lines, [escape(row) for row in lines], name="metric-published")
+
+
+class Stalls(TypedDict):
+    """What `benchmarks/sparse_labels.py` leaves."""
+
+    commit: str
+    dirty: bool
+    created: str  # UTC, ISO 8601
+    device: str
+    versions: dict[str, str]
+    threads: int
+    steps: int
+    batch: int
+    constant: float  # AbsRel of one depth everywhere
+    lines: list[dict]  # each: name, first and last loss, abs_rel
+
+
+def stalls() -> Html:
+    """What the bench of sparse labels found: a line per way to train, and where it comes from."""
+    kind = records.Kind(
+        form=Stalls,
+        name="a benchmark's record",
+        remedy="run python benchmarks/sparse_labels.py",
+    )
+    found = records.read(paths.benchmarks() / "sparse_labels.json", kind)
+    lines = {}
+    for each in found["lines"]:
+        lines[each["name"]] = {
+            "loss, first steps": number(each["first"], 2),
+            "loss, last steps": number(each["last"], 2),
+            "AbsRel ↓, unseen rooms": number(each["abs_rel"], 3),
+        }
+    lines["constant"] = dict.fromkeys(next(iter(lines.values())), DASH)
+    lines["constant"]["AbsRel ↓, unseen rooms"] = number(found["constant"], 3)
+    headings = [escape(each["name"]) for each in found["lines"]]
+    headings.append("<i>one depth everywhere</i>")
+    where = (
+        f"{found['steps']} steps of {found['batch']} images, one seed · {escape(found['device'])}, "
+        f"{found['threads']} thread(s) · commit {found['commit']} · {found['created'][:10]}"
+    )
+    told = Html(f'<p class="provenance">{where}</p>')
+    return html(lines, headings, name="metric-stalls") + told
 
 
 def beside(yours: Metres, recorded: Metres) -> Html:
