@@ -42,6 +42,7 @@ __all__ = [
     "evaluate_folder",
     "evaluation",
     "feature_alignment",
+    "finetune",
     "label",
     "load",
     "losses",
@@ -87,6 +88,7 @@ _HOMES = {
     "train": "dalib.training.recipe",
     # adaptation
     "adapt": "dalib.adaptation.adapt",
+    "finetune": "dalib.adaptation.finetune",
     # evaluation
     "PROTOCOLS": "dalib.evaluation.protocols",
     "Protocol": "dalib.evaluation.protocols",
@@ -112,6 +114,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
         training,
     )
     from dalib.adaptation.adapt import adapt
+    from dalib.adaptation.finetune import finetune
     from dalib.config import RunConfig
     from dalib.data.catalogue import open_source
     from dalib.data.schema import Source

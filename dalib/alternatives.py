@@ -164,7 +164,7 @@ def scale_invariant_log(
     target: Float[Tensor, "b h w"],
     valid: Bool[Tensor, "b h w"],
     *,
-    share: float = LAMBDA,
+    share: float | int = LAMBDA,
 ) -> Float[Tensor, " b"]:
     """The scale-invariant log loss of each image, for networks of metres: the root of
     mean(d^2) - share * mean(d)^2 with d = ln(pred) - ln(target) over its valid pixels (Eigen et al.
@@ -174,8 +174,11 @@ def scale_invariant_log(
 
     Each image has its own mean, however many pixels of it are valid, so that one with LiDAR on 2 % of
     them weighs as much as a dense one beside it. V2's script takes one mean over all valid pixels of
-    a batch, in which it would weigh a fiftieth, and which is NaN, as all weights are one step later,
-    where there are none. Here an image without valid pixels costs 0 and has no gradient.
+    a batch, in which it would weigh a fiftieth, and which is NaN where there are none. Here an image
+    without valid pixels costs 0 and has no gradient.
+
+    Labels may be sparse: that they are costs little. What makes such a training stall is told on the
+    page "Fine-tune to metres".
 
     Args:
         pred: depth in metres, above 0.

@@ -568,6 +568,8 @@ def test_the_code_hash_covers_the_science_and_not_the_book(package):
         ("training/step.py", {"training"}),
         ("evaluation/protocols.py", {"evaluation"}),
         ("evaluation/align.py", {"evaluation"}),
+        ("evaluation/segmentation.py", {"evaluation"}),
+        ("training/segmentation.py", {"training"}),
         ("models/dpt.py", {"training", "evaluation"}),
         ("data/sources.py", {"training", "evaluation"}),
     ],

@@ -202,8 +202,8 @@ SPECIAL: dict[str, type[Table]] = {
     metric.EXPERIMENT: Metric,
     segmentation.EXPERIMENT: Segmentation,
 }
-"""The sources that are no experiment of experiments.yaml, or one that is scored in its own way; each
-by the name of its page."""
+"""The sources that are no experiment of experiments.yaml, or one that is scored in its own way;
+each by the name of its page."""
 
 
 def sources() -> list[str]:

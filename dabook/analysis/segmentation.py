@@ -1,9 +1,9 @@
 """Transfer to semantic segmentation: rows by mIoU, by the intervals and comparisons of every other
 table.
 
-mIoU is of a whole data set (`dalib.evaluation.segmentation`), so that its resampled interval divides
-sums in each draw. Where a table has an error, here stands 1 - mIoU: smaller is better, and changes
-are in percent of the base row's, as everywhere.
+mIoU is of a whole data set (`dalib.evaluation.segmentation`), so that its resampled interval
+divides sums in each draw. Where a table has an error, here stands 1 - mIoU: smaller is better, and
+changes are in percent of the base row's, as everywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ MIOU = "miou"
 
 
 class Transfer(Results):
-    """The rows of a question on segmentation. Scores: `ERROR`, which is 1 - `MIOU`, and `MIOU`, both
-    0..1 and of a whole domain; the mean over the test domains weighs each alike."""
+    """The rows of a question on segmentation. Scores: `ERROR`, which is 1 - `MIOU`, and `MIOU`,
+    both 0..1 and of a whole domain; the mean over the test domains weighs each alike."""
 
     metric = ERROR
 
@@ -90,8 +90,8 @@ class Transfer(Results):
         return self._sum({row: -100.0, other: 100.0}, domain)
 
     def iou(self, row: str, domain: str) -> dict[str, Estimate]:
-        """Class -> its IoU on a domain over seeds, of the classes that the domain has; nothing where
-        the row is not recorded."""
+        """Class -> its IoU on a domain over seeds, of the classes that the domain has; nothing
+        where the row is not recorded."""
         found = [self.areas(e, domain).iou for e in self.of(row)]
         names = found[0] if found else ()
         return {name: estimate(each[name] for each in found) for name in names}

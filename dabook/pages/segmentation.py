@@ -19,8 +19,8 @@ from dalib.data.scenes import CLASSES, TEST_DOMAINS
 ENCODERS = ("imagenet", "labelled_only", "student")
 LABELS = ("few", "many")
 FOREIGN = "test domains"
-PUBLISHED = {"7": "Cityscapes", "8": "ADE20K", "10": "MiDaS's encoder", "11": "DINOv2's encoder"}
-"""The paper's tables with an mIoU -> what its encoder is set beside there."""
+PUBLISHED = ("7", "8", "10", "11")
+"""The paper's tables with an mIoU."""
 
 
 def percent(value: Estimate) -> Estimate:
@@ -29,8 +29,9 @@ def percent(value: Estimate) -> Estimate:
 
 
 def table(results: Transfer) -> Html:
-    """One line per row: mIoU on the test domains and in-domain with their changes in points, the error's change
-    in percent, mIoU of each test domain, the records; below it provenance and what is missing."""
+    """One line per row: mIoU on the test domains and in-domain, each with its change in points and
+    that of the error in percent; mIoU of each test domain; the records. Below it provenance and
+    what is missing."""
     domains = results.domains if results.found else list(TEST_DOMAINS)
     lines = {}
     for row in results.rows:
@@ -87,8 +88,8 @@ def classes(results: Transfer, labels: str = "few") -> Html:
 
 
 def published() -> Html:
-    """The paper's own numbers: mIoU of its tables 7 and 8, where its encoder stands in a Mask2Former
-    beside whole systems, and of 10 and 11, where it stands beside other encoders."""
+    """The paper's own numbers: mIoU of its tables 7 and 8, where its encoder stands in a whole
+    system beside others, and of 10 and 11, where it stands beside other encoders."""
     rows = pd.read_csv(paths.published_tables(), dtype={"table": str})
     rows = rows[rows.metric.str.startswith("miou") & rows.table.isin(PUBLISHED)]
     lines = {}
@@ -112,7 +113,8 @@ def _scales(metric: str) -> str:
 
 
 def beside(yours: Transfer, recorded: Transfer) -> Html:
-    """Your run and the recorded run: mIoU of each row on the test domains, and its change in points."""
+    """Your run and the recorded run: mIoU of each row on the test domains, and its change in
+    points."""
     lines = {}
     for row in recorded.rows:
         line = {}
@@ -127,8 +129,8 @@ def beside(yours: Transfer, recorded: Transfer) -> Html:
 
 @figure
 def seeds(results: Transfer) -> Figure:
-    """mIoU of every row, the test domains on the left and in-domain on the right: a point per seed, and means
-    with 95 % intervals."""
+    """mIoU of every row, the test domains on the left and in-domain on the right: a point per seed,
+    and means with 95 % intervals."""
     if not results.found:
         return empty()
     rows = list(results.rows)
@@ -159,8 +161,8 @@ def seeds(results: Transfer) -> Figure:
 
 
 def reading(results: Transfer) -> str:
-    """What each encoder brings beside the others, on the test domains and in-domain, with few and with many
-    labels: sentences."""
+    """What the student's encoder brings beside each of the others, with few and with many labels,
+    on the test domains and in-domain: sentences."""
     if not results.found:
         return UNRECORDED
     told = []
@@ -172,8 +174,8 @@ def reading(results: Transfer) -> str:
             foreign = effect(results.points(student, versus=other))
             inside = effect(results.points(student, VALIDATION, versus=other))
             told.append(
-                f"“{results.rows[student].label}” beside “{results.rows[other].label}” {foreign} on "
-                f"the test domains, and {inside} in-domain."
+                f"“{results.rows[student].label}” beside “{results.rows[other].label}” {foreign} "
+                f"on the test domains, and {inside} in-domain."
             )
     if any(e.status == "stale" for e in results.found):
         told.append(STALE)
@@ -209,8 +211,8 @@ def absent(results: Transfer) -> str:
     for domain, areas in known.items():
         if only := sorted(unseen & set(areas.classes)):
             told.append(
-                f"{title(domain).capitalize()} has {', '.join(only)}, which the in-domain scenes do "
-                "not show: labels that never show a class teach none, and it counts there as it is, "
-                "for every row alike."
+                f"{title(domain).capitalize()} has {', '.join(only)}, which no in-domain scene "
+                "shows: labels that never show a class cannot teach it. It counts there all the "
+                "same, for every row alike."
             )
     return " ".join(told)

@@ -263,7 +263,7 @@ def plan(experiment: Experiment) -> Html:
     lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
-        text = ", ".join(f"{k}: {_setting(v)}" for k, v in settings.items())
+        text = ", ".join(f"{name}: {_said(value)}" for name, value in settings.items())
         lines[row.name] = {
             "row": f"<code>{row.name}</code>",
             "differs from the defaults in": escape(text) or DASH,
@@ -279,12 +279,13 @@ def plan(experiment: Experiment) -> Html:
     return table + Html(f'<p class="provenance">Profile {escape(experiment.profile)}: {scale}.</p>')
 
 
-def _setting(value: object) -> str:
-    """A setting in words; of a block, such as a teacher that is trained first, what it says."""
+def _said(value: object) -> str:
+    """A setting in words; of a block of settings each, in brackets."""
     if isinstance(value, dict):
-        said = {k: v for k, v in value.items() if v is not None}
-        return "{" + ", ".join(f"{k}: {_setting(v)}" for k, v in said.items()) + "}"
-    return ", ".join(map(_setting, value)) if isinstance(value, list) else str(value)
+        known = {name: each for name, each in value.items() if each is not None}
+        inner = "; ".join(f"{name}: {_said(each)}" for name, each in known.items())
+        return f"({inner or 'the defaults'})"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def readme_table(entries: list[Entry]) -> str:

@@ -2,8 +2,9 @@
 
 A sample is a dict: `image` uint8 (3, H, W) and `domain`, always; where there is ground truth,
 `disparity` float32 (H, W) in 1/m or proportional to it, 0 = infinitely far, and `valid` bool (H,
-W). It may carry `semantics` uint8 (H, W), `name`, `scale_known` (disparity is 1/m exactly) and
-`offset_known` (it is proportional to 1/z, no unknown offset).
+W). It may carry `semantics` uint8 (H, W), the class of each pixel or `IGNORE`, `name`,
+`scale_known` (disparity is 1/m exactly) and `offset_known` (it is proportional to 1/z, no unknown
+offset).
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +17,9 @@ from torch.nn import functional as F
 from dalib.errors import DataError
 
 Sample = dict[str, Any]
+IGNORE = 255
+"""In `semantics`, a pixel whose class is unknown: it counts nowhere, neither in a loss nor in a
+score."""
 
 
 class Source(ABC):

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from dalib.errors import ConfigError
 from dalib.evaluation.measure import measure, one_size
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import SCALE, Protocol, score
+from dalib.models.depth_anything import refuse_classes
 from dalib.models.sizes import network_size, resize_disparity, resize_images
 
 Predict = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -21,13 +22,14 @@ size."""
 
 def check_disparity(model: nn.Module) -> None:
     """A `ConfigError` for a network of metric depth: its metres would be fitted as if they were
-    disparity.
+    disparity; and for one of classes.
 
     In metres far is large, in disparity near is. The fit would turn the map round by a scale below
     zero and bend it besides, so that a perfect map of metres would get a poor score that looks like
     any other. A network says what it predicts by its `kind`; of one that does not, a part with a
     `max_depth` says it.
     """
+    refuse_classes(model)
     kind = getattr(model, "kind", None)
     metric = any(getattr(part, "max_depth", None) is not None for part in model.modules())
     if kind == "disparity" or (kind is None and not metric):
@@ -62,7 +64,8 @@ def predict_maps(
     *,
     short_side: int,
     batch_size: int = 16,
-) -> list[Float[Tensor, "_ _"]]:
+    to_size: Callable[[Tensor, tuple[int, int]], Tensor] = resize_disparity,
+) -> list[Shaped[Tensor, "_ _"]]:
     """What a network gives for each image, disparity or metres, at the image's own size, float32 on
     the CPU, in the order given.
 
@@ -74,6 +77,7 @@ def predict_maps(
         images: of any sizes.
         short_side: of the network's input, see `network_size`.
         batch_size: images at a time.
+        to_size: what makes maps (B, H, W) of the images' size from the network's float32 output.
     """
     mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
     device = next((p.device for p in model.parameters()), mean.device)
@@ -93,8 +97,8 @@ def predict_maps(
                 batch = torch.stack([images[i] for i in chosen]).to(device)
                 batch = (resize_images(batch, inner) - mean) / std
                 output = model(batch.contiguous(memory_format=torch.channels_last))
-                disparity = output[0] if isinstance(output, tuple) else output
-                maps = resize_disparity(disparity.float(), size).cpu()
+                output = output[0] if isinstance(output, tuple) else output
+                maps = to_size(output.float(), size).cpu()
                 for i, own in zip(chosen, maps, strict=True):
                     result[i] = own
     finally:

@@ -2,15 +2,15 @@
 
 The IoU of a class is the number of pixels that prediction and truth both give to it (intersection),
 divided by the number that either of them does (union), both summed over all images of a data set;
-pixels without a true class count nowhere (Cordts et al. 2016, "The Cityscapes Dataset", section 4.1;
-so do Pascal VOC and ADE20K). mIoU is the mean over the classes. It is therefore no mean over images,
-and an image has none of its own.
+pixels without a true class count nowhere (Cordts et al. 2016, "The Cityscapes Dataset", section
+4.1; so do Pascal VOC and ADE20K). mIoU is the mean over the classes. It is therefore no mean over
+images, and an image has none of its own.
 
 A class that the truth of a data set does not have is left out of its mean and named in `absent`:
 which classes count is then the same for every network that is scored there. Where such a class is
-predicted all the same, the class that is missed pays for it. (mmsegmentation's `IoUMetric` and Keras's
-`MeanIoU` count it as 0 as soon as one pixel of it is predicted, which takes a tenth off a mean over
-nine other classes.)
+predicted all the same, the class that is missed pays for it. (mmsegmentation's `IoUMetric` and
+Keras's `MeanIoU` count it as 0 as soon as one pixel of it is predicted, which takes a tenth off a
+mean over nine other classes.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from dalib.data.schema import IGNORE
 from dalib.errors import DataError
-from dalib.models.sizes import network_size, resize_images
+from dalib.evaluation.run import predict_maps
 
-IGNORE = 255
-"""The class of a pixel whose true class is unknown: it counts nowhere, neither in a score nor in a
-loss."""
 DRAWS = 2000
 PARTS = ("intersection", "union", "truth")
 ACCURACY = "accuracy"
@@ -178,7 +176,6 @@ def resampled(
         return iou.sum(-1) / there.sum(-1)
 
 
-@torch.inference_mode()
 def predict_classes(
     model: nn.Module,
     images: Sequence[UInt8[Tensor, "3 _ _"]],
@@ -187,41 +184,24 @@ def predict_classes(
     batch_size: int = 16,
 ) -> list[UInt8[Tensor, "_ _"]]:
     """The likeliest class of each pixel of each image, at the image's own size, on the CPU, in the
-    order given. Logits are brought to the image's size bilinearly, then compared.
-
-    Images of one size share batches. The model's mode is put back afterwards.
+    order given.
 
     Args:
-        model: a `dalib.models.segmenter.Segmenter`, or any network with its `normalise` and
-            `multiple` that gives logits (B, k, h, w), alone or first in a tuple.
-        images: of any sizes.
-        short_side: of the network's input, see `dalib.models.sizes.network_size`.
-        batch_size: images at a time.
+        model: a `dalib.models.segmenter.Segmenter`, or any network of logits (B, k, h, w) in the
+            form of `dalib.evaluation.run.predict_maps`.
+        images, short_side, batch_size: as there.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, image in enumerate(images):
-        groups.setdefault(tuple(image.shape[-2:]), []).append(i)
-    device = next(model.parameters()).device
-    result = [torch.empty(0, 0, dtype=torch.uint8)] * len(images)
-    training = model.training
-    model.eval()
-    try:
-        for size, members in groups.items():
-            inner = network_size(*size, short_side=short_side, multiple=model.multiple)
-            for start in range(0, len(members), batch_size):
-                chosen = members[start : start + batch_size]
-                batch = torch.stack([images[i] for i in chosen]).to(device)
-                batch = model.normalise(resize_images(batch, inner))
-                output = model(batch.contiguous(memory_format=torch.channels_last))
-                logits = (output[0] if isinstance(output, tuple) else output).float()
-                if inner != size:
-                    logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-                maps = logits.argmax(1).to(torch.uint8).cpu()
-                for i, own in zip(chosen, maps, strict=True):
-                    result[i] = own
-    finally:
-        model.train(training)
-    return result
+    return predict_maps(
+        model, images, short_side=short_side, batch_size=batch_size, to_size=likeliest
+    )
+
+
+def likeliest(logits: Float[Tensor, "b k h w"], size: tuple[int, int]) -> UInt8[Tensor, "b h2 w2"]:
+    """The class of the greatest logit at each pixel of another size: the logits are resampled
+    bilinearly, not the classes, of which there is no mean."""
+    if tuple(logits.shape[-2:]) != tuple(size):
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return logits.argmax(1).to(torch.uint8)
 
 
 def evaluate_classes(

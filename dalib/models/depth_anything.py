@@ -219,6 +219,15 @@ def read_about(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{path}: what it says about its weights cannot be read ({error})")
 
 
+def refuse_classes(model: nn.Module) -> None:
+    """A `ConfigError` for a network of classes, where one of depth is meant."""
+    if getattr(model, "kind", None) == "classes":
+        raise ConfigError(
+            "this network predicts classes, no depth; see dalib.evaluation.segmentation for what "
+            "works with it"
+        )
+
+
 def classes_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the classes that a file's metadata give its network; none for one of depth.
 

@@ -1,5 +1,6 @@
 """The network of a transfer to semantic segmentation (section 4.4): the same encoder, and a DPT
-decoder whose head has classes. The paper takes a Mask2Former in its place.
+decoder whose head has classes. The authors' configurations have a Mask2Former in its place
+(`LiheYoung/Depth-Anything`, semseg/config).
 
 Its files say which classes they have. Whatever works with depth (`dalib.load`, `predict`, `export`,
 `evaluate`) refuses them in words.
@@ -40,8 +41,8 @@ class Segmenter(DepthAnything):
         names = list(classes)
         if not 2 <= len(names) <= MOST or len(set(names)) < len(names):
             raise ConfigError(
-                f"classes: {len(names)} names, {len(set(names))} of them different; give 2 to {MOST} "
-                "different ones"
+                f"classes: {len(names)} names, {len(set(names))} of them different; give 2 to "
+                f"{MOST} different ones"
             )
         super().__init__(**network)
         self.decoder = class_decoder(self.encoder, classes=len(names))
@@ -66,8 +67,8 @@ class Segmenter(DepthAnything):
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w"]:
-        """The number of the likeliest class of each pixel, of uint8 images whose sides are multiples
-        of `multiple`. Puts the network into evaluation mode."""
+        """The number of the likeliest class of each pixel, of uint8 images whose sides are
+        multiples of `multiple`. Puts the network into evaluation mode."""
         if self.training:
             self.eval()
         batch = self.normalise(images.to(self.mean.device))

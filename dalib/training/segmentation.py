@@ -1,5 +1,5 @@
-"""The loss of semantic segmentation, where that is the task of a run: the encoder is fine-tuned under
-a new decoder of classes (section 4.4), on the classes of the labelled images.
+"""The loss of semantic segmentation, where that is the task of a run: the encoder is fine-tuned
+under a new decoder of classes (section 4.4), on the classes of the labelled images.
 
 Of the sources that there are, the drawn scenes alone have classes; there is no reader of class maps
 yet, and a source without classes is refused before training.
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dalib.evaluation.segmentation import IGNORE
+from dalib.data.schema import IGNORE
 
 
 def cross_entropy(

@@ -11,6 +11,7 @@ from dabook.analysis.segmentation import MIOU, recorded
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, estimate
 from dabook.pages import segmentation as page
 from dabook.runs import records
+from dabook.show import sentences, tables
 from dabook.site import sphinx_ext
 from dalib.evaluation.segmentation import Areas
 
@@ -122,6 +123,32 @@ def test_the_page_says_what_the_intervals_say(results):
     assert page.seeds(results).get_axes()
     absent = page.absent(results)
     assert absent.startswith("Of 16 classes each domain counts those that it has: in-domain 2;")
+
+
+def test_every_other_page_speaks_of_it_as_of_an_error(results):
+    text = sentences.answer(results, ["few_student", "many_student"])
+    assert (
+        "“100 labels, from the student” beside “100 labels, from ImageNet” lowers the err" in text
+    )
+    more = sentences.contrast(results, "few_student", "many_student")
+    assert "the error falls more, or rises less, for the first" in more
+    listed = tables.record_list(results).text
+    assert listed.count('<a href="../records/segmentation/') == 18 * 8
+    assert ">0.600<" in listed
+    quoted = sentences.quotes(results, "sg")
+    assert quoted["sg_few_student_mean"] == pytest.approx(0.515, abs=1e-3)
+    unknown = [key for key, value in quoted.items() if value != value]
+    assert all("imagenet" in key for key in unknown)  # which is compared with nothing
+
+
+def test_several_domains_are_a_mean_of_their_changes(results):
+    two = ("night_street", "floating")
+    found = results.change("few_student", two)
+    levels = [results.value(row, two).mean for row in ("few_student", "few_imagenet")]
+    assert found.mean == pytest.approx(100 * (levels[0] / levels[1] - 1))
+    assert found.resampled[0] < found.mean < found.resampled[1]
+    single = results.change("few_student", "floating")
+    assert single.mean != pytest.approx(found.mean)
 
 
 def test_without_records_every_part_of_the_page_says_so(study):

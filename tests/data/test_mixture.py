@@ -251,10 +251,14 @@ def test_a_batch_holds_what_its_page_says(changes, given, missing):
         **given,
     )[0]
     stated = Batch.__annotations__
-    assert set(batch) == set(stated) - missing - {"read", "pool_read"}
+    # classes of labelled images are read for segmentation alone, which has no pool
+    assert set(batch) == set(stated) - missing - {"read", "pool_read", "semantics"}
     for key, value in batch.items():
         assert isinstance(value, stated[key]), key
         assert len(value) == (8 if key.startswith("pool_") else 4), key
+    alone = Mixture(config=config(task="segmentation"), labelled=Classed(7))[0]
+    assert set(alone) == {"image", "semantics", "flip", "index", "position"}
+    assert all(isinstance(value, stated[key]) for key, value in alone.items())
 
 
 def test_the_table_of_streams_stays_as_the_records_have_it():

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dalib.data.schema import IGNORE
 from dalib.errors import DataError
-from dalib.evaluation.segmentation import IGNORE, Areas, areas, evaluate_classes, resampled
+from dalib.evaluation.segmentation import Areas, areas, evaluate_classes, resampled
 
 A, B, C, _ = 0, 1, 2, IGNORE
 NAMES = ("sky", "road", "wall")
@@ -53,8 +54,8 @@ def score(pred=PRED, truth=TRUTH, **options):
 
 
 def test_areas_by_hand():
-    """First image: of three A two are found, of two B one; one A is called B, one B is called A. Its
-    unknown pixel, called A, counts nowhere."""
+    """First image: of three A two are found, of two B one; one A is called B, one B is called A.
+    Its unknown pixel, called A, counts nowhere."""
     found = areas(PRED, TRUTH, classes=3)
     assert found["intersection"].tolist() == [[2, 1, 0], [5, 0, 0]]
     assert found["union"].tolist() == [[4, 3, 0], [6, 1, 0]]
@@ -172,7 +173,7 @@ def test_the_interval_is_of_the_draws_and_repeats():
     assert found.interval(seed=1) != (low, high)
     narrow = found.interval(level=0.5)
     assert low < narrow[0] < narrow[1] < high
-    # the standard error of the draws, from the images by hand: half of the interval is about 1.96 of it
+    # half of it is about 1.96 standard errors, which other draws give
     draws = np.random.default_rng(0).integers(0, 40, (400, 40))
     by_hand = [
         resampled(np.bincount(d, minlength=40)[None].astype(float), found.parts) for d in draws

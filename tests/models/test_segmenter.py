@@ -8,9 +8,13 @@ from safetensors.torch import load_file, save_file
 
 from dalib.data.scenes import CLASSES
 from dalib.errors import CheckpointError, ConfigError
+from dalib.evaluation import predict_images
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import build, restore, save
+from dalib.models.export import export_official, export_onnx, export_transformers
+from dalib.models.inference import optimise
 from dalib.models.segmenter import build_segmenter, restore_segmenter
+from dalib.predict import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,24 @@ def test_nothing_takes_it_for_depth(read, network, tmp_path):
     save(network, tmp_path / "m.safetensors")
     with pytest.raises(CheckpointError, match=r"m\.safetensors: holds a network of semantic segm"):
         read(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda network, path: Predictor(model=network),
+        lambda network, path: optimise(network),
+        lambda network, path: predict_images(network, [], short_side=28),
+        lambda network, path: export_official(network, path / "m.pth"),
+        lambda network, path: export_transformers(network, path / "m"),
+        lambda network, path: export_onnx(network, path / "m.onnx"),
+    ],
+    ids=["predict", "optimise", "evaluate", "official", "transformers", "onnx"],
+)
+def test_what_works_with_depth_refuses_it(use, network, tmp_path):
+    with pytest.raises(ConfigError, match="this network predicts classes, no depth"):
+        use(network, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_of_depth_is_no_segmenter(tmp_path):

@@ -347,5 +347,15 @@ def test_a_row_says_how_many_of_its_seeds_are_there(study):
 
 def test_the_plan_says_of_a_block_what_it_says():
     plan = " ".join(tables.plan(expand("small_large", profile="study", seeds=1)).text.split())
-    assert "teacher: {encoder: lite2}" in plan
+    assert "teacher: (encoder: lite2)" in plan
     assert "None" not in plan
+
+
+def test_the_plan_says_what_a_run_begins_with():
+    text = tables.plan(expand("segmentation", profile="study")).text
+    assert "start: (trained: (the defaults); part: encoder)" in text
+    assert (
+        "start: (trained: (pseudo_labels: True; perturb: colour, blur, cutmix; align: unlabelled); "
+        "part: encoder)" in text
+    )
+    assert "{" not in text

@@ -1,5 +1,5 @@
-"""Semantic segmentation as the task of a run: its loss, what it begins with, what it leaves, what it
-refuses."""
+"""Semantic segmentation as the task of a run: its loss, what it begins with, what it leaves, what
+it refuses."""
 
 import json
 
@@ -15,9 +15,10 @@ from dalib.blocks import TrainedStart
 from dalib.config import RunConfig
 from dalib.data.mixture import Mixture
 from dalib.data.scenes import CLASSES
+from dalib.data.schema import IGNORE
 from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.evaluation import suite
-from dalib.evaluation.segmentation import IGNORE, Areas, predict_classes
+from dalib.evaluation.segmentation import Areas, predict_classes
 from dalib.models import load
 from dalib.models.segmenter import Segmenter, build_segmenter, restore_segmenter
 from dalib.training import launch, tasks
