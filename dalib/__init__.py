@@ -42,6 +42,8 @@ __all__ = [
     "evaluate_folder",
     "evaluation",
     "feature_alignment",
+    "geometry",
+    "known_distances",
     "label",
     "load",
     "losses",
@@ -61,6 +63,7 @@ _ROOMS = (
     "data",
     "errors",
     "evaluation",
+    "geometry",
     "losses",
     "models",
     "predict",
@@ -96,6 +99,7 @@ _HOMES = {
     "score": "dalib.evaluation.protocols",
     # prediction
     "Predictor": "dalib.predict",
+    "known_distances": "dalib.predict",
 }
 
 if TYPE_CHECKING:  # what editors and type checkers read
@@ -106,6 +110,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
         data,
         errors,
         evaluation,
+        geometry,
         losses,
         models,
         predict,
@@ -120,7 +125,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.evaluation.scores import Scores, evaluate, evaluate_folder
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment
     from dalib.models import DepthAnything, build, load, save
-    from dalib.predict import Predictor
+    from dalib.predict import Predictor, known_distances
     from dalib.training.recipe import label, train
 
 

@@ -15,7 +15,7 @@ FLOORS = (
         *("errors", "paths", "writing", "locking", "stopping", "progress", "strict_yaml"),
         *("provenance", "blocks", "config"),
     ),
-    ("data", "models", "losses", "alternatives", "certificates", "streams"),
+    ("data", "models", "losses", "alternatives", "certificates", "geometry", "streams"),
     ("training", "evaluation", "predict"),
     ("adaptation",),
     ("__main__", "cli", "commands"),
