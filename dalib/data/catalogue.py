@@ -74,6 +74,8 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
 def parse(name: str) -> tuple[str, str, dict[str, Any]]:
     """Kind, place and options of a source's name, as `open_source` reads it; nothing is opened."""
     kind, _, rest = name.partition(":")
+    if name and kind not in KINDS and Path(name).exists():
+        raise ConfigError(f"source {name!r}: say what it holds: {_suggest(Path(name))}")
     check_names([kind], KINDS, what=f"kind of source in {name!r}:")
     place, mark, query = rest.partition("?")
     if kind in BUILT_IN:
@@ -101,6 +103,19 @@ def parse(name: str) -> tuple[str, str, dict[str, Any]]:
             raise ConfigError(f"source {name!r}: option {option} is given more than once; keep one")
         options[option] = _value(name, option, unquote_plus(value), known[option])
     return kind, place, options
+
+
+def _suggest(path: Path) -> str:
+    """How a place is named as a source, as far as one look tells."""
+    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
+        return f"tars:{path / '*.tar' if path.is_dir() else path}, tar shards"
+    pairs = f"depth:{path}, images with depth by its manifest.csv"
+    photographs = f"photos:{path}, photographs without depth"
+    if path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file():
+        return f"{pairs}; or {photographs}"
+    if path.is_dir():
+        return f"{photographs}; or write a manifest.csv there first (dalib manifest)"
+    return "a source is a folder, a manifest.csv or tar shards, and this is none of them"
 
 
 def _opener(kind: str, place: str) -> Callable[..., Source]:

@@ -312,7 +312,8 @@ LAYOUTS: dict[str, Layout] = {
         licence="not stated; research",
         url="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
         source="The page: images H x W x 3 x N, depths H x W x N in metres, in-painted, rawDepths "
-        "beside them. splits.mat: trainNdxs (795) and testNdxs (654), counted from 1.",
+        "beside them. splits.mat: trainNdxs (795) and testNdxs (654), counted from 1, as public "
+        "scripts that read it have them.",
     ),
     "kitti_eigen": Layout(
         title="KITTI, improved depth (Eigen 652 with its list)",
@@ -352,8 +353,9 @@ LAYOUTS: dict[str, Layout] = {
         lists=_EIGEN.format("eigen"),
         licence=_KITTI_LICENCE,
         url="http://www.cvlibs.net/datasets/kitti/raw_data.php",
-        source="Development kit of the raw data: P_rect x R_rect_00 x T_velo_to_cam takes a point to "
-        "the picture. Rounding, minus one and nearest point: as monodepth2 makes its ground truth.",
+        source="monodepth2's generate_depth_map: P_rect x R_rect_00 x T_velo_to_cam takes a point to "
+        "the picture, then rounding, minus one and the nearest point. The development kit of the "
+        "raw data, on which it rests, was not looked up here.",
     ),
     "sintel": Layout(
         title="MPI Sintel, depth",
@@ -368,10 +370,10 @@ LAYOUTS: dict[str, Layout] = {
         sky="farther 10000",
         sky_words="10000 m and more",
         scale_known=False,
-        licence="not stated with the depth; the film CC BY 3.0",
+        licence="not checked here; the film CC BY 3.0",
         url="http://sintel.is.tue.mpg.de/depth",
-        source="Description and sdk of the depth archive (sintel_io): the mark 202021.25, which reads "
-        "PIEH, then width, height and float32 row by row.",
+        source="The archive's sintel_io.py, as public copies of it have it: the mark 202021.25, which "
+        "reads PIEH, then width, height and float32 row by row. The page itself was not looked up.",
         unstated="unit (the scale counts as unknown) and the depth of the sky: far above 10000, as "
         "Blender writes where a ray meets nothing; a sky painted on something near stays near",
     ),
@@ -414,7 +416,7 @@ LAYOUTS: dict[str, Layout] = {
         unit="float32 row by row without a header, of the photograph's size, though it is called .JPG",
         invalid="inf nan 0",
         sky_words="not seen by the laser: infinite, as all that has no depth",
-        licence="CC BY-NC-SA 4.0",
+        licence="CC BY-NC-SA 4.0 by its page (not checked here)",
         url="https://www.eth3d.net/documentation",
         source="Documentation, Format of multi-view data, Training data: depth of the original, "
         "distorted images as 4-byte floats, row by row, infinite where there is none. Also issue 3 "

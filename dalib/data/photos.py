@@ -35,7 +35,8 @@ class PhotoFolder(Source):
         self.path = Path(path)
         self.draft = draft
         if not self.path.is_dir():
-            raise DataError(f"{self.path}: no such folder; give a folder of photographs")
+            what = "a file where a folder is meant" if self.path.exists() else "no such folder"
+            raise DataError(f"{self.path}: {what}; give a folder of photographs")
         self.rows, found = remembered.listing(self.path)
         for line in found.missed.lines():
             warnings.warn(f"{shown(self.path)}: {line}", PictureWarning, stacklevel=2)

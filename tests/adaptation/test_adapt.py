@@ -273,6 +273,13 @@ def test_a_report_of_the_student_before_is_not_taken_for_ones_own(files, tmp_pat
     assert load(out / STUDENT).about == right
     assert json.loads((out / REPORT).read_text())["trained"]["run"] == trained["run"]
 
+    # a report of the same run, which older code wrote, is none of this student either
+    told = json.loads((out / REPORT).read_text())
+    told["trained"]["code"] = "older"
+    (out / REPORT).write_text(json.dumps(told))
+    assert main([*words(files, out, steps=2), "--overwrite"]) == 0
+    assert json.loads((out / REPORT).read_text())["trained"]["code"] == trained["code"]
+
 
 @pytest.mark.parametrize("name", [STUDENT, REPORT, "report.html"])
 def test_files_of_others_are_not_written_over(files, tmp_path, name):

@@ -2,6 +2,8 @@
 anything is opened."""
 
 import csv
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +155,29 @@ def test_sources_are_looked_at_before_training(data):
     (data / "photos" / "a.png").write_text("no picture")
     with pytest.raises(DataError, match=r"a\.png: "):
         check_sources(RunConfig(unlabelled=(f"photos:{data / 'photos'}",), **pool))
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "said"),
+    [
+        (["pairs/manifest.csv"], "pairs", "depth:pairs, images with depth by its manifest.csv"),
+        (["pairs/manifest.csv"], "pairs/manifest.csv", "depth:pairs/manifest.csv"),
+        (["mine/a.jpg"], "mine", "photos:mine, photographs without depth"),
+        (["pool/0.tar"], "pool", "tars:pool/*.tar, tar shards"),
+        (["pool/0.tar"], "pool/0.tar", "tars:pool/0.tar, tar shards"),
+        (["mine/a.jpg"], "mine/a.jpg", "none of them"),
+    ],
+)
+def test_a_place_without_its_kind_is_told_how_to_write_it(files, name, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).touch()
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse(name)
+
+
+def test_a_file_is_no_folder_of_photographs(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"a\.jpg: a file where a folder is meant"):
+        open_source(f"photos:{tmp_path / 'a.jpg'}", count=1, height=4, width=4)
