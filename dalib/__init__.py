@@ -47,6 +47,8 @@ __all__ = [
     "explain",
     "feature_alignment",
     "finetune",
+    "geometry",
+    "known_distances",
     "label",
     "load",
     "losses",
@@ -69,6 +71,7 @@ _ROOMS = (
     "data",
     "errors",
     "evaluation",
+    "geometry",
     "losses",
     "models",
     "predict",
@@ -110,6 +113,7 @@ _HOMES = {
     "score": "dalib.evaluation.protocols",
     # prediction
     "Predictor": "dalib.predict",
+    "known_distances": "dalib.predict",
 }
 
 if TYPE_CHECKING:  # what editors and type checkers read
@@ -121,6 +125,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
         data,
         errors,
         evaluation,
+        geometry,
         losses,
         models,
         predict,
@@ -141,7 +146,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment
     from dalib.models import DepthAnything, build, load, save
     from dalib.models.segmenter import restore_segmenter
-    from dalib.predict import Predictor
+    from dalib.predict import Predictor, known_distances
     from dalib.training.recipe import label, train
 
 

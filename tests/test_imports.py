@@ -15,7 +15,10 @@ FLOORS = (
         *("errors", "paths", "writing", "locking", "stopping", "progress", "strict_yaml"),
         *("provenance", "blocks", "config"),
     ),
-    ("data", "models", "losses", "alternatives", "certificates", "streams", "conformance"),
+    (
+        *("data", "models", "losses", "alternatives", "certificates", "geometry", "streams"),
+        "conformance",
+    ),
     ("training", "evaluation", "predict"),
     ("adaptation",),
     ("__main__", "cli", "commands"),

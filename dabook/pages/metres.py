@@ -181,9 +181,10 @@ def worth(
                 else:
                     errors.append(one[0])
                     inside.append(one[1])
+        errors = errors or [np.nan]  # where every fit was refused
         low, middle, high = map(float, np.quantile(errors, (0.25, 0.5, 0.75)))
         share = refused / (len(samples) * DRAWS)
-        found.append(Worth(count, middle, low, high, float(np.mean(inside)), share))
+        found.append(Worth(count, middle, low, high, float(np.mean(inside or [np.nan])), share))
     return found
 
 
