@@ -473,9 +473,10 @@ class _DepthRun(_Run):
         if 2 * wrong > len(seen):
             other = "depth" if kind == "disparity" else "disparity"
             falls = "falls" if kind == "disparity" else "rises"
+            doubt = f"is it {other}? (--kind {other})"
             yield (
                 f"in {wrong} of {len(seen)} images this {kind.replace('_', ' ')} {falls} where the "
-                f"true disparity rises: is it {other}? (--kind {other})"
+                f"true disparity rises: {doubt if self.subject.declared else 'near is taken for far'}"
             )
         elif wrong:
             yield f"near and far are the wrong way round in {wrong} of {len(seen)} images"

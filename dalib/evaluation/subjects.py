@@ -37,9 +37,11 @@ class Subject(ABC):
         alignment: the one that fits it where nobody says another; None for a protocol's own.
         batch: images that it is given at a time.
         device: where it runs.
+        declared: whether somebody said its kind; a network says it itself.
     """
 
     kind: str
+    declared: bool = True
     alignment: str | None = None
     batch: int = 1
     device: str = "cpu"
@@ -90,6 +92,7 @@ class Network(Subject):
         if kind not in OF_NETWORKS:
             raise ConfigError(f"{name}: predicts {kind}, which is no depth that could be scored")
         self.kind = OF_NETWORKS[kind]
+        self.declared = False
         self.alignment = "none" if self.kind == "depth" else None
         self.short_side = default_short_side(model) if short_side is None else short_side
         self.batch = batch

@@ -447,6 +447,16 @@ def test_wrong_way_round_is_told(named, right, tmp_path, capsys):
     assert Result.load(tmp_path / "out").sets["rooms"].notes[0].startswith("in 3 of 3")
 
 
+def test_who_says_its_kind_itself_is_not_asked_for_it(named):
+    """As networks do: brighter is farther in these images, and disparity it shall be."""
+    subject = Function(lambda image: image[..., 0] + 1.0, kind="disparity", name="bright")
+    subject.declared = False
+    found, _ = evaluate_sets(subject, open_sets([str(named)])[0])
+    assert found["rooms"].notes == (
+        "in 3 of 3 images this disparity falls where the true disparity rises: near is taken for far",
+    )
+
+
 # ---- comparing
 
 
