@@ -25,6 +25,7 @@ __all__ = [
     "DepthAnything",
     "Predictor",
     "Protocol",
+    "Result",
     "RunConfig",
     "Scores",
     "Source",
@@ -92,6 +93,7 @@ _HOMES = {
     # evaluation
     "PROTOCOLS": "dalib.evaluation.protocols",
     "Protocol": "dalib.evaluation.protocols",
+    "Result": "dalib.evaluation.results",
     "Scores": "dalib.evaluation.scores",
     "evaluate": "dalib.evaluation.scores",
     "evaluate_folder": "dalib.evaluation.scores",
@@ -123,6 +125,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from dalib.evaluation.conventions import explain
     from dalib.evaluation.measure import measure
     from dalib.evaluation.protocols import PROTOCOLS, Protocol, score
+    from dalib.evaluation.results import Result
     from dalib.evaluation.scores import Scores, evaluate, evaluate_folder
     from dalib.losses import affine_invariant, cutmix_unlabelled, feature_alignment
     from dalib.models import DepthAnything, build, load, save

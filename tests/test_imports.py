@@ -99,8 +99,8 @@ def test_no_floor_imports_from_above(dalib):
 
 
 def test_the_rooms_of_one_floor_that_know_each_other(dalib):
-    """Prediction uses the sizes of evaluation, labelling by hand its check of maps and what runs a network; nothing
-    else crosses on the upper floor."""
+    """Prediction uses the sizes of evaluation, labelling by hand its check of maps and what runs a network; what is
+    evaluated is read as prediction wrote it. Nothing else crosses on the upper floor."""
     rooms = FLOORS[2]
     across = {
         (name.split(".")[0], seen.split(".")[0])
@@ -110,6 +110,7 @@ def test_the_rooms_of_one_floor_that_know_each_other(dalib):
     }
     assert {(a, b) for a, b in across if a != b} <= {
         ("predict", "evaluation"),
+        ("evaluation", "predict"),
         ("training", "evaluation"),
         ("training", "predict"),
     }

@@ -39,7 +39,8 @@ class DepthManifest(Source):
     files such as `0001.h5#depth`, see `dalib.data.readers`; a row without depth is passed over),
     `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground
     truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
-    `offset_known` (yes or no); `native_image` with `native_depth`, which are preferred. Of the map:
+    `offset_known` (yes or no); `native_image` with `native_depth`, which are preferred;
+    `sequence`, the film whose frame this is (`dalib.evaluation.sets`). Of the map:
     `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits` (8
     declares that 8-bit depth is meant), `invalid` (further stored values, apart by spaces, that
     mean "no ground truth", such as 65535, or `none` where every value is meant), `sky` (a mask, not

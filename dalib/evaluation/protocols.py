@@ -312,16 +312,20 @@ def real_sets() -> list[RealSet]:
     return collection(realdepth())[0]
 
 
-def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
+def collection(folder: Path, *, protocol: str | None = None) -> tuple[list[RealSet], list[str]]:
     """The data sets of a manifest, and what a reader should be told of them: what is left out, and
     what was chosen.
+
+    Args:
+        folder: holds the manifest; or a manifest by any name.
+        protocol: of all of them, whatever is declared.
 
     A data set is called as in the column `dataset`, or like the folder where there is none. Its
     protocol and half stand in the columns `protocol` and `half`, or in `protocols.yaml`. Without
     either, the data sets in `HALVES` have the ones given there, and any other is scored as
     `relative`, which needs nothing known of it, in the half `table`.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_file():
         return [], []
 
     # the data sets, those of the paper first
@@ -330,7 +334,7 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
     ours = {
         name: (half, protocol) for half, sets in HALVES.items() for name, protocol in sets.items()
     }
-    declared = _declared(folder / DECLARED, parts)
+    declared = {} if folder.is_file() else _declared(folder / DECLARED, parts)
     sets = []
     chosen = []
     apart = {}
@@ -340,12 +344,14 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
     # each by the protocol that is declared, or known, or needs nothing known
     for name in names:
         rows = parts[name].rows
-        half, protocol = ours.get(name, ("table", "relative"))
+        half, usual = ours.get(name, ("table", "relative"))
         said = _of_columns(table.manifest, name, rows)
         for key, entry in declared.get(name, {}).items():
             if said.setdefault(key, entry) != entry:
                 where = f"{folder / DECLARED}: {key} of data set {name!r} is {entry}"
                 raise ConfigError(f"{where}, but {said[key]} in {table.manifest.name}; keep one")
+        if protocol is not None:
+            said["protocol"] = protocol
         if name not in ours and "protocol" not in said:
             chosen.append(name)
         source, unknown = parts[name].with_known_offset()
@@ -353,17 +359,16 @@ def collection(folder: Path) -> tuple[list[RealSet], list[str]]:
             apart[name] = unknown
         if source is None:
             continue
-        protocol = PROTOCOLS[said.get("protocol", protocol)]
+        taken = PROTOCOLS[said.get("protocol", usual)]
         half = said.get("half", half)
-        if protocol.name != "relative" and not source.scale_is_known():
+        if taken.name != "relative" and not source.scale_is_known():
             what = (
-                f"rows of data set {name!r} have no known scale, which protocol "
-                f"{protocol.name} needs"
+                f"rows of data set {name!r} have no known scale, which protocol {taken.name} needs"
             )
             raise ConfigError(
                 f"{table.manifest}: {what}; declare protocol relative for it (column or {DECLARED})"
             )
-        sets.append(RealSet(name=name, half=half, source=source, protocol=protocol))
+        sets.append(RealSet(name=name, half=half, source=source, protocol=taken))
     if not sets:
         raise DataError(
             f"{table.manifest}: no row has a known offset, so none can be scored; see offset_known"

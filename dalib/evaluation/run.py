@@ -9,8 +9,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dalib.errors import ConfigError
+from dalib.evaluation.measure import measure, one_size
 from dalib.evaluation.metrics import METRICS
-from dalib.evaluation.protocols import Protocol, score
+from dalib.evaluation.protocols import SCALE, Protocol, score
 from dalib.models.sizes import network_size, resize_disparity, resize_images
 
 Predict = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -34,11 +35,10 @@ def check_disparity(model: nn.Module) -> None:
     raise ConfigError(
         "this network predicts depth in metres (its max_depth is set), and what is scored here is "
         "disparity up to scale and shift:"
-        " load a network of relative depth, or score 1 / depth"
+        " load a network of relative depth, or score 1 / depth (dalib.evaluate: kind depth)"
     )
 
 
-@torch.inference_mode()
 def predict_images(
     model: nn.Module,
     images: Sequence[UInt8[Tensor, "3 _ _"]],
@@ -46,21 +46,35 @@ def predict_images(
     short_side: int,
     batch_size: int = 16,
 ) -> list[Float[Tensor, "_ _"]]:
-    """Disparity of each image at its own size, float32 on the CPU, in the order given.
-
-    Images of one size share batches. The model's mode is put back afterwards.
-
-    Args:
-        model: normalised images (B, 3, h, w) -> disparity (B, h, w), alone or first in a tuple,
-            with the attributes `mean`, `std` (of 3 values) and `multiple`.
-        images: of any sizes.
-        short_side: of the network's input, see `network_size`.
-        batch_size: images at a time.
+    """Disparity of each image, see `predict_maps`.
 
     Raises:
         ConfigError: a network of metric depth, see `check_disparity`.
     """
     check_disparity(model)
+    return predict_maps(model, images, short_side=short_side, batch_size=batch_size)
+
+
+@torch.inference_mode()
+def predict_maps(
+    model: nn.Module,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    *,
+    short_side: int,
+    batch_size: int = 16,
+) -> list[Float[Tensor, "_ _"]]:
+    """What a network gives for each image, disparity or metres, at the image's own size, float32 on
+    the CPU, in the order given.
+
+    Images of one size share batches. The model's mode is put back afterwards.
+
+    Args:
+        model: normalised images (B, 3, h, w) -> maps (B, h, w), alone or first in a tuple, with the
+            attributes `mean`, `std` (of 3 values) and `multiple`.
+        images: of any sizes.
+        short_side: of the network's input, see `network_size`.
+        batch_size: images at a time.
+    """
     mean, std = (torch.as_tensor(x).view(3, 1, 1) for x in (model.mean, model.std))
     device = next((p.device for p in model.parameters()), mean.device)
     mean = mean.to(device)
@@ -94,12 +108,25 @@ def floor(kind: Callable[[int, int], Tensor]) -> Predict:
 
 
 def evaluate_source(
-    predict: Predict, source: Any, protocol: Protocol, *, batch_size: int = 16
+    predict: Predict,
+    source: Any,
+    protocol: Protocol,
+    *,
+    batch_size: int = 16,
+    kind: str = "disparity",
 ) -> dict[str, list]:
     """Per-image metrics over a whole source with ground truth.
 
-    A prediction of another size than the ground truth is resized to it bilinearly. Images are read
-    `batch_size` at a time, so that memory does not grow with the source.
+    A prediction of another size than the ground truth is resized to it bilinearly, unless the
+    protocol says otherwise. Images are read `batch_size` at a time, so that memory does not grow
+    with the source.
+
+    Args:
+        predict: gives the maps.
+        source: samples with ground truth.
+        protocol: by which they are scored, its alignment included.
+        batch_size: images at a time.
+        kind: of the maps, one of `dalib.evaluation.measure.KINDS`.
 
     Returns:
         `names`, for each of `METRICS` a list of floats in the same order, ready for a record, and
@@ -118,10 +145,14 @@ def evaluate_source(
             name = str(sample.get("name", i))
             target = sample["disparity"][None]
             valid = sample["valid"][None]
-            size = tuple(target.shape[-2:])
-            disparity = resize_disparity(disparity[None].to(target.device), size)
+            given = disparity[None].to(target.device)
+            given, target, valid = one_size(given, target, valid, protocol)
             try:
-                metrics = score(disparity, target, valid, protocol)
+                if kind == "disparity" and protocol.align == "disparity":
+                    metrics = score(given, target, valid, protocol)
+                else:
+                    found = measure(given, target, valid, protocol, kind=kind, names=METRICS)
+                    metrics = {name: found[name] for name in (*METRICS, SCALE)}
             except ValueError as error:
                 raise ValueError(f"{sample['domain']}, image {name!r}: {error}") from error
             result["names"].append(name)

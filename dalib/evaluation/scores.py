@@ -15,6 +15,8 @@ from dalib.data.catalogue import open_source
 from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError, UserError
+from dalib.evaluation.align import ALIGNMENTS
+from dalib.evaluation.measure import KINDS, check_kind
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import PROTOCOLS, SCALE, Protocol, collection, inverted
 from dalib.evaluation.run import (
@@ -22,12 +24,14 @@ from dalib.evaluation.run import (
     check_disparity,
     evaluate_source,
     mean_over_images,
-    predict_images,
+    predict_maps,
 )
 from dalib.models.sizes import default_short_side, training_size
 
 Model = Callable[[list[Tensor]], Iterable[Tensor | np.ndarray]]
 """Images, uint8 (3, H, W) of any sizes -> one disparity map (h, w) each."""
+OF_NETWORKS = {"disparity": "disparity", "depth_m": "depth"}
+"""A network's own word for what it predicts -> the kind of its maps."""
 OURS = ("mean", "std", "multiple")
 """What a torch module has that says how an image becomes its input; without it nobody can know."""
 
@@ -87,6 +91,8 @@ def evaluate(
     source: Source | Sequence[Sample] | str,
     *,
     protocol: Protocol | str = "relative",
+    kind: str = "disparity",
+    alignment: str | None = None,
     short_side: int | None = None,
     batch_size: int = 16,
 ) -> Scores:
@@ -99,6 +105,8 @@ def evaluate(
         print(evaluate(mine, "depth:my_data?dataset=rooms", protocol="indoor"))
         print(evaluate(load("depth_anything_v2_vits.pth"), "skimage:motorcycle", protocol="indoor"))
 
+    Ten metrics, intervals, folders of predictions and files: `python -m dalib evaluate`.
+
     Args:
         model: a function from a list of images, uint8 (3, H, W) of any sizes, to one disparity map
             (h, w) each, as tensors or arrays. Larger is nearer, up to scale and shift; for depth
@@ -108,6 +116,10 @@ def evaluate(
             (`dalib.data.schema`). Drawn scenes by name are the first 100 at 96 x 128.
         protocol: which pixels count, one of `PROTOCOLS` by name, or your own. By default all of the
             ground truth, whatever its scale.
+        kind: what the maps are: "disparity", "depth" or "log_depth". A network of metric depth
+            needs "depth", said here, so that its metres are never taken for disparity.
+        alignment: one of `dalib.evaluation.align.ALIGNMENTS`; by default the protocol's own, and
+            "none" for a network of metric depth.
         short_side: for a network of ours, short side of its input in pixels; by default the one
             that it was trained at where that is known, else 518 for a ViT and 96 for a CNN.
         batch_size: images that the model gets at a time.
@@ -121,7 +133,14 @@ def evaluate(
     if isinstance(protocol, str):
         check_names([protocol], PROTOCOLS, what="protocol")
         protocol = PROTOCOLS[protocol]
-    predict = _predictor(model, short_side)
+    check_names([kind], KINDS, what="kind")
+    if alignment is not None:
+        check_names([alignment], ALIGNMENTS, what="alignment")
+    elif kind == "depth" and getattr(model, "kind", None) == "depth_m":
+        alignment = "none"
+    protocol = protocol.with_alignment(alignment)
+    check_kind(kind, ALIGNMENTS[protocol.align])
+    predict = _predictor(model, short_side, kind=kind)
     if isinstance(source, str):
         size = {"height": RunConfig.height, "width": RunConfig.width}
         source = open_source(source, count=RunConfig.test_images, **size)
@@ -135,7 +154,7 @@ def evaluate(
             )
     try:
         found = evaluate_source(
-            predict, Scorable(source, protocol), protocol, batch_size=batch_size
+            predict, Scorable(source, protocol), protocol, batch_size=batch_size, kind=kind
         )
     except UserError:
         raise
@@ -210,6 +229,11 @@ class Scorable:
         where = f"{domain}, image {str(sample.get('name', index))!r}"
         if "disparity" not in sample or "valid" not in sample:
             raise DataError(f"{where}: no ground truth; name a source with disparity and valid")
+        if self.protocol.align == "none" and not sample.get("scale_known", True):
+            raise ConfigError(
+                f"{where}: its ground truth has no known scale, and without alignment nothing can "
+                "be compared with it; choose an alignment"
+            )
         if self.in_metres and not sample.get("scale_known", True):
             raise ConfigError(
                 f"{where}: its ground truth has no known scale, which protocol "
@@ -222,12 +246,18 @@ class Scorable:
         return {"domain": domain} | sample
 
 
-def _predictor(model: object, short_side: int | None) -> Predict:
+def _predictor(model: object, short_side: int | None, *, kind: str = "disparity") -> Predict:
     """A model as a function whose maps are looked at."""
     if isinstance(model, nn.Module) and all(hasattr(model, name) for name in OURS):
-        check_disparity(model)
+        if kind == "disparity":
+            check_disparity(model)
+        elif kind != OF_NETWORKS.get(getattr(model, "kind", None)):
+            raise ConfigError(
+                f"kind: {kind!r}, but this network predicts "
+                f"{OF_NETWORKS.get(getattr(model, 'kind', None), 'something else')}"
+            )
         size = _trained_at(model) if short_side is None else short_side
-        return lambda images: predict_images(model, images, short_side=size)
+        return lambda images: predict_maps(model, images, short_side=size)
     if isinstance(model, nn.Module):
         raise ConfigError(
             f"model: a torch module without {', '.join(OURS)} does not say how an image becomes "

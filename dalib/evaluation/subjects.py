@@ -1,0 +1,309 @@
+"""What is evaluated: a network, a function of somebody's, or a folder of predictions, each as
+something that gives maps for images and says what it is."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dalib.config import check_names
+from dalib.errors import ConfigError, DataError, UserError
+from dalib.evaluation.predictions import KINDS, Key, MapFolder, Matched
+from dalib.evaluation.run import predict_maps
+from dalib.evaluation.scores import OF_NETWORKS
+from dalib.evaluation.sets import DataSet
+from dalib.models.depth_anything import DepthAnything
+from dalib.models.sizes import default_short_side
+
+NAMED = 3
+
+
+class Subject(ABC):
+    """What is evaluated.
+
+    Attributes:
+        kind: of its predictions, one of `dalib.evaluation.predictions.KINDS`.
+        alignment: the one that fits it where nobody says another; None for a protocol's own.
+        batch: images that it is given at a time.
+        device: where it runs.
+    """
+
+    kind: str
+    alignment: str | None = None
+    batch: int = 1
+    device: str = "cpu"
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What results say of it: its form, name, kind and hash."""
+
+    def chosen(self, data: DataSet) -> list[int]:
+        """The images of a data set that it has predictions for; looked at before anything is
+        scored."""
+        return list(range(len(data.keys)))
+
+    @abstractmethod
+    def maps(
+        self, images: Sequence[UInt8[Tensor, "3 _ _"]], keys: Sequence[Key]
+    ) -> list[Float[Tensor, "_ _"]]:
+        """A map of each image, of any size, float32 on the CPU."""
+
+
+# ---- networks
+
+
+class Network(Subject):
+    """A network as `dalib.models.load` gives it. What it predicts, it says itself; one of metric
+    depth is scored without alignment unless another one is asked for.
+
+    Args:
+        model: the network, which is moved to the device.
+        name: what it was loaded from.
+        short_side: of its input; by default what `dalib.models.sizes` says.
+        device: where it runs.
+        batch: images at a time.
+    """
+
+    def __init__(
+        self,
+        model: DepthAnything,
+        *,
+        name: str,
+        short_side: int | None = None,
+        device: torch.device | str = "cpu",
+        batch: int = 4,
+    ):
+        from dalib.predict.fingerprint import fingerprint
+
+        kind = getattr(model, "kind", "disparity")
+        if kind not in OF_NETWORKS:
+            raise ConfigError(f"{name}: predicts {kind}, which is no depth that could be scored")
+        self.kind = OF_NETWORKS[kind]
+        self.alignment = "none" if self.kind == "depth" else None
+        self.short_side = default_short_side(model) if short_side is None else short_side
+        self.batch = batch
+        self.device = str(device)
+        self.name = name
+        self.hash = fingerprint(model)
+        self.architecture = dict(getattr(model, "architecture", {}))
+        self.model = model.to(device)
+
+    def about(self) -> dict[str, Any]:
+        """See `Subject.about`."""
+        return {
+            "form": "weights",
+            "name": self.name,
+            "kind": self.kind,
+            "hash": self.hash,
+            "short_side": self.short_side,
+            "architecture": self.architecture,
+        }
+
+    def maps(
+        self, images: Sequence[UInt8[Tensor, "3 _ _"]], keys: Sequence[Key]
+    ) -> list[Float[Tensor, "_ _"]]:
+        """See `Subject.maps`."""
+        return predict_maps(self.model, images, short_side=self.short_side, batch_size=self.batch)
+
+
+# ---- functions
+
+
+class Function(Subject):
+    """A function of somebody's: one image in, its map out.
+
+    Args:
+        function: takes uint8 (H, W, 3), RGB, as a NumPy array; gives a map (h, w) as an array or a
+            tensor, of any size and on any device.
+        kind: of its maps.
+        name: what results call it.
+        digest: of the file that it stands in.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[UInt8[np.ndarray, "H W 3"]], Any],
+        *,
+        kind: str,
+        name: str,
+        digest: str = "",
+    ):
+        check_names([kind], KINDS, what="--kind:")
+        self.function = function
+        self.kind = kind
+        self.name = name
+        self.digest = digest
+        self.device = "its own"
+
+    def about(self) -> dict[str, Any]:
+        """See `Subject.about`. The hash is that of the source file alone: what the function loads
+        is not in it, but in the hash of its maps."""
+        return {"form": "call", "name": self.name, "kind": self.kind, "hash": self.digest}
+
+    def maps(
+        self, images: Sequence[UInt8[Tensor, "3 _ _"]], keys: Sequence[Key]
+    ) -> list[Float[Tensor, "_ _"]]:
+        """See `Subject.maps`."""
+        return [self._map(image, key) for image, key in zip(images, keys, strict=True)]
+
+    def _map(self, image: UInt8[Tensor, "3 H W"], key: Key) -> Float[Tensor, "h w"]:
+        where = f"--call {self.name}: {key.dataset}, image {key.name!r}"
+        try:
+            given = self.function(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        except UserError:
+            raise
+        except Exception as error:  # of any kind: it is somebody else's code
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise DataError(
+                f"{where}: it raised {type(error).__name__}" + (f": {first}" if first else "")
+            ) from error
+        return as_map(given, where=where)
+
+
+def as_map(given: object, *, where: str) -> Float[Tensor, "h w"]:
+    """What somebody's function gave, as a float32 tensor on the CPU; axes of length 1 in front are
+    dropped.
+
+    Raises:
+        DataError: no map (h, w) of numbers.
+    """
+    array = np.ascontiguousarray(given) if isinstance(given, np.ndarray) else given
+    try:
+        result = torch.as_tensor(array).detach().float().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{where}: it gave {type(given).__name__} where a map (h, w) is meant"
+        ) from error
+    while result.ndim > 2 and result.shape[0] == 1:
+        result = result[0]
+    if result.ndim != 2 or not result.numel():
+        raise DataError(
+            f"{where}: it gave a map of shape {tuple(result.shape)}; one image has one map (h, w)"
+        )
+    return result
+
+
+def function_of(words: str, *, kind: str) -> Function:
+    """The function that MODULE:FUNCTION or FILE.py:FUNCTION names; modules are looked for in the
+    current folder, too.
+
+    Raises:
+        ConfigError: no such module, file or function, or one that cannot be imported.
+    """
+    place, _, name = words.rpartition(":")
+    if not place or not name:
+        raise ConfigError(
+            f"--call {words}: write MODULE:FUNCTION or FILE.py:FUNCTION, such as mine:predict"
+        )
+    module = _imported(place, words)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            offers = [n for n, x in vars(module).items() if inspect.isfunction(x)]
+            raise ConfigError(
+                f"--call {words}: {place} has no {name}; its functions are "
+                f"{', '.join(offers) or 'none'}"
+            )
+        found = getattr(found, part)
+    if not callable(found) or inspect.isclass(found):
+        raise ConfigError(f"--call {words}: {name} is no function, but {type(found).__name__}")
+    return Function(found, kind=kind, name=words, digest=_file_hash(module))
+
+
+def _imported(place: str, words: str) -> ModuleType:
+    """A module by its name or its file."""
+    path = Path(place)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise ConfigError(f"--call {words}: {place}: no such file; correct the path")
+    folder = str(path.resolve().parent) if is_file else str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        if not is_file:
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(f"evaluated_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for it
+        spec.loader.exec_module(module)
+        return module
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: importing runs somebody else's code
+        raise ConfigError(
+            f"--call {words}: {place} cannot be imported ({type(error).__name__}: {error}); modules "
+            f"are looked for in {folder} and among the installed packages"
+        ) from error
+    finally:
+        sys.path.remove(folder)
+
+
+def _file_hash(module: ModuleType) -> str:
+    """16 hex digits over a module's file, "" where it has none."""
+    file = getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        return ""
+    return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+
+
+# ---- folders of predictions
+
+
+class Predictions(Subject):
+    """A folder of predictions.
+
+    Args:
+        folder: the maps.
+        allow_missing: score the images that have one, where others have none.
+    """
+
+    def __init__(self, folder: MapFolder, *, allow_missing: bool = False):
+        self.folder = folder
+        self.kind = folder.kind
+        self.allow_missing = allow_missing
+        self.matched: dict[str, Matched] = {}
+
+    def about(self) -> dict[str, Any]:
+        """See `Subject.about`. Its hash is that of the maps, which results carry anyway."""
+        return {
+            "form": "predictions",
+            "name": str(self.folder.folder),
+            "kind": self.kind,
+            "scale": self.folder.scale,
+            "matched": {name: found.scheme for name, found in self.matched.items()},
+        }
+
+    def chosen(self, data: DataSet) -> list[int]:
+        """See `Subject.chosen`.
+
+        Raises:
+            DataError: images without a prediction, unless they are allowed; it says how many, and
+                which is the first.
+        """
+        found = self.folder.match(data.keys)
+        self.matched[data.name] = found
+        if found.missing and not self.allow_missing:
+            first = ", ".join(found.missing[:NAMED])
+            more = ", ..." if len(found.missing) > NAMED else ""
+            raise DataError(
+                f"{self.folder.folder}: {len(found.missing)} of {len(data.keys)} images of "
+                f"{data.name} have no prediction (matched by {found.scheme}): {first}{more}; "
+                "predict them, or say --allow-missing to score the others alone"
+            )
+        return [place for place, key in enumerate(data.keys) if key.name in found.files]
+
+    def maps(
+        self, images: Sequence[UInt8[Tensor, "3 _ _"]], keys: Sequence[Key]
+    ) -> list[Float[Tensor, "_ _"]]:
+        """See `Subject.maps`."""
+        return [self.folder.read(self.matched[k.dataset].files[k.name]) for k in keys]
