@@ -3,10 +3,21 @@ themselves are in `dalib.cli`, one module each."""
 
 import sys
 
-from dalib.cli import adapt, check_data, evaluate, export, fetch, label, manifest, predict, train
+from dalib.cli import (
+    adapt,
+    check_data,
+    evaluate,
+    explain,
+    export,
+    fetch,
+    label,
+    manifest,
+    predict,
+    train,
+)
 from dalib.commands import Commands
 
-ROAD = (fetch, manifest, check_data, adapt, label, train, predict, evaluate, export)
+ROAD = (fetch, manifest, check_data, adapt, label, train, predict, evaluate, explain, export)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
