@@ -29,7 +29,7 @@ from dalib.errors import ConfigError, DataError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.measure import KINDS
 from dalib.evaluation.protocols import PROTOCOLS, Protocol
-from dalib.evaluation.recipes import METRICS, Recipe, Scores, of_protocol, score_recipes
+from dalib.evaluation.recipes import METRICS, Recipe, Samples, Scores, of_protocol, score_recipes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -528,7 +528,7 @@ def changed(reference: Recipe, combination: Sequence[Convention]) -> Recipe | No
 
 def rescore(
     predictions: Sequence[Any],
-    source: Sequence[Mapping[str, Any]],
+    source: Samples,
     *,
     protocol: Protocol | str,
     conventions: Sequence[str] = (),
@@ -614,7 +614,7 @@ ENOUGH = 20
 
 def prices(
     predictions: Sequence[Any],
-    source: Sequence[Mapping[str, Any]],
+    source: Samples,
     *,
     protocol: Protocol | str,
     kind: str = "disparity",
@@ -692,7 +692,7 @@ def _draws(scores: Scores, draws: int) -> list[np.ndarray]:
 
 def _ready(
     predictions: Sequence[Any] | None,
-    source: Sequence[Mapping[str, Any]] | None,
+    source: Samples | None,
     protocol: Protocol | str,
     kind: str,
     metric: str,
@@ -880,7 +880,7 @@ class Explanation:
 
 def explain(
     predictions: Sequence[Any] | None,
-    source: Sequence[Mapping[str, Any]] | None,
+    source: Samples | None,
     *,
     mine: str | float | int | Mapping[str, str | float | int],
     theirs: str | float | int | Mapping[str, str | float | int],

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dalib.config import check_names
+from dalib.data.schema import Source
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.align import ALIGNMENTS, Alignment, fit
 from dalib.evaluation.measure import KINDS
@@ -81,6 +82,10 @@ share of the image's largest value, since zero has no depth. Scripts add a small
 each its own; this one is ours, and does not depend on the scale."""
 COARSE = 64
 """Pixels along the longer side to which a coarse fit is thinned out."""
+
+
+Samples = Source | Sequence[Mapping[str, Any]]
+# the truth of each image: `disparity` (H, W) and `valid` (H, W), see `dalib.data.schema`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -539,7 +544,7 @@ class Scores:
 
 def score_recipes(
     predictions: Sequence[Any],
-    source: Sequence[Mapping[str, Any]],
+    source: Samples,
     recipes: Iterable[Recipe],
     *,
     kind: str = "disparity",
@@ -679,7 +684,7 @@ class _Moments:
 
 def _check(
     predictions: Sequence[Any],
-    source: Sequence[Mapping[str, Any]],
+    source: Samples,
     recipes: tuple[Recipe, ...],
     mirrored: Sequence[Any] | None,
     groups: Sequence[Hashable] | None,
@@ -702,7 +707,7 @@ def _check(
 
 def _picture(
     predictions: Sequence[Any],
-    source: Sequence[Mapping[str, Any]],
+    source: Samples,
     mirrored: Sequence[Any] | None,
     owners: tuple[Hashable, ...],
     index: int,

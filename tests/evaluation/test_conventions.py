@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from torch.nn import functional as F
 
+from dalib.data.scenes import Scenes
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.conventions import (
@@ -687,6 +688,12 @@ def test_it_says_how_far_it_is():
     lines = []
     ask(report=lines.append)
     assert lines == [f"{i} of 5 images by 2 ways to score" for i in range(1, 6)]
+
+
+def test_truth_may_be_any_source():
+    scenes = Scenes(split="validation", count=2, height=12, width=16)
+    predictions = [scenes[i]["disparity"] for i in range(2)]
+    assert ask(predictions=predictions, source=scenes).values["abs_rel"] < 1e-6
 
 
 def test_a_protocol_of_ones_own():
