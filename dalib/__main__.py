@@ -9,6 +9,7 @@ from dalib.cli import (
     check_data,
     conform,
     evaluate,
+    explain,
     export,
     fetch,
     finetune,
@@ -26,12 +27,13 @@ ROAD = (
     adapt,
     label,
     train,
-    finetune,
-    calibrate,
     predict,
     evaluate,
-    conform,
+    calibrate,
+    finetune,
     export,
+    explain,
+    conform,
 )
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
