@@ -6,7 +6,7 @@ import sys
 from dalib.cli import adapt, calibrate, check_data, export, fetch, label, manifest, predict, train
 from dalib.commands import Commands
 
-ROAD = (fetch, manifest, check_data, adapt, label, train, calibrate, predict, export)
+ROAD = (fetch, manifest, check_data, adapt, label, train, predict, calibrate, export)
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")
 
