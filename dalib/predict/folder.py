@@ -367,8 +367,8 @@ def _maps(
     """The maps of a batch, and their disagreement where it is wanted; what the network cannot do
     fails by name. A batch that fails is tried image by image."""
     try:
-        maps = run(group)
-        apart = disagreement(run, group, maps) if doubt else [None] * len(group)
+        whole = _whole(group, run(group), result)
+        apart = _apart(run, whole) if doubt and whole else [None] * len(whole)
     except RuntimeError as error:  # as PyTorch says that memory is short, or a compiler missing
         if len(group) > 1:
             for item in group:
@@ -376,11 +376,29 @@ def _maps(
         else:
             result.failed[group[0].name] = f"{group[0].name}: {network_error(error)}"
         return
-    for item, disparity, each in zip(group, maps, apart, strict=True):
+    for (item, disparity), each in zip(whole, apart, strict=True):
+        yield item, disparity, each
+
+
+def _whole(
+    group: list[Prepared], maps: list[Float[Tensor, "h w"]], result: Report
+) -> list[tuple[Prepared, Float[Tensor, "h w"]]]:
+    """The images whose maps are finite; the others fail by name."""
+    found = []
+    for item, disparity in zip(group, maps, strict=True):
         try:
-            yield item, finite(disparity, item.name), each
+            found.append((item, finite(disparity, item.name)))
         except DataError as error:
             result.failed[item.name] = str(error)
+    return found
+
+
+def _apart(
+    run: Predictor, whole: list[tuple[Prepared, Float[Tensor, "h w"]]]
+) -> list[Float[Tensor, "h w"]]:
+    """The disagreement of each."""
+    items, maps = zip(*whole, strict=True)
+    return disagreement(run, items, maps)
 
 
 def _reason(error: Exception, path: Path) -> str:

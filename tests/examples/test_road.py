@@ -60,12 +60,14 @@ ADDED = {
     "train v2.yaml --accelerate": ["--processes", "2"],
     "fetch photos": ["--from", "clones"],
     "finetune": ["--steps", "2", "--height", "28", "--width", "42"],
+    "calibrate": ["--count", "10"],
     "adapt": ["--steps", "2", "--height", "28", "--width", "42", "--set", "teacher.short_side=28"],
 }
 """Options, by the words that a command begins with."""
 WORDS = {
     "--student vits": "--student vitt",
     "--processes 8": "--processes 2",
+    "calibrate depth:/data/hypersim": "calibrate scenes:validation",
     "validate_every=5000": "validate_every=1",
 }
 NOT_RUN = {
@@ -226,7 +228,7 @@ class Ears(io.StringIO):
 
 def call(line: str, *, until: str = "") -> tuple[int, str]:
     """Run a command of the page on its stand-ins: its exit code, and what it prints."""
-    words = shlex.split(replaced(line, PLACES | WORDS))
+    words = shlex.split(replaced(line, WORDS | PLACES))
     assert words[:3] == ["python", "-m", "dalib"], line
     words = words[3:]
     for begins, more in ADDED.items():

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import main, prediction
 from helpers.networks import Brightness
 from numpy.testing import assert_allclose
@@ -155,6 +156,28 @@ def test_the_disagreement_itself(photos, tmp_path, run):
     assert kind == "disagreement"
     assert tuple(values.shape) == (48, 64)
     assert 0 < values.max() < 0.5
+
+
+def test_a_map_that_is_not_a_number_fails_alone_with_confidence_too(photos, tmp_path):
+    class Blind(Brightness):
+        """NaN where the image begins dark: that of `b/c` does not."""
+
+        def forward(self, images):
+            found = super().forward(images).clone()
+            found[found[:, 0, -1] < 0.2] = torch.nan
+            return found
+
+    run = Predictor(model=Blind(pair=False), short_side=48, device="cpu")
+    result = write_folder(
+        photos,
+        tmp_path / "out",
+        run=run,
+        formats=("confidence",),
+        calibration="raw",
+        report=lambda line: None,
+    )
+    assert result.written == ["b/c"]
+    assert "NaN or infinite values" in result.failed["a"]
 
 
 # ---- a folder, and again
