@@ -239,6 +239,9 @@ def claims(name: str, profile: str) -> set[str]:
                 found.add(entry.config.hash())
                 if entry.config.pseudo_labels and not labelled(entry.config):
                     found.add(entry.config.teacher_run().hash())
+                start = entry.config.start_run()
+                if start is not None and not launch.trained(start):
+                    found |= {start.hash(), *(r.hash() for r in start.prerequisites().values())}
     return found
 
 

@@ -18,8 +18,7 @@ from dalib import provenance
 from dalib.adaptation.adapt import RATES, SIZES, runs_in
 from dalib.blocks import PARTS, GivenNetwork, check_names
 from dalib.config import RunConfig
-from dalib.data.catalogue import KINDS, LOOKS, open_source
-from dalib.data.schema import Source
+from dalib.data.catalogue import KINDS, LOOKS, open_source, parse
 from dalib.data.sources import DepthManifest
 from dalib.errors import CheckpointError, ConfigError
 from dalib.evaluation.measure import ALL_METRICS
@@ -72,6 +71,8 @@ class Labels:
 
     def line(self, reach: float) -> str:
         """For a person."""
+        if not self.looked:
+            return f"labels    {self.name}: {self.images:,} images, not looked at"
         sparse = ", sparse" if self.valid < SPARSE else ""
         none = f"; {self.empty} without any, which add nothing" if self.empty else ""
         return (
@@ -130,7 +131,7 @@ class Finetuned:
 
 def prepare(
     start: GivenNetwork | str | Path,
-    data: str | Path | Sequence[str],
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     max_depth: float | int,
@@ -177,7 +178,8 @@ def prepare(
     # where it goes
     _make_folder(out)
     for name in test:
-        _open_test(name, config)
+        if not _is_drawn(name):
+            _open_test(name, config)
     with runs_in(out):
         found = plan(config, processes=processes)
     _check_network(out, found.config, overwrite=overwrite)
@@ -218,7 +220,7 @@ def carry_out(
 
 def finetune(
     start: GivenNetwork | str | Path,
-    data: str | Path | Sequence[str],
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     max_depth: float | int,
@@ -330,14 +332,18 @@ def _check_changes(changes: dict[str, Any]) -> None:
 
 
 def _look(name: str, config: RunConfig) -> Labels:
-    """Look at the labels of a few images; a source that cannot be used is for `plan` to refuse."""
+    """Look at the labels of a few images, those of drawn scenes aside, which are whole; a source that
+    cannot be used is for `plan` to refuse."""
+    unseen = {"looked": 0, "valid": 0.0, "within": 0.0, "empty": 0}
+    if _is_drawn(name):
+        return Labels(name=name, images=config.labelled_images, **unseen)
     source = open_source(name, count=config.labelled_images, **config.size)
     looked = min(LOOKS, len(source))
     valid = within = empty = 0.0
     for k in range(looked):
         sample = source[k * len(source) // looked]
         if "disparity" not in sample:
-            return Labels(name=name, images=len(source), looked=0, valid=0, within=0, empty=0)
+            return Labels(name=name, images=len(source), **unseen)
         labelled = sample["valid"] & (sample["disparity"] > 0)
         reached = sample["valid"] & (sample["disparity"] >= 1 / config.max_depth)
         valid += float(labelled.float().mean()) / looked
@@ -394,7 +400,11 @@ def _run_of_network(out: Path) -> str | None:
     return trained.get("run") if isinstance(trained, dict) else None
 
 
-def _open_test(name: str, config: RunConfig) -> Source:
+def _is_drawn(name: str) -> bool:
+    return parse(name)[0] == "scenes"
+
+
+def _open_test(name: str, config: RunConfig) -> Scorable:
     """A source to score on, whose labels are in metres; the first sample is read."""
     source = open_source(name, count=config.test_images, **config.size)
     if isinstance(source, DepthManifest):

@@ -11,6 +11,7 @@ from helpers.training import Interruption, Smooth, interrupt_at, pairs, quiet
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from torch.nn import DataParallel
 
 from dalib.alternatives import LAMBDA, scale_invariant_log
 from dalib.blocks import GivenNetwork
@@ -21,14 +22,17 @@ from dalib.data.mixture import Concat, Mixture
 from dalib.data.schema import resize_and_crop
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation import suite
+from dalib.evaluation import robustness, suite
 from dalib.evaluation.metrics import ALL_METRICS
 from dalib.evaluation.protocols import PROTOCOLS, in_metres
-from dalib.evaluation.run import evaluate_source
+from dalib.evaluation.run import evaluate_source, predict_images
+from dalib.evaluation.scores import evaluate, evaluate_folder
 from dalib.models import build, load, save
 from dalib.training import launch, tasks
 from dalib.training.given import first_weights, pin
+from dalib.training.recipe import label
 from dalib.training.step import step_losses
+from dalib.training.teacher import Teacher
 from dalib.training.train import new_student, train
 from dalib.training.validation import Validation
 
@@ -475,3 +479,78 @@ def test_a_metric_run_leaves_a_network_that_only_metres_read(metric, launched):
     config = pin(RunConfig(start=GivenNetwork(weights=str(path))))
     with pytest.raises(ConfigError, match="predicts depth in metres"):
         first_weights(config, config.start)
+
+
+# never as disparity
+
+
+def scored_by_evaluate(network, folder):
+    evaluate(network, Smooth(count=2))
+
+
+def scored_by_folder(network, folder):
+    evaluate_folder(network, depth_folder(folder / "set"), report=quiet)
+
+
+def scored_by_the_suite(network, folder):
+    suite.evaluate(network, RunConfig(test_images=1))
+
+
+def scored_under_corruption(network, folder):
+    robustness.measure(network, RunConfig(), domains={"smooth": Smooth(count=1)}, report=quiet)
+
+
+def predicted_for_a_score(network, folder):
+    predict_images(network, [Smooth()[0]["image"]], short_side=64)
+
+
+def labelled_by(network, folder):
+    label(network, Smooth(count=2), out=folder / "labels", height=64, width=96, report=quiet)
+
+
+def begun_with(network, folder):
+    save(network.module if isinstance(network, DataParallel) else network, folder / "w.safetensors")
+    config = pin(RunConfig(start=GivenNetwork(weights=str(folder / "w.safetensors"))))
+    new_student(config, first_weights(config, config.start))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        scored_by_evaluate,
+        scored_by_folder,
+        scored_by_the_suite,
+        scored_under_corruption,
+        predicted_for_a_score,
+        begun_with,
+    ],
+)
+def test_metres_are_never_taken_for_disparity(path, wrapped, tmp_path):
+    """By whatever road they come: a wrapper says nothing of its kind, and the network in it does."""
+    network = build("lite0", seed=0, max_depth=10.0)
+    if wrapped and path is not scored_by_the_suite:  # which takes no wrapper
+        network = DataParallel(network)
+        network.mean, network.std = network.module.mean, network.module.std
+        network.multiple = network.module.multiple
+    with pytest.raises(ConfigError, match=r"predicts depth in metres"):
+        path(network, tmp_path)
+
+
+def test_metres_make_no_labels_as_they_are(tmp_path):
+    network = build("lite0", seed=0, max_depth=10.0)
+    with pytest.raises(ConfigError, match="predicts depth in metres"):
+        labelled_by(network, tmp_path)
+    # as the teacher of a run they are turned round first
+    teacher = Teacher(network, height=64, width=96)
+    images = Smooth()[0]["image"][None]
+    assert_allclose(teacher.predict(images), 1 / network.predict(images), rtol=1e-6)
+
+
+def test_a_function_that_gives_metres_is_told():
+    """Nothing says what a function gives, but what comes out of it is the wrong way round."""
+    source = Smooth(count=4)
+    truth = {s["image"].numpy().tobytes(): 1 / s["disparity"].clamp_min(0.1) for s in source}
+    scores = evaluate(lambda images: [truth[i.numpy().tobytes()] for i in images], source)
+    assert scores.inverted == 4
+    assert "near and far the wrong way round in 4" in str(scores)

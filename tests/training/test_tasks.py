@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from dabook.runs import experiments
 from dalib.blocks import GivenNetwork, GivenTeacher, TrainedStart, WeightFile
 from dalib.config import CHOICES, INHERITED, RunConfig
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, DataError
 from dalib.evaluation import suite
 from dalib.models import build, save
 from dalib.training import launch, tasks
 from dalib.training.given import first_weights, pin
+from dalib.training.plan import plan
 from dalib.training.train import new_student
 
 PERTURBED = {"pseudo_labels": True, "perturb": ["colour", "blur", "cutmix"]}
@@ -262,3 +263,25 @@ def test_a_file_of_weights_stays_a_block():
     assert RunConfig(encoder_weights="x.pth", encoder="vits", height=28, width=28).given() == {
         "encoder_weights": WeightFile(weights="x.pth")
     }
+
+
+def test_the_plan_counts_the_run_to_begin_with(tmp_path):
+    """With a teacher and a pool of its own, which the run itself knows nothing of; and its data are
+    looked at before anything is trained."""
+    path = tmp_path / "teacher.safetensors"
+    save(build("lite0", seed=1), path)
+    taught = {"pseudo_labels": True, "teacher": {"weights": str(path)}, "steps": 30}
+    config = metric(
+        labelled=("scenes:labelled_room",), steps=20, start=TrainedStart(trained=taught)
+    )
+    found = plan(config)
+    assert [(part.role, part.config.steps) for part in found.parts] == [
+        ("network to begin with", 30),
+        ("", 20),
+    ]
+    # what it labels before it trains, which is stored: 4000 maps of 96 x 128 in half precision
+    assert found.parts[0].labels_bytes == 4000 * 96 * 128 * 2
+    assert found.parts[1].labels_bytes == 0
+    gone = {"labelled": [f"depth:{tmp_path / 'gone'}"]}
+    with pytest.raises(DataError, match="gone"):
+        plan(metric(start=TrainedStart(trained=gone)))

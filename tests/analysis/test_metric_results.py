@@ -1,0 +1,137 @@
+"""Fine-tuning to metres: each row by its own domains, from records alone; and its page."""
+
+import numpy as np
+import pytest
+from helpers import fabricated
+
+from dabook.analysis import evidence
+from dabook.analysis.evidence import Comparison
+from dabook.analysis.metric import REAL, ZERO_SHOT, Metres, kind, recorded
+from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, estimate
+from dabook.pages import metric as page
+from dabook.runs import records
+from dabook.runs.experiments import expand
+from dabook.show import sentences
+from dalib.data.scenes import TEST_DOMAINS
+from dalib.evaluation.metrics import ALL_METRICS
+
+LEVELS = {
+    "room_imagenet": [0.60, 0.62, 0.61],
+    "room_labelled_only": [0.58, 0.60, 0.585],
+    "room_student": [0.50, 0.53, 0.515],
+    "street_imagenet": [0.40, 0.41, 0.42],
+    "street_labelled_only": [0.41, 0.40, 0.42],
+    "street_student": [0.39, 0.40, 0.41],
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
+
+
+@pytest.fixture
+def results(study):
+    fabricated.write("metric", LEVELS)
+    return recorded()
+
+
+def test_each_row_is_read_on_its_own_domains(results):
+    """The records hold errors above 5 everywhere else."""
+    for row, levels in LEVELS.items():
+        assert results.value(row).mean == pytest.approx(np.mean(levels), abs=1e-6)
+        assert results.value(row, VALIDATION).mean == pytest.approx(np.mean(levels) - 0.1, abs=1e-6)
+    wide = results.scores()
+    for row in LEVELS:
+        own = ZERO_SHOT[results.kinds[row]]
+        for domain in TEST_DOMAINS:
+            assert wide.loc[row, domain].isna().all() == (domain not in own)
+    assert set(ZERO_SHOT["room"]) & set(ZERO_SHOT["street"]) == set()
+
+
+def test_changes_are_paired_by_seed_and_resampled_over_own_images(results):
+    pairs = [
+        100 * (a - b) / 0.61
+        for a, b in zip(LEVELS["room_student"], LEVELS["room_imagenet"], strict=True)
+    ]
+    change = results.change("room_student")
+    assert change.mean == pytest.approx(np.mean(pairs), abs=1e-3)
+    assert change.half == pytest.approx(estimate(pairs).half, abs=1e-3)
+    low, high = change.resampled
+    assert low < change.mean < high < 0
+    inside = results.change("room_student", VALIDATION)
+    assert inside.mean == pytest.approx(np.mean(pairs) * 0.61 / 0.51, abs=1e-3)
+    versus = results.change("room_student", versus="room_labelled_only")
+    assert versus.mean == pytest.approx(100 * (0.515 - 0.58833) / 0.61, abs=1e-2)
+    # of two kinds: a difference over seeds alone, for they share no images
+    gap = results.contrast("room_student", "street_student")
+    assert gap.resampled is None
+    assert gap.mean == pytest.approx(change.mean - results.change("street_student").mean)
+
+
+def test_nothing_recorded_is_nothing_told(study):
+    empty = recorded()
+    assert empty.value("room_student") == Estimate()
+    assert empty.change("room_student") == Estimate()
+    assert page.reading(empty) == sentences.UNRECORDED
+    for piece in (page.table(empty), page.real(empty), page.beside(empty, empty)):
+        assert piece.text.count("not recorded") >= len(LEVELS)
+    assert page.seeds(empty) is not None
+
+
+def test_the_claims_may_ask_for_zero_shot_and_in_domain(results):
+    asked = evidence.source("metric")
+    assert set(asked.columns) == {MEAN, VALIDATION}
+    for column in (MEAN, VALIDATION):
+        found = asked.estimate(
+            Comparison(
+                experiment="metric",
+                row="room_student",
+                column=column,
+                versus="room_imagenet",
+                expect="lower",
+            )
+        )
+        assert found.count == 3
+        assert found.mean < 0
+
+
+def test_rows_of_other_kinds_are_not_compared(study):
+    plan = expand("metric", profile="study", seeds=1)
+    entries = records.entries(plan)
+    with pytest.raises(ValueError, match="learn different kinds of scenes"):
+        Metres(entries, against={"street_student": "room_imagenet"})
+    with pytest.raises(ValueError, match="known are room, street"):
+        kind(records.entries(expand("main_table", profile="study", seeds=1))[0])
+
+
+def test_the_page_shows_metres_and_the_papers_rows(results):
+    text = page.table(results).text
+    for head, _ in page.METRICS.values():
+        assert head in text
+    shown = page.real(results).text
+    assert REAL == {"room": "nyuv2", "street": "kitti"}
+    for printed in ("0.056", "0.984", "0.046", "ZoeDepth (re-trained)"):
+        assert printed in shown
+    # the rows' own: nyuv2 for rooms, kitti for streets, of level + 0.02
+    assert "0.535" in shown
+    assert "0.420" in shown
+    told = page.reading(results)
+    # the rooms' student beside both, the streets' beside ImageNet alone, zero-shot and in-domain
+    assert told.count("lowers AbsRel") == 6
+    assert told.count("cannot be told from unchanged") == 2
+    assert "0.150" in page.published().text
+
+
+def test_a_record_of_metres_has_every_metric(results):
+    record = results.found[0].record
+    assert set(record["images"]["room"]) == set(ALL_METRICS)
+    frame = results.frame
+    assert set(ALL_METRICS) <= set(frame.columns)
+    assert len(frame[frame.domain == "room"]) == 3 * len(LEVELS) * 4
+
+
+def test_what_stalls_is_told_from_its_record():
+    shown = page.stalls().text
+    assert "one depth everywhere" in shown
+    assert "labels on 2 % of the pixels" in shown
