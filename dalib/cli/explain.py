@@ -60,9 +60,14 @@ def run(args: argparse.Namespace) -> None:
     from dalib.errors import ConfigError
     from dalib.evaluation.conventions import explain
     from dalib.evaluation.protocols import Protocol
-    from dalib.evaluation.sets import open_sets
+    from dalib.evaluation.sets import ALL_SCENES, open_sets
 
     mine, theirs = (_numbers(words) for words in (args.mine, args.theirs))
+    if args.data == ALL_SCENES:
+        raise ConfigError(
+            "--data: scenes are several data sets; a number is of one, so name one, such as "
+            "scenes:validation"
+        )
     sets, notes = open_sets([args.data], protocol=args.protocol, count=args.count)
     for note in notes:
         print(note, flush=True)

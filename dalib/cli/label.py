@@ -64,7 +64,7 @@ def _label_pool(args: argparse.Namespace) -> None:
             "it needs"
         )
     found = plan(config, processes=args.processes)
-    print("\n".join(found.lines()), flush=True)
+    print("\n".join(found.lines(labels_only=True)), flush=True)
     print(ensure_labels(found.config, processes=args.processes))
 
 

@@ -174,10 +174,14 @@ def fetch_encoders(config: RunConfig) -> None:
     Raises:
         CheckpointError: one that is not here, and cannot be fetched.
     """
-    for needed in config.prerequisites().values():
-        fetch_encoders(needed)
-    if trained(config):
-        return
-    for name in config.hub_encoders:
-        if not in_wheel(name):
-            Encoder(name=name, pretrained=True)
+    for name in asked_of_the_hub(config):
+        Encoder(name=name, pretrained=True)
+
+
+def asked_of_the_hub(config: RunConfig) -> tuple[str, ...]:
+    """The encoders that a run and those before it need from the hub, those of runs that are trained
+    already aside."""
+    found = [n for run in config.prerequisites().values() for n in asked_of_the_hub(run)]
+    if not trained(config):
+        found += [name for name in config.hub_encoders if not in_wheel(name)]
+    return tuple(dict.fromkeys(found))

@@ -318,8 +318,8 @@ def _changed_data(config: RunConfig) -> list[str]:
     except UserError as error:  # gone, perhaps; the weights are still what they were
         return [str(error)]
     return [
-        f"{role}: {what}; the weights in {out} are of the images as they were, --retrain makes "
-        "others"
+        f"{role}: {what}; the weights in {out} are of the images as they were (move that folder "
+        "away to train anew)"
         for role, what in changed(out, {"labelled": labelled, "unlabelled": unlabelled}).items()
     ]
 

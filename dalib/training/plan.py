@@ -24,7 +24,7 @@ from dalib.data.catalogue import check_sources, open_source, parse
 from dalib.errors import DataError
 from dalib.training.costs import Step, measure, network, step
 from dalib.training.folder import folder, trained, untrained
-from dalib.training.given import first_weights, load_given, pin
+from dalib.training.given import asked_of_the_hub, first_weights, load_given, pin
 from dalib.training.machines import Machines, machines_of
 from dalib.training.processes import check_processes
 from dalib.training.teacher import size_seen
@@ -128,15 +128,19 @@ class Plan:
         todo = sum(p.flops for p in self.parts if not p.done)
         return todo / (self.flops_per_second * self.processes)
 
-    def lines(self) -> Iterator[str]:
-        """For a person, before the first step."""
+    def lines(self, *, labels_only: bool = False) -> Iterator[str]:
+        """For a person, before the first step: of the whole run, or of its pseudo labels alone,
+        which need its teacher and not the student."""
         for part in self.parts:
-            yield from _part_lines(part, self.processes)
+            if part.role or not labels_only:
+                yield from _part_lines(part, self.processes)
         for given in self.given:
             yield _given_line(given)
         for role, sources in self.images.items():
             for name, count in sources.items():
                 yield f"reads     {role}: {name}, {f'{count:,} images' if count >= 0 else 'drawn'}"
+        for name in asked_of_the_hub(self.config):
+            yield f"fetches   {name}: its pre-trained weights from the hub, where they are not here"
         if all(part.done for part in self.parts):
             yield f"is there  {self.out}: trained already; nothing is left to do"
             return
@@ -149,12 +153,16 @@ class Plan:
             f"memory    {needs / GB:.1f} GB in each process, of {self.memory_bytes / GB:.1f}"
             " GB free" + (f"; THIS WILL NOT FIT: {LESS}" if needs > self.memory_bytes else "")
         )
-        yield (
+        if not labels_only:
+            yield self._time_line()
+            yield f"leaves    {self.out}"
+
+    def _time_line(self) -> str:
+        return (
             f"time      {span(self.seconds)} at least: the counted operations at the "
             f"{self.flops_per_second / 1e12:.2g} TFLOP/s that a product of matrices reaches here "
             "now; expect two to four times that"
         )
-        yield f"leaves    {self.out}"
 
 
 def _part_lines(part: Part, processes: int) -> Iterator[str]:
@@ -268,7 +276,9 @@ def _images(names: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for name in names:
         is_drawn = parse(name)[0] == "scenes"
-        found[name] = -1 if is_drawn else len(open_source(name, count=1, height=1, width=1))
+        count = -1 if is_drawn else len(open_source(name, count=1, height=1, width=1))
+        # one that is named twice is read twice
+        found[name] = count if is_drawn else found.get(name, 0) + count
     return found
 
 

@@ -278,6 +278,7 @@ def walk() -> dict[str, str]:
     return said
 
 
+@pytest.mark.slow
 def test_the_road_is_walked(place):
     said = walk()
     student = load("mine/student.safetensors")

