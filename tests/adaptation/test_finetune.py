@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.commands import main
 from helpers.training import pairs, quiet
+from safetensors.torch import load_file
 
 from dalib import RunConfig, finetune, load
 from dalib.adaptation.finetune import prepare
@@ -57,12 +58,15 @@ def test_the_command_leaves_a_network_and_a_record(rooms, relative, tmp_path, ca
     assert scores["images"] == 3
     assert 0 < scores["abs_rel"] < math.inf
     # again: nothing is trained, the same is left
-    before = (out / "model.safetensors").read_bytes()
+    before = load_file(out / "model.safetensors")
     assert main(words) == 0
     assert (
         "step" not in capsys.readouterr().out.partition("trained already")[2].partition("rate")[0]
     )
-    assert (out / "model.safetensors").read_bytes() == before
+    after = load_file(out / "model.safetensors")
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], weights) for name, weights in before.items())
+    assert load(out / "model.safetensors").about == network.about
 
 
 def test_what_it_leaves_round_trips_through_v2s_layout(rooms, tmp_path):
