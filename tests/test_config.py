@@ -541,6 +541,7 @@ def hashes():
     return {part: provenance.code_hash.__wrapped__(part) for part in provenance.ROOTS}
 
 
+@pytest.mark.slow
 def test_the_code_hash_covers_the_science_and_not_the_book(package):
     before = hashes()
     assert before["training"] != before["evaluation"]

@@ -69,6 +69,7 @@ def test_the_command_leaves_a_network_and_a_record(rooms, relative, tmp_path, ca
     assert load(out / "model.safetensors").about == network.about
 
 
+@pytest.mark.slow
 def test_what_it_leaves_round_trips_through_v2s_layout(rooms, tmp_path):
     """A ViT goes out as a `.pth` of V2 and comes back, metres and all."""
     done = finetune(
@@ -168,6 +169,7 @@ def test_labels_that_cannot_be_scored_in_metres_are_refused_as_a_test(rooms, rel
         prepare(relative, rooms, tmp_path / "out", max_depth=10, test=[str(unknown)], **SMALL)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over_unasked(rooms, relative, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -74,6 +74,7 @@ def test_the_large_one_is_larger_and_the_table_says_by_how_much():
     assert f"{factor:.2f} times as many weights" in small_large.ratio()
 
 
+@pytest.mark.slow
 def test_long_rows_cost_what_their_labels_say():
     """Equal image passes with a student, equal operations with the taught student and its
     teacher."""
@@ -94,6 +95,7 @@ def test_the_taught_student_is_taught_by_the_large_network():
     assert rows["large_full"].teacher_run() == rows["large_labelled_only"]
 
 
+@pytest.mark.slow
 def test_budgets_of_all_rows():
     table = text(small_large.budgets(PLAN))
     assert all(row.label in table for row in PLAN.rows)

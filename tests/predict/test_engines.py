@@ -88,6 +88,7 @@ def test_equal_maps(engine, network, request, monkeypatch):
     assert run.news() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not engines.has_bfloat16(CPU), reason="no bfloat16 here")
 def test_bfloat16_deviates_little_and_says_how_much(vit):
     run = engines.Engine(model=vit, engine="openvino", dtype=torch.bfloat16)

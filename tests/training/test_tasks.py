@@ -265,6 +265,7 @@ def test_a_file_of_weights_stays_a_block():
     }
 
 
+@pytest.mark.slow
 def test_the_plan_counts_the_run_to_begin_with(tmp_path):
     """With a teacher and a pool of its own, which the run itself knows nothing of; and its data are
     looked at before anything is trained."""

@@ -481,7 +481,7 @@ def test_a_whole_run_whose_images_changed_says_so(tiny, tmp_path):
     assert launch.ensure_weights(config, report=lines.append) == path
     assert path.stat().st_mtime_ns == before
     assert "labelled: the images changed since this run began (4 then, 3 now" in lines[0]
-    assert "--retrain" in lines[0]
+    assert "move that folder away to train anew" in lines[0]
 
 
 def certificate(old, new, *, equal):
