@@ -4,9 +4,10 @@ user can mend."""
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from dalib.errors import UserError
+from dalib.errors import Stopped, UserError
 from dalib.stopping import Stop, listening
 
 Call = Callable[[argparse.Namespace], None]
@@ -62,10 +63,20 @@ class Commands:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
-        except KeyboardInterrupt:
-            print(
-                "interrupted: what was finished is kept; the same command goes on from there",
-                file=sys.stderr,
-            )
+        except KeyboardInterrupt as interrupt:
+            kept = "what was finished is kept; the same command goes on from there"
+            print(f"interrupted: {interrupt or kept}", file=sys.stderr)
             return 130
         return 0
+
+
+@contextmanager
+def written_at_the_end() -> Iterator[None]:
+    """Around the work of a command that writes once, at its end: a stop says that nothing is kept."""
+    nothing = "nothing was written yet; run it again from the start"
+    try:
+        yield
+    except Stopped as stopped:
+        raise Stopped(f"stopped before the end: {nothing}") from stopped
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(nothing) from interrupt

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from dalib import predict
+    from dalib.commands import written_at_the_end
     from dalib.config import check_names
     from dalib.data.catalogue import open_source, parse
     from dalib.data.scenes import TEST_DOMAINS
@@ -76,12 +77,13 @@ def run(args: argparse.Namespace) -> None:
     side = args.short_side or training_size(weights) or default_short_side(model)
     network = predict.Predictor(model=model, short_side=side, batch=1, device=device)
     source = open_source(args.data, count=args.count, height=side, width=side * 4 // 3)
-    seen = predict.observe(
-        network,
-        itertools.islice(source, args.count),
-        PROTOCOLS[args.protocol],
-        seed=args.seed,
-    )
+    with written_at_the_end():
+        seen = predict.observe(
+            network,
+            itertools.islice(source, args.count),
+            PROTOCOLS[args.protocol],
+            seed=args.seed,
+        )
     about = {"data": args.data, "protocol": args.protocol, "seed": args.seed}
     found = predict.Calibration.fit(seen, run=network, about=about)
     found.save(Path(args.out))

@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> None:
     import warnings
     from pathlib import Path
 
-    from dalib.errors import ConfigError, Stopped
+    from dalib.commands import written_at_the_end
+    from dalib.errors import ConfigError
     from dalib.evaluation.evaluator import How, evaluate_sets
     from dalib.evaluation.results import Result, made, refuse_other, write
     from dalib.evaluation.sets import open_sets
@@ -123,10 +124,8 @@ def run(args: argparse.Namespace) -> None:
     worst = Worst()
     tell = logging.getLogger(__name__).info
     rules = None if other is None else {name: each.rules for name, each in other.sets.items()}
-    try:
+    with written_at_the_end():
         found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
-    except Stopped as stopped:
-        raise Stopped("stopped before the end, and nothing was written; run it again") from stopped
     result = Result(
         subject=subject.about(), maps=maps, sets=found, made=made(settings, device=subject.device)
     )

@@ -95,8 +95,10 @@ class DepthManifest(Source):
             have = (
                 ", ".join(sorted({row.get("dataset") or self.domain for row in labelled})) or "none"
             )
+            asked = "".join(f" and {column} {entry}" for column, entry in wanted.items())
             raise DataError(
-                f"{self.manifest}: no row with depth and {wanted}; data sets with depth: {have}"
+                f"{self.manifest}: no row with depth{asked}; "
+                + (f"data sets with depth: {have}" if wanted else "list images with their depth")
             )
 
     def by_dataset(self) -> dict[str, "DepthManifest"]:

@@ -57,6 +57,11 @@ def cloud(
         raise DataError(f"{int((depth <= 0).sum())} depths are zero or negative")
     use = depth.isfinite() if keep is None else depth.isfinite() & keep
     if not use.any():
+        if depth.isfinite().any():
+            raise DataError(
+                f"all pixels are left out, and nothing would be in the cloud; the nearest is at "
+                f"{depth.min():.3g}: leave out fewer (--farthest, --drop-edges)"
+            )
         raise DataError("no pixel has a finite depth; nothing would be in the cloud")
     # (3, H, W) -> (n, 3)
     points = (camera.rays() * depth.double()).permute(1, 2, 0)[use].float()

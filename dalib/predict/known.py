@@ -2,6 +2,7 @@
 sparse maps of depth beside the photographs."""
 
 import csv
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from dalib.data.files import to_disparity
 from dalib.data.maps import decode_map, read_bytes, turned
 from dalib.errors import ConfigError, DataError
 from dalib.predict.metres import ScaleShift, known_distances, sparse_depth
+
+log = logging.getLogger(__name__)
+
+NEAREST, FARTHEST = 0.05, 500.0
+"""Metres: a sparse map whose median is outside gets a warning, for its unit is probably another."""
 
 COLUMNS = ("x", "y", "metres")
 SPARSE_ENDS = (".png", ".npy", ".pfm", ".tif", ".tiff", ".pgm")
@@ -52,6 +58,8 @@ class Known:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{option} {value}: must be a positive number")
+        if self.sigma_m is not None and self.sigma_relative is not None:
+            raise ConfigError("--sigma and --relative-sigma: both state the same error; keep one")
         if self.shift is not None and not math.isfinite(self.shift):
             raise ConfigError(f"--shift {self.shift}: must be a finite number of 1/m")
         if self.sigmas and (self.sigma_m is not None or self.sigma_relative is not None):
@@ -253,4 +261,20 @@ def read_sparse(
         )
     if values.dtype.kind == "f":
         values = np.where(np.isnan(values), 0, values)
-    return to_disparity(values, kind="depth_m", scale=scale, name=str(path))
+    if values.dtype == np.uint8:
+        raise DataError(
+            f"{path}: has 8 bits, too few for distances; save a 16-bit PNG or .npy (--sparse)"
+        )
+    if not (values != 0).any():
+        raise DataError(f"{path}: no distance is known in it, all is 0; leave this image out")
+    disparity, valid = to_disparity(values, kind="depth_m", scale=scale, name=str(path))
+    middle = 1 / float(disparity[valid].median())
+    if not NEAREST <= middle <= FARTHEST:
+        log.warning(
+            "%s: half of its distances are beyond %.4g m: is --sparse-scale %g right (metres = "
+            "stored / scale)?",
+            path,
+            middle,
+            scale,
+        )
+    return disparity, valid

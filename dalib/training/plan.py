@@ -181,7 +181,8 @@ def _part_lines(part: Part, processes: int) -> Iterator[str]:
 
 def _given_line(given: Given) -> str:
     seen = "" if given.seen is None else f", sees {given.seen[0]} x {given.seen[1]}"
-    turned = ", turned into disparity" if given.kind == "depth_m" else ""
+    labels = given.role == "teacher" and given.kind == "depth_m"
+    turned = ", turned into disparity" if labels else ""
     return (
         f"is given  {given.role}: {given.weights} ({given.digest[:8]}), {given.encoder} "
         f"{given.layers}, {given.parameters / 1e6:.1f} M weights, {given.kind}{turned}{seen}"

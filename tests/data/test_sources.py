@@ -178,7 +178,7 @@ def test_manifest_filters(manifest):
     path = manifest(quality="B", offset_known="no")
     assert len(DepthManifest(path, dataset="toy", quality="B", offset_known=False)) == 1
     with pytest.raises(
-        DataError, match=r"no row with depth and {'offset_known': 'yes'}; data sets with depth: toy"
+        DataError, match=r"no row with depth and offset_known yes; data sets with depth: toy"
     ):
         DepthManifest(path, offset_known=True)
 
