@@ -65,7 +65,7 @@ class Commands:
             return error.exit_code
         except KeyboardInterrupt as interrupt:
             kept = "what was finished is kept; the same command goes on from there"
-            print(f"interrupted: {interrupt or kept}", file=sys.stderr)
+            print(f"interrupted: {str(interrupt) or kept}", file=sys.stderr)
             return 130
         return 0
 

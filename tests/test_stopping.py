@@ -1,6 +1,7 @@
 """Requests to stop: signals in one process and in several, children whose parent is gone, and
 folders that another job holds."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from helpers.commands import main
 from helpers.training import TINY, Smooth, quiet
 
 from dalib import paths
+from dalib.commands import written_at_the_end
 from dalib.errors import Stopped
 from dalib.stopping import STOP, Stop, is_alive, listening
 from dalib.training import checkpoint, launch, pseudo
@@ -105,6 +107,22 @@ def test_outside_a_step_a_signal_ends_the_command_at_once(monkeypatch, capsys):
     monkeypatch.setattr("dabook.__main__._readme", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["readme"]) == Stopped.exit_code == 75
     assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stop", "code"), [(Stopped, 75), (KeyboardInterrupt, 130)])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_stop_says_whether_anything_is_kept(stop, code, kept, monkeypatch, capsys):
+    """A command that writes at its end promises nobody to go on."""
+
+    def stopped(args):
+        with contextlib.nullcontext() if kept else written_at_the_end():
+            raise stop("what was finished is kept") if stop is Stopped else stop
+
+    monkeypatch.setattr("dalib.cli.export.run", stopped)
+    assert main(["export", "w", "o", "--to", "onnx"]) == code
+    said = capsys.readouterr().err
+    assert ("what was finished is kept" in said) == kept
+    assert ("nothing was written yet" in said) != kept
 
 
 def test_elsewhere_than_in_the_main_thread_nothing_listens():

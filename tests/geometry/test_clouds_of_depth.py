@@ -115,6 +115,8 @@ class TestCloud:
             cloud(GREY, torch.tensor([[1.0, 1, 1, 0], [1, 1, 1, 1]]), camera)
         with pytest.raises(DataError, match="no pixel has a finite depth"):
             cloud(GREY, torch.full((2, 4), math.inf), camera)
+        with pytest.raises(DataError, match=r"all pixels are left out.*nearest is at 2"):
+            cloud(GREY, torch.full((2, 4), 2.0), camera, keep=torch.zeros(2, 4, dtype=torch.bool))
 
     def test_edges_by_hand(self):
         depth = torch.tensor([[1.0, 1.05, 1.05, 2.0, 2.0, 2.0]]).expand(4, 6)

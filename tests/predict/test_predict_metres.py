@@ -298,13 +298,26 @@ def test_sparse_maps_that_cannot_be_used(photos, tmp_path):
         find_sparse(folder, images)
     for values, words in (
         (np.ones((48, 63)), "is 63 x 48 pixels, its photograph 64 x 48 upright"),
-        (np.zeros((48, 64)), "no valid value"),
+        (np.zeros((48, 64)), "no distance is known in it"),
+        (np.ones((48, 64), np.uint8), "has 8 bits, too few for distances"),
         (np.full((48, 64), -1.0), "negative values"),
         (np.full((48, 64), np.inf), "NaN or infinite"),
     ):
         np.save(one, values)
         with pytest.raises(DataError, match=words):
             read_sparse(one, scale=1, size=(48, 64))
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1, True), (1000, False), (10**6, True)])
+def test_distances_in_another_unit_are_asked_about(scale, told, tmp_path, caplog):
+    Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(tmp_path / "mm.png")
+    read_sparse(tmp_path / "mm.png", scale=scale, size=(48, 64))
+    assert ("is --sparse-scale" in caplog.text) == told
+
+
+def test_one_error_is_stated_once(photos, capsys):
+    with pytest.raises(ConfigError, match="--sigma and --relative-sigma"):
+        Known(points={"a": ((1, 1, 2.0), (5, 5, 3.0))}, sigma_m=0.1, sigma_relative=0.1)
 
 
 # ---- what is refused, in one line and before a network is loaded
