@@ -123,6 +123,7 @@ def test_the_recipes(files, tmp_path):
     assert set(RECIPES) == {"v1", "v2"}
 
 
+@pytest.mark.slow
 def test_what_nobody_says_fits_the_photographs(files, tmp_path):
     """Fifty-odd photographs, read sixteen at a time: twenty readings would be under 200 steps."""
     ready = settings(files, tmp_path)
@@ -148,6 +149,7 @@ def test_a_run_is_the_same_however_its_folders_are_written(files, tmp_path, monk
     assert short.hash() == whole.hash()
 
 
+@pytest.mark.slow
 def test_a_gpu_computes_in_bfloat16_where_nobody_says(files, tmp_path, monkeypatch):
     assert settings(files, tmp_path).plan.config.precision == "no"
     from dalib.adaptation import adapt

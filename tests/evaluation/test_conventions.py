@@ -488,6 +488,7 @@ def searched():
     )
 
 
+@pytest.mark.slow
 def test_every_convention_that_has_an_effect_is_found(searched):
     """Each of them alone: its numbers, rounded to seven digits, lead back to it."""
     single = [f for f in searched.everything if len(f.conventions) == 1]

@@ -118,6 +118,7 @@ def test_what_an_engine_gets_wrong_is_pytorchs(vit, monkeypatch):
     assert "is wrong at 42 x 56" in run.news()[1]
 
 
+@pytest.mark.slow
 def test_mixed_photographs(cnn):
     """Each at its own size, in the order given."""
     pictures = [picture(10 * i, size=size) for i, size in enumerate([(50, 40), (40, 60), (50, 40)])]
