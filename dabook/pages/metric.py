@@ -1,19 +1,18 @@
 """The page of fine-tuning to metres: its tables, its figure, its sentences."""
 
 from html import escape
-from math import isnan
 from typing import TypedDict
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dabook.analysis.metric import REAL, ZERO_SHOT, Metres
-from dabook.analysis.statistics import MEAN, VALIDATION, Estimate
+from dabook.analysis.statistics import MEAN, VALIDATION
 from dabook.runs import records
+from dabook.show import charts
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
-from dabook.show.sentences import STALE, UNRECORDED
-from dabook.show.style import COLOURS, INK, RULE, empty, figure
+from dabook.show.sentences import moved, student_beside
+from dabook.show.style import empty, figure
 from dabook.show.tables import heading, missing, provenance
 from dalib import paths
 
@@ -173,67 +172,25 @@ def seeds(results: Metres) -> Figure:
     means with 95 % intervals."""
     if not results.found:
         return empty()
-    rows = list(results.rows)
-    fig, axes = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True)
-    for ax, (name, domain) in zip(axes, COLUMNS.items(), strict=True):
-        for i, row in enumerate(rows):
-            if not results.of(row):
-                continue
-            colour = COLOURS[1 + i % len(STARTS)]
-            values = results.scores().loc[row, domain]
-            ax.scatter(values, [i] * len(values), s=18, color=colour, alpha=0.45, lw=0, zorder=2)
-            mean = results.value(row, domain)
-            half = 0 if isnan(mean.half) else mean.half
-            look = {"color": colour, "marker": "D", "ms": 6, "mec": "white", "mew": 0.8, "lw": 1.8}
-            ax.errorbar(mean.mean, i - 0.22, xerr=half, zorder=4, **look)
-        for i in range(len(STARTS), len(rows), len(STARTS)):
-            ax.axhline(i - 0.5, color=RULE, lw=1, zorder=0)
-        ax.set(xlabel="AbsRel in metres (smaller is better)", title=name)
-        ax.grid(False, axis="y")
-        ax.title.set_color(INK)
-    axes[0].set(
-        yticks=range(len(rows)),
-        yticklabels=[results.rows[row].label for row in rows],
-        ylim=(len(rows) - 0.5, -0.6),
+    scores = results.scores()
+    return charts.by_start(
+        results,
+        COLUMNS,
+        values=lambda row, domain: scores.loc[row, domain],
+        level=results.value,
+        starts=len(STARTS),
+        label="AbsRel in metres (smaller is better)",
     )
-    return fig
 
 
 def reading(results: Metres) -> str:
     """What the student's encoder brings beside the two others, zero-shot and in-domain: sentences."""
-    if not results.found:
-        return UNRECORDED
-    told = []
-    for kind in ZERO_SHOT:
-        student = f"{kind}_student"
-        for other in (f"{kind}_imagenet", f"{kind}_labelled_only"):
-            if not {student, other} <= results.rows.keys():
-                continue
-            parts = [
-                f"{effect(results.change(student, domain, versus=other))} {name}"
-                for name, domain in COLUMNS.items()
-            ]
-            told.append(
-                f"“{results.rows[student].label}” beside “{results.rows[other].label}” "
-                f"{', and '.join(parts)}."
-            )
-    if any(e.status == "stale" for e in results.found):
-        told.append(STALE)
-    return " ".join(told)
 
+    def told(student: str, other: str) -> str:
+        parts = []
+        for name, domain in COLUMNS.items():
+            change = results.change(student, domain, versus=other)
+            parts.append(f"{moved(change, what='AbsRel', unit='%')} {name}")
+        return ", and ".join(parts)
 
-def effect(change: Estimate) -> str:
-    """A change of AbsRel in percent, as a phrase."""
-    if change.count == 0:
-        return "is not yet recorded"
-    value = f"{number(change.mean, 1, sign=True)} %"
-    if isnan(change.half):
-        return f"moves AbsRel by {value} in a single seed, which shows nothing,"
-    ends = [
-        f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)} over {what}"
-        for (a, b), what in zip(change.intervals, ("seeds", "seeds and images"), strict=False)
-    ]
-    interval = f"{value}; 95 % interval {', '.join(ends)}"
-    if not change.decided:
-        return f"cannot be told from unchanged ({interval})"
-    return f"{'raises' if change.mean > 0 else 'lowers'} AbsRel ({interval})"
+    return student_beside(results, ZERO_SHOT, told)

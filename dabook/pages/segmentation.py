@@ -1,17 +1,17 @@
 """The page of the transfer to semantic segmentation: its tables, its figure, its sentences."""
 
+from functools import partial
 from html import escape
-from math import isnan
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dabook.analysis.segmentation import MIOU, Transfer
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate
+from dabook.show import charts
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
-from dabook.show.sentences import STALE, UNRECORDED
-from dabook.show.style import COLOURS, INK, RULE, empty, figure
+from dabook.show.sentences import UNRECORDED, moved, student_beside
+from dabook.show.style import empty, figure
 from dabook.show.tables import heading, missing, provenance
 from dalib import paths
 from dalib.data.scenes import CLASSES, TEST_DOMAINS
@@ -133,70 +133,29 @@ def seeds(results: Transfer) -> Figure:
     and means with 95 % intervals."""
     if not results.found:
         return empty()
-    rows = list(results.rows)
     wide = 100 * results.scores(MIOU)
-    fig, axes = plt.subplots(1, 2, figsize=(8.4, 1.1 + 0.5 * len(rows)), sharey=True)
-    for ax, domain, name in zip(axes, (MEAN, VALIDATION), (FOREIGN, "in-domain"), strict=True):
-        for i, row in enumerate(rows):
-            if not results.of(row):
-                continue
-            colour = COLOURS[1 + i % len(ENCODERS)]
-            values = wide.loc[row, domain]
-            ax.scatter(values, [i] * len(values), s=18, color=colour, alpha=0.45, lw=0, zorder=2)
-            mean = _level(results, row, domain)
-            half = 0 if isnan(mean.half) else mean.half
-            look = {"color": colour, "marker": "D", "ms": 6, "mec": "white", "mew": 0.8, "lw": 1.8}
-            ax.errorbar(mean.mean, i - 0.22, xerr=half, zorder=4, **look)
-        for i in range(len(ENCODERS), len(rows), len(ENCODERS)):
-            ax.axhline(i - 0.5, color=RULE, lw=1, zorder=0)
-        ax.set(xlabel="mIoU, % (larger is better)", title=name)
-        ax.grid(False, axis="y")
-        ax.title.set_color(INK)
-    axes[0].set(
-        yticks=range(len(rows)),
-        yticklabels=[results.rows[row].label for row in rows],
-        ylim=(len(rows) - 0.5, -0.6),
+    return charts.by_start(
+        results,
+        {FOREIGN: MEAN, "in-domain": VALIDATION},
+        values=lambda row, domain: wide.loc[row, domain],
+        level=partial(_level, results),
+        starts=len(ENCODERS),
+        label="mIoU, % (larger is better)",
     )
-    return fig
 
 
 def reading(results: Transfer) -> str:
     """What the student's encoder brings beside each of the others, with few and with many labels,
     on the test domains and in-domain: sentences."""
-    if not results.found:
-        return UNRECORDED
-    told = []
-    for labels in LABELS:
-        student = f"{labels}_student"
-        for other in (f"{labels}_imagenet", f"{labels}_labelled_only"):
-            if not {student, other} <= results.rows.keys():
-                continue
-            foreign = effect(results.points(student, versus=other))
-            inside = effect(results.points(student, VALIDATION, versus=other))
-            told.append(
-                f"“{results.rows[student].label}” beside “{results.rows[other].label}” {foreign} "
-                f"on the test domains, and {inside} in-domain."
-            )
-    if any(e.status == "stale" for e in results.found):
-        told.append(STALE)
-    return " ".join(told)
 
+    def told(student: str, other: str) -> str:
+        foreign, inside = (
+            moved(results.points(student, domain, versus=other), what="mIoU", unit="points")
+            for domain in (MEAN, VALIDATION)
+        )
+        return f"{foreign} on the {FOREIGN}, and {inside} in-domain"
 
-def effect(change: Estimate) -> str:
-    """A change of mIoU in points, as a phrase."""
-    if change.count == 0:
-        return "is not yet recorded"
-    value = f"{number(change.mean, 1, sign=True)} points"
-    if isnan(change.half):
-        return f"moves mIoU by {value} in a single seed, which shows nothing,"
-    ends = [
-        f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)} over {what}"
-        for (a, b), what in zip(change.intervals, ("seeds", "seeds and images"), strict=False)
-    ]
-    interval = f"{value}; 95 % interval {', '.join(ends)}"
-    if not change.decided:
-        return f"cannot be told from unchanged ({interval})"
-    return f"{'raises' if change.mean > 0 else 'lowers'} mIoU ({interval})"
+    return student_beside(results, LABELS, told)
 
 
 def absent(results: Transfer) -> str:

@@ -1,7 +1,8 @@
 """Charts of the study, in the style of `dabook.show.style`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -311,4 +312,51 @@ def groups(
         ax.set_xlim(*limits)
     if hue:
         fig.legend(loc="outside upper left", ncols=len(kinds))
+    return fig
+
+
+def by_start(
+    results: Results,
+    panels: Mapping[str, str],
+    *,
+    values: Callable[[str, str], pd.Series],
+    level: Callable[[str, str], Estimate],
+    starts: int,
+    label: str,
+) -> Figure:
+    """Rows that differ in what they begin with, in groups of `starts`: a panel for each domain, a
+    point per seed, and means with 95 % intervals.
+
+    Args:
+        results: the rows.
+        panels: title -> domain.
+        values: of a row and a domain, a number per seed.
+        level: of the same, their mean.
+        starts: rows in a group, alike in their order.
+        label: of the horizontal axis.
+    """
+    rows = list(results.rows)
+    size = (8.4, 1.1 + 0.5 * len(rows))
+    fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True)
+    for ax, (name, domain) in zip(axes, panels.items(), strict=True):
+        for i, row in enumerate(rows):
+            if not results.of(row):
+                continue
+            colour = COLOURS[1 + i % starts]
+            seen = values(row, domain)
+            ax.scatter(seen, [i] * len(seen), s=18, color=colour, alpha=0.45, lw=0, zorder=2)
+            mean = level(row, domain)
+            half = 0 if isnan(mean.half) else mean.half
+            look = {"color": colour, "marker": "D", "ms": 6, "mec": "white", "mew": 0.8, "lw": 1.8}
+            ax.errorbar(mean.mean, i - 0.22, xerr=half, zorder=4, **look)
+        for i in range(starts, len(rows), starts):
+            ax.axhline(i - 0.5, color=RULE, lw=1, zorder=0)
+        ax.set(xlabel=label, title=name)
+        ax.grid(False, axis="y")
+        ax.title.set_color(INK)
+    axes[0].set(
+        yticks=range(len(rows)),
+        yticklabels=[results.rows[row].label for row in rows],
+        ylim=(len(rows) - 0.5, -0.6),
+    )
     return fig

@@ -1,7 +1,7 @@
 """Sentences about results, chosen by the data: what an interval cannot tell from zero is never
 worded as an effect."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 
 from dabook.analysis import floors
@@ -32,6 +32,46 @@ def effect(change: Estimate) -> str:
             f"%, 95 % interval {interval})"
         )
     return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
+
+
+def moved(change: Estimate, *, what: str, unit: str) -> str:
+    """A change of a number that is named, in its unit, as a phrase: "lowers AbsRel (-3.1 %; 95 %
+    interval ...)"."""
+    if change.count == 0:
+        return "is not yet recorded"
+    value = f"{number(change.mean, 1, sign=True)} {unit}"
+    if isnan(change.half):
+        return f"moves {what} by {value} in a single seed, which shows nothing,"
+    ends = [
+        f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)} over {over}"
+        for (a, b), over in zip(change.intervals, ("seeds", "seeds and images"), strict=False)
+    ]
+    interval = f"{value}; 95 % interval {', '.join(ends)}"
+    if not change.decided:
+        return f"cannot be told from unchanged ({interval})"
+    return f"{'raises' if change.mean > 0 else 'lowers'} {what} ({interval})"
+
+
+def student_beside(results: Results, kinds: Iterable[str], told: Callable[[str, str], str]) -> str:
+    """Of each kind of row, what the student's encoder brings beside the two others: sentences.
+
+    Args:
+        results: rows `KIND_student`, `KIND_imagenet` and `KIND_labelled_only`.
+        kinds: of rows.
+        told: of the student's row and the other, what comes out, as a phrase.
+    """
+    if not results.found:
+        return UNRECORDED
+    said = []
+    for kind in kinds:
+        student = f"{kind}_student"
+        for other in (f"{kind}_imagenet", f"{kind}_labelled_only"):
+            if {student, other} <= results.rows.keys():
+                names = [f"“{results.rows[row].label}”" for row in (student, other)]
+                said.append(f"{' beside '.join(names)} {told(student, other)}.")
+    if any(e.status == "stale" for e in results.found):
+        said.append(STALE)
+    return " ".join(said)
 
 
 def _size(change: Estimate) -> str:
