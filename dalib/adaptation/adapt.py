@@ -421,13 +421,18 @@ def _kept(out: Path) -> str:
     return quote_plus(os.path.abspath(out / KEPT_BACK))
 
 
-def _check_out(out: Path, source: Source, split: Split) -> None:
-    """See that there is a folder with the list of the photographs that are kept back; a list that
-    is there must be the same."""
+def make_folder(out: Path) -> None:
+    """Make the folder for results; a `ConfigError` where there can be none."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be the folder for results ({error.strerror})") from error
+
+
+def _check_out(out: Path, source: Source, split: Split) -> None:
+    """See that there is a folder with the list of the photographs that are kept back; a list that
+    is there must be the same."""
+    make_folder(out)
     path = out / KEPT_BACK
     names = [source.name_of(int(i)) for i in split.kept]
     before = read_json(path).get("names")
@@ -496,13 +501,18 @@ def _run_of_report(out: Path) -> tuple[str | None, str | None]:
 def _run_of_student(out: Path) -> tuple[str | None, str | None]:
     """The run that made a student, and its code, as its own file says: its report is written later,
     and may be of the student before it."""
-    try:
-        _, metadata = read_safetensors(out / STUDENT, tensors=False)
-        trained = read_about(metadata, out / STUDENT).get("trained")
-    except CheckpointError:
-        trained = None
-    trained = trained if isinstance(trained, dict) else {}
+    trained = how_trained(out / STUDENT)
     return trained.get("run"), trained.get("code")
+
+
+def how_trained(weights: Path) -> dict[str, Any]:
+    """What a file of weights says of its training; nothing where there is none, or no such file."""
+    try:
+        _, metadata = read_safetensors(weights, tensors=False)
+        trained = read_about(metadata, weights).get("trained")
+    except CheckpointError:
+        return {}
+    return trained if isinstance(trained, dict) else {}
 
 
 @contextmanager

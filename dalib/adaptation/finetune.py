@@ -15,19 +15,18 @@ from typing import Any
 import torch
 
 from dalib import provenance
-from dalib.adaptation.adapt import RATES, SIZES, runs_in
+from dalib.adaptation.adapt import RATES, SIZES, how_trained, make_folder, runs_in
 from dalib.blocks import PARTS, GivenNetwork, check_names
 from dalib.config import RunConfig
 from dalib.data.catalogue import KINDS, LOOKS, open_source, parse
 from dalib.data.sources import DepthManifest
-from dalib.errors import CheckpointError, ConfigError
+from dalib.errors import ConfigError
 from dalib.evaluation.measure import ALL_METRICS
 from dalib.evaluation.protocols import PROTOCOLS, in_metres
 from dalib.evaluation.run import evaluate_source, mean_over_images, predict_maps
 from dalib.evaluation.scores import Scorable
-from dalib.models.depth_anything import DepthAnything, read_about, save
+from dalib.models.depth_anything import DepthAnything, save
 from dalib.models.encoder import PRESETS, layout
-from dalib.models.files import read_safetensors
 from dalib.models.licences import about_derived
 from dalib.training import tasks
 from dalib.training.descent import parents
@@ -176,7 +175,7 @@ def prepare(
         config = config.replace(steps=usual if steps is None else steps)
 
     # where it goes
-    _make_folder(out)
+    make_folder(out)
     for name in test:
         if not _is_drawn(name):
             _open_test(name, config)
@@ -359,13 +358,6 @@ def _look(name: str, config: RunConfig) -> Labels:
     )
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be the folder for results ({error.strerror})") from error
-
-
 def _check_network(out: Path, config: RunConfig, *, overwrite: bool) -> None:
     """Refuse to write over what this run did not make, and over the network that it begins with."""
     start = config.start
@@ -378,7 +370,7 @@ def _check_network(out: Path, config: RunConfig, *, overwrite: bool) -> None:
             "the results"
         )
     for name, run in (
-        (NETWORK, _run_of_network(out)),
+        (NETWORK, how_trained(out / NETWORK).get("run")),
         (RECORD, read_json(out / RECORD).get("run")),
     ):
         if overwrite or not (out / name).exists() or run == config.hash():
@@ -388,16 +380,6 @@ def _check_network(out: Path, config: RunConfig, *, overwrite: bool) -> None:
             f"{out / name}: is there already, {whose if run else 'and finetune did not write it'}; "
             "give another folder, or say --overwrite"
         )
-
-
-def _run_of_network(out: Path) -> str | None:
-    """The run that made a network, as its file says."""
-    try:
-        _, metadata = read_safetensors(out / NETWORK, tensors=False)
-        trained = read_about(metadata, out / NETWORK).get("trained")
-    except CheckpointError:
-        return None
-    return trained.get("run") if isinstance(trained, dict) else None
 
 
 def _is_drawn(name: str) -> bool:

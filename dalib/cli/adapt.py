@@ -3,7 +3,7 @@
 import argparse
 
 from dalib.cli.reading import add_reading, reading
-from dalib.cli.train import add_changes, changed
+from dalib.cli.train import add_training, changed
 from dalib.commands import Commands
 
 
@@ -25,9 +25,6 @@ def add(top: Commands) -> None:
         "weights of a network to begin with (default: lite0)",
     )
     command.add_argument("--recipe", default="v1", choices=("v1", "v2"))
-    command.add_argument("--steps", type=int, help="(default: 20 readings of the photographs)")
-    command.add_argument("--height", type=int, help="of the student's images, in pixels")
-    command.add_argument("--width", type=int, help="of the student's images, in pixels")
     command.add_argument(
         "--labelled",
         nargs="+",
@@ -35,17 +32,7 @@ def add(top: Commands) -> None:
         metavar="SOURCE",
         help="images with ground truth to learn from as well, such as depth:FOLDER",
     )
-    command.add_argument(
-        "--encoder-weights", default="", help="a file of DINOv2 weights for a ViT, not the hub's"
-    )
-    add_changes(command)
-    command.add_argument("--processes", type=int, default=1, help="that train (default: 1)")
-    command.add_argument(
-        "--plan", action="store_true", help="say what would be done and needed, and do nothing"
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the student and report of other settings"
-    )
+    add_training(command, reads="photographs", learns="student", leaves="student and report")
     add_reading(command)
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from dalib.cli.train import add_changes, changed
+from dalib.cli.reading import add_reading
+from dalib.cli.train import add_training, changed
 from dalib.commands import Commands
 
 
@@ -45,36 +46,8 @@ def add(top: Commands) -> None:
         metavar="DATA",
         help="images to score on, in metres, without alignment",
     )
-    command.add_argument("--steps", type=int, help="(default: 20 readings of the images)")
-    command.add_argument("--height", type=int, help="of the images in training, in pixels")
-    command.add_argument("--width", type=int, help="of the images in training, in pixels")
-    command.add_argument(
-        "--encoder-weights", default="", help="a file of DINOv2 weights for a ViT, not the hub's"
-    )
-    add_changes(command)
-    command.add_argument("--processes", type=int, default=1, help="that train (default: 1)")
-    command.add_argument(
-        "--plan", action="store_true", help="say what would be done and needed, and do nothing"
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the network and record of other settings"
-    )
-    command.add_argument(
-        "--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say"
-    )
-    command.add_argument(
-        "--start-max-depth",
-        type=float,
-        help="for a .pth file to begin with, whose name does not say what its metres reach",
-    )
-    command.add_argument(
-        "--relative",
-        action="store_true",
-        help="for a .pth file: it predicts disparity, whatever it says",
-    )
-    command.add_argument(
-        "--entry", help="which network of a file that holds several, such as student"
-    )
+    add_training(command, reads="images", learns="network", leaves="network and record")
+    add_reading(command, max_depth="--start-max-depth", position=False)
 
 
 def run(args: argparse.Namespace) -> None:

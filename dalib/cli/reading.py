@@ -4,13 +4,16 @@ one."""
 import argparse
 
 
-def add_reading(command: argparse.ArgumentParser) -> None:
-    """Add them to a command."""
+def add_reading(
+    command: argparse.ArgumentParser, *, max_depth: str = "--max-depth", position: bool = True
+) -> None:
+    """Add them to a command; under another word for `--max-depth` where that says something else,
+    and without `--position` where the weights go into settings, which have none."""
     command.add_argument(
         "--layers", choices=("v1", "v2"), help="for a .pth file whose name does not say"
     )
     command.add_argument(
-        "--max-depth",
+        max_depth,
         type=float,
         help="in metres, for a metric .pth file whose name does not say",
     )
@@ -22,11 +25,12 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--entry", help="which network of a file that holds several, such as student"
     )
-    command.add_argument(
-        "--position",
-        choices=("official", "transformers"),
-        help="resampling of position embeddings",
-    )
+    if position:
+        command.add_argument(
+            "--position",
+            choices=("official", "transformers"),
+            help="resampling of position embeddings",
+        )
 
 
 def reading(args: argparse.Namespace) -> dict:

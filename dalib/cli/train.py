@@ -22,6 +22,31 @@ def add(top: Commands) -> None:
     _add_how(again)
 
 
+def add_training(command: argparse.ArgumentParser, *, reads: str, learns: str, leaves: str) -> None:
+    """Add the options of a training that decides by itself what nobody says.
+
+    Args:
+        command: the command.
+        reads: what it reads, in the plural.
+        learns: what learns.
+        leaves: what is left behind.
+    """
+    command.add_argument("--steps", type=int, help=f"(default: 20 readings of the {reads})")
+    for side in ("--height", "--width"):
+        command.add_argument(side, type=int, help=f"of the {learns}'s images, in pixels")
+    command.add_argument(
+        "--encoder-weights", default="", help="a file of DINOv2 weights for a ViT, not the hub's"
+    )
+    add_changes(command)
+    command.add_argument("--processes", type=int, default=1, help="that train (default: 1)")
+    command.add_argument(
+        "--plan", action="store_true", help="say what would be done and needed, and do nothing"
+    )
+    command.add_argument(
+        "--overwrite", action="store_true", help=f"replace the {leaves} of other settings"
+    )
+
+
 def add_changes(command: argparse.ArgumentParser) -> None:
     """Add the option that changes settings of a file."""
     command.add_argument(
