@@ -20,7 +20,7 @@ from dabook.analysis.real import (
 from dabook.analysis.statistics import Estimate, Results, estimate
 from dabook.runs.floors import read_floors
 from dabook.show.html import Html, cell, html, number, row_link
-from dabook.show.sentences import effect, subject
+from dabook.show.sentences import UNRECORDED, effect, subject
 from dabook.show.tables import heading, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
@@ -172,7 +172,7 @@ def effects(results: Results, *, half: str = "table") -> str:
     sets = [d for d in counted(results) if d in HALVES[half]]
     found = {pair: change(results, *pair, sets) for pair in comparisons(results)[::-1]}
     if not any(c.count for c in found.values()):
-        return "Not yet recorded."
+        return UNRECORDED
     first, *rest = found.items()
     labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
     (row, other), whole = first
@@ -213,7 +213,7 @@ def reading(results: Results, row: str) -> str:
     """On how many data sets a row beats every floor, and the others by name."""
     gaps = below_floors(results, row)
     if not gaps:
-        return "Not yet recorded."
+        return UNRECORDED
     sides = {s: [name_of(d) for d, gap in gaps.items() if side(gap) == s] for s in VERDICTS}
     text = (
         f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on "
@@ -232,7 +232,7 @@ def unbeaten(results: Results) -> str:
     gaps = {row: below_floors(results, row) for row in results.rows}
     known = dict.fromkeys(d for by_set in gaps.values() for d in by_set)
     if not known:
-        return "Not yet recorded."
+        return UNRECORDED
     lost = [
         d for d in known if not any(d in by_set and side(by_set[d]) < 0 for by_set in gaps.values())
     ]
@@ -251,7 +251,7 @@ def floors_reading(results: Results) -> str:
     floors = real_scores()
     sets = counted(results)
     if not floors:
-        return "Not yet recorded."
+        return UNRECORDED
     winners = [best(floors, d)[0] for d in sets]
     parts = ", ".join(f"the {name} on {winners.count(name)}" for name in floors)
     return f"Of the floors the lowest is {parts} of {len(sets)} data sets."
@@ -261,7 +261,7 @@ def aims(results: Results, row: str) -> str:
     """The errors that were aimed at, beside what came out."""
     values = {name: results.value(row, name, group="real").mean for name in AIMS}
     if not any(value == value for value in values.values()):
-        return "Not yet recorded."
+        return UNRECORDED
     floors = real_scores()
     parts = []
     for name, aim in AIMS.items():

@@ -68,7 +68,9 @@ def student_beside(results: Results, kinds: Iterable[str], told: Callable[[str, 
         for other in (f"{kind}_imagenet", f"{kind}_labelled_only"):
             if {student, other} <= results.rows.keys():
                 names = [f"“{results.rows[row].label}”" for row in (student, other)]
-                said.append(f"{' beside '.join(names)} {told(student, other)}.")
+                known = results.change(student, versus=other).count
+                outcome = told(student, other) if known else "is not yet recorded"
+                said.append(f"{' beside '.join(names)} {outcome}.")
     if any(e.status == "stale" for e in results.found):
         said.append(STALE)
     return " ".join(said)

@@ -7,7 +7,7 @@ A quoted value is part of an output that nobody sees; the book finds it under it
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from math import isnan
 from string import Formatter
 
@@ -62,21 +62,54 @@ def say(text: str, **values: object) -> Markdown:
         text: Markdown with the values' names in braces, as `str.format` has it: "{share:.1f} %".
             Without values it is shown letter by letter, as a value would be.
         values: numbers get a true minus, and a dash where they are NaN; text is shown letter by
-            letter, whatever it means in Markdown.
+            letter, whatever it means in Markdown. That runs are not yet recorded is said once: a
+            value that would only repeat it is left out, with the words that lead to it where the
+            first value said it of the whole page.
     """
-    prose = _Prose()
+    prose = _Prose(values)
     return Markdown(prose.format(text, **values) if values else prose.format_field(text, ""))
 
 
 class _Prose(Formatter):
-    """Fields as the book prints them."""
+    """Fields as the book prints them.
+
+    Args:
+        values: those that the text names.
+    """
+
+    def __init__(self, values: Mapping[str, object]):
+        self.values = values
+
+    def parse(self, format_string: str) -> Iterator[tuple]:
+        """The pieces of a text, each a field with the words before it, without those that would
+        only say again that runs are not yet recorded."""
+        fields = 0
+        said = False  # that runs are not yet recorded
+        of_all = False  # that the whole page's are not
+        for words, field, spec, conversion in super().parse(format_string):
+            if field is not None and _unrecorded(self.values.get(field)):
+                if of_all or (said and not words.strip()):
+                    continue
+                of_all = fields == 0 and not words.strip()
+                said = True
+            fields += field is not None
+            yield words, field, spec, conversion
 
     def format_field(self, value: object, spec: str) -> str:
+        if _unrecorded(value):
+            value = sentences.UNRECORDED
         if isinstance(value, str):
             return MARKS.sub(r"\\\1", format(value, spec))
         if isinstance(value, float) and isnan(value):
             return DASH
         return format(value, spec).replace("-", "−")
+
+
+def _unrecorded(value: object) -> bool:
+    """Whether a value says that runs are not yet recorded, once or more often, and nothing else."""
+    if not isinstance(value, str) or sentences.UNRECORDED not in value:
+        return False
+    return not value.replace(sentences.UNRECORDED, "").strip()
 
 
 def quote(

@@ -160,6 +160,17 @@ def test_without_records_every_part_of_the_page_says_so(study):
     assert nothing.iou("few_student", "validation") == {}
 
 
+def test_a_pair_that_is_not_recorded_is_said_once(study):
+    fabricated.write("segmentation", {row: LEVELS[row] for row in ("few_imagenet", "few_student")})
+    text = page.reading(recorded())
+    assert text.count("not yet recorded") == 3
+    assert (
+        "“100 labels, from the student” beside “100 labels, from the labelled-only network” is "
+        "not yet recorded." in text
+    )
+    assert "“100 labels, from the student” beside “100 labels, from ImageNet” " in text
+
+
 def test_one_seed_shows_nothing(study):
     fabricated.write("segmentation", {row: levels[:1] for row, levels in LEVELS.items()})
     text = page.reading(recorded())

@@ -10,6 +10,7 @@ from dabook.analysis import real
 from dabook.analysis.statistics import recorded
 from dabook.pages import real_images
 from dabook.runs import records
+from dabook.show.sentences import UNRECORDED
 
 ROWS = ("labelled_only", "naive", "perturbed", "full")
 BASE = [0.20, 0.22, 0.21]
@@ -59,7 +60,7 @@ def test_a_change_that_is_not_recorded_is_empty():
     assert real.change(results, "full", "labelled_only", ["nyuv2"]).count == 0
     assert real.change(results, "labelled_only", "labelled_only", ["habitat"]).count == 0
     assert real.change(results, "labelled_only", "labelled_only", []).count == 0
-    assert real_images.effects(results) == "Not yet recorded."
+    assert real_images.effects(results) == UNRECORDED
 
 
 def test_one_motorcycle_is_left_out_of_every_count_and_mean():
@@ -135,7 +136,7 @@ def test_nothing_recorded():
         real_images.floors_reading(results),
         real_images.aims(results, "full"),
     ):
-        assert text == "Not yet recorded."
+        assert text == UNRECORDED
     for table in (
         real_images.real_table(results),
         real_images.changes_table(results),

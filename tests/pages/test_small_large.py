@@ -15,6 +15,7 @@ from dalib.models import build
 from dalib.training.costs import measure
 
 PLAN = expand("small_large", profile="study", seeds=1)
+LONG = expand("small_large_long", profile="study", seeds=1)
 
 
 def text(html) -> str:
@@ -78,7 +79,7 @@ def test_the_large_one_is_larger_and_the_table_says_by_how_much():
 def test_long_rows_cost_what_their_labels_say():
     """Equal image passes with a student, equal operations with the taught student and its
     teacher."""
-    rows = {row.name: row.configs[0] for row in PLAN.rows}
+    rows = {row.name: row.configs[0] for row in (*PLAN.rows, *LONG.rows)}
     assert image_passes(rows["large_long"]) == image_passes(rows["small_full"])
     asked = sum(small_large.operations(rows["small_taught"]))
     assert sum(small_large.operations(rows["large_compute"])) == pytest.approx(asked, rel=0.005)
@@ -95,12 +96,33 @@ def test_the_taught_student_is_taught_by_the_large_network():
     assert rows["large_full"].teacher_run() == rows["large_labelled_only"]
 
 
+def test_the_two_questions_share_their_runs():
+    """Rows of one name are one run, and are called alike; the long trainings alone are extra."""
+    short, long = ({row.name: row for row in plan.rows} for plan in (PLAN, LONG))
+    assert short.keys() & long.keys() == {"large_labelled_only", "small_taught"}
+    for name in short.keys() & long.keys():
+        assert short[name].configs[0].hash() == long[name].configs[0].hash()
+        assert short[name].label == long[name].label
+
+
+def test_the_book_trains_what_fits_into_minutes():
+    """No row that the book trains takes more steps than the profile gives any row; those that do
+    are the question that it does not train."""
+    usual = expand("main_table", profile="quick").rows[0].configs[0].steps
+    quick = {name: expand(name, profile="quick") for name in ("small_large", "small_large_long")}
+    assert quick["small_large"].trained_in_book
+    assert {row.configs[0].steps for row in quick["small_large"].rows} == {usual}
+    assert not quick["small_large_long"].trained_in_book
+    assert max(row.configs[0].steps for row in quick["small_large_long"].rows) > 3 * usual
+
+
 @pytest.mark.slow
-def test_budgets_of_all_rows():
-    table = text(small_large.budgets(PLAN))
-    assert all(row.label in table for row in PLAN.rows)
+@pytest.mark.parametrize("plan", [PLAN, LONG], ids=lambda plan: plan.name)
+def test_budgets_of_all_rows(plan):
+    table = text(small_large.budgets(plan))
+    assert all(row.label in table for row in plan.rows)
     assert "× 1.00" in table
-    assert "× 3.00" in table
+    assert ("× 3.00" in table) == (plan is LONG)
 
 
 def test_the_paper_by_its_printed_numbers():

@@ -1,7 +1,10 @@
 """What a page says, letter by letter, and what it keeps for other pages."""
 
+import ast
 import json
+import re
 from math import nan
+from string import Formatter
 
 import nbformat
 import pytest
@@ -9,6 +12,7 @@ from helpers import fabricated
 from IPython.display import Markdown
 
 from dabook.analysis.statistics import recorded
+from dabook.show import sentences
 from dabook.show.tables import Html
 from dabook.site import glue, notebooks
 from dalib.errors import ConfigError
@@ -37,6 +41,60 @@ def test_numbers_are_printed_as_in_the_book_and_text_letter_by_letter():
 
 def test_text_without_values_may_hold_anything():
     assert glue.say("{x} of *y*").data == r"{x} of \*y\*"
+
+
+NOTHING = sentences.UNRECORDED
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{none}", NOTHING),
+        ("{twice}", NOTHING),  # as of several rows
+        ("{none}\n\n{none}\n\n{twice}", NOTHING),
+        ("{none} Few against many: {none}\n\nThe margin: {none}", NOTHING),
+        ("{none} {known}\n\nFor longer: {none} {none}", f"{NOTHING} Known."),
+        # what leads to it says of which runs, unless all are missing
+        ("{known} Few: {none} Many: {none}", f"Known. Few: {NOTHING} Many: {NOTHING}"),
+        ("{known} Few: {none} {none}", f"Known. Few: {NOTHING}"),
+        ("{known}\n\n{none}\n\n{none} {{}}", f"Known.\n\n{NOTHING} {{}}"),
+        ("{n:d}: {none}", f"3: {NOTHING}"),
+    ],
+)
+def test_that_runs_are_not_recorded_is_said_once(text, said):
+    values = {"none": NOTHING, "twice": f"{NOTHING} {NOTHING}", "known": "Known.", "n": 3}
+    assert glue.say(text, **values).data == said
+
+
+SENTENCES = re.compile(r"\{\w+\}(\s([^{}]*\s)?\{\w+\})*")
+
+
+def texts(path):
+    """The texts with names in braces that a notebook says or quotes, where the names stand for
+    whole sentences: from the first character to the last, and nothing clings to one."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        calls = ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else ()
+        for call in calls:
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("say", "quote"):
+                given = [k.value for k in call.keywords if k.arg == "says"]
+                given += call.args[:1] if call.func.id == "say" else []
+                found = (g.value for g in given if isinstance(g, ast.Constant))
+                yield from (text for text in found if SENTENCES.fullmatch(text))
+
+
+PAGES = sorted(notebooks.folder().glob("*.ipynb"))
+SAID = [(path.stem, text) for path in PAGES for text in texts(path)]
+
+
+def test_the_pages_of_questions_are_among_those_that_say_something():
+    named = {page for page, _ in SAID}
+    assert {"metric", "segmentation", "main_table", "pool", "small_large_long"} <= named
+
+
+@pytest.mark.parametrize(("page", "text"), SAID)
+def test_no_page_says_twice_that_its_runs_are_not_recorded(page, text):
+    values = {name: NOTHING for _, name, _, _ in Formatter().parse(text) if name}
+    assert glue.say(text, **values).data.strip() == NOTHING
 
 
 def test_what_is_kept_is_one_output_that_jupyter_cannot_show(shown):
