@@ -107,9 +107,11 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
 
     Args:
         results: of the experiment.
-        groups: heading -> rows; a row's change is against what `results.against` names.
+        groups: heading -> rows; a row's change is against what `results.against` names. Where no
+            row has one the figure is empty: its axis would mean nothing.
     """
-    if not results.found:
+    drawn = [row for rows in groups.values() for row in rows]
+    if not any(results.change(row).count for row in drawn):
         return empty()
     fig, ax = plt.subplots(
         figsize=(7.4, 0.9 + 0.36 * sum(len(rows) + 1 for rows in groups.values()))

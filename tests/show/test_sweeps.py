@@ -115,6 +115,15 @@ def test_groups_draw_each_change_with_both_intervals():
     assert ax.yaxis_inverted()  # the first group stands at the top
 
 
+def test_without_a_change_there_is_no_axis():
+    """Rows are recorded, none of them with the one that it is compared with."""
+    fabricated.write("perturbation", {"colour": [0.38, 0.42], "blur": [0.35, 0.36]})
+    figure = sweeps.grouped(recorded("perturbation"), {"alone": ["colour", "blur"]})
+    (ax,) = figure.axes
+    assert [t.get_text() for t in ax.texts] == ["not yet recorded"]
+    assert not ax.axison
+
+
 def test_without_records_they_say_so():
     nothing = recorded("perturbation")
     for figure in (
