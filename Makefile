@@ -14,8 +14,9 @@ lab: .venv/lab
 book: ready
 	$(BIN)/python -m dabook book
 
-# files are dealt to the two workers in the order that tests/conftest.py gives them: longest first
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --jaxtyping-packages=dalib,beartype.beartype
+# files are dealt to the two workers in the order that tests/conftest.py gives them: longest first; compiled code is
+# kept, whatever the environment says: each worker and each process that a test starts would compile it all again
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --jaxtyping-packages=dalib,beartype.beartype
 
 test: ready
 	$(PYTEST)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -61,10 +62,10 @@ def files_hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         if file.suffix == ".yaml":
-            shape = _said(strict_yaml.read(file))
+            words = repr(_said(strict_yaml.read(file)))
         else:
-            shape = _shape(ast.parse(file.read_text(encoding="utf-8")))
-        digest.update(file.name.encode() + repr(shape).encode())
+            words = _parsed(file.read_text(encoding="utf-8")).shape
+        digest.update(file.name.encode() + words.encode())
     return digest.hexdigest()[:12]
 
 
@@ -103,22 +104,41 @@ def behind(module: str) -> tuple[Path, ...]:
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if file not in found:
             found |= {each for each in (file, file.with_suffix(".yaml")) if each.is_file()}
-            todo += _imports(ast.parse(file.read_text(encoding="utf-8")), package)
+            todo += _imports(file.read_text(encoding="utf-8"), package)
     return tuple(sorted(found))
 
 
-def _imports(tree: ast.Module, package: Path) -> set[str]:
+def _imports(text: str, package: Path) -> set[str]:
     """Modules of the library that a module imports anywhere in it, without the leading `dalib.`;
     `APART` left out."""
     found = set()
-    for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            below = [f"{node.module}.{a.name}" for a in node.names]
-            modules = [n for n in below if _is_module(package, n)]
-            names = modules + [node.module] * (len(modules) < len(below))
-        found |= {n.removeprefix("dalib.") for n in names if _is_module(package, n)}
+    for module, names in _parsed(text).imported:
+        below = [f"{module}.{name}" for name in names]
+        modules = [n for n in below if _is_module(package, n)]
+        if len(modules) < len(below) or not below:
+            modules.append(module)
+        found |= {n.removeprefix("dalib.") for n in modules if _is_module(package, n)}
     return found - set(APART)
+
+
+class _Parsed(NamedTuple):
+    """What hashes need of a module's text: its syntax tree in words, and what it imports, as pairs
+    of a module and the names that are taken from it."""
+
+    shape: str
+    imported: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@cache  # the parts of the library share most of their files
+def _parsed(text: str) -> _Parsed:
+    tree = ast.parse(text)
+    imported = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported += [(each.name, ()) for each in node.names]
+        if isinstance(node, ast.ImportFrom):
+            imported.append((str(node.module), tuple(each.name for each in node.names)))
+    return _Parsed(repr(_shape(tree)), tuple(imported))
 
 
 def _is_module(package: Path, name: str) -> bool:

@@ -1,14 +1,24 @@
 """What every test has: a folder of its own for runs; and what is measured to take long comes
-first."""
+first.
+
+PyTorch is imported in the fixtures that need it: the process that deals files to the workers
+reads this file too, before it starts them, and needs none of it.
+"""
+
+import gc
+import itertools
+import shutil
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
-from helpers.training import TINY, Smooth, Trained
 
-from dalib import provenance
-from dalib.config import RunConfig
-from dalib.data.mixture import Concat
-from dalib.training import launch
-from dalib.training.train import train
+if TYPE_CHECKING:
+    from dalib.config import RunConfig
+
+# jsonschema, which nbformat checks notebooks with, builds 38 grammars for international web
+# addresses as soon as it finds this package; without it, it checks all else and none of those
+sys.modules.setdefault("rfc3987_syntax", None)
 
 LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
     "lab",
@@ -47,21 +57,46 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Nothing of what the imports make becomes garbage: it is not searched, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session")
+def unmade_folders(tmp_path_factory):
+    """Paths of folders that nobody has made yet."""
+    base = tmp_path_factory.mktemp("runs")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    """Runs, caches and local records of a test go to its own temporary folder."""
-    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
+def runs(unmade_folders, monkeypatch, request):
+    """Runs, caches and local records of a test go to a temporary folder of its own, which is made
+    when it is needed, and kept where the test fails."""
+    folder = next(unmade_folders)
+    monkeypatch.setenv("DALIB_RUNS", str(folder))
+    failed = request.session.testsfailed
+    yield folder
+    if request.session.testsfailed == failed:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def tiny() -> RunConfig:
+def tiny() -> "RunConfig":
     """A labelled-only run of six steps on `Smooth` sources."""
+    from helpers.training import TINY
+
     return TINY
 
 
 @pytest.fixture
-def tiny_student(tiny) -> RunConfig:
+def tiny_student(tiny) -> "RunConfig":
     """Its student, with everything switched on."""
     return tiny.replace(
         pseudo_labels=True, perturb=("colour", "blur", "cutmix"), align="unlabelled"
@@ -72,6 +107,13 @@ def tiny_student(tiny) -> RunConfig:
 def launched(monkeypatch):
     """`launch` on `Smooth` sources; the list of what it trained, as hashes, and `given`: hash ->
     what `train` was given."""
+    from helpers.training import Smooth, Trained
+
+    from dalib import provenance
+    from dalib.data.mixture import Concat
+    from dalib.training import launch
+    from dalib.training.train import train
+
     trained = Trained()
 
     def sources(config):

@@ -51,6 +51,7 @@ def test_a_configuration_needs_no_torch():
     assert found == [7, False]
 
 
+@pytest.mark.slow
 def test_every_name_can_be_imported_as_a_script_would():
     """In one new process, one statement each, sub-packages first: importing them binds their names
     and must hide none of the others."""
