@@ -212,12 +212,21 @@ def _telling(where: str, place: str, file: Path | None) -> Iterator[None]:
         if isinstance(error, ImportError) and "relative import" in str(error) and file is not None:
             raise CallError(
                 f"{where}: {place} belongs to a package, for it imports its neighbours by a dot; name "
-                f"it as its module, such as {file.resolve().parent.name}.{file.stem}:..., in the "
-                "folder that holds the package"
+                f"it as its module, such as {_dotted(file)}:..., in the folder that holds the package"
             ) from error
         raise CallError(
             f"{where}: {place} cannot be imported: {told(error, file=file)}; mend it"
         ) from error
+
+
+def _dotted(file: Path) -> str:
+    """What a file of a package is called as a module."""
+    folder = file.resolve().parent
+    names = [folder.name, file.stem]
+    while (folder / "__init__.py").is_file() and (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+        names.insert(0, folder.name)
+    return ".".join(names)
 
 
 def _refuse_hidden(module: ModuleType, place: str, name: str, where: str) -> None:

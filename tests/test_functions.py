@@ -153,6 +153,11 @@ GUARD = r'ends the program while it is imported \(exit code {}\); .*if __name__ 
         ({"h3a.py": "import sys\nsys.exit(0)\n"}, "h3a.py:f", GUARD.format(0)),
         ({"h3a.py": "raise SystemExit('usage')\n"}, "h3a:f", GUARD.format("usage")),
         ({"h3p/a.py": "from .b import f\n"}, "h3p/a.py:f", r"such as h3p\.a:"),
+        (
+            {"h3p/__init__.py": "", "h3p/q/__init__.py": "", "h3p/q/a.py": "from ..b import f\n"},
+            "h3p/q/a.py:f",
+            r"such as h3p\.q\.a:",
+        ),
         ({"h3a.py": "def __getattr__(n):\n    1 / 0\n"}, "h3a:f", "f cannot be had: ZeroDivision"),
         ({"h3a.py": "class C:\n    def __init__(s, w): 0\n"}, "h3a:C", "made without arguments"),
         ({"h3a.py": "class C:\n    def __init__(s): exit()\n"}, "h3a:C", "made without arguments"),

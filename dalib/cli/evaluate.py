@@ -100,9 +100,10 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from dalib.commands import written_at_the_end
-    from dalib.evaluation.results import write
 
-    with written_at_the_end():
+    with written_at_the_end():  # what takes seconds to import, too
+        from dalib.evaluation.results import write
+
         result, worst, comparison, unlike = _evaluated(args)
     files = write(result, Path(args.out), sheet=worst)  # first: who reads what is printed may leave
     print(result)

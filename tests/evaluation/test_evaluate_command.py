@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -535,7 +536,7 @@ def test_a_killed_evaluation_leaves_what_was_there(named, right, tmp_path, capsy
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("when", ["while it predicts", "before"])
+@pytest.mark.parametrize("when", ["while it predicts", "before", "while it is imported"])
 def test_ctrl_c_leaves_what_was_there(named, right, tmp_path, capsys, monkeypatch, when):
     """Exit code 130, and no word of anything that is kept."""
     (tmp_path / "mine.py").write_text(
@@ -547,6 +548,10 @@ def test_ctrl_c_leaves_what_was_there(named, right, tmp_path, capsys, monkeypatc
 
     if when == "before":
         monkeypatch.setattr("dalib.evaluation.sets.open_sets", stop)
+    if when == "while it is imported":
+        late = ModuleType("dalib.evaluation.results")
+        late.__getattr__ = stop
+        monkeypatch.setitem(sys.modules, late.__name__, late)
     words = ["--call", f"{tmp_path}/mine.py:depth", "--kind", "depth", "--data", named]
     run(tmp_path / "out", *words, expect=130)
     assert "nothing was written yet; run it again from the start" in capsys.readouterr().err
