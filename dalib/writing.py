@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from safetensors import SafetensorError
 
@@ -86,13 +87,14 @@ def write_text(path: Path, text: str) -> None:
 def whole_files(
     folder: Path, *, error: type[UserError] = DataError, also: tuple[type[Exception], ...] = ()
 ) -> Iterator[Path]:
-    """A new folder beside `folder` to write files to, which move into `folder` together when the
-    block ends well.
+    """A new folder beside `folder`, or hidden in it where it is there already, to write files to, which
+    move into `folder` together when the block ends well.
 
     Other files that are in `folder` stay; those of the same names are replaced. A folder that is
     not there yet appears at once. Permissions and errors are those of `whole`.
     """
-    partial = partial_of(folder)
+    # within a folder that is there: what holds it may be read-only, or on another disk
+    partial = partial_of(folder / "files") if folder.is_dir() else partial_of(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
@@ -135,6 +137,51 @@ def refuse_existing(
                 f"{target}: is there already; give another name, or allow it with --overwrite "
                 "(overwrite=True)"
             )
+
+
+def refuse_place(place: Path, *, option: str, folder: bool = False) -> None:
+    """See that a new file can be made at a place, or files in a folder there, before the work that it
+    is for.
+
+    Args:
+        place: of the file, which must not be there; or of the folder, which may be.
+        option: what messages begin with.
+        folder: whether it is a folder.
+
+    Raises:
+        ConfigError: something else is there, or nothing can be written there.
+    """
+    what = "folder" if folder else "file"
+    try:
+        is_there = place.exists()
+        if os.path.islink(place) and not is_there:
+            raise ConfigError(
+                f"{option}: {place} is a link to nothing; remove it, or name another {what}"
+            )
+        if is_there and folder and not place.is_dir():
+            raise ConfigError(f"{option}: {place} is a file; name a folder")
+        if is_there and not folder:
+            raise ConfigError(
+                f"{option}: {place} is there already; remove it, or name another file"
+            )
+        if not is_there:
+            os.stat(place)  # raises another error where no file can have this name
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unusable(option, place, error, what) from error
+    first = place if folder else place.parent
+    nearest = next(at for at in (first, *first.absolute().parents) if at.exists())
+    try:
+        with TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise _unusable(option, place, error, what) from error
+
+
+def _unusable(option: str, place: Path, error: OSError, what: str) -> ConfigError:
+    reason = error.strerror or error
+    return ConfigError(f"{option}: {place} cannot be written ({reason}); name another {what}")
 
 
 def _same(one: Path, other: Path) -> bool:

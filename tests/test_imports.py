@@ -13,7 +13,7 @@ from helpers import ROOT
 FLOORS = (
     (
         *("errors", "paths", "writing", "locking", "stopping", "progress", "strict_yaml"),
-        *("provenance", "blocks", "config"),
+        *("provenance", "blocks", "config", "functions"),
     ),
     (
         *("data", "models", "losses", "alternatives", "certificates", "geometry", "streams"),

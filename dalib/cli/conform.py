@@ -64,23 +64,26 @@ def run(args: argparse.Namespace) -> None:
     """Check any affine-invariant, CutMix or feature-alignment loss, aligner or metric against test
     vectors, and name the fault. Exit code 0 where it conforms, 1 where it does not, 2 where it cannot
     be called."""
-    from dalib.conformance import CallError
-    from dalib.errors import ConfigError
+    from dalib.commands import written_at_the_end
+    from dalib.errors import Stopped
+    from dalib.functions import CallError
 
     try:
-        _run(args)
-    except CallError:
+        with written_at_the_end():
+            _run(args)
+    except (CallError, Nonconforming, Stopped):
         raise
-    except ConfigError as error:  # 1 says that the function is wrong, and of that nothing is known
-        raise CallError(str(error)) from None
+    except UserError as error:  # 1 would say that the function is wrong
+        raise CallError(str(error)) from error
 
 
 def _run(args: argparse.Namespace) -> None:
     import json
     from pathlib import Path
 
-    from dalib.conformance import CallError, check, described
-    from dalib.writing import refuse_existing, write_text
+    from dalib.conformance import check, described
+    from dalib.functions import CallError
+    from dalib.writing import refuse_place, write_text
 
     if args.list:
         print(described(args.kind, args.metric))
@@ -90,15 +93,18 @@ def _run(args: argparse.Namespace) -> None:
     pairs = [pair.partition("=") for pair in args.names]
     if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
         raise CallError(f"--names {' '.join(wrong)}: write OURS=YOURS, such as valid=validity")
+    called = {ours: yours for ours, _, yours in pairs}
+    if len(called) < len(pairs):
+        raise CallError(f"--names {' '.join(args.names)}: one argument has two names; give it one")
     if args.json is not None:
         if not args.json:
             raise CallError("--json is empty; name a file, or leave it out")
-        refuse_existing([Path(args.json)], overwrite=False)
+        refuse_place(Path(args.json), option="--json")
     report = check(
         args.function,
         args.kind,
         metric=args.metric,
-        names={ours: yours for ours, _, yours in pairs},
+        names=called,
         numpy=args.numpy,
         skip=args.skip,
         tolerance=args.tolerance,

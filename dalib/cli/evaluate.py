@@ -97,24 +97,42 @@ def add(top: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score a network, a function or a folder of predictions on data with ground truth, beside
     floors and with intervals."""
+    from pathlib import Path
+
+    from dalib.commands import written_at_the_end
+
+    with written_at_the_end():  # what takes seconds to import, too
+        from dalib.evaluation.results import write
+
+        result, worst, comparison, unlike = _evaluated(args)
+    files = write(result, Path(args.out), sheet=worst)  # first: who reads what is printed may leave
+    print(result)
+    if comparison is not None:
+        print(f"\n{comparison}")
+    print(*files, sep="\n")
+    if unlike is not None:
+        raise unlike
+
+
+def _evaluated(args: argparse.Namespace) -> tuple:
+    """All that stands before the files: the result, its sheet, and what it is beside another one, or
+    why that cannot be said."""
     import logging
     import warnings
     from pathlib import Path
 
-    from dalib.commands import written_at_the_end
     from dalib.errors import ConfigError
     from dalib.evaluation.evaluator import How, evaluate_sets
-    from dalib.evaluation.results import Result, made, refuse_other, write
+    from dalib.evaluation.results import Result, made, refuse_other
     from dalib.evaluation.sets import open_sets
     from dalib.evaluation.sheet import Worst
 
     warnings.filterwarnings("ignore", module="PIL")
     # What can be known before anything is loaded.
     _check(args)
-    out = Path(args.out)
     settings = _settings(args)
     how = How(alignment=args.align, per=args.per, also=tuple(args.also), bins=tuple(args.bins))
-    refuse_other(out, settings, overwrite=args.overwrite)
+    refuse_other(Path(args.out), settings, overwrite=args.overwrite)
     other = None if args.against is None else Result.load(args.against)
     sets, notes = open_sets(args.data, protocol=args.protocol, count=args.count)
     for note in notes:
@@ -124,25 +142,17 @@ def run(args: argparse.Namespace) -> None:
     worst = Worst()
     tell = logging.getLogger(__name__).info
     rules = None if other is None else {name: each.rules for name, each in other.sets.items()}
-    with written_at_the_end():
-        found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
+    found, maps = evaluate_sets(subject, sets, how=how, worst=worst, against=rules, report=tell)
     result = Result(
         subject=subject.about(), maps=maps, sets=found, made=made(settings, device=subject.device)
     )
-    comparison = unlike = None
-    if other is not None:
-        try:
-            comparison = result.compared(other)
-            result = result.beside(comparison)
-        except ConfigError as error:  # of the truth or the images; the result itself is good
-            unlike = error
-    files = write(result, out, sheet=worst)  # first: who reads what is printed may go away
-    print(result)
-    if comparison is not None:
-        print(f"\n{comparison}")
-    print(*files, sep="\n")
-    if unlike is not None:
-        raise unlike
+    if other is None:
+        return result, worst, None, None
+    try:
+        comparison = result.compared(other)
+    except ConfigError as error:  # of the truth or the images; the result itself is good
+        return result, worst, None, error
+    return result.beside(comparison), worst, comparison, None
 
 
 def _settings(args: argparse.Namespace) -> dict:

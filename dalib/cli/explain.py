@@ -55,14 +55,23 @@ def add(top: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Find the conventions that explain why two numbers of one network differ: its predictions are
     scored by every convention of the field, alone and in pairs."""
+    from dalib.commands import written_at_the_end
+
+    with written_at_the_end():
+        found = _explained(args)
+    print(found)
+
+
+def _explained(args: argparse.Namespace):
     import logging
 
     from dalib.errors import ConfigError
-    from dalib.evaluation.conventions import explain
+    from dalib.evaluation.conventions import check_numbers, explain
     from dalib.evaluation.protocols import Protocol
     from dalib.evaluation.sets import ALL_SCENES, open_sets
 
     mine, theirs = (_numbers(words) for words in (args.mine, args.theirs))
+    check_numbers(mine, theirs)
     if args.data == ALL_SCENES:
         raise ConfigError(
             "--data: scenes are several data sets; a number is of one, so name one, such as "
@@ -75,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         names = ", ".join(each.name for each in sets)
         raise ConfigError(f"--data: {names}; a number is of one data set with depth, so name one")
     [data] = sets
-    found = explain(
+    return explain(
         _maps(args, args.predictions, data),
         data.source,
         mine=mine,
@@ -88,7 +97,6 @@ def run(args: argparse.Namespace) -> None:
         most=args.most,
         report=logging.getLogger(__name__).info,
     )
-    print(found)
 
 
 def _numbers(words: list[str]) -> dict[str, str]:
@@ -98,6 +106,8 @@ def _numbers(words: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         metric, named, number = word.rpartition("=")
+        if named and not (metric and number):
+            raise ConfigError(f"{word}: write METRIC=NUMBER, such as abs_rel=0.0510")
         metric = metric if named else "abs_rel"
         if metric in found:
             raise ConfigError(f"{' '.join(words)}: two numbers of {metric}; give each metric once")

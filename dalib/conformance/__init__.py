@@ -10,10 +10,10 @@ The vectors are JSON files in the folder `vectors`, under the Apache License 2.0
 from formulas that are independent of the rest of `dalib`.
 """
 
-from dalib.conformance.call import CallError
 from dalib.conformance.checking import check, described, kind_of, kinds
 from dalib.conformance.files import Vector, read
 from dalib.conformance.report import Finding, Report
+from dalib.functions import CallError
 
 __all__ = [
     "CallError",

@@ -1,19 +1,14 @@
-"""Finding somebody's function, calling it, and looking at what comes back."""
+"""Calling somebody's function, and looking at what comes back."""
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy import ndarray as Array
 
 from dalib.conformance.catalogue import Kind
-from dalib.errors import ConfigError
+from dalib.functions import CallError
 
 SYNONYMS = {
     "pred": ("prediction", "pred_depth", "pred_disparity", "input", "output"),
@@ -27,13 +22,6 @@ SYNONYMS = {
     "margin": ("alpha", "tolerance"),
 }
 """Other names that an argument may have without saying so: what cannot be misunderstood."""
-NUMBERS = (int, float, np.floating, np.integer)
-
-
-class CallError(ConfigError):
-    """The function cannot be called as its kind is: nothing is known of whether it conforms."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,70 +45,6 @@ class Answer:
     gradient: Array | None = None
     attached: bool = True
     wrote: bool = False
-
-
-def find(text: str) -> Callable:
-    """The function that `module:function` or `path/to/file.py:function` names; the working directory
-    is looked in, too. Of a class, what it makes without arguments.
-
-    Raises `CallError` where there is no such module, name, or nothing that can be called.
-    """
-    place, _, name = text.rpartition(":")
-    if not place or not name:
-        raise CallError(
-            f"{text}: write module:function or path/to/file.py:function, such as "
-            "dalib.losses:affine_invariant"
-        )
-    found: object = _module(place)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            near = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
-            raise CallError(
-                f"{place} has no {part!r}; it has {', '.join(near[:20]) or 'no function'}"
-            )
-        found = getattr(found, part)
-    return ready(found, name=text)
-
-
-def _module(place: str) -> ModuleType:
-    """By its name or its file."""
-    is_file = place.endswith(".py")
-    path = Path(place)
-    folder = str(path.resolve().parent) if is_file else str(Path.cwd())
-    if is_file and not path.is_file():
-        raise CallError(f"{place}: no such file; correct the path")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # and left there: a function may import when it is called
-    try:
-        if not is_file:
-            return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(f"conform_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # what dataclasses and pickle look for
-        spec.loader.exec_module(module)
-        return module
-    except ModuleNotFoundError as error:
-        hint = " (a file is named with its .py)" if error.name == place.partition(".")[0] else ""
-        raise CallError(f"{place}: {error}{hint}") from error
-    except (Exception, SystemExit) as error:
-        raise CallError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def ready(found: object, *, name: str = "the function") -> Callable:
-    """A function as it is; of a class, an object made without arguments.
-
-    Raises `CallError` for what cannot be called.
-    """
-    if inspect.isclass(found):
-        try:
-            found = found()
-        except Exception as error:
-            raise CallError(
-                f"{name} is a class that needs arguments ({error}); wrap it in a function"
-            ) from error
-    if not callable(found):
-        raise CallError(f"{name} is {type(found).__name__}, and cannot be called")
-    return found
 
 
 def names(function: Callable, kind: Kind, given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -230,11 +154,11 @@ def call(
     result = function(**given)
     wrote = not all(_same(given[n], x, numpy) for n, x in before.items())
     if isinstance(result, Mapping):
-        if metric is None or metric not in result:
-            raise CallError(
-                f"a dict came back with {', '.join(map(str, result)) or 'nothing'}; it should hold "
-                + (repr(metric) if metric else "no dict: a number for each image")
-            )
+        held = ", ".join(map(str, result)) or "nothing"
+        if metric is None:
+            raise CallError(f"a dict came back, of {held}; wanted: {kind.returns}")
+        if metric not in result:
+            raise CallError(f"the dict that came back has {held}; it should have {metric}")
         result = result[metric]
     shape = inputs[next(iter(called))].shape
     values, form, single = _read(result, kind, shape)
@@ -298,6 +222,10 @@ def _read(result: object, kind: Kind, shape: tuple[int, ...]) -> tuple[Array, st
 
 def _array(x: object, wanted: str) -> Array:
     if hasattr(x, "detach"):  # a tensor of torch
+        if str(x.layout) != "torch.strided" or x.device.type == "meta":
+            raise CallError(
+                f"a tensor without plain values ({x.layout}, {x.device}) came back{wanted}"
+            )
         x = x.detach().cpu()
         x = x.float() if str(x.dtype) == "torch.bfloat16" else x
         x = x.numpy()
@@ -307,8 +235,10 @@ def _array(x: object, wanted: str) -> Array:
         raise CallError(
             f"{type(x).__name__} came back, which is no array: {error}{wanted}"
         ) from error
-    if found.dtype == bool or found.dtype.kind not in "fiu":
-        raise CallError(f"{found.dtype} came back{wanted}")
+    if found.dtype.kind not in "fiu":
+        plain = isinstance(x, np.ndarray | np.generic) or hasattr(x, "numpy")
+        what = f"an array of {found.dtype}" if plain else type(x).__name__
+        raise CallError(f"{what} came back{wanted}")
     return found
 
 

@@ -9,12 +9,13 @@ from numpy import ndarray as Array
 
 from dalib.conformance import files
 from dalib.conformance import reference as ref
-from dalib.conformance.call import Answer, CallError, call, find, names, ready
+from dalib.conformance.call import Answer, call, names
 from dalib.conformance.catalogue import BEHAVIOUR, KINDS, SCORES, SOLVED, Kind, merged, reductions
 from dalib.conformance.files import Vector
 from dalib.conformance.laws import LAWS, Law, judge
 from dalib.conformance.report import Finding, Report
-from dalib.errors import ConfigError
+from dalib.errors import ConfigError, Stopped
+from dalib.functions import CallError, find, ready, told
 
 TOLERANCE = {"double": 1e-9, "single": 1e-5}
 """Of values, relative to the larger of 1 and what is expected; ten times as much of gradients,
@@ -98,7 +99,12 @@ def check(
         raise ConfigError(f"unknown kind {kind!r}; there are {', '.join(kinds())}")
     _check_device(device)
     subject = function if isinstance(function, str) else _name(function)
-    called = find(function) if isinstance(function, str) else ready(function)
+    file = None
+    if isinstance(function, str):
+        named = find(function)
+        called, file = named.function, named.file
+    else:
+        called = ready(function)
     if kind in LAWS:
         _no_options(kind, metric, names, skip, tolerance)
         return Report.joined(subject, kind, [judge(called, LAWS[kind])])
@@ -109,6 +115,7 @@ def check(
         "tolerance": tolerance,
         "dtypes": tuple(dtypes),
         "device": device,
+        "file": file,
     }
     _check_options(kind, metric, options)
     if kind in SCORES and metric is None:
@@ -253,12 +260,14 @@ def _call(
             with_gradient=True,
             metric=metric,
         )
+    except Stopped:  # this process is asked to end; the function is not to blame
+        raise
     except CallError as error:
         raise CallError(f"vector {vector.name}: {error}") from None
     except (Exception, SystemExit) as error:
         raise CallError(
-            f"the function raises {type(error).__name__} on the vector {vector.name} "
-            f"({vector.about}), given {dtype}: {error}"
+            f"the function raises {told(error, file=options['file'])}, on the vector {vector.name} "
+            f"({vector.about}), given {dtype}"
         ) from error
 
 
@@ -290,7 +299,7 @@ def _check(
             raise
         first = _call(function, used[0], called, kind, dtypes[1], options, metric)
         notes.append(
-            f"{dtypes[0]} is refused ({str(error).rpartition(': ')[2]}): {dtypes[1]} alone"
+            f"{dtypes[0]} is refused ({told(error.__cause__ or error)}): {dtypes[1]} alone"
         )
         dtypes = dtypes[1:]
     again = _call(function, used[0], called, kind, dtypes[0], options, metric)

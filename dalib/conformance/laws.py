@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from dalib.conformance.call import CallError
 from dalib.conformance.catalogue import Fault
 from dalib.conformance.report import Finding, Report
+from dalib.errors import Stopped
+from dalib.functions import CallError, told
 
 COUNT, HEIGHT, WIDTH = 2000, 96, 128
 """Boxes that are drawn, and for images of what size."""
@@ -84,21 +85,26 @@ def judge(function: Callable, law: Law) -> Report:
 def _call(function: Callable, returns: str, **given: object) -> object:
     try:
         return function(**given)
-    except Exception as error:
-        told = ", ".join(given)
+    except Stopped:  # this process is asked to end; the function is not to blame
+        raise
+    except (Exception, SystemExit) as error:
         raise CallError(
-            f"the function raises {type(error).__name__} when it is called with {told}: {error}\n"
+            f"the function raises {told(error)}, called with {', '.join(given)}\n"
             f"It should return {returns}"
         ) from error
 
 
 def _array(x: object, returns: str) -> Array:
-    if hasattr(x, "detach"):
-        x = x.detach().cpu().numpy()
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
-        raise CallError(f"{x.dtype} came back; wanted: {returns}")
-    return x
+    try:
+        found = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CallError(
+            f"{type(x).__name__} came back, which is no array ({told(error)}); wanted: {returns}"
+        ) from error
+    if found.dtype.kind not in "biuf":
+        what = type(x).__name__ if found.dtype.kind == "O" else f"an array of {found.dtype}"
+        raise CallError(f"{what} came back; wanted: {returns}")
+    return found
 
 
 # the box -----------------------------------------------------------------------------------------

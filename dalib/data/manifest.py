@@ -3,8 +3,10 @@ being opened."""
 
 import codecs
 import csv
+import difflib
 import io
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,14 @@ from dalib.errors import DataError
 
 KINDS = ("depth_m", "disparity")
 COLUMNS = ("image", "depth", "kind", "depth_scale")
+OPTIONAL = (
+    *("id", "dataset", "protocol", "half", "quality", "sequence", "scale_known", "offset_known"),
+    *("native_image", "native_depth", "native_mask", "mask", "bits", "invalid", "sky"),
+    *("reader", "rays"),
+)
+"""Columns that are read where they are there. Any others are passed over."""
+ALIKE = 0.85
+"""From which likeness on (`difflib`), and with one first letter, a name is taken to be misspelt."""
 SKY_RULES = ("value", "farther")
 NO_SKY = ("none", "invalid", "farthest")
 """Words in the column `sky` that mark none: there is no sky, it has no ground truth, or it is stored
@@ -67,6 +77,51 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         for line in entries[1:]
     ]
     return named, rows
+
+
+def check_columns(
+    path: Path,
+    present: Sequence[str],
+    *,
+    needed: Sequence[str] = COLUMNS,
+    optional: Sequence[str] = OPTIONAL,
+) -> None:
+    """See that a table has the columns that it needs, and that none is misspelt.
+
+    Args:
+        path: the table, for messages.
+        present: the names in its first line.
+        needed: names that have to be there.
+        optional: names that may be.
+
+    Raises:
+        DataError: a column is missing, or one that nobody reads is called nearly like one that is not
+            there; the message says which there are and what to rename.
+    """
+    known = (*needed, *optional)
+    unknown = [name for name in present if name not in known]
+    lacking = [name for name in known if name not in present]
+    meant = {name: near for name in unknown if (near := _nearly(name, lacking))}
+    rename = "; ".join(f"rename {name} to {near}" for name, near in meant.items())
+    missing = [name for name in needed if name not in present]
+    if missing:
+        write = f"write a first line such as {','.join(needed)}"
+        raise DataError(
+            f"{path}: missing column {', '.join(missing)}; it has {', '.join(present) or 'none'}; "
+            f"{rename or write}"
+        )
+    if meant:
+        raise DataError(
+            f"{path}: column {', '.join(meant)} would not be read, for its name is not known; "
+            f"{rename}, or give it another name if it says something else"
+        )
+
+
+def _nearly(name: str, others: Sequence[str]) -> str:
+    """Which of some names one is a misspelling of; "" for none."""
+    plain = name.lower().replace(" ", "_").replace("-", "_")
+    same = [other for other in others if other[0] == plain[0]]
+    return next(iter(difflib.get_close_matches(plain, same, n=1, cutoff=ALIKE)), "")
 
 
 def _decode(path: Path) -> str:

@@ -50,6 +50,7 @@ _FOREIGN = (
 """First bytes -> what a file is and what to do about it."""
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PGM = re.compile(rb"P([25])" + _SPACE + rb"(\d+)" + _SPACE + rb"(\d+)" + _SPACE + rb"(\d+)\s")
+_PFM = re.compile(rb"Pf\s+(\d+)\s+(\d+)\s+\S+\s")
 _LOSSY = ("JPEG", "MPO")
 
 
@@ -119,6 +120,9 @@ def _decode(data: bytes, *, name: str) -> tuple[np.ndarray, int]:
         if values.ndim == 3 and values.shape[-1] == 1:
             values = values[..., 0]  # as DIODE's are
         own = 1
+    elif data.startswith(b"Pf"):
+        _check_pfm(data, name=name)
+        values, own = _decode_picture(data, name=name)
     elif re.match(rb"P[25]\s", data):
         values = _decode_pgm(data, name=name)
         own = 1
@@ -141,6 +145,21 @@ def _decode_npy(data: bytes, *, name: str) -> np.ndarray:
         raise DataError(
             f"{name}: missing, truncated or no array ({error}); save it anew"
         ) from error
+
+
+def _check_pfm(data: bytes, *, name: str) -> None:
+    """See that what follows the header of a PFM is as long as the header says. Line ends of Windows, or
+    a text mode that made them, shift every value by a byte."""
+    header = _PFM.match(data)
+    if header is None:
+        return  # said where it is decoded
+    width, height = (int(word) for word in header.group(1, 2))
+    wanted, held = 4 * width * height, len(data) - header.end()
+    if held > wanted:
+        raise DataError(
+            f"{name}: a PFM of {width}x{height} has {wanted} bytes of values, and here are {held}: was "
+            f"it written as text, with line ends of Windows? {_SAVE}"
+        )
 
 
 def _decode_pgm(data: bytes, *, name: str) -> np.ndarray:

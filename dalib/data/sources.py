@@ -14,6 +14,7 @@ from dalib.data.files import digest, same_size, to_disparity, to_rgb
 from dalib.data.manifest import (
     COLUMNS,
     bits,
+    check_columns,
     check_rows,
     invalid_values,
     number,
@@ -58,7 +59,7 @@ class DepthManifest(Source):
             "no" (False).
 
     Raises:
-        DataError: no manifest, a missing or doubled column, a short row, an entry that cannot be
+        DataError: no manifest, a missing, misspelt or doubled column, a short row, an entry that cannot be
             meant, a pair that stands twice, no row left; on access, a missing, truncated,
             mismatched or impossible image or depth file. It names the file, or the row.
     """
@@ -76,10 +77,7 @@ class DepthManifest(Source):
         present, rows = read_table(self.manifest)
         wanted = {"dataset": dataset, "quality": quality}
         wanted = {column: entry for column, entry in wanted.items() if entry is not None}
-        if missing := ", ".join(column for column in (*COLUMNS, *wanted) if column not in present):
-            raise DataError(
-                f"{self.manifest}: missing column {missing}; it has {', '.join(present) or 'none'}"
-            )
+        check_columns(self.manifest, present, needed=(*COLUMNS, *wanted))
         check_rows(self.manifest, rows)
         labelled = [row for row in rows if row["depth"]]
         self.rows = [
@@ -253,10 +251,7 @@ class ManifestPhotos(Source):
     def __init__(self, path: str | Path, *, domain: str | None = None) -> None:
         self.path = Path(path)
         present, rows = read_table(self.path)
-        if "image" not in present:
-            raise DataError(
-                f"{self.path}: missing column image; it has {', '.join(present) or 'none'}"
-            )
+        check_columns(self.path, present, needed=("image",), optional=())
         names = dict.fromkeys(row["image"] for row in rows if row["image"])
         if not names:
             raise DataError(f"{self.path}: no row with an image; write one row for each photograph")

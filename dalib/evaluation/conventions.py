@@ -739,6 +739,10 @@ def _ready(
 # ---- the finder
 
 
+DIGITS = 30
+"""Of a number, before or after its point: more are not printed."""
+
+
 @dataclass(frozen=True)
 class Printed:
     """A number as it is printed: what it may have been before it was rounded.
@@ -757,6 +761,10 @@ class Printed:
         """Whether a number is printed like this, cut or rounded at a half either way."""
         return abs(value - self.value) <= self.tolerance * (1 + 1e-9)
 
+    def meets(self, other: "Printed") -> bool:
+        """Whether one number may have been printed like both."""
+        return abs(other.value - self.value) <= (self.tolerance + other.tolerance) * (1 + 1e-9)
+
 
 def printed(given: str | float | int, *, tolerance: float | int | None = None) -> Printed:
     """A number with the precision of its digits: "0.0510" is known to 0.00005, "5.1 %" to 0.0005.
@@ -773,11 +781,15 @@ def printed(given: str | float | int, *, tolerance: float | int | None = None) -
     text = str(given).strip()
     percent = text.endswith("%")
     try:
-        number = Decimal(text.removesuffix("%").strip().replace("−", "-"))
+        number = Decimal(text.removesuffix("%").strip().replace("−", "-").replace("_", "?"))
     except InvalidOperation:
         raise ConfigError(f"{text!r} is no number; write it as printed, such as 0.0510") from None
     if not number.is_finite():
         raise ConfigError(f"{text!r} is no finite number; write it as printed, such as 0.0510")
+    if number.adjusted() > DIGITS or number.as_tuple().exponent < -DIGITS:
+        raise ConfigError(
+            f"{text!r} has more digits than a printed number has; write it as printed, such as 0.0510"
+        )
     shift = -2 if percent else 0
     half = float(Decimal(5).scaleb(int(number.as_tuple().exponent) - 1 + shift))
     if tolerance is not None:
@@ -990,7 +1002,35 @@ def _numbers(given: Any, metric: str, tolerance: float | int | None) -> dict[str
     named = given if isinstance(given, Mapping) else {metric: given}
     if not named:
         raise ConfigError("mine, theirs: no number given")
-    return {str(name): printed(x, tolerance=tolerance) for name, x in named.items()}
+    found = {str(name): printed(x, tolerance=tolerance) for name, x in named.items()}
+    for name, p in found.items():
+        _refuse_impossible(name, p)
+    return found
+
+
+def _refuse_impossible(metric: str, p: Printed) -> None:
+    """A `ConfigError` for a number that no evaluation gives."""
+    if p.value < 0:
+        raise ConfigError(f"{metric} {p.text}: is never below 0; correct the number")
+    if metric.startswith("delta") and p.value > 1:
+        raise ConfigError(
+            f"{metric} {p.text}: is a share of the pixels, from 0 to 1; write a percentage with its "
+            "sign, such as 97.1%"
+        )
+
+
+def check_numbers(mine: Mapping[str, str], theirs: Mapping[str, str]) -> None:
+    """See that two sides of numbers can be explained, before anything is read.
+
+    Args:
+        mine, theirs: metric -> number as printed.
+
+    Raises:
+        ConfigError: a number that is none, or that no evaluation gives; an unknown metric; other
+            metrics on one side than on the other.
+    """
+    ours, _ = _pair(mine, theirs, "abs_rel", None)
+    check_names(ours, METRICS, what="metric")
 
 
 def _pair(
@@ -1076,6 +1116,16 @@ def _report(e: Explanation) -> list[str]:
             f"{n}: yours {p.text}, theirs {e.theirs[n].text}; protocol {e.reference} gives "
             f"{e.values[n]:.6g}"
         )
+    if not e.none and all(p.meets(e.theirs[n]) for n, p in e.mine.items()):
+        lines.append("Within the rounding of their digits the two numbers are one: no gap.")
+    if not e.is_reference and any(not f.conventions for f in e.there):
+        lines.append("Their number is that of the protocol: were the two exchanged?")
+    for side, found in ((e.mine, e.here), (e.theirs, e.there)):
+        large = [f"{n} {p.text}" for n, p in side.items() if n in SHARES and p.value > 1]
+        if large and not found:
+            lines.append(
+                f"{', '.join(large)}: if it is a percentage, write it with its sign (5.1%)."
+            )
     if e.none:
         lines.append("Within the rounding of their digits both are that of the protocol: no gap.")
     elif e.is_reference:
@@ -1113,3 +1163,5 @@ def _report(e: Explanation) -> list[str]:
 MANY = {1: "single conventions", 2: "pairs", 3: "triples"}
 SHOWN = 10
 """Explanations that a report lists."""
+SHARES = ("abs_rel", "sq_rel", "log10")
+"""Metrics that are hardly ever above 1, but in per cent."""

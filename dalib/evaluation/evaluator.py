@@ -18,9 +18,11 @@ from torch import Tensor
 
 from dalib.config import check_names
 from dalib.data.files import read_rgb
+from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError, DataError, UserError
 from dalib.evaluation.align import ALIGNMENTS
 from dalib.evaluation.boundary import boundary_f1
+from dalib.evaluation.comparison import refuse_unlike, shared_sets
 from dalib.evaluation.floors import FLOORS
 from dalib.evaluation.measure import SHIFT, Aligned, aligned_depth, check_kind, measure, one_size
 from dalib.evaluation.metrics import ALL_METRICS, LOG_BIAS, PIXELS, by_depth, depth_metrics
@@ -28,8 +30,8 @@ from dalib.evaluation.ordinal import ordinal_accuracy
 from dalib.evaluation.pairs import judge
 from dalib.evaluation.predictions import check_values, direction
 from dalib.evaluation.protocols import SCALE, Protocol, scored
-from dalib.evaluation.results import CORRELATION, Rules, SetResult, refuse_unlike, shared_sets
 from dalib.evaluation.scores import Scorable
+from dalib.evaluation.set_results import CORRELATION, Rules, SetResult
 from dalib.evaluation.sets import DataSet, truth_hash
 from dalib.evaluation.sheet import Worst
 from dalib.evaluation.subjects import Subject
@@ -105,9 +107,17 @@ class How:
         check_kind(subject.kind, ALIGNMENTS[self.protocol(data, subject).align])
         if self.per == "sequence" and not any(data.sequences):
             raise ConfigError(
-                f"--per sequence: {data.name} has no sequences; say in a column sequence of its "
-                "manifest which images belong together"
+                f"--per sequence: {data.name} has no sequences; "
+                + _columns_of(data)
+                + "say in a column sequence of its manifest which images belong together"
             )
+
+
+def _columns_of(data: DataSet) -> str:
+    """Which columns its manifest has, for a message; "" where it has none."""
+    if not isinstance(data.source, DepthManifest):
+        return ""
+    return f"its manifest has the columns {', '.join(data.source.rows[0])}; "
 
 
 @dataclass(kw_only=True)
@@ -276,6 +286,7 @@ class _DepthRun(_Run):
     def __init__(self, subject: Subject, data: DataSet, *, how: How, **rest: Any):
         super().__init__(subject, data, how=how, **rest)
         self.other_shapes: list[str] = []
+        self.constant: list[str] = []
         self.protocol = how.protocol(data, subject)
         self.alignment = ALIGNMENTS[self.protocol.align]
         self.source = Scorable(data.source, self.protocol)
@@ -328,6 +339,9 @@ class _DepthRun(_Run):
         kind = self.subject.kind
         free = self.alignment.space == kind and self.alignment.parameters == "scale_shift"
         check_values(pred, counts[0], kind=kind, free=free, where=self.where(place))
+        seen = pred[counts[0]]
+        if seen.numel() > 1 and bool((seen == seen[0]).all()):
+            self.constant.append(self.data.keys[place].name)
         return _One(
             place=place,
             image=sample["image"],
@@ -465,6 +479,11 @@ class _DepthRun(_Run):
                 f"{len(self.other_shapes)} predictions have another shape than their images "
                 f"({self.other_shapes[0]}) and were stretched: right for a network that sees squares, "
                 "wrong for a crop"
+            )
+        if self.constant:
+            yield (
+                f"{len(self.constant)} of {len(self.table.places)} predictions have one value wherever "
+                f"they are scored, such as that of {self.constant[0]}; see what the model gives there"
             )
         kind = self.subject.kind
         sign = 1 if kind == "disparity" else -1

@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dalib.config import check_names
+from dalib.data.manifest import check_columns
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.cards import CARDS, Card, sourced
 from dalib.evaluation.measure import KINDS
@@ -156,9 +157,7 @@ def read_pairs(path: str | Path) -> list[Pairs]:
 
 def _of_csv(path: Path, text: str) -> list[Pairs]:
     rows = csv.DictReader(text.splitlines())
-    missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; a CSV of pairs has them all")
+    check_columns(path, rows.fieldnames or (), needed=COLUMNS, optional=())
     by_image: dict[str, list[list[float]]] = {}
     for row in rows:
         where = f"{path}, line {rows.line_num}"

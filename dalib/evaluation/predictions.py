@@ -25,6 +25,7 @@ READ = (".npy", ".png", ".pfm", ".exr", ".tif", ".tiff", ".pgm")
 none of an image NAME, for it has another name."""
 SAID = {"disparity": "disparity", "depth_m": "depth"}
 """What a 16-bit PNG of `dalib predict` says of itself -> its kind."""
+EIGHT_BITS = "8 bits a value, as pictures for people have; too few to be scored"
 SHOWN = 3
 """Names that a message lists."""
 
@@ -102,6 +103,8 @@ class MapFolder:
         check_names([kind], KINDS, what="kind of the predictions:")
         if scale is not None and not (math.isfinite(scale) and scale > 0):
             raise ConfigError(f"--scale: {scale} is not a positive number (value = stored / scale)")
+        if not str(folder).strip():
+            raise ConfigError("the folder of the predictions is an empty name; say where they are")
         self.folder = Path(folder)
         self.kind = kind
         self.scale = scale
@@ -110,8 +113,10 @@ class MapFolder:
             raise DataError(f"{folder}: {what}; name the folder of the predictions")
         self.files = self._listed()
         if not self.files:
+            others = sorted({x.suffix.lower() for x in self.folder.iterdir() if x.is_file()} - {""})
+            held = f", which holds {', '.join(others[:SHOWN])}" if others else ""
             raise DataError(
-                f"{folder}: no prediction in this folder; there should be one of "
+                f"{folder}: no prediction in this folder{held}; there should be one of "
                 f"{', '.join(READ)} for each image"
             )
 
@@ -213,8 +218,7 @@ class MapFolder:
         whole = values.dtype.kind in "iu"
         if whole and values.dtype.itemsize == 1:
             raise DataError(
-                f"{path}: 8 bits a value, as pictures for people have; too few to be scored. Save "
-                "the map itself, with numpy.save or as a 16-bit PNG"
+                f"{path}: {EIGHT_BITS}. Save the map itself, with numpy.save or as a 16-bit PNG"
             )
         if whole and self.scale is None and self.kind != "disparity":
             raise ConfigError(

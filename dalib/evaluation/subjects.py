@@ -2,14 +2,9 @@
 something that gives maps for images and says what it is."""
 
 import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,10 +14,11 @@ from torch import Tensor
 
 from dalib.config import check_names
 from dalib.errors import ConfigError, DataError, UserError
-from dalib.evaluation.predictions import KINDS, Key, MapFolder, Matched
+from dalib.evaluation.predictions import EIGHT_BITS, KINDS, Key, MapFolder, Matched
 from dalib.evaluation.run import predict_maps
 from dalib.evaluation.scores import OF_NETWORKS
 from dalib.evaluation.sets import DataSet
+from dalib.functions import find, refuse_other_arguments, told
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.sizes import default_short_side
 
@@ -132,6 +128,7 @@ class Function(Subject):
         kind: of its maps.
         name: what results call it.
         digest: of the file that it stands in.
+        file: that file, so that errors can name its line.
     """
 
     def __init__(
@@ -141,12 +138,14 @@ class Function(Subject):
         kind: str,
         name: str,
         digest: str = "",
+        file: Path | None = None,
     ):
         check_names([kind], KINDS, what="--kind:")
         self.function = function
         self.kind = kind
         self.name = name
         self.digest = digest
+        self.file = file
         self.device = "its own"
 
     def about(self) -> dict[str, Any]:
@@ -166,97 +165,77 @@ class Function(Subject):
             given = self.function(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
         except UserError:
             raise
-        except Exception as error:  # of any kind: it is somebody else's code
-            first = (str(error).strip().splitlines() or [""])[0]
-            raise DataError(
-                f"{where}: it raised {type(error).__name__}" + (f": {first}" if first else "")
-            ) from error
+        except (Exception, SystemExit) as error:  # of any kind: it is somebody else's code
+            raise DataError(f"{where}: it raised {told(error, file=self.file)}") from error
         return as_map(given, where=where)
 
 
 def as_map(given: object, *, where: str) -> Float[Tensor, "h w"]:
-    """What somebody's function gave, as a float32 tensor on the CPU; axes of length 1 in front are
-    dropped.
+    """What somebody's function gave, as a float32 tensor on the CPU; axes of length 1 in front, or one
+    at the end of a map (h, w, 1), are dropped. What an array masks out is NaN.
 
     Raises:
-        DataError: no map (h, w) of numbers.
+        DataError: no map (h, w) of numbers, or one of 8 bits a value.
     """
-    array = np.ascontiguousarray(given) if isinstance(given, np.ndarray) else given
+    values = _numbers(given, where)
+    while values.ndim > 2 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2 or not values.size:
+        raise DataError(
+            f"{where}: it gave a map of shape {values.shape}; one image has one map (h, w)"
+        )
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 1:
+        raise DataError(
+            f"{where}: it gave {EIGHT_BITS}. Return the map itself, before it becomes a picture"
+        )
+    with np.errstate(over="ignore"):  # what becomes infinite is told by name, if it is scored
+        single = values.astype(np.float32)
+    if isinstance(values, np.ma.MaskedArray):
+        single = single.filled(np.nan)
+    return torch.from_numpy(np.ascontiguousarray(single))
+
+
+def _numbers(given: object, where: str) -> np.ndarray:
+    """Integers or floats of any shape, with their mask if they have one; a `DataError` for anything
+    else."""
     try:
-        result = torch.as_tensor(array).detach().float().cpu()
+        if isinstance(given, Tensor):
+            held = given.detach().cpu()
+            array = (held.float() if held.dtype == torch.bfloat16 else held).numpy()
+        else:
+            array = np.asanyarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{where}: it gave {type(given).__name__} where a map (h, w) is meant"
+            f"{where}: it gave {type(given).__name__} where a map (h, w) is meant ({told(error)})"
         ) from error
-    while result.ndim > 2 and result.shape[0] == 1:
-        result = result[0]
-    if result.ndim != 2 or not result.numel():
-        raise DataError(
-            f"{where}: it gave a map of shape {tuple(result.shape)}; one image has one map (h, w)"
-        )
-    return result
+    if array.dtype.kind not in "iuf":
+        is_array = isinstance(given, (Tensor, np.ndarray))
+        what = f"an array of {array.dtype}" if is_array else type(given).__name__
+        raise DataError(f"{where}: it gave {what} where a map (h, w) of numbers is meant")
+    return array
 
 
 def function_of(words: str, *, kind: str) -> Function:
-    """The function that MODULE:FUNCTION or FILE.py:FUNCTION names; modules are looked for in the
-    current folder, too.
+    """The function that MODULE:FUNCTION or FILE.py:FUNCTION names, see `dalib.functions.find`.
 
     Raises:
-        ConfigError: no such module, file or function, or one that cannot be imported.
+        CallError: no such module, file or function, one that cannot be imported, or one that cannot
+            be called with an image alone.
     """
-    place, _, name = words.rpartition(":")
-    if not place or not name:
-        raise ConfigError(
-            f"--call {words}: write MODULE:FUNCTION or FILE.py:FUNCTION, such as mine:predict"
-        )
-    module = _imported(place, words)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            offers = [n for n, x in vars(module).items() if inspect.isfunction(x)]
-            raise ConfigError(
-                f"--call {words}: {place} has no {name}; its functions are "
-                f"{', '.join(offers) or 'none'}"
-            )
-        found = getattr(found, part)
-    if not callable(found) or inspect.isclass(found):
-        raise ConfigError(f"--call {words}: {name} is no function, but {type(found).__name__}")
-    return Function(found, kind=kind, name=words, digest=_file_hash(module))
+    found = find(words, option="--call")
+    refuse_other_arguments(found.function, "an image", name=f"--call {words}")
+    return Function(
+        found.function, kind=kind, name=words, digest=_file_hash(found.file), file=found.file
+    )
 
 
-def _imported(place: str, words: str) -> ModuleType:
-    """A module by its name or its file."""
-    path = Path(place)
-    is_file = path.suffix == ".py"
-    if is_file and not path.is_file():
-        raise ConfigError(f"--call {words}: {place}: no such file; correct the path")
-    folder = str(path.resolve().parent) if is_file else str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        if not is_file:
-            return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(f"evaluated_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where dataclasses look for it
-        spec.loader.exec_module(module)
-        return module
-    except UserError:
-        raise
-    except Exception as error:  # of any kind: importing runs somebody else's code
-        raise ConfigError(
-            f"--call {words}: {place} cannot be imported ({type(error).__name__}: {error}); modules "
-            f"are looked for in {folder} and among the installed packages"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-
-
-def _file_hash(module: ModuleType) -> str:
+def _file_hash(file: Path | None) -> str:
     """16 hex digits over a module's file, "" where it has none."""
-    file = getattr(module, "__file__", None)
-    if file is None or not Path(file).is_file():
+    if file is None or not file.is_file():
         return ""
-    return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
 
 # ---- folders of predictions

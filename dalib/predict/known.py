@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dalib.data.files import to_disparity
+from dalib.data.manifest import check_columns
 from dalib.data.maps import decode_map, read_bytes, turned
 from dalib.errors import ConfigError, DataError
 from dalib.predict.metres import ScaleShift, known_distances, sparse_depth
@@ -172,8 +173,7 @@ def read_points(
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not readable as CSV ({error})") from error
     wanted = (*(("image",) if folder is not None else ()), *COLUMNS)
-    if missing := ", ".join(column for column in wanted if column not in columns):
-        raise DataError(f"{path}: missing column {missing}; it has {', '.join(columns) or 'none'}")
+    check_columns(path, columns, needed=wanted, optional=("sigma",))
     called = _called(images, folder)
     points: dict[str, list[Point]] = {}
     sigmas: dict[str, list[float]] = {}

@@ -547,21 +547,25 @@ def raising(pred, target, valid):
     raise KeyError("depth")
 
 
+def leaving(pred, target, valid):
+    sys.exit(0)
+
+
 @pytest.mark.parametrize(
     ("function", "kind", "said"),
     [
         ("nothing", "affine_invariant", "write module:function"),
-        ("no_such_module:f", "affine_invariant", "No module named"),
+        ("no_such_module:f", "affine_invariant", "there is no module no_such_module"),
         ("no/such/file.py:f", "affine_invariant", "no such file"),
-        ("dalib.losses:afine", "affine_invariant", "has no 'afine'; it has .*affine_invariant"),
-        ("dalib.losses:EPS", "affine_invariant", "is float, and cannot be called"),
+        ("dalib.losses:afine", "affine_invariant", "has no afine; .*affine_invariant"),
+        ("dalib.losses:EPS", "affine_invariant", "is no function, but float"),
         (lambda a, b: a, "affine_invariant", "has no argument 'pred': its own are a, b"),
         (lambda pred, target, valid, k: pred, "affine_invariant", "also needs k"),
-        (raising, "affine_invariant", "raises KeyError on the vector plain .*'depth'"),
+        (raising, "affine_invariant", "raises KeyError: 'depth', on the vector plain"),
         (lambda pred, target, valid: pred, "affine_invariant", r"shape \(2, 5, 7\) came back"),
         (lambda pred, target, valid: None, "affine_invariant", "lack a return"),
         (lambda pred, target, valid: "x", "affine_invariant", "came back"),
-        (lambda pred, target, valid: valid, "affine_invariant", "bool came back"),
+        (lambda pred, target, valid: valid, "affine_invariant", "an array of bool came back"),
         (lambda pred, target, valid: (pred, 1), "affine_invariant", "came back"),
         (lambda pred, target, valid: {"loss": pred}, "affine_invariant", "a dict came back"),
         (lambda pred, target, valid: (1, 2, 3), "aligner", "3 things came back"),
@@ -572,7 +576,13 @@ def raising(pred, target, valid):
         (lambda count: 1, "cutmix_box", "raises TypeError"),
         (lambda height, width: np.zeros((2, 2)), "garg_crop", r"shape \(2, 2\) came back"),
         (lambda encoder, decoder, encoder_lr: 3, "learning_rates", "int came back"),
-        (torch.nn.Linear, "affine_invariant", "is a class that needs arguments"),
+        (torch.nn.Linear, "affine_invariant", "is a class that cannot be made without arguments"),
+        (leaving, "affine_invariant", r"raises SystemExit: 0, on the vector plain"),
+        (lambda pred, target, valid: pred.to_sparse(), "affine_invariant", "without plain values"),
+        (lambda pred, target, valid: (x for x in pred), "affine_invariant", "generator came back"),
+        (lambda count, height, width: sys.exit(0), "cutmix_box", "raises SystemExit: 0"),
+        (lambda height, width: [[1], [1, 2]], "garg_crop", "list came back, which is no array"),
+        (lambda height, width: None, "garg_crop", "NoneType came back"),
     ],
 )
 def test_what_cannot_be_called_is_said(function, kind, said):
@@ -761,7 +771,19 @@ def test_the_command_names_a_fault_in_a_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nosuch:f", "--as", "metric"], "No module named"),
+        (["nosuch:f", "--as", "metric"], "there is no module nosuch"),
+        (
+            ["dalib.losses:affine_invariant", "--as", "cutmix", "--names", "pred=a", "pred=b"],
+            "one argument has two names",
+        ),
+        (
+            ["dalib.losses:affine_invariant", "--as", "affine_invariant", "--json", "."],
+            "--json: . is there already; remove it, or name another file",
+        ),
+        (
+            ["dalib.losses:affine_invariant", "--as", "affine_invariant", "--json", "x" * 300],
+            "cannot be written (File name too long)",
+        ),
         (["--as", "metric"], "FUNCTION is missing"),
         (["dalib.losses:affine_invariant", "--as", "loss"], "unknown kind 'loss'"),
         (["dalib.losses:affine_invariant", "--as", "metric", "--metric", "x"], "'x' is none of"),
@@ -776,6 +798,44 @@ def test_the_command_names_a_fault_in_a_file(tmp_path, capsys):
 def test_the_command_cannot_call(words, said, capsys):
     assert main(["conform", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["--json", "in a file"])
+def test_a_report_that_cannot_be_written_is_no_verdict(at, tmp_path, capsys, monkeypatch):
+    """1 would say that the function is wrong. What can be known is known before it is called."""
+    (tmp_path / "file").touch()
+    words = ["conform", "dalib.losses:affine_invariant", "--as", "affine_invariant", "--json"]
+    if at == "--json":
+        assert main([*words, str(tmp_path / "file" / "r.json")]) == 2
+        assert "cannot be written (Not a directory)" in capsys.readouterr().err
+        return
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    assert main([*words, str(tmp_path / "r.json")]) == 2
+    captured = capsys.readouterr()
+    assert "No space left" in captured.err
+    assert "conforms" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [("affine_invariant", "pred, target, valid"), ("garg_crop", "height, width")],
+)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_who_stops_the_command_blames_no_function(name, kind, arguments, tmp_path, capsys):
+    """The signal comes while the function runs: nothing is said of it."""
+    (tmp_path / "slow.py").write_text(
+        f"import os, signal\ndef function({arguments}):\n    os.kill(os.getpid(), signal.{name})\n"
+    )
+    code = main(["conform", f"{tmp_path / 'slow.py'}:function", "--as", kind])
+    assert code == {"SIGTERM": 75, "SIGINT": 130}[name]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "nothing was written yet; run it again from the start" in captured.err
+    assert "raises" not in captured.err
 
 
 @pytest.mark.parametrize("kind", kinds())
@@ -797,7 +857,7 @@ def test_the_kit_needs_no_other_part_of_the_library():
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    kit = ("dalib.conformance", "dalib.errors")
+    kit = ("dalib.conformance", "dalib.errors", "dalib.functions")
     assert not [m for m in eval(out) if m not in ("dalib", *kit) and not m.startswith(kit[0])]
 
 

@@ -1,10 +1,14 @@
 """The table of a manifest: other encodings and separators are read right, and what cannot be meant
 is named by row."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from dalib.data.manifest import COLUMNS, OPTIONAL, check_columns
 from dalib.data.sources import DepthManifest
 from dalib.errors import DataError
 
@@ -140,3 +144,67 @@ def test_data_sets_by_name(folder):
     }
     assert parts["roof"].with_known_offset() == (None, 1)
     assert len({part.fingerprint for part in (*parts.values(), DepthManifest(folder))}) == 3
+
+
+# ---- columns that are missing or misspelt
+
+HEAD = "image,depth,kind,depth_scale"
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (f"{HEAD},sequense", "column sequense would not be read, .*rename sequense to sequence"),
+        (f"{HEAD},Sequence", "rename Sequence to sequence"),
+        (f"{HEAD},sequences", "rename sequences to sequence"),
+        (f"{HEAD},sequnece", "rename sequnece to sequence"),
+        (f"{HEAD},scale_knwon", "rename scale_knwon to scale_known"),
+        (f"{HEAD},offset known", "rename offset known to offset_known"),
+        (f"{HEAD},masks", "rename masks to mask"),
+        (f"{HEAD},datset,protocl", "rename datset to dataset; rename protocl to protocol"),
+        (f"{HEAD},native_img", "rename native_img to native_image"),
+        (
+            "Image,depth,kind,depth_scale",
+            "missing column image; it has Image, .*rename Image to im",
+        ),
+        (
+            "image,depth,kind,Depth Scale",
+            "missing column depth_scale; .*rename Depth Scale to depth_",
+        ),
+        (
+            "image,metres",
+            "missing column depth, kind, depth_scale; it has image, metres; write a fir",
+        ),
+        ("a.png,a.npy,depth_m,1", f"write a first line such as {HEAD}"),
+    ],
+)
+def test_a_missing_or_misspelt_column_is_told_with_what_to_do(head, said):
+    with pytest.raises(DataError, match=rf"^m\.csv: .*{said}"):
+        check_columns(Path("m.csv"), head.split(","))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        OPTIONAL,
+        ("images", "depths"),  # beside what they resemble
+        ("weather", "min_valid", "valid_frac", "valid", "domain", "split", "id2", "idx"),
+        ("scene", "camera", "height", "width", "notes", "source_path", "depth_path", "seq"),
+    ],
+)
+def test_other_columns_are_passed_over(more):
+    check_columns(Path("m.csv"), [*HEAD.split(","), *more])
+
+
+READERS = ("manifest.py", "sources.py", "sets.py", "protocols.py")
+
+
+def test_every_column_that_a_row_is_asked_for_is_known():
+    """A column that somebody reads and that is not listed would be refused as a misspelling."""
+    files = [*Path("dalib/data").glob("*.py"), *Path("dalib/evaluation").glob("*.py")]
+    text = "\n".join(file.read_text("utf8") for file in files if file.name in READERS)
+    asked = set(re.findall(r"row\.get\(f?\"([a-z_]+)\"|row\[\"([a-z_]+)\"\]", text))
+    asked = {name for pair in asked for name in pair if name}
+    asked |= set(re.findall(r"yes\(row, \"([a-z_]+)\"", text))
+    assert len(asked) > 12
+    assert asked <= {*COLUMNS, *OPTIONAL}

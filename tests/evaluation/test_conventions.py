@@ -606,7 +606,10 @@ def test_digits_say_how_well_a_number_is_known(text, value, half):
     assert not p.fits(value + 1.01 * half)
 
 
-@pytest.mark.parametrize("text", ["", "five", "nan", "inf", "0,05"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "five", "nan", "inf", "0,05", "1_0", "1e400", "1e999999999", "0.1e-99999", "1e-400"],
+)
 def test_what_is_no_number(text):
     with pytest.raises(ConfigError, match="write it as printed"):
         printed(text)

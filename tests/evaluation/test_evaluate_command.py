@@ -5,6 +5,8 @@ import json
 import math
 import shutil
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -534,6 +536,55 @@ def test_a_killed_evaluation_leaves_what_was_there(named, right, tmp_path, capsy
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("when", ["while it predicts", "before", "while it is imported"])
+def test_ctrl_c_leaves_what_was_there(named, right, tmp_path, capsys, monkeypatch, when):
+    """Exit code 130, and no word of anything that is kept."""
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\ndef depth(image):\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    if when == "before":
+        monkeypatch.setattr("dalib.evaluation.sets.open_sets", stop)
+    if when == "while it is imported":
+        late = ModuleType("dalib.evaluation.results")
+        late.__getattr__ = stop
+        monkeypatch.setitem(sys.modules, late.__name__, late)
+    words = ["--call", f"{tmp_path}/mine.py:depth", "--kind", "depth", "--data", named]
+    run(tmp_path / "out", *words, expect=130)
+    assert "nothing was written yet; run it again from the start" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", [".", "./", "sub/.."])
+def test_the_current_folder_may_be_the_one_for_results(named, right, tmp_path, monkeypatch, out):
+    """Nothing is written beside it: what holds it may be read-only."""
+    here = tmp_path / "above" / "here"
+    (here / "sub").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    words = of_folder(right["depth"], "depth", "--data", named, "--out", out)
+    mkdir = Path.mkdir
+
+    def inside(self, *args, **options):
+        assert here in (self.absolute(), *self.absolute().parents), self
+        return mkdir(self, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", inside)
+    assert main(["evaluate", *map(str, words)]) == 0
+    assert {f.name for f in here.iterdir()} == {"result.json", "images.csv", "worst.jpg", "sub"}
+
+
+def test_one_value_for_a_whole_image_is_told(named, tmp_path):
+    maps = perfect(tmp_path / "maps", kind="depth")
+    np.save(maps / "1.npy", np.full(SIZE, 3.0))
+    run(tmp_path / "out", *of_folder(maps, "depth", "--data", named))
+    [note] = Result.load(tmp_path / "out").sets["rooms"].notes
+    assert note.startswith("1 of 3 predictions have one value wherever they are scored, such as ")
+    assert "that of 1;" in note
+
+
 # ---- what is refused
 
 
@@ -549,25 +600,27 @@ def test_a_killed_evaluation_leaves_what_was_there(named, right, tmp_path, capsy
         ),
         (["--call", "json:dumps", "--kind", "depth", "--scale", "9"], "--scale: is for a folder"),
         (["--call", "", "--kind", "depth"], "--call is empty"),
-        (["--call", "json", "--kind", "depth"], "write MODULE:FUNCTION"),
-        (["--call", "no_such_module:f", "--kind", "depth"], "no_such_module cannot be imported"),
-        (["--call", "nowhere.py:f", "--kind", "depth"], "nowhere.py: no such file"),
-        (["--call", "json:nothing", "--kind", "depth"], "json has no nothing; its functions are"),
-        (["--call", "math:pi", "--kind", "depth"], "pi is no function, but float"),
         (["--call", "json:dumps", "--kind", "depth"], "image '0': it raised TypeError"),
         (["--call", "builtins:len", "--kind", "depth"], "gave a map of shape ()"),
-        (["--call", "builtins:repr", "--kind", "depth"], "gave str where a map (h, w) is meant"),
+        (
+            ["--call", "builtins:repr", "--kind", "depth"],
+            "gave str where a map (h, w) of numbers is meant",
+        ),
         (["--call", "builtins:abs", "--kind", "depth"], "shape (24, 32, 3)"),
         (["no_such_file.pth"], "no_such_file.pth"),
         (["--protocol", "kitty"], "kitty"),
         (["--align", "sideways"], "sideways"),
-        (["--per", "sequence"], "rooms has no sequences"),
+        (
+            ["--per", "sequence"],
+            "rooms has no sequences; its manifest has the columns image, depth, kind, depth_scale, "
+            "scale_known; say in a column sequence",
+        ),
         (["--also", "flicker"], "needs --per sequence"),
         (["--bins", "5"], "two or more depths"),
         (["--bins", "5", "2"], "two or more depths"),
         (["--count", "0"], "--count: 0 images"),
         (["--protocol", "da2k"], "is for marked pairs"),
-        (["--against", "nothing.json"], "nothing.json: is no readable result.json"),
+        (["--against", "nothing.json"], "nothing.json: there is no such file"),
         (["--scale", "0"], "--scale: 0.0 is not a positive number"),
         (["--device", "cpu"], "--device: is for a network alone"),
     ],
@@ -587,7 +640,7 @@ def test_bad_words_are_refused(named, right, tmp_path, capsys, words, says):
         ("maps", "no manifest.csv in this folder"),
         ("photos:maps", "photographs without ground truth"),
         ("skimage:photos", "photographs without ground truth"),
-        ("notes.csv", "missing column"),
+        ("notes.csv", "missing column image, depth, kind, depth_scale; it has a, b; write a first"),
         ("notes.json", "notes.json: "),
         ("marks.csv", "1 of its images are not there, such as"),
         ("", "an empty name"),

@@ -83,6 +83,15 @@ def test_maps_of_mirrored_images_are_turned_back(data, maps, tmp_path, capsys):
         (["--mine", "five"], "write it as printed"),
         (["--mine", "0.1", "0.2"], "two numbers of abs_rel"),
         (["--mine", "delta1=0.9"], "give the same metrics"),
+        (["--mine", "=0.1"], "=0.1: write METRIC=NUMBER"),
+        (["--mine", "abs_rel="], "abs_rel=: write METRIC=NUMBER"),
+        (["--mine", "-0.1"], "abs_rel -0.1: is never below 0"),
+        (["--theirs", "1e400"], "has more digits than a printed number has"),
+        (
+            ["--mine", "delta1=97.1", "--theirs", "delta1=95"],
+            "delta1 97.1: is a share of the pixels, from 0 to 1; write a percentage with its sign",
+        ),
+        (["--mirrored", ""], "the folder of the predictions is an empty name"),
         (["--mine", "lpips=0.9", "--theirs", "lpips=0.8"], "metric"),
         (["--protocol", "kiti"], "kiti"),
         (["--most", "9"], "1, 2 or 3"),
@@ -95,6 +104,44 @@ def test_what_is_refused(data, maps, words, says, capsys):
     base += ["--mine", "0.1", "--theirs", "0.2"]
     assert main([*base, *words]) == 1
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("numbers", [["-0.1", "0.2"], ["nan", "0.2"], ["0.1", "acc=0.2"]])
+def test_numbers_are_refused_before_anything_is_read(numbers, capsys):
+    words = ["explain", "nowhere", "--kind", "disparity", "--data", "nowhere"]
+    assert main([*words, "--mine", numbers[0], "--theirs", numbers[1]]) == 1
+    assert "nowhere" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "says"),
+    [
+        ("0.3", "0.30", "Within the rounding of their digits the two numbers are one: no gap."),
+        ("{here}", "{here}", "both are that of the protocol: no gap."),
+        ("0.3", "{here}", "Their number is that of the protocol: were the two exchanged?"),
+        ("5.1", "{here}", "abs_rel 5.1: if it is a percentage, write it with its sign (5.1%)."),
+    ],
+)
+def test_what_else_two_numbers_may_mean(data, maps, mine, theirs, says, capsys):
+    here = f"{numbers(data, maps)['abs_rel']:.7f}"
+    words = ["explain", str(maps), "--kind", "disparity", "--data", str(data), *WHOLE]
+    sides = [side.format(here=here) for side in (mine, theirs)]
+    assert main([*words, "--mine", sides[0], "--theirs", sides[1]]) == 0
+    said = capsys.readouterr().out
+    assert says in said
+    hints = ("two numbers are one", "both are that", "exchanged", "a percentage")
+    expected = {"exchanged"} if mine == "5.1" else set()
+    assert {hint for hint in hints if hint in said and hint not in says} == expected
+
+
+def test_who_stops_it_is_told_that_nothing_is_kept(data, maps, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dalib.evaluation.sets.open_sets", stop)
+    words = ["explain", str(maps), "--kind", "disparity", "--data", str(data)]
+    assert main([*words, "--mine", "0.1", "--theirs", "0.2"]) == 130
+    assert "nothing was written yet; run it again from the start" in capsys.readouterr().err
 
 
 def test_an_image_without_a_prediction_is_refused(data, tmp_path, capsys):

@@ -113,9 +113,14 @@ def test_no_folder_of_predictions(tmp_path, there):
     if there == "empty":
         place.mkdir()
         (place / "notes.txt").touch()
+        (place / "0.npz").touch()
     if there == "file":
         place.touch()
-    words = {"nothing": "no such folder", "empty": "no prediction", "file": "is a file"}[there]
+    words = {
+        "nothing": "no such folder",
+        "empty": r"no prediction in this folder, which holds \.npz, \.txt",
+        "file": "is a file",
+    }[there]
     with pytest.raises(DataError, match=words):
         MapFolder(place, kind="depth")
 
@@ -139,6 +144,19 @@ def test_a_pfm_is_stored_from_the_bottom_up(tmp_path, order):
     head = f"Pf\n3 2\n{mark}\n".encode()
     (tmp_path / "a.pfm").write_bytes(head + MAP[::-1].astype(dtype).tobytes())
     assert read(tmp_path / "a.pfm").tolist() == MAP.tolist()
+
+
+@pytest.mark.parametrize("more", [b"\r", b"\0\0\0\0"])
+def test_a_pfm_that_is_longer_than_its_header_says_is_refused(tmp_path, more):
+    """Line ends of Windows move every value by a byte, which nobody would see after a fit."""
+    head = b"Pf\n3 2\n-1.0\n"
+    values = MAP[::-1].astype("<f4").tobytes()
+    windows = head.replace(b"\n", b"\r\n") + values
+    (tmp_path / "a.pfm").write_bytes(windows if more == b"\r" else head + values + more)
+    with pytest.raises(
+        DataError, match=r"a\.pfm: a PFM of 3x2 has 24 bytes of values, and here are"
+    ):
+        read(tmp_path / "a.pfm")
 
 
 def test_whole_numbers_need_a_scale(tmp_path):

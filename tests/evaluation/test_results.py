@@ -10,7 +10,8 @@ import pytest
 from dalib.errors import ConfigError, DataError
 from dalib.evaluation.metrics import LOG_BIAS, PIXELS
 from dalib.evaluation.protocols import PROTOCOLS, SCALE
-from dalib.evaluation.results import Result, SetResult, higher_is_better, made, refuse_other, write
+from dalib.evaluation.results import Result, made, refuse_other, write
+from dalib.evaluation.set_results import SetResult, higher_is_better
 
 IMAGES = tuple(f"rooms/{k}" for k in range(8))
 
@@ -114,15 +115,58 @@ def test_a_table_that_was_changed_is_refused(tmp_path):
         ("", "no readable result.json"),
         ("[1]", "no result of an evaluation"),
         ('{"datasets": {}, "schema": 2}', "of schema 2, and this version reads 1"),
-        ('{"datasets": {}, "schema": 1}', "keep images.csv"),
+        ('{"datasets": {}, "schema": 2, "dalib": "9.9"}', r"\(dalib 9.9 there, 0"),
+        ('{"datasets": {"a": {}}, "schema": 1}', "keep images.csv"),
+        ('{"datasets": {}, "schema": 1}', "holds no data set"),
+        ('{"datasets": [], "schema": 1}', "holds no data set"),
+        ("[" * 100_000, "no readable result.json"),
     ],
 )
 def test_what_is_no_result(tmp_path, text, words):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(DataError, match=words):
         Result.load(tmp_path)
-    with pytest.raises(DataError, match=r"no readable result\.json"):
+    with pytest.raises(DataError, match=r"there is no such file; name a result\.json"):
         Result.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda c: c.pop("about"), "lacks 'about', which results have"),
+        (lambda c: c.pop("subject"), "lacks 'subject'"),
+        (lambda c: c.update(subject="x"), "is no whole result"),
+        (lambda c: c.update(images="images.csv"), "its table of images cannot be read"),
+        (lambda c: c["images"].pop("hash"), "its table of images cannot be read"),
+        (lambda c: c["images"].update(file="../images.csv"), "its table of images cannot be read"),
+        (lambda c: c["images"].update(file=""), "its table of images cannot be read"),
+        (lambda c: c["images"].update(file=3), "its table of images cannot be read"),
+        (lambda c: c["about"]["rooms"].update(alignment="x"), "is no whole result.*alignment"),
+        (lambda c: c["about"]["rooms"].update(mean="x"), "is no whole result.*mean"),
+        (lambda c: c["about"]["rooms"].update(columns=["x"]), "lacks"),
+        (lambda c: c["about"]["rooms"].update(columns=[]), "lacks 'pixels'"),
+        (lambda c: c["about"]["rooms"].update(card=[]), "is no whole result"),
+        (lambda c: c["datasets"].update(rooms={}), "rooms has no image or no metric"),
+        (lambda c: c["datasets"]["rooms"].update(x={}), "lacks 'x'"),
+        (lambda c: c["datasets"].update(halls={"abs_rel": {}}), "lacks 'halls'"),
+        (lambda c: c.update(floors=[]), "is no whole result"),
+    ],
+)
+def test_a_result_that_was_changed_by_hand_is_refused_in_words(tmp_path, spoil, words):
+    write(result(), tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    spoil(content)
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"result\.json: .*{words}"):
+        Result.load(tmp_path)
+
+
+def test_a_floor_keeps_what_its_mean_needs_though_the_first_image_has_none(tmp_path):
+    """The first image of the second data set has no pixel that counts."""
+    last = one((math.nan, 0.3), name="halls")
+    last.floors["constant"][LOG_BIAS] = (math.nan, 0.1)
+    write(result(one(), last), tmp_path)
+    assert Result.load(tmp_path).sets["halls"].floors["constant"][LOG_BIAS][1] == 0.1
 
 
 def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -162,6 +206,14 @@ def test_a_result_is_never_replaced_unasked(tmp_path):
     refuse_other(tmp_path, {}, overwrite=True)
     refuse_other(tmp_path / "new" / "newer", {}, overwrite=False)
     assert not (tmp_path / "new").exists()
+    (tmp_path / "held" / "result.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"held/result\.json is a folder"):
+        refuse_other(tmp_path / "held", {}, overwrite=True)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="is a link to nothing"):
+        refuse_other(tmp_path / "link", {}, overwrite=True)
+    with pytest.raises(ConfigError, match=r"cannot be written .*name too long"):
+        refuse_other(tmp_path / ("x" * 300), {}, overwrite=True)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ConfigError, match="is a file"):
@@ -241,6 +293,17 @@ def test_a_comparison_stands_in_the_result(tmp_path):
     assert content["datasets"]["rooms"]["abs_rel"]["mean"] == 0
     assert content["left_out"] == ["halls"]
     assert Result.load(tmp_path).against == content
+
+
+def test_a_result_by_other_code_is_told():
+    code = {"dalib": "0.1", "code": {"hash": "abc"}}
+    this, same = result(made=code), result(made=dict(code))
+    other = result(made={"dalib": "0.2", "code": {"hash": "def"}})
+    assert "other code of this library (dalib 0.2, def)" in str(this.compared(other))
+    assert this.compared(other).summary()["other_code"] == "dalib 0.2, def"
+    for silent in (this.compared(same), this.compared(result()), result().compared(other)):
+        assert silent.other_code == ""
+        assert "other code" not in str(silent)
 
 
 def test_which_way_is_better():
