@@ -76,6 +76,41 @@ def whole(
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def nothing_left(*places: Path, always: bool = False) -> Iterator[None]:
+    """Around what looks at everything before a first step, and makes folders to see whether it can:
+    where the block ends in an error, what it made goes again.
+
+    Args:
+        places: files and folders that the block may make, and folders above them that are missing.
+            A folder goes only where it is empty, and nothing goes that was there before.
+        always: they go where the block ends well, too, as for a plan.
+    """
+    new = [path for place in places for path in missing(place)]
+    try:
+        yield
+    except BaseException:
+        remove_new(new)
+        raise
+    if always:
+        remove_new(new)
+
+
+def missing(place: Path) -> list[Path]:
+    """This file or folder and those above it, as far as they are not there; the deepest first."""
+    return [path for path in (place, *place.parents) if not os.path.lexists(path)]
+
+
+def remove_new(paths: Iterable[Path]) -> None:
+    """Remove these files, and those of these folders that are empty; the deepest first."""
+    for path in sorted(paths, key=lambda path: -len(path.parts)):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by a text, see `whole`."""
     with whole(path) as partial:

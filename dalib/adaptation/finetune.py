@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dalib import provenance
-from dalib.adaptation.adapt import RATES, SIZES, how_trained, make_folder, runs_in
+from dalib.adaptation.adapt import RATES, RUNS, SIZES, how_trained, make_folder, runs_in
 from dalib.blocks import PARTS, GivenNetwork, check_names
 from dalib.config import RunConfig
 from dalib.data.catalogue import KINDS, LOOKS, open_source, parse
@@ -34,7 +34,7 @@ from dalib.training.folder import DONE, read_json
 from dalib.training.given import load_given
 from dalib.training.plan import Plan, plan
 from dalib.training.recipe import train
-from dalib.writing import write_text
+from dalib.writing import nothing_left, write_text
 
 NETWORK = "model.safetensors"
 RECORD = "run.json"
@@ -175,13 +175,13 @@ def prepare(
         config = config.replace(steps=usual if steps is None else steps)
 
     # where it goes
-    make_folder(out)
-    for name in test:
-        if not _is_drawn(name):
-            _open_test(name, config)
-    with runs_in(out):
+    with runs_in(out), nothing_left(out / RUNS):
+        make_folder(out)
+        for name in test:
+            if not _is_drawn(name):
+                _open_test(name, config)
         found = plan(config, processes=processes)
-    _check_network(out, found.config, overwrite=overwrite)
+        _check_network(out, found.config, overwrite=overwrite)
     return Finetuning(out=out, plan=found, labels=labels, test=test)
 
 
