@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -94,6 +95,22 @@ def nothing_left(*places: Path, always: bool = False) -> Iterator[None]:
         raise
     if always:
         remove_new(new)
+
+
+def check_place(path: Path) -> None:
+    """A `ConfigError` where no file can be written to `path`: for a command that writes after hours
+    what it could have been told before. Nothing is left behind."""
+    with nothing_left(path.parent, always=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            with tempfile.NamedTemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror}); give another name"
+            ) from error
 
 
 def missing(place: Path) -> list[Path]:

@@ -182,6 +182,12 @@ class Ledger:
         Raises:
             ConfigError: `out` holds maps that were made otherwise.
         """
+        self.compare(mine)
+        self.settings = {**mine, **about}
+        self._note({"settings": self.settings})
+
+    def compare(self, mine: Mapping) -> None:
+        """A `ConfigError` where `out` holds maps that were made otherwise."""
         there = self.settings or mine
         if other := ", ".join(
             f"{key} {there.get(key)}" for key in mine if there.get(key) != mine[key]
@@ -190,8 +196,6 @@ class Ledger:
                 f"{self.out}: holds maps made otherwise ({other}); choose another "
                 "folder, or empty it"
             )
-        self.settings = {**mine, **about}
-        self._note({"settings": self.settings})
 
     def check_folders(self, folders: Iterable[Path]) -> None:
         """Refuse folders which a link leads out of `out`, to files of somebody else."""
