@@ -240,7 +240,8 @@ def finetune(
 
     Args:
         start: weights that `dalib.models.load` reads, `GivenNetwork` with what their name does not
-            say, or an encoder ("lite0", "vits", ...) with its pre-trained weights.
+            say, or an encoder ("lite0", "vits", ...) with its pre-trained weights. Of a network of
+            classes the encoder alone can be taken.
         data: images with depth in metres: a folder with a `manifest.csv`, the name of a source
             (`open_source`), or several.
         out: the folder for the network and its record, with the run's own files in `runs`.
@@ -249,7 +250,7 @@ def finetune(
         processes: that train.
         report: receives lines of progress.
         options: of `prepare`: `part`, what is taken of the start, "encoder" (by default, of a
-            relative network) or "network" (by default, of one of metres); `steps`, by default
+            relative network and one of classes) or "network" (by default, of one of metres); `steps`, by default
             `READINGS` readings of the images; `height` and `width` of the images in training;
             `test`, sources to score on in metres; `encoder_weights`, a file of DINOv2 weights for a
             ViT; `changes`, any other settings of `RunConfig`, such as `encoder_lr`; `overwrite`.
@@ -297,7 +298,7 @@ def _beginning(
         raise ConfigError("encoder_weights: the start brings its encoder; give one of the two")
     block = start if isinstance(start, GivenNetwork) else GivenNetwork(weights=str(start))
     network = load_given(block, role="start")
-    usual = "encoder" if network.kind == "disparity" else "network"
+    usual = "network" if network.kind == "depth_m" else "encoder"
     return {
         "encoder": network.architecture["encoder"],
         "layers": network.architecture["layers"],
