@@ -133,6 +133,8 @@ def prepare(
         raise ConfigError("height, width: give both, or none")
     check_names([recipe], RECIPES, what="recipe")
     _check_changes(changes or {})
+    said = {"steps": steps, "height": height, "width": width, "labelled": labelled}
+    refuse_twice(changes or {}, encoder_weights=encoder_weights, **said)
     network = _student(student)
     teacher_network = load(given.weights, **_read(given))
     source = open_source(name, count=1, height=1, width=1)
@@ -373,6 +375,15 @@ def _check_changes(changes: dict[str, Any]) -> None:
         raise ConfigError(
             f"{', '.join(wrong)}: is for adapt itself to say; give it other photographs, another "
             "teacher or the options that say how the teacher is read, or call train"
+        )
+
+
+def refuse_twice(changes: dict[str, Any], **said: Any) -> None:
+    """Refuse settings among the changes that an option says as well: one of the two would be passed
+    over."""
+    if twice := [name for name, value in said.items() if value and name in changes]:
+        raise ConfigError(
+            f"{', '.join(twice)}: is given twice, by its option and by --set; keep one"
         )
 
 

@@ -15,10 +15,19 @@ from typing import Any
 import torch
 
 from dalib import provenance
-from dalib.adaptation.adapt import RATES, RUNS, SIZES, how_trained, make_folder, runs_in
+from dalib.adaptation.adapt import (
+    RATES,
+    RUNS,
+    SIZES,
+    how_trained,
+    make_folder,
+    refuse_twice,
+    runs_in,
+)
 from dalib.blocks import PARTS, GivenNetwork, check_names
 from dalib.config import RunConfig
 from dalib.data.catalogue import KINDS, LOOKS, open_source, parse
+from dalib.data.damaged import guarded
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError
 from dalib.evaluation.measure import ALL_METRICS
@@ -166,7 +175,7 @@ def prepare(
     values["encoder_lr"] = RATES[kind]
     size = SIZES[kind] if height is None else (height, width)
     values |= dict(zip(("height", "width"), size, strict=True))
-    _check_changes(changes or {})
+    _check_changes(changes or {}, steps=steps, encoder_weights=encoder_weights)
     config = RunConfig.from_dict(RunConfig(**values).to_dict() | (changes or {}))
     labels = tuple(_look(name, config) for name in config.labelled)
     if "steps" not in (changes or {}):
@@ -324,8 +333,9 @@ def _begins(config: RunConfig) -> str:
     return f"begins with the pre-trained {config.encoder}" if config.pretrained else "begins anew"
 
 
-def _check_changes(changes: dict[str, Any]) -> None:
-    """Refuse settings that have a word of their own."""
+def _check_changes(changes: dict[str, Any], **said: Any) -> None:
+    """Refuse settings that have a word of their own, and those that are said by theirs as well."""
+    refuse_twice(changes, **said)
     own = ("task", "max_depth", "labelled", "start", "encoder", "height", "width")
     if wrong := [name for name in own if name in changes]:
         raise ConfigError(f"{', '.join(wrong)}: is for finetune itself to say; leave it out")
@@ -337,7 +347,7 @@ def _look(name: str, config: RunConfig) -> Labels:
     unseen = {"looked": 0, "valid": 0.0, "within": 0.0, "empty": 0}
     if _is_drawn(name):
         return Labels(name=name, images=config.labelled_images, **unseen)
-    source = open_source(name, count=config.labelled_images, **config.size)
+    source = guarded(open_source(name, count=config.labelled_images, **config.size), config)
     looked = min(LOOKS, len(source))
     valid = within = empty = 0.0
     for k in range(looked):
