@@ -138,8 +138,9 @@ class Known:
                 known, valid = read_sparse(self.sparse[name], scale=self.sparse_scale, size=size)
                 metres = 1 / known.double().numpy()[(valid & (known > 0)).numpy()]
             else:
-                check_places(self.points.get(name, ()), size)
-                metres = [m for _, _, m in self.points.get(name, ())]
+                table = np.asarray(self.points.get(name, ()), np.float64).reshape(-1, 3)
+                check_places(table, size)
+                metres = table[:, 2]
             options = self._options(name)
             check_distances(metres, **options)
             is_stated = options["sigma_m"] is not None or options["sigma_relative"] is not None

@@ -284,7 +284,7 @@ def sample(
     return above * (1 - down) + below * down
 
 
-def check_places(points: Sequence[Sequence[float | int]], size: tuple[int, int]) -> None:
+def check_places(points: Float[np.ndarray, "n 3"], size: tuple[int, int]) -> None:
     """A `DataError` for the first of some points (x, y, metres) that lies outside an image of
     `size` (H, W)."""
     height, width = size

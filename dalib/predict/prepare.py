@@ -169,6 +169,8 @@ def _decode_from(
 def _size_from(source: Path | io.BytesIO, *, tell: Tell) -> tuple[int, int]:
     """See `upright_size`."""
     with _opened(source) as picture:
+        if picture.format == "TIFF":  # turns itself upright, with some versions in its header
+            decode(picture, tell=tell)
         width, height = picture.size
         return (width, height) if orientation(picture, tell=tell) >= 5 else (height, width)
 
