@@ -71,7 +71,7 @@ def whole(
                 f"{path}: no file can have this name ({problem.strerror}); rename what it is made "
                 "of"
             ) from problem
-        raise error(f"{path}: {_refused(problem)}") from problem
+        raise error(f"{path}: {_refused(problem, path)}") from problem
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ def whole_files(
         else:
             os.replace(partial, folder)
     except (OSError, *also) as problem:
-        raise error(f"{folder}: {_refused(problem)}") from problem
+        raise error(f"{folder}: {_refused(problem, folder)}") from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -196,9 +196,17 @@ def _same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _refused(problem: Exception) -> str:
+def _refused(problem: Exception, path: Path) -> str:
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    if not isinstance(problem, OSError) and _is_full(path.parent):  # which PyTorch does not say
+        reason = os.strerror(errno.ENOSPC)
     return (
         f"could not be written ({reason}); what stood there before is untouched. Free some "
         "space, or choose another place"
     )
+
+
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < 2**20
+    return False
