@@ -3,6 +3,7 @@ user can mend."""
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,15 @@ from dalib.errors import Stopped, UserError
 from dalib.stopping import Stop, listening
 
 Call = Callable[[argparse.Namespace], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes every word that begins like a negative number for a value, such as -1,20,3.5 or -1e-3:
+    argparse itself knows -1 and -0.1 alone, and takes others for unknown options."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d|-(inf|nan)")
 
 
 class Commands:
@@ -23,7 +33,7 @@ class Commands:
     """
 
     def __init__(self, *, prog: str, description: str, elsewhere: dict[str, str] | None = None):
-        self.parser = argparse.ArgumentParser(prog=prog, description=description)
+        self.parser = Parser(prog=prog, description=description)
         self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND")
         self.elsewhere = elsewhere or {}
 

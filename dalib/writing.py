@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -71,10 +72,61 @@ def whole(
                 f"{path}: no file can have this name ({problem.strerror}); rename what it is made "
                 "of"
             ) from problem
-        raise error(f"{path}: {_refused(problem)}") from problem
+        raise error(f"{path}: {_refused(problem, path)}") from problem
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def nothing_left(*places: Path, always: bool = False) -> Iterator[None]:
+    """Around what looks at everything before a first step, and makes folders to see whether it can:
+    where the block ends in an error, what it made goes again.
+
+    Args:
+        places: files and folders that the block may make, and folders above them that are missing.
+            A folder goes only where it is empty, and nothing goes that was there before.
+        always: they go where the block ends well, too, as for a plan.
+    """
+    new = [path for place in places for path in missing(place)]
+    try:
+        yield
+    except BaseException:
+        remove_new(new)
+        raise
+    if always:
+        remove_new(new)
+
+
+def check_place(path: Path) -> None:
+    """A `ConfigError` where no file can be written to `path`: for a command that writes after hours
+    what it could have been told before. Nothing is left behind."""
+    with nothing_left(path.parent, always=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            with tempfile.NamedTemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror}); give another name"
+            ) from error
+
+
+def missing(place: Path) -> list[Path]:
+    """This file or folder and those above it, as far as they are not there; the deepest first."""
+    return [path for path in (place, *place.parents) if not os.path.lexists(path)]
+
+
+def remove_new(paths: Iterable[Path]) -> None:
+    """Remove these files, and those of these folders that are empty; the deepest first."""
+    for path in sorted(paths, key=lambda path: -len(path.parts)):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,7 +161,7 @@ def whole_files(
         else:
             os.replace(partial, folder)
     except (OSError, *also) as problem:
-        raise error(f"{folder}: {_refused(problem)}") from problem
+        raise error(f"{folder}: {_refused(problem, folder)}") from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -191,9 +243,17 @@ def _same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _refused(problem: Exception) -> str:
+def _refused(problem: Exception, path: Path) -> str:
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    if not isinstance(problem, OSError) and _is_full(path.parent):  # which PyTorch does not say
+        reason = os.strerror(errno.ENOSPC)
     return (
         f"could not be written ({reason}); what stood there before is untouched. Free some "
         "space, or choose another place"
     )
+
+
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < 2**20
+    return False

@@ -14,9 +14,25 @@ from PIL import Image
 
 from dabook.site import notebooks
 from dalib import paths
+from dalib.commands import Commands
 from dalib.errors import ConfigError, UserError
 from dalib.models import build, load, save
 from dalib.models.export import export_official
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "-1,20,3.5", "-.5,2,3", "-1e-3", "-5E-05", "-inf", "-nan", "-1photo.jpg"]
+)
+def test_a_word_that_begins_like_a_negative_number_is_a_value(value):
+    top = Commands(prog="test", description="")
+    command = top.add("do", print)
+    command.add_argument("place")
+    command.add_argument("--known", nargs="+")
+    command.add_argument("--shift")
+    args = top.parser.parse_args(["do", value, "--shift", value, "--known", value, "3,4,5", value])
+    assert (args.place, args.shift, args.known) == (value, value, [value, "3,4,5", value])
+    with pytest.raises(SystemExit):
+        top.parser.parse_args(["do", "place", "--shift", "--known"])
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,13 @@ from dalib.training.launch import first_network
 from dalib.training.plan import Plan, plan
 from dalib.training.recipe import train
 from dalib.training.train import new_student
+from dalib.writing import nothing_left
 
 STUDENT = "student.safetensors"
 REPORT = "report.json"
 PAGE = "report.html"
 KEPT_BACK = "kept_back.json"
+RUNS = "runs"
 
 RECIPES = {
     "v1": {"perturb": ("colour", "blur", "cutmix")},
@@ -131,6 +133,8 @@ def prepare(
         raise ConfigError("height, width: give both, or none")
     check_names([recipe], RECIPES, what="recipe")
     _check_changes(changes or {})
+    said = {"steps": steps, "height": height, "width": width, "labelled": labelled}
+    refuse_twice(changes or {}, encoder_weights=encoder_weights, **said)
     network = _student(student)
     teacher_network = load(given.weights, **_read(given))
     source = open_source(name, count=1, height=1, width=1)
@@ -154,8 +158,8 @@ def prepare(
         config = RunConfig.from_dict(_merged(config.to_dict(), changes))
 
     # where it goes
-    _check_out(out, source, split)
-    with runs_in(out):
+    with runs_in(out), nothing_left(*begun(out)):
+        _check_out(out, source, split)
         found = plan(config, processes=processes)
         _check_student(out, found.config, overwrite=overwrite)
     return Adaptation(
@@ -374,6 +378,15 @@ def _check_changes(changes: dict[str, Any]) -> None:
         )
 
 
+def refuse_twice(changes: dict[str, Any], **said: Any) -> None:
+    """Refuse settings among the changes that an option says as well: one of the two would be passed
+    over."""
+    if twice := [name for name, value in said.items() if value and name in changes]:
+        raise ConfigError(
+            f"{', '.join(twice)}: is given twice, by its option and by --set; keep one"
+        )
+
+
 def _damaged_share(changes: dict[str, Any]) -> float:
     share = changes.get("damaged_share", RunConfig.damaged_share)
     return share if isinstance(share, int | float) else 0.0  # which RunConfig refuses
@@ -447,9 +460,14 @@ def _check_out(out: Path, source: Source, split: Split) -> None:
         write_names(path, source, split.kept)
 
 
+def begun(out: Path) -> tuple[Path, Path]:
+    """What the look at an adaptation makes in its folder before the first step."""
+    return out / KEPT_BACK, out / RUNS
+
+
 def _is_begun(out: Path) -> bool:
     """Whether anything was made with the photographs that are kept back."""
-    runs = out / "runs"
+    runs = out / RUNS
     made = [path for path in runs.iterdir() if path.name != "locks"] if runs.is_dir() else []
     return bool(made) or (out / STUDENT).exists()
 
@@ -519,7 +537,7 @@ def how_trained(weights: Path) -> dict[str, Any]:
 def runs_in(out: Path) -> Iterator[None]:
     """Keep the files of runs in `out/runs` while a block runs, those of child processes too."""
     before = os.environ.get("DALIB_RUNS")
-    os.environ["DALIB_RUNS"] = str((out / "runs").resolve())
+    os.environ["DALIB_RUNS"] = str((out / RUNS).resolve())
     try:
         yield
     finally:

@@ -15,10 +15,19 @@ from typing import Any
 import torch
 
 from dalib import provenance
-from dalib.adaptation.adapt import RATES, SIZES, how_trained, make_folder, runs_in
+from dalib.adaptation.adapt import (
+    RATES,
+    RUNS,
+    SIZES,
+    how_trained,
+    make_folder,
+    refuse_twice,
+    runs_in,
+)
 from dalib.blocks import PARTS, GivenNetwork, check_names
 from dalib.config import RunConfig
 from dalib.data.catalogue import KINDS, LOOKS, open_source, parse
+from dalib.data.damaged import guarded
 from dalib.data.sources import DepthManifest
 from dalib.errors import ConfigError
 from dalib.evaluation.measure import ALL_METRICS
@@ -34,7 +43,7 @@ from dalib.training.folder import DONE, read_json
 from dalib.training.given import load_given
 from dalib.training.plan import Plan, plan
 from dalib.training.recipe import train
-from dalib.writing import write_text
+from dalib.writing import nothing_left, write_text
 
 NETWORK = "model.safetensors"
 RECORD = "run.json"
@@ -166,7 +175,7 @@ def prepare(
     values["encoder_lr"] = RATES[kind]
     size = SIZES[kind] if height is None else (height, width)
     values |= dict(zip(("height", "width"), size, strict=True))
-    _check_changes(changes or {})
+    _check_changes(changes or {}, steps=steps, encoder_weights=encoder_weights)
     config = RunConfig.from_dict(RunConfig(**values).to_dict() | (changes or {}))
     labels = tuple(_look(name, config) for name in config.labelled)
     if "steps" not in (changes or {}):
@@ -175,13 +184,13 @@ def prepare(
         config = config.replace(steps=usual if steps is None else steps)
 
     # where it goes
-    make_folder(out)
-    for name in test:
-        if not _is_drawn(name):
-            _open_test(name, config)
-    with runs_in(out):
+    with runs_in(out), nothing_left(out / RUNS):
+        make_folder(out)
+        for name in test:
+            if not _is_drawn(name):
+                _open_test(name, config)
         found = plan(config, processes=processes)
-    _check_network(out, found.config, overwrite=overwrite)
+        _check_network(out, found.config, overwrite=overwrite)
     return Finetuning(out=out, plan=found, labels=labels, test=test)
 
 
@@ -240,7 +249,8 @@ def finetune(
 
     Args:
         start: weights that `dalib.models.load` reads, `GivenNetwork` with what their name does not
-            say, or an encoder ("lite0", "vits", ...) with its pre-trained weights.
+            say, or an encoder ("lite0", "vits", ...) with its pre-trained weights. Of a network of
+            classes the encoder alone can be taken.
         data: images with depth in metres: a folder with a `manifest.csv`, the name of a source
             (`open_source`), or several.
         out: the folder for the network and its record, with the run's own files in `runs`.
@@ -249,7 +259,7 @@ def finetune(
         processes: that train.
         report: receives lines of progress.
         options: of `prepare`: `part`, what is taken of the start, "encoder" (by default, of a
-            relative network) or "network" (by default, of one of metres); `steps`, by default
+            relative network and one of classes) or "network" (by default, of one of metres); `steps`, by default
             `READINGS` readings of the images; `height` and `width` of the images in training;
             `test`, sources to score on in metres; `encoder_weights`, a file of DINOv2 weights for a
             ViT; `changes`, any other settings of `RunConfig`, such as `encoder_lr`; `overwrite`.
@@ -297,7 +307,7 @@ def _beginning(
         raise ConfigError("encoder_weights: the start brings its encoder; give one of the two")
     block = start if isinstance(start, GivenNetwork) else GivenNetwork(weights=str(start))
     network = load_given(block, role="start")
-    usual = "encoder" if network.kind == "disparity" else "network"
+    usual = "network" if network.kind == "depth_m" else "encoder"
     return {
         "encoder": network.architecture["encoder"],
         "layers": network.architecture["layers"],
@@ -323,8 +333,9 @@ def _begins(config: RunConfig) -> str:
     return f"begins with the pre-trained {config.encoder}" if config.pretrained else "begins anew"
 
 
-def _check_changes(changes: dict[str, Any]) -> None:
-    """Refuse settings that have a word of their own."""
+def _check_changes(changes: dict[str, Any], **said: Any) -> None:
+    """Refuse settings that have a word of their own, and those that are said by theirs as well."""
+    refuse_twice(changes, **said)
     own = ("task", "max_depth", "labelled", "start", "encoder", "height", "width")
     if wrong := [name for name in own if name in changes]:
         raise ConfigError(f"{', '.join(wrong)}: is for finetune itself to say; leave it out")
@@ -336,7 +347,7 @@ def _look(name: str, config: RunConfig) -> Labels:
     unseen = {"looked": 0, "valid": 0.0, "within": 0.0, "empty": 0}
     if _is_drawn(name):
         return Labels(name=name, images=config.labelled_images, **unseen)
-    source = open_source(name, count=config.labelled_images, **config.size)
+    source = guarded(open_source(name, count=config.labelled_images, **config.size), config)
     looked = min(LOOKS, len(source))
     valid = within = empty = 0.0
     for k in range(looked):

@@ -38,29 +38,33 @@ def add(top: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make a student of your own photographs from a strong teacher, and report on it."""
-    from dalib.adaptation.adapt import carry_out, prepare
+    from pathlib import Path
+
+    from dalib.adaptation.adapt import begun, carry_out, prepare
     from dalib.blocks import GivenTeacher
     from dalib.training.processes import refuse_other_launcher
+    from dalib.writing import nothing_left
 
     refuse_other_launcher()
     read = {name: value for name, value in reading(args).items() if name != "position"}
     changes = changed({}, args.set)
-    ready = prepare(
-        args.photographs,
-        args.out,
-        teacher=GivenTeacher(weights=args.teacher, **read),
-        student=args.student,
-        recipe=args.recipe,
-        steps=args.steps,
-        height=args.height,
-        width=args.width,
-        labelled=args.labelled,
-        encoder_weights=args.encoder_weights,
-        changes=changes,
-        processes=args.processes,
-        overwrite=args.overwrite,
-    )
-    print("\n".join(ready.lines()), flush=True)
+    with nothing_left(*begun(Path(args.out)), always=args.plan):
+        ready = prepare(
+            args.photographs,
+            args.out,
+            teacher=GivenTeacher(weights=args.teacher, **read),
+            student=args.student,
+            recipe=args.recipe,
+            steps=args.steps,
+            height=args.height,
+            width=args.width,
+            labelled=args.labelled,
+            encoder_weights=args.encoder_weights,
+            changes=changes,
+            processes=args.processes,
+            overwrite=args.overwrite,
+        )
+        print("\n".join(ready.lines()), flush=True)
     if args.plan:
         return
     done = carry_out(ready, processes=args.processes)

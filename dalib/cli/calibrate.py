@@ -1,9 +1,14 @@
 """`python -m dalib calibrate`."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from dalib.cli.reading import add_reading, reading
 from dalib.commands import Commands
+
+if TYPE_CHECKING:
+    from dalib.data.schema import Source
+    from dalib.evaluation.protocols import Protocol
 
 
 def add(top: Commands) -> None:
@@ -37,7 +42,6 @@ def add(top: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Learn on images of known depth what a network's disagreement with itself means, for
     `predict --confidence`."""
-    import itertools
     from pathlib import Path
 
     from dalib import predict
@@ -47,10 +51,11 @@ def run(args: argparse.Namespace) -> None:
     from dalib.data.scenes import TEST_DOMAINS
     from dalib.errors import ConfigError
     from dalib.evaluation.protocols import PROTOCOLS
+    from dalib.evaluation.scores import Scorable
     from dalib.models import load
     from dalib.models.sizes import default_short_side, training_size
     from dalib.predict.confidence import LEAST_IMAGES
-    from dalib.writing import refuse_existing
+    from dalib.writing import check_place, refuse_existing
 
     # what can be known before anything is loaded
     if not args.weights:
@@ -72,16 +77,23 @@ def run(args: argparse.Namespace) -> None:
     refuse_existing([Path(args.out)], overwrite=args.overwrite)
     device = predict.usable_device(args.device)
 
+    check_place(Path(args.out))
+    protocol = PROTOCOLS[args.protocol]
+    source = None if kind == "scenes" else _looked_at(args.data, protocol)
+
     weights = Path(args.weights)
     model = load(weights if weights.exists() else args.weights, **reading(args))
+    predict.check_relative(model)
     side = args.short_side or training_size(weights) or default_short_side(model)
     network = predict.Predictor(model=model, short_side=side, batch=1, device=device)
-    source = open_source(args.data, count=args.count, height=side, width=side * 4 // 3)
+    if source is None:
+        source = open_source(args.data, count=args.count, height=side, width=side * 4 // 3)
+    images = Scorable(source, protocol)
     with written_at_the_end():
         seen = predict.observe(
             network,
-            itertools.islice(source, args.count),
-            PROTOCOLS[args.protocol],
+            (images[k] for k in range(min(args.count, len(images)))),
+            protocol,
             seed=args.seed,
         )
     about = {"data": args.data, "protocol": args.protocol, "seed": args.seed}
@@ -93,3 +105,24 @@ def run(args: argparse.Namespace) -> None:
         f"common error {found.common:g} of the range"
     )
     print(f"written: {args.out}")
+
+
+def _looked_at(name: str, protocol: "Protocol") -> "Source":
+    """A source that can be calibrated on, as far as its first image shows: what can be known before
+    a network is loaded."""
+    from dalib.data.catalogue import open_source
+    from dalib.data.sources import DepthManifest
+    from dalib.errors import DataError
+    from dalib.evaluation.scores import Scorable
+    from dalib.predict.confidence import LEAST_IMAGES
+
+    source = open_source(name, count=1, height=1, width=1)
+    if isinstance(source, DepthManifest):
+        source.check_files()
+    if len(source) < LEAST_IMAGES:
+        raise DataError(
+            f"{name}: {len(source)} images are too few to calibrate by; give at least "
+            f"{LEAST_IMAGES}"
+        )
+    Scorable(source, protocol)[0]
+    return source

@@ -49,30 +49,32 @@ def run(args: argparse.Namespace) -> None:
     from dalib.data.doctor import examine
     from dalib.data.doctor.report import targets
     from dalib.errors import ConfigError, DataError
-    from dalib.writing import refuse_existing
+    from dalib.writing import nothing_left, refuse_existing
 
     warnings.filterwarnings("ignore", module="PIL")
     if args.seed < 0:
         raise ConfigError(f"--seed: {args.seed} is not at least 0")
     if args.out == "":
         raise ConfigError("--out is empty; name a folder, or leave it out")
-    if args.out is not None:
-        refuse_existing(targets(Path(args.out)), overwrite=args.overwrite)
-        try:
-            Path(args.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(
-                f"--out: {args.out} cannot be made ({reason}); name another"
-            ) from None
-    report = examine(
-        *args.sources,
-        against=args.against,
-        count=args.count,
-        seed=args.seed,
-        accept=args.accept,
-        tell=logging.getLogger(__name__).info,
-    )
+    places = () if args.out is None else (Path(args.out),)
+    with nothing_left(*places):
+        if args.out is not None:
+            refuse_existing(targets(Path(args.out)), overwrite=args.overwrite)
+            try:
+                Path(args.out).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = error.strerror or error
+                raise ConfigError(
+                    f"--out: {args.out} cannot be made ({reason}); name another"
+                ) from None
+        report = examine(
+            *args.sources,
+            against=args.against,
+            count=args.count,
+            seed=args.seed,
+            accept=args.accept,
+            tell=logging.getLogger(__name__).info,
+        )
     print(report)
     if args.out is not None:
         print(*report.write(args.out, overwrite=args.overwrite), sep="\n")

@@ -29,12 +29,17 @@ def run(args: argparse.Namespace) -> None:
     from dalib.errors import ConfigError
     from dalib.models import export, load
     from dalib.training.descent import about_run
+    from dalib.writing import check_place, refuse_existing
 
     if not args.out:
         raise ConfigError(
             "out: an empty name; give the folder (transformers) or the file "
             "(official, onnx) to write"
         )
+    out = Path(args.out)
+    files = [out / "config.json", out / "model.safetensors"] if args.to == "transformers" else [out]
+    refuse_existing(files, sources=[Path(args.weights)], overwrite=args.overwrite)
+    check_place(files[0])
     model = load(args.weights, **reading(args))
     model.about = model.about or about_run(Path(args.weights))
     write = {
@@ -42,5 +47,5 @@ def run(args: argparse.Namespace) -> None:
         "official": export.export_official,
         "onnx": export.export_onnx,
     }
-    write[args.to](model, Path(args.out), overwrite=args.overwrite)
+    write[args.to](model, out, overwrite=args.overwrite)
     print(args.out)

@@ -52,9 +52,13 @@ def add(top: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fine-tune a relative network, or a pre-trained encoder, to depth in metres."""
+    from pathlib import Path
+
+    from dalib.adaptation.adapt import RUNS
     from dalib.adaptation.finetune import carry_out, prepare
     from dalib.blocks import GivenNetwork
     from dalib.training.processes import refuse_other_launcher
+    from dalib.writing import nothing_left
 
     refuse_other_launcher()
     read = {
@@ -64,22 +68,23 @@ def run(args: argparse.Namespace) -> None:
         "entry": args.entry,
     }
     read = {name: value for name, value in read.items() if value}
-    ready = prepare(
-        GivenNetwork(weights=args.start, **read) if read else args.start,
-        [args.data, *args.also],
-        args.out,
-        max_depth=args.max_depth,
-        part=args.part,
-        steps=args.steps,
-        height=args.height,
-        width=args.width,
-        test=args.test,
-        encoder_weights=args.encoder_weights,
-        changes=changed({}, args.set),
-        processes=args.processes,
-        overwrite=args.overwrite,
-    )
-    print("\n".join(ready.lines()), flush=True)
+    with nothing_left(Path(args.out) / RUNS, always=args.plan):
+        ready = prepare(
+            GivenNetwork(weights=args.start, **read) if read else args.start,
+            [args.data, *args.also],
+            args.out,
+            max_depth=args.max_depth,
+            part=args.part,
+            steps=args.steps,
+            height=args.height,
+            width=args.width,
+            test=args.test,
+            encoder_weights=args.encoder_weights,
+            changes=changed({}, args.set),
+            processes=args.processes,
+            overwrite=args.overwrite,
+        )
+        print("\n".join(ready.lines()), flush=True)
     if args.plan:
         return
     done = carry_out(ready, processes=args.processes)

@@ -54,8 +54,10 @@ def _label_pool(args: argparse.Namespace) -> None:
             f"{', '.join(given)}: the settings in {args.what} say this; leave it out here, or use "
             "--set"
         )
+    from dalib import paths
     from dalib.training.launch import ensure_labels
     from dalib.training.plan import plan
+    from dalib.writing import nothing_left
 
     config = settings(Path(args.what), args.set)
     if not config.stores_labels:
@@ -63,7 +65,8 @@ def _label_pool(args: argparse.Namespace) -> None:
             f"{args.what}: this run stores no labels (pseudo_labels, labelling); train makes what "
             "it needs"
         )
-    found = plan(config, processes=args.processes)
+    with nothing_left(paths.runs()):
+        found = plan(config, processes=args.processes)
     print("\n".join(found.lines(labels_only=True)), flush=True)
     print(ensure_labels(found.config, processes=args.processes))
 

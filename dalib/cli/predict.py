@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> None:
     predict.check_numbers(short_side=args.short_side, batch=args.batch)
     device = predict.usable_device(args.device, engine=args.engine)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
-    predict.choose(args.engine, device=device, dtype=dtype, compile=args.compile)
+    chosen = predict.choose(args.engine, device=device, dtype=dtype, compile=args.compile)
     formats = tuple(dict.fromkeys(args.format))
     if "colour" in formats or args.colours != predict.COLOURS:
         palette(args.colours)
@@ -178,7 +178,9 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"{images}: no such file or folder; correct the path")
     is_clip = not images.is_dir() and predict.is_video(images)
     solid = _solid(args)
-    calibration = _calibration(args.confidence)
+    weights = Path(args.weights)
+    side = training_size(weights) if args.short_side is None else args.short_side
+    calibration = _calibration(args.confidence, side)
     if calibration is not None and "confidence" not in formats:
         formats = (*formats, "confidence")
     found = None
@@ -191,27 +193,30 @@ def run(args: argparse.Namespace) -> None:
         )
         known = _known(args, photographs, images if images.is_dir() else None)
         predict.check_wanted(formats, known=known, solid=solid, calibration=calibration)
+        options = {"known": known, "solid": solid, "calibration": calibration}
+        # auto may turn out to be another one
+        engine = None if args.engine == "auto" else chosen.name
+        how = options | {"dtype": dtype, "engine": engine, "colours": args.colours}
+        predict.check_images(photographs, out, formats=formats, short_side=side, **how)
         if known is not None:
             known.check(photographs)
-        predict.check_images(photographs, out, formats=formats)
+            known.look(photographs, with_sigma="sigma" in formats)
 
-    weights = Path(args.weights)
     model = load(weights if weights.exists() else args.weights, **reading(args))
     run = predict.Predictor(
         model=model,
-        short_side=training_size(weights) if args.short_side is None else args.short_side,
+        short_side=side,
         batch=args.batch,
         device=device,
         dtype=dtype,
         compile=args.compile,
         engine=args.engine,
     )
-    options = {"run": run, "formats": formats, "colours": args.colours}
+    wanted = {"run": run, "formats": formats, "colours": args.colours}
     if is_clip:
-        print("\n".join(map(str, predict.write_video(images, out, **options))))
+        print("\n".join(map(str, predict.write_video(images, out, **wanted))))
         return
-    options |= {"known": known, "solid": solid, "calibration": calibration}
-    result = predict.write_images(photographs, out, **options)
+    result = predict.write_images(photographs, out, **wanted, **options)
     if found is not None:
         result.add(found)
     print(
@@ -294,25 +299,29 @@ def _solid(args: argparse.Namespace) -> "Solid | None":
     return predict.Solid(lens=Lens(**lens), **rest)
 
 
-def _calibration(word: str | None) -> "Calibration | str | None":
-    """What `--confidence` names."""
+def _calibration(word: str | None, side: int | None) -> "Calibration | str | None":
+    """What `--confidence` names, which must be of this short side where it is known."""
     from pathlib import Path
 
     from dalib import predict
 
     if word is None or word == predict.RAW:
         return word
-    return predict.Calibration.read(Path(word))
+    found = predict.Calibration.read(Path(word))
+    if side is not None:
+        found.check_side(side)
+    return found
 
 
 def _refuse_of_clips(args: argparse.Namespace, solid: object, calibration: object) -> None:
     """A `ConfigError` for what a video does not have."""
     from dalib.errors import ConfigError
 
-    if args.known is not None or args.sparse is not None:
+    given = ("known", "sparse", "sparse_scale", "sigma", "relative_sigma", "shift")
+    if args.robust or any(getattr(args, name) is not None for name in given):
         raise ConfigError(
-            "--known and --sparse: are for photographs; each frame of a video has its own scale "
-            "and shift"
+            "--known, --sparse and what goes with them: are for photographs; each frame of a video "
+            "has its own scale and shift"
         )
     if solid is not None or calibration is not None:
         raise ConfigError("clouds and confidence: are for photographs, not for a video")

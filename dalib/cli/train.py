@@ -100,16 +100,19 @@ def resume(args: argparse.Namespace) -> None:
 
 
 def _train(config: RunConfig, args: argparse.Namespace, *, only_plan: bool) -> None:
+    from dalib import paths
     from dalib.training.machines import machines_of
     from dalib.training.plan import plan
     from dalib.training.processes import refuse_other_launcher
     from dalib.training.recipe import train
+    from dalib.writing import nothing_left
 
     refuse_other_launcher()
     machines = machines_of(
         args.accelerate, processes=args.processes, machine_rank=args.machine_rank
     )
-    found = plan(config, machines=machines)
+    with nothing_left(paths.runs(), always=only_plan):
+        found = plan(config, machines=machines)
     print("\n".join(found.lines()), flush=True)
     if only_plan:
         return

@@ -117,6 +117,11 @@ class Replacing(Source):
     def _sample(self, index: int) -> Sample:
         return self._first_readable(index, self.source.__getitem__)
 
+    @property
+    def reads_alike(self) -> bool:
+        """As the source."""
+        return self.source.reads_alike
+
     def sample_for(self, index: int, *, height: int, width: int) -> Sample:
         """As the source reads it for such a size."""
         return self._first_readable(

@@ -87,6 +87,11 @@ class Concat(Source):
         source, place = self._whose(index)
         return source[place]
 
+    @property
+    def reads_alike(self) -> bool:
+        """Whether all of its sources do, see `Source.reads_alike`."""
+        return all(source.reads_alike for source in self.sources)
+
     def sample_for(self, index: int, *, height: int, width: int) -> dict:
         """The sample, as its own source reads it for such a size."""
         source, place = self._whose(index)
@@ -198,6 +203,7 @@ def fetch(
     height: int,
     width: int,
     crop: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
+    kept: dict[int, dict] | None = None,
 ) -> dict:
     """Samples of a source as one batch at one size.
 
@@ -208,6 +214,9 @@ def fetch(
         crop: (b, 2) in 0..1, where the crop lies along the free room (top to bottom, left to
             right); the centre by default. A function gives it for the samples that were read,
             which are others than `indices` where damaged ones were replaced.
+        kept: samples by index that are not read again, to which those that are read are added: for
+            a second size of the same images, of a source that reads them alike for each
+            (`Source.reads_alike`).
 
     Returns:
         The keys of a sample, stacked; with `read` (b,), which samples they are, where the source
@@ -217,7 +226,11 @@ def fetch(
     own_size = getattr(source, "height", None), getattr(source, "width", None)
     if own_size == (height, width):
         return source.get_batch(indices)
-    whole = [source.sample_for(int(i), height=height, width=width) for i in indices]
+    kept = {} if kept is None else kept
+    for i in indices:
+        if int(i) not in kept:
+            kept[int(i)] = source.sample_for(int(i), height=height, width=width)
+    whole = [kept[int(i)] for i in indices]
     read = np.array([s.get("read", i) for s, i in zip(whole, indices, strict=True)], np.int64)
     if callable(crop):
         crop = crop(read)
@@ -352,7 +365,9 @@ class Mixture(torch.utils.data.Dataset):
         indices = self._order(positions, count, key=key)
         if self.pool is not None:
             indices = self.pool[indices]
-        batch = fetch(self.unlabelled, indices, crop=pool_crop, **config.size)
+        # the teacher's size is read of the same pictures where that gives the same
+        kept = {} if self.seen is not None and self.unlabelled.reads_alike else None
+        batch = fetch(self.unlabelled, indices, crop=pool_crop, kept=kept, **config.size)
         maps = {"image": batch["image"]}
         if self.pseudo is not None:
             # an image that takes the place of a damaged one brings its own label and crop
@@ -369,7 +384,8 @@ class Mixture(torch.utils.data.Dataset):
         half = _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
         if self.seen is not None:
             rows, columns = self.seen
-            seen = fetch(self.unlabelled, indices, height=rows, width=columns, crop=pool_crop)
+            size = {"height": rows, "width": columns}
+            seen = fetch(self.unlabelled, indices, crop=pool_crop, kept=kept, **size)
             half["seen"] = seen["image"]
         return half
 

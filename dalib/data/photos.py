@@ -82,6 +82,11 @@ class PhotoFolder(Source):
     def _sample(self, index: int) -> Sample:
         return self._read(index, None)
 
+    @property
+    def reads_alike(self) -> bool:
+        """Not with `draft`, which decodes for a size."""
+        return not self.draft
+
     def sample_for(self, index: int, *, height: int, width: int) -> Sample:
         """With `draft`, as it is decoded for such a size."""
         if not -len(self) <= index < len(self):

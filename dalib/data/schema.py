@@ -40,6 +40,11 @@ class Source(ABC):
         """What a sample is called, said without reading it; by default its number."""
         return str(index)
 
+    @property
+    def reads_alike(self) -> bool:
+        """Whether `sample_for` gives the same for every size."""
+        return True
+
     def sample_for(self, index: int, *, height: int, width: int) -> Sample:
         """The sample, for a reader that will bring it to this size at once. A source that can read
         large pictures smaller does so where its user allows it; the others give what they have."""

@@ -48,6 +48,11 @@ class Subset(Source):
     def _sample(self, index: int) -> Sample:
         return self.source[int(self.indices[index])]
 
+    @property
+    def reads_alike(self) -> bool:
+        """As the source."""
+        return self.source.reads_alike
+
     def sample_for(self, index: int, *, height: int, width: int) -> Sample:
         """As the source reads it for this size."""
         return self.source.sample_for(int(self.indices[index]), height=height, width=width)

@@ -245,16 +245,16 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     form = kind(path)
     if form != "safetensors":
         raise CheckpointError(
-            f"{path}: not a readable safetensors file but what torch.save writes ({form}); see "
-            "dalib.models.load"
+            f"{path}: not a readable safetensors file but what torch.save writes ({form}); "
+            "train or copy it again, or give it to a command, which reads such files too"
         )
 
     # what it says of itself
     tensors, metadata = read_safetensors(path)
     if "dalib" not in metadata:
         raise CheckpointError(
-            f"{path}: has no dalib metadata, so its architecture is unknown; use a file written "
-            "by dalib.models.save"
+            f"{path}: has no dalib metadata, so its architecture is unknown; use a file that "
+            "a run left, or one that dalib.models.save wrote"
         )
     try:
         stored = json.loads(metadata["dalib"])
@@ -270,7 +270,8 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
     if classes:
         raise CheckpointError(
             f"{path}: holds a network of semantic segmentation, which predicts {len(classes)} classes "
-            "and no depth; read it with dalib.models.segmenter.restore_segmenter"
+            "and no depth; give a network of depth here, or take this one's encoder in a run (start: "
+            "{weights: FILE, part: encoder}) or in finetune; in Python restore_segmenter reads it"
         )
     if expect is not None and architecture["encoder"] != expect:
         raise CheckpointError(

@@ -101,6 +101,15 @@ def build_segmenter(
         return Segmenter(encoder=encoder, classes=classes, **network)
 
 
+def holds_classes(path: str | Path) -> bool:
+    """Whether a file says that it holds a network of classes; False for any other file or folder."""
+    try:
+        stored = json.loads(read_safetensors(Path(path), tensors=False)[1].get("dalib", "{}"))
+        return bool(classes_of(stored))
+    except (CheckpointError, OSError, ValueError, TypeError, AttributeError):
+        return False
+
+
 def restore_segmenter(path: str | Path, *, expect: str | None = None) -> Segmenter:
     """Read a network of classes that `dalib.models.save` wrote, in evaluation mode.
 

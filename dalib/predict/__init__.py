@@ -2,7 +2,7 @@
 (`write_folder`, `write_video`); and from relative maps to metres, clouds of points and confidence
 without training."""
 
-from dalib.predict.confidence import Calibration, disagreement, observe
+from dalib.predict.confidence import Calibration, check_relative, disagreement, observe
 from dalib.predict.engines import ENGINES, choose
 from dalib.predict.folder import (
     RAW,
@@ -40,6 +40,7 @@ __all__ = [
     "Solid",
     "check_images",
     "check_numbers",
+    "check_relative",
     "check_video",
     "check_wanted",
     "choose",

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dalib.data.schema import Sample
@@ -125,8 +125,7 @@ def disagreement(
     Raises:
         ConfigError: a metric network, whose maps are not aligned.
     """
-    if run.kind != "disparity":
-        raise ConfigError("confidence: is for networks of relative disparity, not of metres")
+    check_relative(run)
     squares: list[list[Tensor]] = [[] for _ in items]
     shown = [views(item.image, multiple=run.multiple) for item in items]
     for name in VIEWS:
@@ -140,6 +139,12 @@ def disagreement(
         flat = torch.zeros_like(rms)
         result.append((rms / (high - low) if high > low else flat).float())
     return result
+
+
+def check_relative(network: Predictor | nn.Module) -> None:
+    """A `ConfigError` for a network whose maps are not relative disparity."""
+    if network.kind != "disparity":
+        raise ConfigError("confidence: is for networks of relative disparity, not of metres")
 
 
 def _apart(plain: Float[Tensor, "h w"], other: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
@@ -370,9 +375,13 @@ class Calibration:
             raise ConfigError(
                 "the calibration is of another network; make one with python -m dalib calibrate"
             )
-        if self.short_side != run.short_side:
+        self.check_side(run.short_side)
+
+    def check_side(self, short_side: int) -> None:
+        """A `ConfigError` unless it belongs to this short side of the network's input."""
+        if self.short_side != short_side:
             raise ConfigError(
-                f"the calibration is of a short side of {self.short_side}, not {run.short_side}; "
+                f"the calibration is of a short side of {self.short_side}, not {short_side}; "
                 f"take --short-side {self.short_side}, or calibrate anew"
             )
 

@@ -11,7 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from dalib.predict.known import Known
 from dalib.predict.ledger import Ledger, origin
 from dalib.predict.metres import NO_BARS, ScaleShift
 from dalib.predict.outputs import CLOUDS, COLOURS, ENDS, palette, save, targets
-from dalib.predict.prepare import OwnMapError, Prepared
+from dalib.predict.prepare import OwnMapError, Prepared, upright_size
 from dalib.predict.run import Predictor
 from dalib.predict.solid import NO_SHAPE, Solid
 
@@ -154,16 +156,37 @@ def write_folder(folder: Path, out: Path, *, run: Predictor, **options) -> Repor
     return result
 
 
-def check_images(images: Mapping[str, Path], out: Path, *, formats: tuple[str, ...]) -> None:
+def check_images(
+    images: Mapping[str, Path],
+    out: Path,
+    *,
+    formats: tuple[str, ...],
+    short_side: int | None = None,
+    **how: Any,
+) -> None:
     """See that the maps of these images may be written to `out`: what can be known before a network
     is loaded.
 
+    Args:
+        images, out, formats: as for `write_images`.
+        short_side: of the network's input, where it is known.
+        how: the arguments of `how_made`, where they are known.
+
     Raises:
         ConfigError: `out` cannot be a folder for results, is a photograph's own, or holds a file
-            that is in the way.
+            that is in the way, or maps that were made otherwise.
+        DataError: a single photograph that cannot be read, or whose camera cannot be.
     """
     with Ledger(out) as ledger:
         _checked(images, out, formats, ledger)
+        mine = how_made(ledger, **how) if how else {}
+        if short_side is not None:
+            mine["short_side"] = short_side
+        ledger.compare(mine)
+    if len(images) == 1:  # of several the others go on
+        size = upright_size(next(iter(images.values())))
+        if how.get("solid") is not None:
+            how["solid"].lens.camera(size)
 
 
 def _checked(
@@ -455,6 +478,8 @@ def check_wanted(
         raise ConfigError(
             "a camera is given, but no cloud: add --format ply or glb, or leave it out"
         )
+    if solid is not None and solid.guess is not None and known is not None:
+        raise ConfigError("--guess: distances are known; leave it out")
     if "sigma" in formats and known is None:
         raise ConfigError("format sigma: needs known distances (--known or --sparse)")
     if "confidence" in formats and calibration is None:
@@ -486,11 +511,8 @@ def check_network(
             raise ConfigError("--guess: the network gives metres; leave it out")
         if calibration is not None:
             raise ConfigError("--confidence: is for networks of relative disparity, not of metres")
-    elif solid is not None:
-        if known is None and solid.guess is None:
-            raise ConfigError(NO_SHAPE)
-        if known is not None and solid.guess is not None:
-            raise ConfigError("--guess: distances are known; leave it out")
+    elif solid is not None and known is None and solid.guess is None:
+        raise ConfigError(NO_SHAPE)
     if isinstance(calibration, Calibration):
         calibration.check(run)
 
@@ -505,16 +527,37 @@ def check_settings(
     calibration: Calibration | str | None = None,
 ) -> None:
     """Say beside the maps what made them, and refuse to mix them with those of something else."""
-    mine = {
-        "network": fingerprint(run.model),
-        "short_side": run.short_side,
-        "dtype": str(run.dtype).removeprefix("torch."),
-        "colours": colours,
-    }
+    mine = {"network": fingerprint(run.model), "short_side": run.short_side}
+    how = how_made(
+        ledger,
+        dtype=run.dtype,
+        engine=run.engine,
+        colours=colours,
+        known=known,
+        solid=solid,
+        calibration=calibration,
+    )
+    kind = "depth_m" if known is not None else run.kind
+    about = {"kind": kind, "values": MEANING[kind], "max_depth": run.max_depth}
+    ledger.check_settings(mine | how, about)
+
+
+def how_made(
+    ledger: Ledger,
+    *,
+    dtype: torch.dtype,
+    engine: str | None,
+    colours: str,
+    known: Known | None = None,
+    solid: Solid | None = None,
+    calibration: Calibration | str | None = None,
+) -> dict[str, str | None]:
+    """What beside the network makes maps, as the ledger has it; the engine where it is known."""
+    mine = {"dtype": str(dtype).removeprefix("torch."), "colours": colours}
     there = ledger.settings
     # maps of another engine differ in their last bits; folders of before know PyTorch alone
-    if run.engine != "torch" or "engine" in there:
-        mine["engine"] = run.engine
+    if engine is not None and (engine != "torch" or "engine" in there):
+        mine["engine"] = engine
         if there:
             there.setdefault("engine", "torch")
     # metres and relative disparity have the same names of files
@@ -533,8 +576,7 @@ def check_settings(
                 there.setdefault(name, wanted)
         elif name in there:
             mine[name] = there[name]
-    kind = "depth_m" if known is not None else run.kind
-    ledger.check_settings(mine, {"kind": kind, "values": MEANING[kind], "max_depth": run.max_depth})
+    return mine
 
 
 def _called(calibration: Calibration | str | None) -> str | None:

@@ -16,14 +16,24 @@ from torch import Tensor
 from dalib.data.files import to_disparity
 from dalib.data.manifest import check_columns
 from dalib.data.maps import decode_map, read_bytes, turned
-from dalib.errors import ConfigError, DataError
-from dalib.predict.metres import ScaleShift, known_distances, sparse_depth
+from dalib.errors import ConfigError, DataError, UserError
+from dalib.predict.metres import (
+    NO_BARS,
+    ScaleShift,
+    check_distances,
+    check_places,
+    known_distances,
+    sparse_depth,
+)
+from dalib.predict.prepare import upright_size
 
 log = logging.getLogger(__name__)
 
 NEAREST, FARTHEST = 0.05, 500.0
 """Metres: a sparse map whose median is outside gets a warning, for its unit is probably another."""
 
+MOST_SHOWN = 20
+"""Images of which it is said why their distances cannot be used."""
 COLUMNS = ("x", "y", "metres")
 SPARSE_ENDS = (".png", ".npy", ".pfm", ".tif", ".tiff", ".pgm")
 Number = float | int
@@ -63,6 +73,8 @@ class Known:
             raise ConfigError("--sigma and --relative-sigma: both state the same error; keep one")
         if self.shift is not None and not math.isfinite(self.shift):
             raise ConfigError(f"--shift {self.shift}: must be a finite number of 1/m")
+        if self.robust and self.shift is not None:
+            raise ConfigError("--robust: needs the shift to be fitted; leave out --shift")
         if self.sigmas and (self.sigma_m is not None or self.sigma_relative is not None):
             raise ConfigError(
                 "the table has a column sigma; leave out --sigma and --relative-sigma"
@@ -96,6 +108,54 @@ class Known:
             text = repr((self.points.get(name), self.sigmas.get(name)))
         return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
+    def look(self, images: Mapping[str, Path], *, with_sigma: bool = False) -> None:
+        """See before a network is loaded that what is known can be fitted in one of these images:
+        the others fail by themselves.
+
+        Args:
+            images: name -> file.
+            with_sigma: error bars are wanted, too.
+
+        Raises:
+            DataError: in none of them, with the reasons.
+        """
+        reasons = []
+        for name, path in images.items():
+            try:
+                self._look(name, path, with_sigma=with_sigma)
+            except UserError as error:
+                reasons.append(str(error))
+            else:
+                return
+        shown = reasons[:MOST_SHOWN]
+        more = [f"and {len(reasons) - len(shown)} more"] if len(reasons) > len(shown) else []
+        raise DataError("\n".join([*shown, *more]))
+
+    def _look(self, name: str, path: Path, *, with_sigma: bool) -> None:
+        """What can be said of an image's distances before its map is there; errors as of `fit`."""
+        size = upright_size(path)
+        try:
+            if name in self.sparse:
+                known, valid = read_sparse(self.sparse[name], scale=self.sparse_scale, size=size)
+                metres = 1 / known.double().numpy()[(valid & (known > 0)).numpy()]
+            else:
+                table = np.asarray(self.points.get(name, ()), np.float64).reshape(-1, 3)
+                check_places(table, size)
+                metres = table[:, 2]
+            options = self._options(name)
+            check_distances(metres, **options)
+            is_stated = options["sigma_m"] is not None or options["sigma_relative"] is not None
+            if with_sigma and not is_stated and len(metres) == (2 if self.shift is None else 1):
+                raise DataError(NO_BARS)
+        except (ConfigError, DataError) as error:
+            raise DataError(f"{name}: {error}") from error
+
+    def _options(self, name: str) -> dict:
+        """How an image's distances are used, as `dalib.predict.metres.fit_scale_shift` takes it."""
+        sigma_m = np.array(self.sigmas[name]) if name in self.sigmas else self.sigma_m
+        options = {"sigma_m": sigma_m, "sigma_relative": self.sigma_relative}
+        return options | {"shift": self.shift, "robust": self.robust}
+
     def fit(self, name: str, disparity: Float[Tensor, "h w"], size: tuple[int, int]) -> ScaleShift:
         """Scale and shift of the map of an image of `size` (H, W).
 
@@ -103,14 +163,11 @@ class Known:
             DataError: nothing is known of this image, or nothing that can be fitted; it names the
                 image.
         """
-        options = {"shift": self.shift, "robust": self.robust}
-        options |= {"sigma_m": self.sigma_m, "sigma_relative": self.sigma_relative}
+        options = self._options(name)
         try:
             if name in self.sparse:
                 known, valid = read_sparse(self.sparse[name], scale=self.sparse_scale, size=size)
                 return sparse_depth(disparity, known, valid, **options)
-            if name in self.sigmas:
-                options["sigma_m"] = np.array(self.sigmas[name])
             return known_distances(disparity, self.points.get(name, ()), size=size, **options)
         except (ConfigError, DataError) as error:
             raise DataError(f"{name}: {error}") from error

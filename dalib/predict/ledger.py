@@ -18,7 +18,7 @@ from types import TracebackType
 from dalib.data.listing import NOTE, listed_maps
 from dalib.errors import ConfigError, DataError
 from dalib.predict.lock import only_writer
-from dalib.writing import partial_of, whole
+from dalib.writing import missing, partial_of, remove_new, whole
 
 JOURNAL = "predictions.journal"
 BLOCK = 2**20
@@ -50,6 +50,7 @@ class Ledger:
         self.is_new = False
         self._files: dict[str, dict] = {}
         self._claims: set[str] = set()
+        self._made: list[Path] = []
         self._guard = threading.Lock()
         self._held = ExitStack()
         self._journal = None
@@ -58,10 +59,12 @@ class Ledger:
 
     def __enter__(self) -> "Ledger":
         self.is_new = not self.out.exists()
+        self._made = missing(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(only_writer(self.out))
         except OSError as error:
+            remove_new(self._made)
             reason = error.strerror or error
             raise ConfigError(
                 f"{self.out}: cannot be used as a folder for results ({reason}); name another one"
@@ -80,8 +83,7 @@ class Ledger:
             self._close_journal()
         finally:
             self._held.close()
-            if self.is_new and not any(self.out.iterdir()):
-                self.out.rmdir()
+            remove_new(self._made)
 
     def _read(self) -> None:
         """What is listed, with what a run that was killed left in the journal."""
@@ -180,6 +182,12 @@ class Ledger:
         Raises:
             ConfigError: `out` holds maps that were made otherwise.
         """
+        self.compare(mine)
+        self.settings = {**mine, **about}
+        self._note({"settings": self.settings})
+
+    def compare(self, mine: Mapping) -> None:
+        """A `ConfigError` where `out` holds maps that were made otherwise."""
         there = self.settings or mine
         if other := ", ".join(
             f"{key} {there.get(key)}" for key in mine if there.get(key) != mine[key]
@@ -188,8 +196,6 @@ class Ledger:
                 f"{self.out}: holds maps made otherwise ({other}); choose another "
                 "folder, or empty it"
             )
-        self.settings = {**mine, **about}
-        self._note({"settings": self.settings})
 
     def check_folders(self, folders: Iterable[Path]) -> None:
         """Refuse folders which a link leads out of `out`, to files of somebody else."""

@@ -192,17 +192,18 @@ def fit_scale_shift(
     p, z = (np.atleast_1d(np.asarray(x, np.float64)) for x in (predicted, metres))
     if p.shape != z.shape or p.ndim != 1:
         raise DataError(f"{p.size} predictions for {z.size} distances; one for each is needed")
-    _check_points(p, z, shift=shift)
-    variance = _variance(z, sigma_m=sigma_m, sigma_relative=sigma_relative)
+    given = {"sigma_m": sigma_m, "sigma_relative": sigma_relative}
+    check_distances(z, shift=shift, robust=robust, **given)
+    _check_predicted(p, shift=shift)
+    variance = _variance(z, **given)
     count = len(p)
     use = np.ones(count, bool)
     if robust:
-        if shift is not None:
-            raise ConfigError("robust: needs the shift to be fitted; leave out --shift")
         use = _inliers(p, 1 / z)
         p, z = p[use], z[use]
         variance = None if variance is None else variance[use]
-        _check_points(p, z, shift=shift)
+        check_distances(z, shift=shift)
+        _check_predicted(p, shift=shift)
     found = _fit(p, 1 / z, variance, shift=shift)
     if found.scale <= 0:
         near, far = z.argmin(), z.argmax()
@@ -236,14 +237,9 @@ def known_distances(
         DataError: a point outside the image; and as `fit_scale_shift`.
     """
     table = np.asarray(points, np.float64).reshape(-1, 3)
-    height, width = size or tuple(disparity.shape)
-    for x, y, metres in table:
-        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-            raise DataError(
-                f"point {x:g},{y:g},{metres:g}: lies outside the image, which is {width} pixels "
-                f"wide and {height} high; correct it"
-            )
-    predicted = sample(disparity, table[:, 0], table[:, 1], size=(height, width))
+    size = size or tuple(disparity.shape)
+    check_places(table, size)
+    predicted = sample(disparity, table[:, 0], table[:, 1], size=size)
     return fit_scale_shift(predicted, table[:, 2], **options)
 
 
@@ -288,31 +284,66 @@ def sample(
     return above * (1 - down) + below * down
 
 
-def _check_points(p: np.ndarray, z: np.ndarray, *, shift: float | int | None) -> None:
-    if not len(p):
-        raise DataError("no known distance is given; two are needed")
-    for x, what in ((p, "predicted disparities"), (z, "distances")):
-        if not np.isfinite(x).all():
+def check_places(points: Float[np.ndarray, "n 3"], size: tuple[int, int]) -> None:
+    """A `DataError` for the first of some points (x, y, metres) that lies outside an image of
+    `size` (H, W)."""
+    height, width = size
+    for x, y, metres in points:
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
             raise DataError(
-                f"{int((~np.isfinite(x)).sum())} {what} are NaN or infinite; remove them"
+                f"point {x:g},{y:g},{metres:g}: lies outside the image, which is {width} pixels "
+                f"wide and {height} high; correct it"
             )
+
+
+def check_distances(
+    metres: Numbers,
+    *,
+    sigma_m: float | int | Numbers | None = None,
+    sigma_relative: float | int | None = None,
+    shift: float | int | None = None,
+    robust: bool = False,
+) -> None:
+    """Refuse known distances that no map could be fitted to: what can be known before a network
+    has seen the image. Arguments and errors are those of `fit_scale_shift`."""
+    z = np.atleast_1d(np.asarray(metres, np.float64))
+    if not len(z):
+        raise DataError("no known distance is given; two are needed")
+    _check_finite(z, "distances")
     if (z <= 0).any():
         raise DataError(f"a distance of {z.min():g} m: must be positive; correct or remove it")
-    if shift is not None:
-        if not math.isfinite(shift):
-            raise ConfigError(f"shift {shift}: must be a finite number of 1/m (--shift)")
-        return
-    if len(p) < 2:
+    if shift is not None and not math.isfinite(shift):
+        raise ConfigError(f"shift {shift}: must be a finite number of 1/m (--shift)")
+    if shift is None and len(z) < 2:
         raise DataError(
             "one known distance fixes scale or shift, not both; give a second one at another "
             "distance, or state the shift (--shift 0, where the disparity has none)"
         )
+    if robust and shift is not None:
+        raise ConfigError("robust: needs the shift to be fitted; leave out --shift")
+    if robust and len(z) < LEAST_ROBUST:
+        raise ConfigError(
+            f"robust: {len(z)} points are too few to tell the wrong ones; give at least "
+            f"{LEAST_ROBUST}, or leave it out"
+        )
+    _variance(z, sigma_m=sigma_m, sigma_relative=sigma_relative)
+
+
+def _check_predicted(p: np.ndarray, *, shift: float | int | None) -> None:
+    _check_finite(p, "predicted disparities")
+    if shift is not None:
+        return
     spread = p.var()
     if spread <= CONSTANT * (spread + p.mean() ** 2):
         raise DataError(
             f"the network says {p.mean():.4g} at all {len(p)} known distances, so scale and shift "
             "are undetermined; take points that differ in depth"
         )
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    if wrong := int((~np.isfinite(values)).sum()):
+        raise DataError(f"{wrong} {what} are NaN or infinite; remove them")
 
 
 def _variance(
@@ -339,11 +370,6 @@ def _inliers(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """True for the points near the line of repeated medians."""
     from scipy.stats import siegelslopes
 
-    if len(p) < LEAST_ROBUST:
-        raise ConfigError(
-            f"robust: {len(p)} points are too few to tell the wrong ones; give at least "
-            f"{LEAST_ROBUST}, or leave it out"
-        )
     # from the nearest to the farthest, evenly
     chosen = np.argsort(p, kind="stable")
     if len(p) > MOST_PAIRS:

@@ -10,8 +10,11 @@ a few pixels and leaves the rest, so that fine texture turns into false structur
 import io
 import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -110,22 +113,34 @@ def prepare(picture: Picture, *, name: str = "image", short_side: int, multiple:
     return Prepared(name=name, image=image, size=(height, width), notes=tuple(notes))
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a photograph turned upright, by the header of its file alone; errors as those of
+    `prepare`."""
+    return _read(path, _size_from, tell=lambda note: None)
+
+
 def _decode(path: Path, *, tell: Tell, **wanted: int) -> tuple[Image.Image, tuple[int, int]]:
     """A decoded picture, a JPEG perhaps smaller than it is, and the true (width, height) as
     stored."""
+    return _read(path, _decode_from, tell=tell, **wanted)
+
+
+def _read(path: Path, read_from: Callable, *, tell: Tell, **wanted: int) -> Any:
+    """What `read_from` finds in a file, or in the same without its extras where these are what is
+    damaged."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; correct the path")
     if hint := refusal(path):
         raise DataError(f"{path}: {hint}")
     try:
         try:
-            return _decode_from(path, tell=tell, **wanted)
+            return read_from(path, tell=tell, **wanted)
         except (OwnMapError, Image.DecompressionBombError):
             raise
         except Exception:
             if (bare := without_extras(path.read_bytes())) is None:
                 raise
-            result = _decode_from(io.BytesIO(bare), tell=tell, **wanted)
+            result = read_from(io.BytesIO(bare), tell=tell, **wanted)
             tell(DAMAGED_EXTRAS)
             return result
     except OwnMapError as error:
@@ -138,15 +153,7 @@ def _decode_from(
     source: Path | io.BytesIO, *, tell: Tell, **wanted: int
 ) -> tuple[Image.Image, tuple[int, int]]:
     """See `_decode`."""
-    with _alone, warnings.catch_warnings():  # warning filters belong to all threads
-        # of bombs, whose memory is bounded below, and of damaged tags, which are told
-        warnings.simplefilter("ignore")
-        opened = open_header(source)
-    with opened as picture:
-        if _is_own_map(picture):
-            raise OwnMapError(
-                "is a map that dalib.predict wrote; name the photograph it was made of"
-            )
+    with _opened(source) as picture:
         is_jpeg = picture.format in ("JPEG", "MPO")
         stored = picture.size
         if is_jpeg:
@@ -157,6 +164,30 @@ def _decode_from(
             with _alone:
                 decode(picture, tell=tell)
     return picture, stored if is_jpeg else picture.size  # a TIFF has turned itself upright
+
+
+def _size_from(source: Path | io.BytesIO, *, tell: Tell) -> tuple[int, int]:
+    """See `upright_size`."""
+    with _opened(source) as picture:
+        if picture.format == "TIFF":  # turns itself upright, with some versions in its header
+            decode(picture, tell=tell)
+        width, height = picture.size
+        return (width, height) if orientation(picture, tell=tell) >= 5 else (height, width)
+
+
+@contextmanager
+def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """A picture whose header is read; none of our maps."""
+    with _alone, warnings.catch_warnings():  # warning filters belong to all threads
+        # of bombs, whose memory is bounded below, and of damaged tags, which are told
+        warnings.simplefilter("ignore")
+        opened = open_header(source)
+    with opened as picture:
+        if _is_own_map(picture):
+            raise OwnMapError(
+                "is a map that dalib.predict wrote; name the photograph it was made of"
+            )
+        yield picture
 
 
 def _is_own_map(picture: Image.Image) -> bool:

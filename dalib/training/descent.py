@@ -9,10 +9,10 @@ from typing import Any
 from dalib.blocks import GivenNetwork, GivenTeacher, TrainedStart
 from dalib.config import RunConfig
 from dalib.errors import UserError
-from dalib.models.checkpoints import load
 from dalib.models.encoder import spec
 from dalib.models.licences import Terms, about_derived, released_terms, terms_of
 from dalib.training.folder import JOB, read_json
+from dalib.training.given import read_given
 
 
 def about_run(weights: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def parents(config: RunConfig) -> Iterator[Terms]:
 def _terms(given: GivenNetwork) -> Terms:
     """Of a network that is given: what it says of itself, where it is still there, or its name."""
     try:
-        network = load(given.weights, **{k: v for k, v in given.reading().items() if v})
+        network = read_given(given)
     except UserError:  # gone; its name is left
         return released_terms(given.weights) or Terms(name=Path(given.weights).name)
     return terms_of(network, source=given.weights)

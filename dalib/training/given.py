@@ -17,10 +17,12 @@ from dalib.blocks import (
     WeightFile,
 )
 from dalib.config import RunConfig
+from dalib.data.scenes import CLASSES
 from dalib.errors import ConfigError, DataError
 from dalib.models.checkpoints import load, place
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.encoder import Encoder, in_wheel
+from dalib.models.segmenter import holds_classes, restore_segmenter
 from dalib.training.folder import trained
 from dalib.training.tasks import check_part
 
@@ -133,16 +135,39 @@ def load_given(given: GivenNetwork, *, role: str) -> DepthAnything:
         DataError: the content is not the one that the run was begun with.
     """
     unchanged(given, role=role)
-    options = {name: value for name, value in given.reading().items() if value}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*the decoder is new")
         try:
-            return load(given.weights, **options)
+            network = read_given(given)
         except UserWarning as warning:
             raise ConfigError(
                 f"{role}: {given.weights} holds an encoder alone, which predicts nothing; give a "
                 "whole network, or name it under encoder_weights"
             ) from warning
+    if role == "teacher" and network.kind == "classes":
+        raise ConfigError(
+            f"teacher: {given.weights} predicts classes, and a teacher disparity or depth; give "
+            "another network"
+        )
+    return network
+
+
+def read_given(given: GivenNetwork) -> DepthAnything:
+    """The network that settings name; one of classes too, of which a run can take the encoder, and
+    one that learns classes the whole.
+
+    Raises:
+        CheckpointError, ConfigError: as `dalib.models.load`.
+    """
+    options = {name: value for name, value in given.reading().items() if value}
+    if holds_classes(given.weights):
+        if options:
+            raise ConfigError(
+                f"{', '.join(options)}: {given.weights} holds a network of classes, which says all "
+                "of itself; leave it out"
+            )
+        return restore_segmenter(given.weights)
+    return load(given.weights, **options)
 
 
 def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
@@ -150,7 +175,8 @@ def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
 
     Raises:
         ConfigError: it is of another kind than the student: another encoder, other layers, or,
-            where it is taken as a whole, depth in metres where a student predicts disparity.
+            where it is taken as a whole, depth in metres where a student predicts disparity, or
+            other classes.
     """
     role = "teacher" if isinstance(given, GivenTeacher) else "start"
     network = load_given(given, role=role)
@@ -164,6 +190,11 @@ def first_weights(config: RunConfig, given: GivenNetwork) -> DepthAnything:
                 f"start: {given.weights} has {name} {found[name]}, and the student has {wanted}; "
                 f"set {name}: {found[name]}, or begin with other weights"
             )
+    if config.start_part == "network" and network.kind == "classes" and network.classes != CLASSES:
+        raise ConfigError(
+            f"start: {given.weights} has {len(network.classes)} other classes than this run learns "
+            f"({', '.join(CLASSES)}); take its encoder alone (part: encoder)"
+        )
     return network
 
 

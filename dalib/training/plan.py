@@ -240,11 +240,14 @@ def plan(config: RunConfig, *, processes: int = 1, machines: Machines | None = N
         memory_bytes=_free_memory(),
     )
     if found.disk_bytes and found.disk_bytes + SLACK > found.free_bytes:
+        labels = any(part.labels_bytes for part in parts if not part.done)
+        stored = ", or set labelling: online, which stores no labels" if labels else ""
         raise DataError(
             f"{paths.runs()}: {found.free_bytes / GB:.1f} GB are free, and this run writes "
-            f"{found.disk_bytes / GB:.1f} GB (weights, checkpoints and stored labels); free some, "
-            "set DALIB_RUNS (of adapt: OUT) to a folder on a larger disk, or set labelling: online, "
-            "which stores no labels"
+            f"{found.disk_bytes / GB:.1f} GB (weights, checkpoints"
+            f"{' and stored labels' if labels else ''}) and keeps {SLACK / GB:.1f} GB free; free "
+            "some, or set DALIB_RUNS (of adapt and finetune: OUT) to a folder on a larger disk"
+            f"{stored}"
         )
     return found
 

@@ -26,6 +26,7 @@ from dalib.training.machines import machines_of
 from dalib.training.processes import check_processes, refuse_other_launcher
 from dalib.training.pseudo import PseudoLabels, finish, is_finished
 from dalib.training.pseudo import label as write_labels
+from dalib.writing import nothing_left
 
 
 def train(
@@ -79,12 +80,13 @@ def train(
     config = pin(config)
     machines = machines_of(accelerate, processes=processes, machine_rank=machine_rank)
     check_processes(machines.processes, config, machines=machines.count)
-    paths.writable_runs()
-    if afresh or not trained(config):
-        for needed in untrained(config) if not afresh else (config,):
-            check_sources(needed)
-        fetch_encoders(config)
-        _check_encoder_files(config)
+    with nothing_left(paths.runs()):
+        paths.writable_runs()
+        if afresh or not trained(config):
+            for needed in untrained(config) if not afresh else (config,):
+                check_sources(needed)
+            fetch_encoders(config)
+            _check_encoder_files(config)
     return ensure_weights(
         config,
         processes=processes,
@@ -197,16 +199,16 @@ def label(
         )
     if batch < 1:
         raise ConfigError(f"batch: {batch} is not at least 1")
+    size = {"height": height, "width": width}
+    if isinstance(source, str):
+        source = open_source(source, count=RunConfig.unlabelled_images, **size)
+    chosen = engines.choose(engine, device=next(model.parameters()).device)
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{out}: cannot be a folder for labels ({error.strerror}); give another name"
         ) from error
-    size = {"height": height, "width": width}
-    if isinstance(source, str):
-        source = open_source(source, count=RunConfig.unlabelled_images, **size)
-    chosen = engines.choose(engine, device=next(model.parameters()).device)
     teacher = fingerprint(model)
     if chosen.name != "torch":
         teacher += f"-{chosen.name}"

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from dalib import RunConfig, finetune, load
 from dalib.adaptation.finetune import prepare
 from dalib.blocks import GivenNetwork
-from dalib.errors import ConfigError, UserError
+from dalib.errors import ConfigError, DataError, UserError
 from dalib.models import build, save
 from dalib.models.export import export_official
+from dalib.models.segmenter import build_segmenter
 
 SMALL = {"height": 64, "width": 96, "steps": 2}
 WORDS = ("--metric", "--max-depth", "10", "--steps", "2", "--height", "64", "--width", "96")
@@ -129,6 +130,24 @@ def test_the_plan_tells_sparse_labels(rooms, tmp_path, relative):
     assert "of the pixels have one, sparse," in "\n".join(ready.lines())
 
 
+def test_a_network_of_classes_gives_its_encoder(rooms, tmp_path):
+    path = tmp_path / "classes.safetensors"
+    save(build_segmenter("lite0", classes=("sky", "road"), pretrained=False, seed=5), path)
+    ready = prepare(path, rooms, tmp_path / "out", max_depth=10, **SMALL)
+    assert ready.plan.config.start.part == "encoder"
+    assert "begins with the encoder of" in "\n".join(ready.lines())
+
+
+def test_damaged_images_that_the_run_allows_are_passed_over(relative, tmp_path):
+    rooms = pairs(tmp_path / "rooms", count=6, more=("scale_known",), entries=("yes",))
+    (rooms / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1\.png"):
+        prepare(relative, rooms, tmp_path / "out", max_depth=10, **SMALL)
+    allowed = {"changes": {"damaged_share": 0.5}}
+    (found,) = prepare(relative, rooms, tmp_path / "out", max_depth=10, **SMALL, **allowed).labels
+    assert (found.looked, found.empty) == (6, 0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -139,6 +158,7 @@ def test_the_plan_tells_sparse_labels(rooms, tmp_path, relative):
         ({"part": "head"}, "unknown part of the start 'head'"),
         ({"changes": {"task": "disparity"}}, "task: is for finetune itself to say"),
         ({"changes": {"pseudo_labels": True}}, "pseudo_labels: task metric learns"),
+        ({"changes": {"steps": 3}}, "steps: is given twice"),
         ({"changes": {"stepz": 3}}, "unknown setting 'stepz'"),
         ({"encoder_weights": "x.pth"}, "encoder_weights: the start brings its encoder"),
         ({"test": ["photos:nowhere"]}, "nowhere"),

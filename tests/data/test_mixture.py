@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from dalib.blocks import GivenTeacher
 from dalib.config import RunConfig
+from dalib.data.damaged import Replacing
 from dalib.data.mixture import (
     WINDOW,
     Batch,
@@ -27,6 +29,7 @@ from dalib.data.mixture import (
 from dalib.data.photos import PhotoFolder
 from dalib.data.schema import Source, resize_and_crop
 from dalib.data.streams import Order, Stream, order_key
+from dalib.data.subset import Subset
 from dalib.errors import ConfigError, DataError
 
 SIZE = {"height": 64, "width": 96}
@@ -497,3 +500,45 @@ def test_a_damaged_image_is_named_in_one_line(tmp_path, workers):
     assert message.startswith(f"{tmp_path / 'cut.png'}: ")
     assert "\n" not in message
     assert "Traceback" not in message
+
+
+class Counting(Smooth):
+    """Which notes what is read of it."""
+
+    def __init__(self, *, alike: bool):
+        super().__init__(count=6, height=48, width=80, labelled=False)
+        self.alike = alike
+        self.noted: list[int] = []
+
+    @property
+    def reads_alike(self) -> bool:
+        return self.alike
+
+    def _sample(self, index):
+        self.noted.append(index)
+        return super()._sample(index)
+
+
+def test_a_second_size_for_the_teacher_costs_no_second_reading(tiny):
+    """Where a source reads alike for each size; the same batch comes out either way."""
+    config = tiny.replace(pseudo_labels=True, labelling="online", labelled=(), perturb=())
+    config = config.replace(teacher=GivenTeacher(weights="given.safetensors"))
+    batches = {}
+    for alike in (True, False):
+        pool = Counting(alike=alike)
+        mixture = Mixture(config=config, labelled=None, unlabelled=Concat(pool), seen=(32, 48))
+        batches[alike] = mixture[0]
+        images = batches[alike]["pool_index"].tolist()
+        assert sorted(pool.noted) == sorted(images * (1 if alike else 2))
+    assert batches[True]["pool_seen"].shape[-2:] == (32, 48)
+    for name, values in batches[True].items():
+        assert torch.equal(values, batches[False][name]), name
+
+
+def test_which_sources_read_alike_for_every_size(tmp_path):
+    Image.new("RGB", (96, 64)).save(tmp_path / "a.jpg")
+    plain, draft = (PhotoFolder(tmp_path, draft=draft) for draft in (False, True))
+    for wrap in (lambda x: x, Concat, Replacing, lambda x: Subset(x, np.array([0]))):
+        assert wrap(plain).reads_alike
+        assert not wrap(draft).reads_alike
+    assert not Concat(plain, draft).reads_alike

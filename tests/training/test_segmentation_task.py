@@ -11,7 +11,7 @@ from helpers.commands import main
 from helpers.training import Interruption, Smooth, interrupt_at, pairs, quiet
 from safetensors.torch import load_file
 
-from dalib.blocks import TrainedStart
+from dalib.blocks import GivenNetwork, TrainedStart
 from dalib.config import RunConfig
 from dalib.data.mixture import Mixture
 from dalib.data.scenes import CLASSES
@@ -19,9 +19,12 @@ from dalib.data.schema import IGNORE
 from dalib.errors import CheckpointError, ConfigError, DataError
 from dalib.evaluation import suite
 from dalib.evaluation.segmentation import Areas, predict_classes
-from dalib.models import load
+from dalib.models import load, save
 from dalib.models.segmenter import Segmenter, build_segmenter, restore_segmenter
 from dalib.training import launch, tasks
+from dalib.training.descent import parents
+from dalib.training.given import pin
+from dalib.training.launch import first_network
 from dalib.training.segmentation import cross_entropy
 from dalib.training.step import shares
 from dalib.training.train import new_student, train
@@ -226,10 +229,53 @@ def test_a_users_own_pairs_are_refused_in_words_before_training(command, tmp_pat
     assert "scenes" in said
 
 
-def test_a_file_of_classes_is_no_first_network(tmp_path, config, capsys):
-    path = train(config, out=tmp_path / "run", labelled=Classed(), report=quiet)
+def plan_of(tmp_path, capsys, settings):
+    """Exit code and words of `train --plan` with these settings."""
     file = tmp_path / "run.yaml"
-    for task in ("disparity", "segmentation"):
-        file.write_text(f"task: {task}\nstart: {path}\nsteps: 2\nheight: 64\nwidth: 96\n")
-        assert main(["train", str(file)]) == 1
-        assert "holds a network of semantic segmentation" in capsys.readouterr().err
+    file.write_text(f"steps: 2\nheight: 64\nwidth: 96\n{settings}\n")
+    code = main(["train", str(file), "--plan"])
+    said = capsys.readouterr()
+    return code, said.err if code else said.out
+
+
+def test_a_file_of_classes_is_a_start_where_it_fits(tmp_path, config, capsys, monkeypatch):
+    """The whole for a run of the same classes, the encoder for every other; never a teacher, never
+    other classes, and nothing else is asked of the file than what it says."""
+    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
+    path = tmp_path / "classes.safetensors"
+    whole = build_segmenter("lite0", classes=CLASSES, pretrained=False, seed=3)
+    save(whole, path, about={"licence": "CC-BY-NC-4.0"})
+    part = f"start: {{weights: {path}, part: encoder}}"
+    code, said = plan_of(tmp_path, capsys, f"task: segmentation\nstart: {path}")
+    assert code == 0
+    assert "3.2 M weights, classes" in said
+    code, said = plan_of(tmp_path, capsys, f"task: disparity\nstart: {path}")
+    assert code == 1
+    assert "take its encoder alone (part: encoder)" in said
+    for more in ("", "task: metric\nmax_depth: 10\n"):
+        assert plan_of(tmp_path, capsys, more + part)[0] == 0
+    code, said = plan_of(tmp_path, capsys, f"pseudo_labels: true\nteacher: {{weights: {path}}}")
+    assert code == 1
+    assert "predicts classes, and a teacher disparity or depth" in said
+    code, said = plan_of(tmp_path, capsys, part.replace("part:", "layers: v1, part:"))
+    assert "holds a network of classes, which says all of itself" in said
+    save(build_segmenter("lite0", classes=("a", "b"), pretrained=False), path)
+    code, said = plan_of(tmp_path, capsys, f"task: segmentation\nstart: {path}")
+    assert code == 1
+    assert "has 2 other classes than this run learns" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_begins_with_a_file_of_classes_has_its_weights_and_licence(tmp_path, config, tiny):
+    path = tmp_path / "classes.safetensors"
+    whole = build_segmenter("lite0", classes=CLASSES, pretrained=False, seed=3)
+    save(whole, path, about={"licence": "CC-BY-NC-4.0"})
+    for task, part in ((config, "network"), (tiny, "encoder")):
+        run = pin(task.replace(start=GivenNetwork(weights=str(path), part=part), pretrained=False))
+        network = new_student(run, first_network(run))
+        shared = whole if part == "network" else whole.encoder
+        found = network if part == "network" else network.encoder
+        for name, weights in shared.state_dict().items():
+            assert torch.equal(found.state_dict()[name], weights), name
+        (terms,) = parents(run)
+        assert terms.licence == "CC-BY-NC-4.0"
