@@ -588,6 +588,11 @@ class RunConfig:
         }
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many images are taken of a source of drawn scenes, by its role."""
+        return {"labelled": self.labelled_images, "unlabelled": self.unlabelled_images}
+
+    @property
     def _entries(self) -> dict[str, tuple[str | WeightedSource, ...]]:
         """What the run reads, as its settings have it."""
         entries = {"labelled": self.labelled} if self.labelled else {}

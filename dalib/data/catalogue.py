@@ -85,8 +85,8 @@ def open_source(name: str, *, count: int, height: int, width: int, draw: int = 0
 
 def parse(name: str) -> tuple[str, str, dict[str, Any]]:
     """Kind, place and options of a source's name, as `open_source` reads it; nothing is opened."""
-    kind, _, rest = name.partition(":")
-    if name and kind not in KINDS and Path(name).exists():
+    kind, colon, rest = name.partition(":")
+    if name and not (colon and kind in KINDS) and Path(name).exists():
         raise ConfigError(f"source {name!r}: say what it holds: {_suggest(Path(name))}")
     check_names([kind], KINDS, what=f"kind of source in {name!r}:")
     place, mark, query = rest.partition("?")
@@ -189,8 +189,7 @@ def check_sources(config: RunConfig) -> None:
 def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunConfig) -> None:
     kind, place, _ = parse(name)
     if kind == "scenes":  # which have everything; but are there so many?
-        images = {"labelled": config.labelled_images, "unlabelled": config.unlabelled_images}
-        scenes.Scenes(split=place, count=images[role], draw=config.drawn, **config.size)
+        scenes.Scenes(split=place, count=config.counts[role], draw=config.drawn, **config.size)
         return
     source = open_source(name, count=1, height=1, width=1)
     if isinstance(source, DepthManifest):

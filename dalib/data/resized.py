@@ -10,6 +10,7 @@ import json
 import logging
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import torch
 from dalib import paths
 from dalib.data.files import digest
 from dalib.data.schema import Sample, Source, resized_to_cover
-from dalib.data.tables import Rows, written_table
+from dalib.data.tables import Rows, Table, written_table
 from dalib.errors import DataError, DiskError
 from dalib.provenance import behind, files_hash
 
@@ -87,13 +88,16 @@ def materialise(source: Source, *, height: int, width: int) -> Resized:
 
     Raises `DiskError` where the disk refuses.
     """
-    key = digest([source.fingerprint, f"{height}x{width}", _makers(type(source).__module__)])
+    module = type(source).__module__
+    key = digest([source.fingerprint, f"{height}x{width}", _makers(module)])
     path = paths.cache() / "resized" / f"{source.domain}-{height}x{width}-{key}.arrow"
     rows = Rows.opened(path, SCHEMA)
     if rows is None or len(rows) != len(source):
         log.info("%s: resizing %d images to %d x %d", source.domain, len(source), height, width)
         try:
-            _write(path, source, height=height, width=width)
+            with written_table(path, SCHEMA) as table:
+                table.notes |= {"module": module, "makers": _makers(module)}
+                _write(table, source, height=height, width=width)
         except OSError as error:
             raise DiskError(
                 f"{path}: could not be written ({error}); free some space, or set DALIB_RUNS to a "
@@ -112,14 +116,18 @@ def _makers(module: str) -> str:
     return digest([files_hash(sorted(code)), *libraries])
 
 
-def _write(path, source: Source, *, height: int, width: int) -> None:
-    with written_table(path, SCHEMA) as table:
-        table.notes["makers"] = _makers(type(source).__module__)
-        for start in range(0, len(source), PART):
-            numbers = range(start, min(start + PART, len(source)))
-            kept = [_kept(source, i, height=height, width=width) for i in numbers]
-            columns = [pa.array([each[f.name] for each in kept], f.type) for f in SCHEMA]
-            table.write(pa.record_batch(columns, schema=SCHEMA))
+def of_today(path: Path) -> bool:
+    """Whether today's code and libraries made such a file."""
+    rows = Rows.opened(path, SCHEMA)
+    return rows is not None and rows.notes.get("makers") == _makers(rows.notes.get("module", ""))
+
+
+def _write(table: Table, source: Source, *, height: int, width: int) -> None:
+    for start in range(0, len(source), PART):
+        numbers = range(start, min(start + PART, len(source)))
+        kept = [_kept(source, i, height=height, width=width) for i in numbers]
+        columns = [pa.array([each[f.name] for each in kept], f.type) for f in SCHEMA]
+        table.write(pa.record_batch(columns, schema=SCHEMA))
 
 
 def _kept(source: Source, index: int, *, height: int, width: int) -> dict:

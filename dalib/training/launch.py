@@ -76,10 +76,9 @@ PATIENCE = timedelta(hours=12)
 
 def sources(config: RunConfig) -> tuple[Concat | None, Concat | None]:
     """The labelled and the unlabelled source, each where the run has one."""
-    counts = {"labelled": config.labelled_images, "unlabelled": config.unlabelled_images}
     opened = {}
     for role, names in config.sources.items():
-        wanted = {"count": counts[role], "draw": config.drawn, **config.size}
+        wanted = {"count": config.counts[role], "draw": config.drawn, **config.size}
         every = [at_size(open_source(name, **wanted), **config.size) for name in names]
         opened[role] = Concat(*every, weights=config.weights[role])
     return opened.get("labelled"), opened.get("unlabelled")

@@ -257,7 +257,7 @@ def test_the_command_line_says_what_is_wrong(capsys):
     )
     assert bugs.main(["--profile", "smoke", "--bug", "fixed_box"]) == 1
     assert (
-        "python -m dabook row main_table labelled_only --profile smoke" in capsys.readouterr().err
+        "python -m dabook row main_table perturbed --profile smoke" in capsys.readouterr().err
     )
     assert bugs.main(["--seeds", "0"]) == 1
     assert bugs.main(["--profile", "smoke", "--list"]) == 0

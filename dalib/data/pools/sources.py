@@ -55,7 +55,7 @@ class PoolPhotos(Source):
     def fingerprint(self) -> str:
         """Of the pool as its tables state it, and of names and sizes of the photographs."""
         of_pool = fingerprint_of(self.folder) or self.shards.fingerprint
-        names = [self.shards.name_of(i) for i in self.indices]
+        names = map(self.name_of, range(len(self)))
         sizes = [size for batch in self.shards.rows.batches() for size in batch["size"].to_pylist()]
         return digest(
             ["pool:photos", of_pool]
