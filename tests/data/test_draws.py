@@ -54,6 +54,7 @@ def test_what_no_draw_has_is_refused():
         check_sources(RunConfig(labelled_images=PER_DRAW + 1))
 
 
+@pytest.mark.slow
 def test_training_reads_a_runs_own_draw_and_tests_read_the_same_scenes_for_all():
     values = {"labelled_images": 2, "unlabelled_images": 2, "test_images": 1, **SMALL}
     values |= {"validate_every": 1, "validation_images": 1, "pseudo_labels": True}

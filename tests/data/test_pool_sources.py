@@ -265,7 +265,9 @@ def test_a_run_reads_pools_kept_and_its_record_says_which(photos, rgbd, tmp_path
     }
     assert (pairs["weight"], pairs["name"]) == (3, "pool:rgbd?split=train")
     assert pairs["fingerprint"] == opened("pool:rgbd?split=train").fingerprint
-    assert len(said["labelled"]["pools"]["rgbd"]) == len(said["unlabelled"]["pools"]["photos"]) == 16
+    assert (
+        len(said["labelled"]["pools"]["rgbd"]) == len(said["unlabelled"]["pools"]["photos"]) == 16
+    )
     assert str(tmp_path) not in str(said)
 
 
