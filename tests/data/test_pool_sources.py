@@ -132,7 +132,7 @@ def test_a_pool_is_the_same_one_wherever_it_lies(photos, rgbd, tmp_path, monkeyp
     assert [opened(name).fingerprint for name in ("pool:photos", "pool:rgbd")] == before
     for folder in (tmp_path / "moved" / "photos", tmp_path / "moved" / "rgbd"):
         text = (folder / "manifest.csv").read_text()
-        blob = list(csv.DictReader(text.splitlines()))[0]
+        blob = next(iter(csv.DictReader(text.splitlines())))
         blob = blob.get("blob") or blob["image_blob"]
         (folder / "manifest.csv").write_text(text.replace(blob, "f" * 40))
     after = [opened(name).fingerprint for name in ("pool:photos", "pool:rgbd")]
@@ -155,7 +155,7 @@ def test_where_a_pool_is_looked_for(photos, tmp_path, monkeypatch, runs):
         table(place / "manifest.csv", [{"key": "x"}])
         assert paths.pool("photos") == place
     monkeypatch.setenv("DALIB_PHOTOS", str(tmp_path))
-    with pytest.raises(ConfigError, match="DALIB_PHOTOS: .* is no folder with a manifest"):
+    with pytest.raises(ConfigError, match=r"DALIB_PHOTOS: .* is no folder with a manifest"):
         paths.pool("photos")
 
 
