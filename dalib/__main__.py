@@ -5,6 +5,7 @@ import sys
 
 from dalib.cli import (
     adapt,
+    cache,
     calibrate,
     check_data,
     conform,
@@ -34,6 +35,7 @@ ROAD = (
     export,
     explain,
     conform,
+    cache,
 )
 """The commands in the order in which one comes to need them, which is that of `--help`."""
 BOOK = ("run", "row", "rows", "book", "readme", "robustness", "floors", "certify", "student")

@@ -27,6 +27,42 @@ class Settings(dict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedSource:
+    """A source of a run whose images are read more often than those of the others.
+
+    In a run's settings `{source: NAME, weight: 4}`, among plain names, which have weight 1.
+    """
+
+    #: Its name, as `dalib.data.catalogue.open_source` reads it.
+    source: str
+    #: How many times each of its images is read in an epoch. A whole number from 1.
+    weight: int
+
+    def __post_init__(self):
+        if not isinstance(self.source, str) or not self.source:
+            raise ConfigError(f"source: {self.source!r} is no name; write the name of a source")
+        if type(self.weight) is not int or self.weight < 1:
+            raise ConfigError(
+                f"weight: {self.weight!r} of source {self.source}; it must be a whole number from 1, "
+                "the times that each of its images is read in an epoch"
+            )
+
+
+def source_names(entries: "Iterable[str | WeightedSource]") -> tuple[str, ...]:
+    """The names of sources with and without a weight."""
+    return tuple(e.source if isinstance(e, WeightedSource) else e for e in entries)
+
+
+def plain_where_possible(
+    entries: "Iterable[str | WeightedSource]",
+) -> "tuple[str | WeightedSource, ...]":
+    """Sources as settings keep them: one of weight 1 is its name alone."""
+    return tuple(
+        e.source if isinstance(e, WeightedSource) and e.weight == 1 else e for e in entries
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightFile:
     """Weights that are given, known by their content: a run is the same wherever the file lies.
 
@@ -110,9 +146,12 @@ class TrainedTeacher:
     encoder_weights: WeightFile | str | None = None
     start: GivenNetwork | None = None
     layers: str | None = None
-    labelled: tuple[str, ...] | None = None
+    labelled: tuple[str | WeightedSource, ...] | None = None
     labelled_images: int | None = None
+    #: By default the student's and `dalib.config.TEACHER_SEEDS` more.
     seed: int | None = None
+    #: By default the student's own, so that both know the same labelled scenes.
+    draw: int | None = None
     height: int | None = None
     width: int | None = None
     steps: int | None = None
@@ -123,6 +162,8 @@ class TrainedTeacher:
 
     def __post_init__(self):
         object.__setattr__(self, "encoder_weights", weight_file(self.encoder_weights))
+        if self.labelled is not None:
+            object.__setattr__(self, "labelled", plain_where_possible(self.labelled))
         if not self.settings():
             raise ConfigError(
                 "teacher: says nothing; give weights, or what of its training differs from the "
@@ -171,6 +212,10 @@ def hashed(value: object) -> object:
         return value.identity()
     if isinstance(value, TrainedTeacher):
         return {name: hashed(entry) for name, entry in value.settings().items()}
+    if isinstance(value, WeightedSource):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple):
+        return [hashed(entry) for entry in value]
     return value
 
 
@@ -200,13 +245,7 @@ def coerce(name: str, value: object, hint: object) -> object:
         if typing.get_origin(kind) is tuple:  # of a block: a tuple or None
             hint = kind
     if typing.get_origin(hint) is tuple:
-        if (
-            isinstance(value, str)
-            or not isinstance(value, (list, tuple))
-            or not all(isinstance(v, str) for v in value)
-        ):
-            raise ConfigError(f"{name}: expected a list of names, got {value!r}")
-        return tuple(value)
+        return _names(name, value, typing.get_args(hint)[0])
     kinds = tuple(kind for kind in _args(hint) if not dataclasses.is_dataclass(kind))
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -215,6 +254,21 @@ def coerce(name: str, value: object, hint: object) -> object:
             f"{name}: expected {' or '.join(k.__name__ for k in kinds if k is not types.NoneType)}, got {value!r}"
         )
     return value
+
+
+def _names(name: str, value: object, kind: object) -> tuple:
+    """A list of names, in which a source may have a weight where the field's type has room for
+    one."""
+    weighted = WeightedSource in _args(kind)
+    allowed = (str, Mapping, WeightedSource) if weighted else str
+    if (
+        isinstance(value, str)
+        or not isinstance(value, (list, tuple))
+        or not all(isinstance(v, allowed) for v in value)
+    ):
+        also = ", or of {source: NAME, weight: 2}" if weighted else ""
+        raise ConfigError(f"{name}: expected a list of names{also}, got {value!r}")
+    return tuple(_block(name, v, [WeightedSource]) if isinstance(v, Mapping) else v for v in value)
 
 
 def _args(hint) -> tuple:
@@ -239,6 +293,8 @@ def _block(name, value, kinds):
     if "weights" in known and not named:
         raise ConfigError(f"{name}: names no weights; give a file, a folder or a hub id")
     hints = typing.get_type_hints(kind)
+    if missing := sorted(required[kind] - set(value)):
+        raise ConfigError(f"{name}: {dict(value)} has no {' and no '.join(missing)}; add it")
     if named and value["weights"] == "":
         raise ConfigError(f"{name}: an empty name of weights; give a file, a folder or a hub id")
     return kind(

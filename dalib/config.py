@@ -13,10 +13,13 @@ from dalib.blocks import (
     GivenTeacher,
     TrainedStart,
     TrainedTeacher,
+    WeightedSource,
     WeightFile,
     check_names,
     coerce,
     hashed,
+    plain_where_possible,
+    source_names,
     weight_file,
 )
 from dalib.errors import ConfigError
@@ -36,6 +39,17 @@ CHOICES = {
     "frozen_sees": ("perturbed", "clean"),
     "precision": ("no", "bf16"),
 }
+LARGEST_SEED = 2**63 - 1
+"""The largest seed that the shuffling takes, whose 64-bit keys are 2 seed and 2 seed + 1
+(`dalib.data.streams.order_key`)."""
+TEACHER_SEEDS = 1_000_000
+"""What lies between a student's seed and that of a teacher that is trained for it: another first
+decoder, order, crops and flips, so that the two are independent."""
+STUDENT_SEEDS = 2 * TEACHER_SEEDS
+"""What lies between a student's seed and that of a student that is trained first and labels for it
+(`rounds`, `selection: stable_first`): neither its own nor their teacher's."""
+DRAWN = "scenes:"
+"""How the names of sources of drawn scenes begin."""
 STARTS = ("encoder", "teacher")
 """The words for first weights; any other `start` is a network that is given."""
 BEGINS_WITH = {
@@ -66,6 +80,7 @@ PATCHES = {"lite0": 1, "lite2": 1, "vitt": 14, "vits": 14, "vitb": 14, "vitl": 1
 """What height and width are multiples of, for the usual encoders; a CNN takes any size."""
 MAY_BE_ZERO = (
     "seed",
+    "draw",
     "warmup",
     "workers",
     "shuffle_block",
@@ -100,16 +115,23 @@ class RunConfig:
     # Data: what is read, and at which size.
 
     #: Seed of everything that is drawn, which is the decoder's first weights, the order of the
-    #: images, crops, mirroring and perturbation. A whole number from 0.
+    #: images, crops, mirroring and perturbation. A whole number from 0. A teacher that is trained
+    #: here has a seed of its own, `TEACHER_SEEDS` more, unless its block names one.
     seed: int = 0
+    #: Which scenes of each drawn split are read for training, labelled and unlabelled; no two draws
+    #: share one (`dalib.data.scenes.PER_DRAW`). Tests and validation are always of the same scenes.
+    #: A whole number from 0; by default the seed, so that runs of other seeds see other scenes.
+    draw: int | None = None
     #: Sources of images with ground truth, joined without re-sampling; none where a teacher is
     #: given and the student learns from pseudo labels alone. Names as
-    #: `dalib.data.catalogue.open_source` reads them: `scenes:SPLIT`, `depth:FOLDER`,
-    #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`.
-    labelled: tuple[str, ...] = ("scenes:labelled",)
-    #: Sources of images that the teacher labels; only a student reads them. Names as for
-    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `tars:GLOB`, `skimage:photos`.
-    unlabelled: tuple[str, ...] = _pool(("scenes:unlabelled",))
+    #: `dalib.data.catalogue.open_source` reads them: `scenes:SPLIT`, `depth:FOLDER`, `pool:rgbd`,
+    #: `hub:NAME?image=COLUMN&depth=COLUMN`, `skimage:motorcycle`. Each image is read once in an
+    #: epoch, or W times where the entry is `{source: NAME, weight: W}`, a whole number from 1.
+    labelled: tuple[str | WeightedSource, ...] = ("scenes:labelled",)
+    #: Sources of images that the teacher labels; only a student reads them. Names and weights as for
+    #: `labelled`, and photographs without ground truth: `photos:FOLDER`, `tars:GLOB`, `pool:photos`,
+    #: `skimage:photos`.
+    unlabelled: tuple[str | WeightedSource, ...] = _pool(("scenes:unlabelled",))
     #: Images taken of each labelled source of drawn scenes; all other sources are taken whole. A
     #: whole number from 1.
     labelled_images: int = 1500
@@ -289,6 +311,8 @@ class RunConfig:
         for name, allowed in (("perturb", PERTURBATIONS), ("perturb_labelled", DISTORTIONS)):
             check_names(getattr(self, name), allowed, what=f"perturbation in {name}")
             object.__setattr__(self, name, tuple(p for p in allowed if p in getattr(self, name)))
+        for name in ("labelled", "unlabelled"):
+            object.__setattr__(self, name, plain_where_possible(getattr(self, name)))
         for name in ("encoder_weights", "frozen_encoder_weights"):
             object.__setattr__(self, name, weight_file(getattr(self, name)))
         if self.start == "":
@@ -308,6 +332,10 @@ class RunConfig:
                 raise ConfigError(
                     f"{f.name}: {value} is not {'at least' if zero else 'above'} 0 and finite"
                 )
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(
+                f"seed: {self.seed} is too large; the order of images takes at most {LARGEST_SEED}"
+            )
         if self.drop >= 1:
             raise ConfigError(f"drop: {self.drop} would leave nothing; it is a share below 1")
         if self.ema >= 1:
@@ -398,6 +426,7 @@ class RunConfig:
 
     def _check_teacher(self) -> None:
         """Refuse a teacher that nothing asks, or that cannot do what is asked of it."""
+        self._check_seeds_before()
         if self.teacher is None:
             return
         if not self.pseudo_labels:
@@ -424,6 +453,19 @@ class RunConfig:
             raise ConfigError(
                 f"start: a student with encoder {self.encoder} cannot begin with the weights of a "
                 f"teacher with encoder {run.encoder}"
+            )
+
+    def _check_seeds_before(self) -> None:
+        """Refuse a seed that leaves none for the teacher, or for the students that come first."""
+        students = self.rounds - 1 + (self.selection == "stable_first")
+        trained = self.needs_teacher and not isinstance(self.teacher, GivenTeacher)
+        if isinstance(self.teacher, TrainedTeacher) and self.teacher.seed is not None:
+            trained = False  # by the seed that its block names
+        above = max(students * STUDENT_SEEDS, trained * TEACHER_SEEDS)
+        if self.seed > LARGEST_SEED - above:
+            raise ConfigError(
+                f"seed: {self.seed} is too large; what is trained first has a seed of up to {above} "
+                f"more, so that {LARGEST_SEED - above} is the largest here"
             )
 
     def _check_start(self) -> None:
@@ -479,6 +521,7 @@ class RunConfig:
                 distorted and self.aligns,
                 "align, and colour or blur in perturb",
             ),
+            "draw": (self.is_drawn, "a source of drawn scenes, such as scenes:labelled"),
             "frozen_encoder": (self.aligns, "align"),
             "frozen_encoder_weights": (bool(self.frozen_encoder), "frozen_encoder"),
         }
@@ -534,10 +577,38 @@ class RunConfig:
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
         """The names of the sources that the run reads, by their role: "labelled", "unlabelled"."""
-        names = {"labelled": self.labelled} if self.labelled else {}
+        return {role: source_names(entries) for role, entries in self._entries.items()}
+
+    @property
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """How many times an epoch reads each image of these sources, in the same order."""
+        return {
+            role: tuple(e.weight if isinstance(e, WeightedSource) else 1 for e in entries)
+            for role, entries in self._entries.items()
+        }
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images are taken of a source of drawn scenes, by its role."""
+        return {"labelled": self.labelled_images, "unlabelled": self.unlabelled_images}
+
+    @property
+    def _entries(self) -> dict[str, tuple[str | WeightedSource, ...]]:
+        """What the run reads, as its settings have it."""
+        entries = {"labelled": self.labelled} if self.labelled else {}
         if self.pseudo_labels:
-            names["unlabelled"] = self.unlabelled
-        return names
+            entries["unlabelled"] = self.unlabelled
+        return entries
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the run reads drawn scenes."""
+        return any(_has_scenes(entries) for entries in self._entries.values())
+
+    @property
+    def drawn(self) -> int:
+        """Which draw of scenes it reads: `draw`, or its seed's own."""
+        return self.seed if self.draw is None else self.draw
 
     @property
     def labelled_batch(self) -> int:
@@ -607,17 +678,35 @@ class RunConfig:
         return self.teacher_labels or self.start == "teacher"
 
     def teacher_run(self) -> "RunConfig | None":
-        """The run whose weights make this run's pseudo labels: the same seed, labelled images only,
-        in what the teacher's block does not say otherwise; or the round before. None where the
-        teacher is given."""
+        """The run whose weights make this run's pseudo labels: on labelled images only, those of
+        this run, with another seed (`TEACHER_SEEDS`), in what the teacher's block does not say
+        otherwise; or the round before. None where the teacher is given."""
         if self.rounds > 1:
-            return self.replace(rounds=self.rounds - 1)
+            return self._student_before(rounds=self.rounds - 1)
         return None if isinstance(self.teacher, GivenTeacher) else self._first_teacher()
 
     def _first_teacher(self) -> "RunConfig":
         """The run of a teacher that is trained here, of the first round."""
-        changes = {} if self.teacher is None else self.teacher.settings()
-        return self._labelled_only(**{"start": "encoder"} | changes)
+        changes = {"start": "encoder"} | self._own_teacher().settings()
+        drawn = _has_scenes(changes.get("labelled", self.labelled))
+        changes.setdefault("draw", self.drawn if drawn else None)
+        return self._labelled_only(**changes)
+
+    def _own_teacher(self) -> TrainedTeacher:
+        """The block of a teacher that is trained here, which names its seed."""
+        if self.teacher is None:
+            return TrainedTeacher(seed=self.seed + TEACHER_SEEDS)
+        if self.teacher.seed is None:
+            return dataclasses.replace(self.teacher, seed=self.seed + TEACHER_SEEDS)
+        return self.teacher
+
+    def _student_before(self, **changes) -> "RunConfig":
+        """A student that is trained before this one and labels for it: with a seed of its own, the
+        same scenes, and the same teacher, which so labels for all rows of this run's seed."""
+        teacher = self.teacher if isinstance(self.teacher, GivenTeacher) else self._own_teacher()
+        draw = self.drawn if self.is_drawn else None
+        seed = self.seed + STUDENT_SEEDS
+        return self.replace(seed=seed, draw=draw, teacher=teacher, **changes)
 
     def starts_from(self) -> "RunConfig | GivenNetwork | None":
         """Whose weights are this run's first: those of another run, or of a network that is given;
@@ -639,12 +728,17 @@ class RunConfig:
         if not isinstance(self.start, TrainedStart):
             return None
         own = {name: getattr(self, name) for name in INHERITED}
-        return RunConfig(**(own | self._typed(self.start.trained)))
+        run = RunConfig(**(own | self._typed(self.start.trained)))
+        if self.draw is None or run.draw is not None or not run.is_drawn:
+            return run
+        return run.replace(draw=self.draw)
 
     def first_half(self) -> "RunConfig | None":
         """The student of the stable half of the pool, which labels the rest anew for this run; None
         where no run of that kind comes first."""
-        return self.replace(selection="stable") if self.selection == "stable_first" else None
+        if self.selection != "stable_first":
+            return None
+        return self._student_before(selection="stable")
 
     def prerequisites(self) -> dict[str, "RunConfig"]:
         """The runs that this run builds on, each by its role in it, in the order to train them."""
@@ -680,7 +774,8 @@ class RunConfig:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def hash(self) -> str:
-        """Twelve hex digits over every field that can change the result and is not at its default.
+        """Twelve hex digits over every field that can change the result and is not at its default,
+        which of `draw` is the seed, whether it is spelt out or not.
 
         Leaving defaults out keeps old records valid when a field is added; a changed default shows
         in the code hash.
@@ -691,6 +786,8 @@ class RunConfig:
             for f in dataclasses.fields(source)
             if f.metadata.get("hashed", True) and getattr(source, f.name) != f.default
         }
+        if source.draw == source.seed:
+            values.pop("draw", None)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def _hashed(self, name: str) -> object:
@@ -700,6 +797,11 @@ class RunConfig:
             return hashed(value)
         part = {} if value.part == "network" else {"part": value.part}
         return {"trained": self.start_run().hash()} | part
+
+
+def _has_scenes(entries: tuple[str | WeightedSource, ...]) -> bool:
+    """Whether any of these sources is of drawn scenes."""
+    return any(name.startswith(DRAWN) for name in source_names(entries))
 
 
 def check_beginning(task: str, other: str, *, where: str) -> None:

@@ -76,10 +76,52 @@ def places() -> dict[str, str]:
         found["DALIB_ROOT"] = str(root())
     if "DALIB_RUNS" in os.environ or _checkout() is None:
         found["DALIB_RUNS"] = str(runs())
-    real = os.environ.get("DALIB_REALDEPTH")
-    if real and os.path.exists(real):
-        found["DALIB_REALDEPTH"] = str(_named("DALIB_REALDEPTH"))
+    for variable in ("DALIB_REALDEPTH", *map(_pool_variable, POOLS)):
+        folder = os.environ.get(variable)
+        if folder and os.path.exists(folder):
+            found[variable] = str(_named(variable))
     return found
+
+
+POOLS = ("photos", "rgbd")
+"""The public pools that a source `pool:NAME` reads."""
+
+
+def fetched_pool(name: str) -> Path:
+    """Where `python -m dalib fetch NAME` puts a public pool that is given no folder."""
+    return runs() / "pools" / name
+
+
+def pool(name: str) -> Path:
+    """Where a public pool lies: in the folder that `DALIB_PHOTOS` or `DALIB_RGBD` names, else where
+    it was fetched to, here or in the `runs/` of the checkout, else in `../shared/NAME`. Where it is
+    nowhere, the folder that it would be fetched to.
+
+    `none` in these variables stands for no such folder. Anything else there must be a folder with a
+    `manifest.csv`; if not, that is a `ConfigError`, for another pool than the one that was named is
+    not to be trained on.
+    """
+    variable = _pool_variable(name)
+    if os.environ.get(variable) == "none":
+        return Path(os.devnull)
+    given = _named(variable)
+    if given is not None:
+        if not (given / "manifest.csv").is_file():
+            raise ConfigError(
+                f"{variable}: {given} is no folder with a manifest.csv; correct it, unset it, or set "
+                "it to none"
+            )
+        return given
+    here = fetched_pool(name)
+    of_checkout = (_checkout() or _here()) / "runs" / "pools" / name
+    for place in (here, of_checkout, root().parent / "shared" / name):
+        if (place / "manifest.csv").is_file():
+            return place
+    return here
+
+
+def _pool_variable(name: str) -> str:
+    return f"DALIB_{name.upper()}"
 
 
 def _named(variable: str) -> Path | None:

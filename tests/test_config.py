@@ -17,13 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dalib import provenance
-from dalib.blocks import GivenNetwork, GivenTeacher, WeightFile
+from dalib.blocks import (
+    GivenNetwork,
+    GivenTeacher,
+    TrainedStart,
+    TrainedTeacher,
+    WeightedSource,
+    WeightFile,
+)
 from dalib.config import (
     CHOICES,
     DISTORTIONS,
+    LARGEST_SEED,
     MAY_BE_ZERO,
     PATCHES,
     PERTURBATIONS,
+    STUDENT_SEEDS,
+    TEACHER_SEEDS,
     RunConfig,
     check_names,
 )
@@ -44,7 +54,8 @@ FREE = (
 )
 OTHER = {  # another possible value of every field, on top of a student that has everything on
     "seed": 7,
-    "labelled": ("photos:x",),
+    "draw": 5,
+    "labelled": ("photos:x", WeightedSource(source="pool:rgbd", weight=4)),
     "unlabelled": ("photos:y", "scenes:unlabelled"),
     "labelled_images": 3,
     "unlabelled_images": 4,
@@ -122,7 +133,7 @@ def test_the_list_of_other_values_is_complete():
     [
         (
             {"stepz": 3},
-            r"unknown setting 'stepz'\. Did you mean 'steps'\? Known: seed, labelled, .*log_every",
+            r"unknown setting 'stepz'\. Did you mean 'steps'\? Known: seed, draw, .*log_every",
         ),
         ({"steps": "many"}, "steps: expected int, got 'many'"),
         ({"steps": 1.5}, r"steps: expected int, got 1\.5"),
@@ -133,6 +144,34 @@ def test_the_list_of_other_values_is_complete():
         ({"labelled": "scenes:labelled"}, "labelled: expected a list of names"),
         ({"labelled": [1]}, "labelled: expected a list of names"),
         ({"labelled": []}, "labelled: empty"),
+        ({"labelled": [{"source": "a"}]}, "labelled: {'source': 'a'} has no weight; add it"),
+        ({"labelled": [{"weight": 2}]}, "labelled: {'weight': 2} has no source; add it"),
+        (
+            {"labelled": [{"source": "a", "weigth": 2}]},
+            "unknown setting of labelled 'weigth'. Did you mean 'weight'",
+        ),
+        ({"labelled": [{"source": "a", "weight": 0}]}, "weight: 0 of source a; it must be a whole"),
+        ({"labelled": [{"source": "a", "weight": 1.5}]}, "labelled, weight: expected int, got 1.5"),
+        (
+            {"labelled": [{"source": "a", "weight": True}]},
+            "labelled, weight: expected int, got True",
+        ),
+        ({"labelled": [{"source": "", "weight": 2}]}, "source: '' is no name"),
+        (
+            {"validation": [{"source": "a", "weight": 2}]},
+            r"validation: expected a list of names, got",
+        ),
+        ({"draw": -1}, "draw: -1 is not at least 0"),
+        ({"draw": 1.0}, "draw: expected int, got 1.0"),
+        ({"seed": LARGEST_SEED + 1}, "seed: .* is too large; the order of images takes at most"),
+        (
+            {"seed": LARGEST_SEED - TEACHER_SEEDS + 1, "pseudo_labels": True},
+            f"seed of up to {TEACHER_SEEDS} more, so that {LARGEST_SEED - TEACHER_SEEDS} is",
+        ),
+        (
+            {"seed": LARGEST_SEED - 2 * STUDENT_SEEDS + 1, "pseudo_labels": True, "rounds": 3},
+            f"seed of up to {2 * STUDENT_SEEDS} more",
+        ),
         ({"encoder": None}, "encoder: expected str"),
         ({"encoder": "vits14"}, "encoder: 'vits14' is neither a preset"),
         (
@@ -231,6 +270,7 @@ def test_the_multiples_of_the_presets_are_the_networks_own():
         ({"pseudo_labels": True, "drop_unit": "region"}, "drop"),
         ({"pseudo_labels": True, "perturb": ["blur"], "frozen_sees": "clean"}, "align"),
         ({"pseudo_labels": True, "align": "both", "frozen_sees": "clean"}, "colour or blur"),
+        ({"labelled": ["photos:x"], "draw": 3}, "drawn scenes"),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(values, need):
@@ -291,12 +331,14 @@ def test_the_runs_that_come_first():
     again = plain.replace(selection="stable_first")
     assert list(again.prerequisites()) == ["teacher", "student of the stable half"]
     half = again.prerequisites()["student of the stable half"]
-    assert half == again.first_half() == plain.replace(selection="stable")
+    assert half == again.first_half()
+    assert half.selection == "stable"
     assert half.first_half() is None
 
 
 def test_what_a_run_reads():
     assert RunConfig().sources == {"labelled": ("scenes:labelled",)}
+    assert RunConfig().weights == {"labelled": (1,)}
     assert list(student().sources) == ["labelled", "unlabelled"]
     assert RunConfig().pool_brings == student().pool_brings == ()
     assert student(labelling="oracle").pool_brings == ("disparity",)
@@ -320,8 +362,6 @@ SEVERAL = {
     "pretrained": {"training.tasks", "training.train"},
     # in the labelled and the unlabelled loss
     "gradient_weight": {"training.step", "training.tasks"},
-    # the mean map, a floor of evaluation, is made of the labelled images
-    "labelled_images": {"evaluation.suite", "training.launch"},
     # what is built and read back, and what is frozen beside it
     "encoder": {"training.tasks", "training.train"},
     # what is frozen, and that it wants images of its own kind
@@ -360,10 +400,13 @@ def test_no_setting_is_decided_in_two_rooms():
     assert found == SEVERAL
     through_decisions = {name for name, where in readers.items() if not where}
     assert through_decisions == {
+        "draw",
         "height",
+        "labelled",
         "pseudo_labels",
         "rounds",
         "unlabelled",
+        "unlabelled_images",
         "unlabelled_ratio",
         "width",
     }
@@ -445,17 +488,93 @@ def test_students_share_a_teacher():
         assert same == (name in pool or name in FREE or name == "start"), name
 
 
-def test_the_teacher_of_a_second_round_is_the_student_of_the_first():
-    second = student(rounds=2)
-    assert second.teacher_run() == student()
-    assert second.teacher_run().teacher_run() == student().teacher_run()
-    assert student(rounds=3).teacher_run() == second
+def chain(run):
+    """A run, its teacher, its teacher's teacher, ..."""
+    found = [run]
+    while found[-1].pseudo_labels and found[-1].teacher_run() is not None:
+        found.append(found[-1].teacher_run())
+    return found
 
 
-def test_the_labelled_only_row_is_its_students_teacher():
+@pytest.mark.parametrize("seed", [0, 3])
+def test_whoever_labels_has_another_seed_and_the_same_scenes(seed):
+    """A teacher, the students of earlier rounds, and that of the stable half; the first teacher is
+    the same run for every row of a seed."""
+    teacher = student(seed=seed).teacher_run()
+    assert (teacher.seed, teacher.draw) == (seed + TEACHER_SEEDS, seed)
+    for rounds in (1, 2, 3):
+        runs = chain(student(seed=seed, rounds=rounds))
+        assert [run.rounds for run in runs] == [*range(rounds, 0, -1), 1]
+        between = [seed + STUDENT_SEEDS * k for k in range(rounds)]
+        assert [run.seed for run in runs] == [*between, seed + TEACHER_SEEDS]
+        assert {run.drawn for run in runs} == {seed}
+        assert runs[-1].hash() == teacher.hash()
+        assert runs[-2].perturb == student().perturb
+
+    last = student(seed=seed, selection="stable_first")
+    half = last.first_half()
+    assert (half.seed, half.drawn, half.selection) == (seed + STUDENT_SEEDS, seed, "stable")
+    assert half.teacher_run().hash() == last.teacher_run().hash() == teacher.hash()
+    for rows in (student(seed=seed, start="teacher"), student(seed=seed, labelling="online")):
+        assert rows.teacher_run().hash() == teacher.hash()
+
+
+def test_a_teachers_block_says_otherwise():
+    named = student(seed=3, teacher=TrainedTeacher(seed=9)).teacher_run()
+    assert (named.seed, named.draw) == (9, 3)
+    assert named.hash() == RunConfig(seed=9, draw=3).hash()
+    other = student(seed=3, teacher=TrainedTeacher(seed=9, draw=9)).teacher_run()
+    assert other.hash() == RunConfig(seed=9).hash()
+    large = student(seed=3, teacher=TrainedTeacher(encoder="lite2"))
+    assert (large.teacher_run().seed, large.teacher_run().encoder) == (3 + TEACHER_SEEDS, "lite2")
+    again = large.replace(rounds=2).teacher_run()
+    assert again.teacher_run().hash() == large.teacher_run().hash()
+    # a seed near the end, where the teacher's is named
+    student(seed=LARGEST_SEED, teacher=TrainedTeacher(seed=1))
+    # a network that is given has no seed; a student of the round before has
+    given = student(rounds=2, teacher=GivenTeacher(weights="a.pth", digest="1a")).teacher_run()
+    assert (given.seed, given.teacher.weights) == (STUDENT_SEEDS, "a.pth")
+
+
+def test_a_draw_is_the_seeds_own_unless_it_is_said():
+    """One run has one hash, however its draw is written; and none where no scenes are read."""
+    assert (RunConfig(seed=4).drawn, RunConfig(seed=4, draw=1).drawn) == (4, 1)
+    assert RunConfig(seed=4, draw=4).hash() == RunConfig(seed=4).hash()
+    assert RunConfig(seed=4, draw=1).hash() != RunConfig(seed=4).hash()
+    assert RunConfig(seed=0, draw=0).hash() == RunConfig().hash()
+    pairs = student(seed=4, labelled=("depth:x",))
+    assert (pairs.teacher_run().draw, pairs.replace(draw=2).teacher_run().draw) == (None, None)
+    begun = RunConfig(seed=4, draw=2, start=TrainedStart(trained={"labelled_images": 9}))
+    assert (begun.start_run().seed, begun.start_run().draw) == (4, 2)
+    plain = RunConfig(seed=4, draw=2, start=TrainedStart(trained={"labelled": ["depth:x"]}))
+    assert plain.start_run().draw is None
+
+
+def test_a_source_of_weight_1_is_its_name():
+    plain = RunConfig(labelled=("scenes:labelled", "depth:x"))
+    block = {"source": "depth:x", "weight": 1}
+    assert RunConfig.from_dict({"labelled": ["scenes:labelled", block]}) == plain
+    heavy = RunConfig.from_dict({"labelled": ["scenes:labelled", block | {"weight": 4}]})
+    assert heavy.sources == plain.sources
+    assert (plain.weights, heavy.weights) == ({"labelled": (1, 1)}, {"labelled": (1, 4)})
+    assert len({run.hash() for run in (plain, heavy, heavy.replace(labelled=("depth:x",)))}) == 3
+    assert RunConfig.from_dict(json.loads(json.dumps(heavy.to_dict()))) == heavy
+    assert heavy.to_dict()["labelled"] == ["scenes:labelled", {"source": "depth:x", "weight": 4}]
+    # in a teacher's block, and of a run to begin with
+    taught = RunConfig.from_dict(
+        {"pseudo_labels": True, "teacher": {"labelled": ["scenes:labelled", block | {"weight": 4}]}}
+    )
+    assert taught.teacher_run().weights == heavy.weights
+    assert taught.teacher_run().hash() == heavy.replace(seed=TEACHER_SEEDS, draw=0).hash()
+    begun = RunConfig.from_dict({"start": {"trained": {"labelled": [block | {"weight": 4}]}}})
+    assert begun.start_run().weights == {"labelled": (4,)}
+
+
+def test_the_labelled_only_row_is_a_teacher_of_another_seed():
     for changes in ({}, {"seed": 2}, {"labelled_images": 150}):
         row = RunConfig(**changes)
-        assert row.hash() == row.teacher_run().hash() == student(**changes).teacher_run().hash()
+        teacher = row.replace(seed=row.seed + TEACHER_SEEDS, draw=row.seed)
+        assert row.teacher_run().hash() == student(**changes).teacher_run().hash() == teacher.hash()
         # which it does not read
         assert row.hash() == row.replace(unlabelled_images=77, margin=0.7).hash()
 
@@ -465,7 +584,7 @@ def test_alignment_on_labelled_images_is_a_run_of_its_own():
     aligned = RunConfig(align="labelled")
     assert aligned.hash() != RunConfig().hash()
     assert aligned.replace(margin=0.7).hash() != aligned.hash()
-    assert aligned.teacher_run().hash() == RunConfig().hash()
+    assert aligned.teacher_run().hash() == RunConfig().teacher_run().hash()
 
 
 # the hash of the code

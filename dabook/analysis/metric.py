@@ -71,7 +71,7 @@ class Metres(Results):
 
 def kind(entry: Entry) -> str:
     """The kind of scenes that a run learns, by its labelled source: "room" or "street"."""
-    (source,) = entry.config.labelled
+    (source,) = entry.config.sources["labelled"]
     found = source.removeprefix("scenes:labelled_")
     if found not in ZERO_SHOT:
         raise ValueError(f"{entry.row.name} learns {source}; known are {', '.join(ZERO_SHOT)}")

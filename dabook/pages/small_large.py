@@ -47,7 +47,7 @@ def operations(config: RunConfig) -> tuple[float, float]:
     """FLOPs of a run by itself, the storing of its labels included, and of the runs that it needs
     first, its teacher's."""
     before = sum(sum(operations(needed)) for needed in config.prerequisites().values())
-    drawn = dict.fromkeys(config.unlabelled, -1)
+    drawn = dict.fromkeys(config.sources.get("unlabelled", ()), -1)
     return cost(config, None, drawn).flops, before
 
 

@@ -173,15 +173,14 @@ def needed(variant: Variant, row: Row, config: RunConfig) -> str | None:
     if variant.trained and not config.pseudo_labels:
         return None
     true_run = config.teacher_run() if variant.trained else config
-    true_row = variant.row if true_run == config else "labelled_only"
     folder = launch.folder(true_run)
-    command = f"python -m dabook row {TABLE} {{}} --profile {row.profile} --seed {config.seed}"
+    command = (
+        f"python -m dabook row {TABLE} {variant.row} --profile {row.profile} --seed {config.seed}"
+    )
     if not launch.trained(true_run):
-        raise DataError(
-            f"{folder}: no network of this code; to train it: {command.format(true_row)}"
-        )
+        raise DataError(f"{folder}: no network of this code; to train it: {command}")
     if variant.trained and not any(folder.glob(f"pseudo-*/{MANIFEST}")):
-        raise DataError(f"{folder}: no pseudo labels; to make them: {command.format(variant.row)}")
+        raise DataError(f"{folder}: no pseudo labels; to make them: {command}")
     return sha256(folder / launch.WEIGHTS)[:16]
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dalib import paths, strict_yaml
-from dalib.config import RunConfig, check_names
+from dalib.config import LARGEST_SEED, RunConfig, check_names
 from dalib.errors import ConfigError
 from dalib.strict_yaml import brief
 
@@ -14,8 +14,6 @@ FILE = "experiments.yaml"
 RECORDS = ("local", "committed")
 AGAINST = ("above", "first")
 MOST_SEEDS = 1000  # of one row in one command
-# the last that the shuffling takes, whose 64-bit keys are 2 seed and 2 seed + 1
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ class Holes(Source):
 
     def __init__(self, source: Source):
         self.source, self.domain = source, getattr(source, "domain", "holes")
-        self.height, self.width = source.height, source.width
+        self.height, self.width, self.parts = source.height, source.width, source.parts
         self.fingerprint = digest_words(["holes", source.fingerprint])
 
     def __len__(self) -> int:

@@ -177,7 +177,7 @@ def prepare(
     values |= dict(zip(("height", "width"), size, strict=True))
     _check_changes(changes or {}, steps=steps, encoder_weights=encoder_weights)
     config = RunConfig.from_dict(RunConfig(**values).to_dict() | (changes or {}))
-    labels = tuple(_look(name, config) for name in config.labelled)
+    labels = tuple(_look(name, config) for name in config.sources["labelled"])
     if "steps" not in (changes or {}):
         images = sum(found.images for found in labels)
         usual = min(max(STEPS[0], READINGS * images // config.batch), STEPS[1])

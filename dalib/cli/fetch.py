@@ -9,7 +9,12 @@ def add(top: Commands) -> None:
     """Add the command."""
     command = top.add("fetch", run)
     command.add_argument("pool", nargs="?", help="which pool: photos or rgbd; see --list")
-    command.add_argument("folder", nargs="?", help="a new folder, or one in which it was begun")
+    command.add_argument(
+        "folder",
+        nargs="?",
+        help="a new folder, or one in which it was begun; by default the folder pools/POOL of the "
+        "runs, where the source pool:POOL is looked for",
+    )
     command.add_argument("--list", action="store_true", help="show the pools and their licences")
     command.add_argument(
         "--from",
@@ -31,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Build a public pool of photographs, or of images with depth, out of public repositories."""
     from pathlib import Path
 
+    from dalib import paths
     from dalib.data.pools.build import fetch
     from dalib.data.pools.facts import NOTICE, licences, read_pool
     from dalib.data.pools.originals import TEMPLATE, Clones, Web
@@ -39,11 +45,12 @@ def run(args: argparse.Namespace) -> None:
     if args.list:
         _show()
         return
-    if not args.pool or not args.folder:
-        raise ConfigError("fetch: name a pool and a folder, or see --list for what there is")
+    if not args.pool:
+        raise ConfigError("fetch: name a pool, or see --list for what there is")
     if args.clones is not None and args.url is not None:
         raise ConfigError("--from and --url: give one of them")
     pool = read_pool(args.pool)
+    folder = paths.fetched_pool(pool.name) if args.folder is None else Path(args.folder)
     if args.clones is not None:
         place = Clones(folder=Path(args.clones))
     else:
@@ -57,16 +64,18 @@ def run(args: argparse.Namespace) -> None:
     with _following(len(rows)) as (report, step):
         summary = fetch(
             pool,
-            Path(args.folder),
+            folder,
             place,
             limit=args.limit,
             retry=args.retry,
             report=report,
             step=step,
         )
-    print("\n".join(summary.lines(Path(args.folder))))
+    print("\n".join(summary.lines(folder)))
+    named = "" if args.folder is None else f", with DALIB_{pool.name.upper()}={folder}"
+    print(f"trainings read it as the source pool:{pool.name}{named}")
     if not summary.here:
-        raise DataError(f"{args.folder}: no original could be had; see missing.csv for why")
+        raise DataError(f"{folder}: no original could be had; see missing.csv for why")
 
 
 def _show() -> None:

@@ -1,5 +1,5 @@
 """Sources by name, so that a config can say what to train on: `scenes:labelled`, `photos:FOLDER`,
-`tars:GLOB`, `depth:FOLDER`, `hub:NAME?...`."""
+`tars:GLOB`, `depth:FOLDER`, `hub:NAME?...`, `pool:photos`."""
 
 import inspect
 import types
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+from dalib import paths
 from dalib.config import RunConfig, check_names
 from dalib.data import scenes
 from dalib.data.damaged import guarded
 from dalib.data.hub import HubDataset
 from dalib.data.photos import PhotoFolder
+from dalib.data.pools.sources import PoolPairs, PoolPhotos
 from dalib.data.schema import Source, in_metres, without_metres
 from dalib.data.sources import DepthManifest, ManifestPhotos, Motorcycle, SkimagePhotos
 from dalib.data.subset import listed
@@ -28,33 +30,41 @@ OPENERS: dict[str, Callable[..., Source]] = {
 }
 """Kinds of sources that lie at a place of the user's; what they take by keyword are their
 options."""
+POOLS: dict[str, Callable[..., Source]] = {"photos": PoolPhotos, "rgbd": PoolPairs}
+"""Public pools, which lie where `dalib.paths.pool` says; what they take by keyword are their
+options."""
 PLACES = {"hub": "NAME", "tars": "GLOB"}
 """What their places are, where that is no folder."""
 BUILT_IN = {"scenes": scenes.SPLITS, "skimage": ("photos", "motorcycle")}
 """Kinds of sources that have a few known names, and no options."""
+KNOWN = BUILT_IN | {"pool": POOLS}
+"""Kinds of sources that have a few known names."""
 NAMED = ("photos", "tars")
 """Kinds of sources whose samples have names, by which some may be chosen."""
 LISTS = ("only", "without")
 """The options that choose them."""
 LOOKS = 8
 """Images of a source whose labels are looked at before a run to metres."""
-KINDS = ("scenes", *OPENERS, "skimage")
+KINDS = ("scenes", *OPENERS, "pool", "skimage")
 
 
-def open_source(name: str, *, count: int, height: int, width: int) -> Source:
+def open_source(name: str, *, count: int, height: int, width: int, draw: int = 0) -> Source:
     """Open a source by name.
 
     Args:
         name: `scenes:SPLIT` (materialised on disk on first use), `photos:FOLDER` (options
             domain, draft) or `photos:FOLDER/manifest.csv` (the images that it lists; option
             domain), `tars:GLOB` (tar shards such as `tars:pool/*.tar`; options domain, image,
-            draft), `depth:FOLDER` (a folder with manifest.csv; options dataset, quality,
-            offset_known), `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`),
-            `skimage:photos` or `skimage:motorcycle`. Photographs may be chosen by a list of names
+            draft), `depth:FOLDER` (a folder with manifest.csv; options dataset, quality, split,
+            offset_known), `pool:photos` (option shippable) and `pool:rgbd` (options split, quality),
+            the public pools that `python -m dalib fetch` builds,
+            `hub:NAME?image=COLUMN&depth=COLUMN` (options as in `HubDataset`), `skimage:photos` or
+            `skimage:motorcycle`. Of `photos:` and `tars:` some may be chosen by a list of names
             (`dalib.data.subset`): `only=FILE`, or all but these, `without=FILE`. Options follow a
             question mark, as in a URL; yes or no are written as words.
         count: images to take of a procedural split; the others are taken whole.
         height, width: size that procedural scenes are rendered at.
+        draw: which scenes of a procedural split (`dalib.data.scenes.Scenes`).
 
     Raises:
         ConfigError: an unknown kind, split or option, an option that is doubled or of the wrong
@@ -63,11 +73,11 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
     """
     kind, place, options = parse(name)
     if kind == "scenes":
-        return scenes.materialise(split=place, count=count, height=height, width=width)
+        return scenes.materialise(split=place, count=count, height=height, width=width, draw=draw)
     if kind == "skimage":
         return SkimagePhotos() if place == "photos" else Motorcycle()
     lists = {word: options.pop(word) for word in LISTS if word in options}
-    source = _opener(kind, place)(place, **options)
+    source = _opener(kind, place)(paths.pool(place) if kind == "pool" else place, **options)
     for word, path in lists.items():
         source = listed(source, Path(path), without=word == "without")
     return source
@@ -75,13 +85,14 @@ def open_source(name: str, *, count: int, height: int, width: int) -> Source:
 
 def parse(name: str) -> tuple[str, str, dict[str, Any]]:
     """Kind, place and options of a source's name, as `open_source` reads it; nothing is opened."""
-    kind, _, rest = name.partition(":")
-    if name and kind not in KINDS and Path(name).exists():
+    kind, colon, rest = name.partition(":")
+    if name and not (colon and kind in KINDS) and Path(name).exists():
         raise ConfigError(f"source {name!r}: say what it holds: {_suggest(Path(name))}")
     check_names([kind], KINDS, what=f"kind of source in {name!r}:")
     place, mark, query = rest.partition("?")
+    if kind in KNOWN:
+        check_names([place], KNOWN[kind], what=f"name in source {name!r}:")
     if kind in BUILT_IN:
-        check_names([place], BUILT_IN[kind], what=f"name in source {name!r}:")
         if mark:
             raise ConfigError(
                 f"source {name!r}: {kind} takes no options; leave out {mark + query!r}"
@@ -122,6 +133,8 @@ def _suggest(path: Path) -> str:
 
 def _opener(kind: str, place: str) -> Callable[..., Source]:
     """What opens a source: `photos:` of a manifest are the photographs that it lists."""
+    if kind == "pool":
+        return POOLS[place]
     if kind == "photos" and place.lower().endswith(".csv") and not Path(place).is_dir():
         return ManifestPhotos
     return OPENERS[kind]
@@ -174,7 +187,9 @@ def check_sources(config: RunConfig) -> None:
 
 
 def _check_source(name: str, *, role: str, needs: tuple[str, ...], config: RunConfig) -> None:
-    if parse(name)[0] == "scenes":  # which have everything
+    kind, place, _ = parse(name)
+    if kind == "scenes":  # which have everything; but are there so many?
+        scenes.Scenes(split=place, count=config.counts[role], draw=config.drawn, **config.size)
         return
     source = open_source(name, count=1, height=1, width=1)
     if isinstance(source, DepthManifest):

@@ -109,6 +109,7 @@ class Replacing(Source):
         self.domain = getattr(source, "domain", "")
         self.height = getattr(source, "height", None)
         self.width = getattr(source, "width", None)
+        self.parts = getattr(source, "parts", ())
         self.damaged = {int(index) for index in known}
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ any step, any number of loader workers gives the same batches, and a process tak
 same global batch.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data.files import digest
-from dalib.data.schema import Source, in_metres, resize_and_crop, without_metres
+from dalib.data.schema import Part, Source, in_metres, resize_and_crop, without_metres
 from dalib.data.streams import Order, Stream, order_key
 from dalib.errors import ConfigError, DataError, UserError
 
@@ -65,11 +65,21 @@ class Batch(TypedDict, total=False):
 
 
 class Concat(Source):
-    """Several sources one after the other, without re-sampling. A single one keeps its size and its
-    way to read batches."""
+    """Several sources one after the other. A single one keeps its size and its way to read batches.
 
-    def __init__(self, *sources: Source):
+    Args:
+        sources: in this order.
+        weights: how many times an epoch reads each sample of each of them (`Epoch`); by default
+            once. No sample stands here more than once for it, and the fingerprint is the same.
+    """
+
+    def __init__(self, *sources: Source, weights: Sequence[int] | None = None):
         self.sources = sources
+        weights = [1] * len(sources) if weights is None else weights
+        self.parts = tuple(
+            Part(count=len(s), weight=w, fingerprint=s.fingerprint)
+            for s, w in zip(sources, weights, strict=True)
+        )
         self.ends = np.cumsum([len(s) for s in sources])
         if len(sources) == 1:
             (only,) = sources
@@ -153,6 +163,47 @@ def _permuted(index: np.ndarray, count: int, *words: int | np.ndarray) -> np.nda
         value = np.where(todo, (left << half) | right, value)
         todo = value >= count
     return value.astype(np.int64)
+
+
+class Epoch:
+    """Which samples an epoch of a source reads: each as often as the weight of its part says.
+
+    An epoch has as many places as it has readings. Those of a part come one after the other, all of
+    its samples in their order and then all of them again, so that neighbours stay neighbours
+    (`shuffled_in_blocks`) and the readings of one sample lie apart. With weights of 1 a place is an
+    index.
+
+    Args:
+        source: with `parts` where it was made of several, see `Concat`.
+        chosen: indices of the samples to read; all by default.
+    """
+
+    def __init__(self, source: Source, chosen: Int[np.ndarray, " m"] | None = None):
+        self.chosen = chosen
+        whole = len(source) if chosen is None else len(chosen)
+        parts = getattr(source, "parts", ())
+        counts = np.array([part.count for part in parts], np.int64)
+        weights = np.array([part.weight for part in parts], np.int64)
+        if (weights == 1).all():  # as one part, in whatever order was chosen
+            counts = np.array([whole], np.int64)
+            weights = np.ones(1, np.int64)
+        elif chosen is not None:
+            part_of = np.searchsorted(np.cumsum(counts), chosen, side="right")
+            self.chosen = chosen[np.argsort(part_of, kind="stable")]
+            counts = np.bincount(part_of, minlength=len(counts))
+        self.counts = counts
+        self.firsts = np.cumsum(counts) - counts
+        self.ends = np.cumsum(counts * weights)
+        self.begins = self.ends - counts * weights
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def at(self, places: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        """The indices of the samples that are read at these places, each from 0 to len - 1."""
+        part = np.searchsorted(self.ends, places, side="right")
+        indices = self.firsts[part] + (places - self.begins[part]) % self.counts[part]
+        return indices if self.chosen is None else self.chosen[indices]
 
 
 WINDOW = 8
@@ -313,6 +364,14 @@ class Mixture(torch.utils.data.Dataset):
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.pool = pool
+        self.epochs = {
+            order: Epoch(source, chosen)
+            for order, source, chosen in (
+                (Order.LABELLED, labelled, None),
+                (Order.POOL, unlabelled, pool),
+            )
+            if source is not None
+        }
         self.pseudo = pseudo
         own_size = tuple(config.size.values())
         self.seen = None if seen == own_size else seen
@@ -341,8 +400,7 @@ class Mixture(torch.utils.data.Dataset):
         source's."""
         config = self.config
         positions = self._positions(step, config.batch)
-        key = order_key(config.seed, Order.LABELLED)
-        indices = self._order(positions, len(self.labelled), key=key)
+        indices = self._order(positions, Order.LABELLED)
         crop = labelled_crop(config.seed, positions)
         batch = fetch(self.labelled, indices, crop=crop, **config.size)
         if "semantics" in config.labelled_brings:
@@ -360,11 +418,7 @@ class Mixture(torch.utils.data.Dataset):
         same crop; their labels are pseudo labels, an oracle's, or still to come."""
         config = self.config
         positions = self._positions(step, config.pool_batch)
-        count = len(self.unlabelled) if self.pool is None else len(self.pool)
-        key = order_key(config.seed, Order.POOL)
-        indices = self._order(positions, count, key=key)
-        if self.pool is not None:
-            indices = self.pool[indices]
+        indices = self._order(positions, Order.POOL)
         # the teacher's size is read of the same pictures where that gives the same
         kept = {} if self.seen is not None and self.unlabelled.reads_alike else None
         batch = fetch(self.unlabelled, indices, crop=pool_crop, kept=kept, **config.size)
@@ -389,12 +443,14 @@ class Mixture(torch.utils.data.Dataset):
             half["seen"] = seen["image"]
         return half
 
-    def _order(self, positions: np.ndarray, count: int, *, key: int) -> np.ndarray:
-        """Which items are read at these positions of the endless reading."""
+    def _order(self, positions: np.ndarray, order: Order) -> np.ndarray:
+        """Which samples are read at these positions of the endless reading."""
+        epoch = self.epochs[order]
+        key = order_key(self.config.seed, order)
         block = self.config.shuffle_block
         if block:
-            return shuffled_in_blocks(positions, count, block=block, key=key)
-        return shuffled(positions, count, key=key)
+            return epoch.at(shuffled_in_blocks(positions, len(epoch), block=block, key=key))
+        return epoch.at(shuffled(positions, len(epoch), key=key))
 
     def _positions(self, step: int, size: int) -> np.ndarray:
         """Which images of an endless reading, `size` a step, are this process's in this step."""

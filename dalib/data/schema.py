@@ -9,6 +9,7 @@ offset).
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,16 +18,35 @@ from torch.nn import functional as F
 from dalib.errors import DataError
 
 Sample = dict[str, Any]
+MAPS = frozenset({"image", "disparity", "valid", "semantics"})
+"""The entries of a sample that have a value at each pixel."""
 IGNORE = 255
 """In `semantics`, a pixel whose class is unknown: it counts nowhere, neither in a loss nor in a
 score."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the sources that another one joins.
+
+    Args:
+        count: of its samples, which lie one after the other.
+        weight: how many times an epoch reads each of them.
+        fingerprint: its own.
+    """
+
+    count: int
+    weight: int
+    fingerprint: str
+
+
 class Source(ABC):
-    """Samples by index. `fingerprint` is hexadecimal and changes when the content does."""
+    """Samples by index. `fingerprint` is hexadecimal and changes when the content does; `parts` are
+    the sources that this one joins, in their order, where it joins some."""
 
     domain: str
     fingerprint: str
+    parts: tuple[Part, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -100,23 +120,33 @@ def resize_and_crop(
     """
     if not all(0 <= p <= 1 for p in position):
         raise DataError(f"position is {position}; both entries must lie in 0..1")
-    rows, columns = sample["image"].shape[-2:]
-    ratio = max(height / rows, width / columns)
-    size = max(height, round(rows * ratio)), max(width, round(columns * ratio))
+    sample = resized_to_cover(sample, height=height, width=width)
+    size = sample["image"].shape[-2:]
     top, left = (
         round(p * (s - t)) for p, s, t in zip(position, size, (height, width), strict=True)
     )
+    result = dict(sample)
+    for key in MAPS & sample.keys():
+        part = sample[key][..., top : top + height, left : left + width]
+        result[key] = (part.flip(-1) if flip else part).contiguous()
+    return result
+
+
+def resized_to_cover(sample: Sample, *, height: int, width: int) -> Sample:
+    """A sample whose maps are resized, up or down and keeping their aspect, until they just cover
+    (height, width), as `resize_and_crop` does before it crops. One that covers it already stays."""
+    rows, columns = sample["image"].shape[-2:]
+    ratio = max(height / rows, width / columns)
+    size = max(height, round(rows * ratio)), max(width, round(columns * ratio))
+    if size == (rows, columns):
+        return sample
 
     def resample(x: torch.Tensor, **how: Any) -> torch.Tensor:
         x = x.reshape(1, -1, rows, columns).float()  # (C, H, W) or (H, W) -> (1, C, H, W)
-        x = F.interpolate(x, size, **how) if size != (rows, columns) else x
-        x = x[0, :, top : top + height, left : left + width]
-        return x.flip(-1) if flip else x
+        return F.interpolate(x, size, **how)[0]
 
     image = resample(sample["image"], mode="bilinear", antialias=True).round().clamp(0, 255)
-    result = sample | {"image": image.to(torch.uint8).contiguous()}
-    for key in {"disparity", "valid", "semantics"} & sample.keys():
-        result[key] = (
-            resample(sample[key], mode="nearest-exact")[0].to(sample[key].dtype).contiguous()
-        )
+    result = sample | {"image": image.to(torch.uint8)}
+    for key in (MAPS - {"image"}) & sample.keys():
+        result[key] = resample(sample[key], mode="nearest-exact")[0].to(sample[key].dtype)
     return result

@@ -39,7 +39,7 @@ class DepthManifest(Source):
     Required columns: `image` and `depth` (paths relative to the manifest, or addresses of parts of
     files such as `0001.h5#depth`, see `dalib.data.readers`; a row without depth is passed over),
     `kind` ("depth_m" or "disparity") and `depth_scale` (value = stored / depth_scale, 0 = no ground
-    truth). Used if present: `id`, `dataset`, `quality`; `scale_known` and
+    truth). Used if present: `id`, `dataset`, `quality`, `split`; `scale_known` and
     `offset_known` (yes or no); `native_image` with `native_depth`, which are preferred;
     `sequence`, the film whose frame this is (`dalib.evaluation.sets`). Of the map:
     `mask` (path, not 0 where there is ground truth; `native_mask` beside `native_depth`), `bits` (8
@@ -55,6 +55,7 @@ class DepthManifest(Source):
         path: the manifest, or the folder that holds it.
         dataset: keep only the rows of this data set.
         quality: keep only the rows of this quality.
+        split: keep only the rows of this part of the data, such as train or val.
         offset_known: keep only the rows where it is "yes" (True, also without such a column) or
             "no" (False).
 
@@ -70,12 +71,13 @@ class DepthManifest(Source):
         *,
         dataset: str | None = None,
         quality: str | None = None,
+        split: str | None = None,
         offset_known: bool | None = None,
     ) -> None:
         path = Path(path)
         self.manifest = path / "manifest.csv" if path.is_dir() else path
         present, rows = read_table(self.manifest)
-        wanted = {"dataset": dataset, "quality": quality}
+        wanted = {"dataset": dataset, "quality": quality, "split": split}
         wanted = {column: entry for column, entry in wanted.items() if entry is not None}
         check_columns(self.manifest, present, needed=(*COLUMNS, *wanted))
         check_rows(self.manifest, rows)

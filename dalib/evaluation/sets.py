@@ -129,7 +129,7 @@ def _of_source(
 ) -> tuple[list[DataSet], list[str]]:
     """A source of the catalogue."""
     kind, place, _ = parse(word)
-    if kind in ("photos", "tars") or (kind, place) == ("skimage", "photos"):
+    if kind in ("photos", "tars") or (kind, place) in (("skimage", "photos"), ("pool", "photos")):
         raise DataError(f"--data: {word}: photographs without ground truth; nothing can be scored")
     size = {"height": RunConfig.height, "width": RunConfig.width}
     source = open_source(word, count=count or RunConfig.test_images, **size)

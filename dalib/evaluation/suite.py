@@ -225,13 +225,16 @@ def study_floors(config: RunConfig) -> dict[str, Floor]:
     Raises:
         ConfigError: a run whose labelled images are not one drawn split.
     """
-    kind, _, split = config.labelled[0].partition(":")
-    if len(config.labelled) != 1 or kind != "scenes":
+    names = config.sources.get("labelled", ())
+    kind, _, split = ",".join(names).partition(":")
+    if len(names) != 1 or kind != "scenes":
         raise ConfigError(
             "labelled: a mean map is made of one drawn split, such as scenes:labelled, not of "
-            f"{config.labelled}"
+            f"{names}"
         )
-    labelled = scenes.materialise(split=split, count=config.labelled_images, **config.size)
+    labelled = scenes.materialise(
+        split=split, count=config.labelled_images, draw=config.drawn, **config.size
+    )
     return FLOORS | {MEAN_MAP: mean_map_floor(mean_map(labelled))}
 
 

@@ -25,6 +25,8 @@ DONE = "train.json"
 JOB = "job.json"
 DATA = "data.json"
 LEGS = "legs.json"
+SAME = ("images", "fingerprint")
+"""What of a role's data must be as it was for a run to go on."""
 
 
 def folder(config: RunConfig) -> Path:
@@ -139,31 +141,45 @@ def changed(out: Path, sources: Mapping[str, object]) -> dict[str, str]:
         f"{now['images']} now, or other names,"
         " sizes or times)"
         for role, now in _noted(sources).items()
-        if role in before and before[role] != now
+        if role in before and any(before[role].get(key) != now[key] for key in SAME)
     }
 
 
 def _noted(sources: Mapping[str, object]) -> dict[str, dict]:
-    return {
-        role: {"images": len(source), "fingerprint": source.fingerprint}
-        for role, source in sources.items()
-        if source is not None
-    }
+    found = {}
+    for role, source in sources.items():
+        if source is None:
+            continue
+        found[role] = {"images": len(source), "fingerprint": source.fingerprint}
+        parts = [
+            {"images": part.count, "weight": part.weight, "fingerprint": part.fingerprint}
+            for part in getattr(source, "parts", ())
+        ]
+        if len(parts) > 1:
+            found[role]["sources"] = parts
+    return found
 
 
 def read_of(out: Path, config: RunConfig) -> dict[str, dict]:
     """What a record says of the data that a run has read, by role: how many images, the sources'
-    fingerprint, and the fingerprint of each public pool among them. Empty for drawn scenes, which
-    are the same everywhere."""
+    fingerprint, that of each source with its images and its weight where there are several, and the
+    fingerprint of each public pool among them. Empty for drawn scenes alone, which are the same
+    everywhere and which the settings name."""
     noted = read_json(out / DATA)
     found = {}
     for role, names in config.sources.items():
         places = [parse(name) for name in names]
         if all(kind in BUILT_IN for kind, *_ in places):
             continue
-        pools = {place: fingerprint_of(place) for kind, place, _ in places if kind != "hub"}
+        pools = {
+            place: fingerprint_of(paths.pool(place) if kind == "pool" else place)
+            for kind, place, _ in places
+            if kind not in ("hub", *BUILT_IN)
+        }
         pools = {place: which for place, which in pools.items() if which}
         found[role] = noted.get(role, {}) | ({"pools": pools} if pools else {})
+        for name, part in zip(names, found[role].get("sources", ()), strict=False):
+            part["name"] = name
     return found
 
 

@@ -22,6 +22,7 @@ from dalib.config import RunConfig
 from dalib.data.catalogue import open_source
 from dalib.data.damaged import Ledger, guarded_run
 from dalib.data.mixture import Concat
+from dalib.data.resized import at_size
 from dalib.errors import ConfigError, Stopped, TrainingError, UserError
 from dalib.models.depth_anything import DepthAnything
 from dalib.progress import decode, headed
@@ -75,11 +76,11 @@ PATIENCE = timedelta(hours=12)
 
 def sources(config: RunConfig) -> tuple[Concat | None, Concat | None]:
     """The labelled and the unlabelled source, each where the run has one."""
-    counts = {"labelled": config.labelled_images, "unlabelled": config.unlabelled_images}
     opened = {}
     for role, names in config.sources.items():
-        every = [open_source(name, count=counts[role], **config.size) for name in names]
-        opened[role] = Concat(*every)
+        wanted = {"count": config.counts[role], "draw": config.drawn, **config.size}
+        every = [at_size(open_source(name, **wanted), **config.size) for name in names]
+        opened[role] = Concat(*every, weights=config.weights[role])
     return opened.get("labelled"), opened.get("unlabelled")
 
 

@@ -137,8 +137,11 @@ class Plan:
         for given in self.given:
             yield _given_line(given)
         for role, sources in self.images.items():
+            times = _times(self.config, role)
             for name, count in sources.items():
-                yield f"reads     {role}: {name}, {f'{count:,} images' if count >= 0 else 'drawn'}"
+                many = f"{count:,} images" if count >= 0 else f"draw {self.config.drawn}"
+                often = f", each {times[name]} times an epoch" if name in times else ""
+                yield f"reads     {role}: {name}, {many}{often}"
         for name in asked_of_the_hub(self.config):
             yield f"fetches   {name}: its pre-trained weights from the hub, where they are not here"
         if all(part.done for part in self.parts):
@@ -177,6 +180,12 @@ def _part_lines(part: Part, processes: int) -> Iterator[str]:
         f"{config.height} x {config.width}"
         + (f", {processes} processes" if processes > 1 and not part.done else "")
     )
+
+
+def _times(config: RunConfig, role: str) -> dict[str, int]:
+    """The weights of the sources of a role, where they are other than 1."""
+    pairs = zip(config.sources[role], config.weights[role], strict=True)
+    return {name: weight for name, weight in pairs if weight > 1}
 
 
 def _given_line(given: Given) -> str:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from dalib import paths
 from dalib.__main__ import main
+from dalib.data.catalogue import open_source
 from dalib.data.pools import build
 from dalib.data.pools.build import fetch
 from dalib.data.pools.depth import cosine, read_cloud, read_depth, shrink, unpack_lzf
@@ -843,6 +844,17 @@ def test_the_command_builds_a_pool_and_says_what_may_be_done_with_it(committed, 
     assert json.loads((out / "pool.json").read_text())["count"] == 7
 
 
+def test_without_a_folder_it_goes_where_its_source_is_looked_for(committed, capsys):
+    pool, clones = committed
+    assert main(["fetch", "photos", "--from", str(clones)]) == 0
+    assert "read it as the source pool:photos\n" in capsys.readouterr().out
+    source = open_source("pool:photos", count=1, height=1, width=1)
+    assert source.folder == paths.fetched_pool("photos") == paths.runs() / "pools" / "photos"
+    assert sorted(Path(source.name_of(i)).stem for i in range(7)) == sorted(
+        row.key for row in pool.rows
+    )
+
+
 def test_the_command_ends_with_1_where_nothing_could_be_had(committed, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     words = ["fetch", "photos", str(tmp_path / "out"), "--from", str(tmp_path / "empty")]
@@ -855,7 +867,6 @@ def test_the_command_ends_with_1_where_nothing_could_be_had(committed, tmp_path,
     ("words", "said"),
     [
         (["fetch"], "--list"),
-        (["fetch", "photos"], "--list"),
         (["fetch", "paintings", "x"], "photos or rgbd"),
         (["fetch", "photos", "x", "--from", "y", "--url", "z"], "one of them"),
         (["fetch", "photos", "x", "--url", "z"], "--url"),

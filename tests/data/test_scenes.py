@@ -304,7 +304,7 @@ def test_cache_holds_what_rendering_gives_for_any_number_of_workers(folder):
         torch.equal(source[41][k], fresh[41][k])
         for k in ("image", "disparity", "valid", "semantics")
     )
-    assert [p.name for p in folder.iterdir()] == [f"unlabelled-{source.fingerprint}"]
+    assert [p.name for p in folder.iterdir()] == [f"unlabelled-draw0-{source.fingerprint}"]
 
 
 @pytest.mark.slow

@@ -256,9 +256,7 @@ def test_the_command_line_says_what_is_wrong(capsys):
         "python -m dabook row main_table full --profile smoke --seed 0" in capsys.readouterr().err
     )
     assert bugs.main(["--profile", "smoke", "--bug", "fixed_box"]) == 1
-    assert (
-        "python -m dabook row main_table labelled_only --profile smoke" in capsys.readouterr().err
-    )
+    assert "python -m dabook row main_table perturbed --profile smoke" in capsys.readouterr().err
     assert bugs.main(["--seeds", "0"]) == 1
     assert bugs.main(["--profile", "smoke", "--list"]) == 0
     assert "missing mean_for_median seed 0" in capsys.readouterr().out

@@ -41,7 +41,7 @@ class Classed(Smooth):
 
 def test_a_second_round_is_labelled_by_the_student_of_the_first(tiny_student, launched, runs):
     second = tiny_student.replace(steps=2, rounds=2)
-    first = second.replace(rounds=1)
+    first = second.teacher_run()
     launch.ensure_weights(second, report=quiet)
     assert launched == [first.teacher_run().hash(), first.hash(), second.hash()]
     assert launched.given[first.hash()]["pseudo"].path.parent.name == first.teacher_run().hash()
@@ -190,7 +190,7 @@ def test_selective_training_step_by_step(tiny_student, launched, runs):
     """Teacher, student of the stable half, and a student of everything with the rest labelled
     anew."""
     config = tiny_student.replace(steps=3, selection="stable_first")
-    stable, lines = config.replace(selection="stable"), []
+    stable, lines = config.first_half(), []
     path = launch.ensure_weights(config, report=lines.append)
     assert launched == [config.teacher_run().hash(), stable.hash(), config.hash()]
     assert sum("comparing the labels" in line for line in lines) == 1

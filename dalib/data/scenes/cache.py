@@ -1,8 +1,8 @@
 """Scenes rendered once and kept on disk as a `datasets` data set: fixed-size binary columns,
 memory-mapped, read without decoding.
 
-A cache lives at `paths.cache()/<split>-<fingerprint>`, where the fingerprint covers split, size,
-count and the renderer's code. It appears by one rename, carries a checksum per file, and is made
+A cache lives at `paths.cache()/<split>-draw<draw>-<fingerprint>`, where the fingerprint covers split,
+draw, size, count and the renderer's code. It appears by one rename, carries a checksum per file, and is made
 again with a message when it is damaged.
 """
 
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from dalib import paths
-from dalib.data.scenes.splits import Scenes, Split, render
+from dalib.data.scenes.splits import Scenes, Split, render, renderer_hash
 from dalib.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,16 @@ class CachedScenes(Scenes):
     """The same samples as `Scenes`, read from a materialised cache at `folder`."""
 
     def __init__(
-        self, *, split: Split | str, count: int, height: int = 96, width: int = 128, folder: Path
+        self,
+        *,
+        split: Split | str,
+        count: int,
+        height: int = 96,
+        width: int = 128,
+        draw: int = 0,
+        folder: Path,
     ) -> None:
-        super().__init__(split=split, count=count, height=height, width=width)
+        super().__init__(split=split, count=count, height=height, width=width, draw=draw)
         self.folder = folder
         self._open()
 
@@ -110,7 +117,8 @@ def _serve() -> None:
 def _parts(source: Scenes, workers: int) -> Iterator[dict[str, list[bytes]]]:
     """Rendered parts in order. Workers are plain child processes with pipes: safe in notebooks,
     scripts and after any use of threads."""
-    parts = [range(k, min(k + PART, source.count)) for k in range(0, source.count, PART)]
+    every = [range(k, min(k + PART, source.count)) for k in range(0, source.count, PART)]
+    parts = [source.numbers(part) for part in every]
     work = partial(_columns, source.split, source.height, source.width)
     if workers < 2 or len(parts) < 4:
         yield from map(work, parts)
@@ -188,7 +196,13 @@ def _write(source: Scenes, folder: Path, workers: int) -> None:
         enable_progress_bars()
     stream.unlink()
     (folder / "dalib.json").write_text(
-        json.dumps({"fingerprint": source.fingerprint, "files": _checksums(folder)})
+        json.dumps(
+            {
+                "fingerprint": source.fingerprint,
+                "renderer": renderer_hash(),
+                "files": _checksums(folder),
+            }
+        )
     )
 
 
@@ -215,17 +229,19 @@ def materialise(
     count: int,
     height: int = 96,
     width: int = 128,
+    draw: int = 0,
     workers: int | None = None,
 ) -> CachedScenes:
-    """The first `count` scenes of a split from the on-disk cache, rendered first by `workers`
-    processes (default 2) if need be."""
-    source = Scenes(split=split, count=count, height=height, width=width)
-    folder = paths.cache() / f"{source.split.name}-{source.fingerprint}"
+    """The first `count` scenes of a draw of a split (see `Scenes`) from the on-disk cache, rendered
+    first by `workers` processes (default 2) if need be."""
+    source = Scenes(split=split, count=count, height=height, width=width, draw=draw)
+    folder = paths.cache() / f"{source.split.name}-draw{draw}-{source.fingerprint}"
     arguments = {
         "split": source.split,
         "count": count,
         "height": height,
         "width": width,
+        "draw": draw,
         "folder": folder,
     }
     if folder.exists():

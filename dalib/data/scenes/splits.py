@@ -32,6 +32,8 @@ from dalib.provenance import behind, files_hash
 KINDS = tuple(_KINDS)
 STYLES = tuple(_STYLES)
 INDOORS = ("room", "tabletop", "warehouse")
+PER_DRAW = 1_000_000
+"""Scenes of a split that belong to one draw: draw d begins with scene d * `PER_DRAW`."""
 
 
 @dataclass(frozen=True)
@@ -262,21 +264,52 @@ def renderer_files() -> tuple[Path, ...]:
 
 
 class Scenes(Source):
-    """Source of `count` scenes of a split, rendered when asked for."""
+    """Source of `count` scenes of a split, rendered when asked for.
+
+    Args:
+        split: which, or its name.
+        count: how many, at most `PER_DRAW`.
+        height, width: of the images, in pixels.
+        draw: which scenes of the split: those from number `draw * PER_DRAW` on. No two draws share
+            one.
+
+    Raises `ConfigError` for an unknown split, a draw below 0, or more scenes than a draw has.
+    """
 
     def __init__(
-        self, *, split: Split | str, count: int, height: int = 96, width: int = 128
+        self,
+        *,
+        split: Split | str,
+        count: int,
+        height: int = 96,
+        width: int = 128,
+        draw: int = 0,
     ) -> None:
         self.split = _find(split)
+        if count > PER_DRAW:
+            raise ConfigError(
+                f"{count} scenes of split {self.split.name!r}: a draw has {PER_DRAW}; take at most "
+                "so many (labelled_images, unlabelled_images)"
+            )
+        if draw < 0:
+            raise ConfigError(f"draw {draw} of split {self.split.name!r} is negative")
         self.count = count
         self.height = height
         self.width = width
+        self.draw = draw
         self.domain = self.split.name
 
     @property
     def fingerprint(self) -> str:
         spec = json.dumps(
-            [asdict(self.split), self.count, self.height, self.width, renderer_hash()],
+            {
+                "split": asdict(self.split),
+                "count": self.count,
+                "height": self.height,
+                "width": self.width,
+                "draw": self.draw,
+                "renderer": renderer_hash(),
+            },
             sort_keys=True,
         )
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
@@ -289,10 +322,15 @@ class Scenes(Source):
             if not 0 <= i < self.count:
                 raise IndexError(f"sample {i} of {self.count} in split {self.split.name!r}")
 
+    def numbers(self, indices: Sequence[int] | np.ndarray) -> list[int]:
+        """Which scenes of the split these samples are."""
+        first = self.draw * PER_DRAW
+        return [first + int(i) for i in indices]
+
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor | list[str]]:
         """Samples stacked along a first dimension; `domain` is a list."""
         self._check(indices)
-        return render(self.split, indices, height=self.height, width=self.width)
+        return render(self.split, self.numbers(indices), height=self.height, width=self.width)
 
     def _sample(self, index: int) -> Sample:
         return {key: value[0] for key, value in self.get_batch([index]).items()}
