@@ -10,6 +10,7 @@ PyTorch's.
 import types
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -87,10 +88,15 @@ def places(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
-) -> Float[Tensor, "pairs taps"]:
+) -> Float[np.ndarray, "pairs taps"]:
     """Which weight joins each pair of an output pixel and an input pixel: 1 in its column, and a row
-    of zeros where none does. Pairs run through the outputs, and within each through the inputs."""
-    joined = torch.zeros(*_size_out(size, kernel, stride, padding), *size, *kernel)
+    of zeros where none does. Pairs run through the outputs, and within each through the inputs.
+
+    An array, for a tensor that is kept would belong to the mode that it was made in
+    (`dalib.training.costs` counts with tensors that have no data).
+    """
+    outputs = _size_out(size, kernel, stride, padding)
+    joined = np.zeros((*outputs, *size, *kernel), np.float32)
     for y in range(joined.shape[0]):
         for x in range(joined.shape[1]):
             for i in range(kernel[0]):
@@ -138,4 +144,4 @@ def _of_weight(
     inputs = images.flatten(2).permute(1, 0, 2).contiguous()  # (c, b, h * w)
     products = torch.bmm(outputs, inputs).flatten(1)  # (c, h2 * w2 * h * w)
     joined = places(tuple(images.shape[-2:]), tuple(weight.shape[-2:]), stride, padding)
-    return (products @ joined).view_as(weight)
+    return (products @ torch.from_numpy(joined)).view_as(weight)

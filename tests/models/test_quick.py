@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.layers import Conv2dSame
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dalib.models import build, quick
 
@@ -110,3 +111,14 @@ def test_a_network_keeps_its_weights_and_gradients():
         assert float((own.grad - theirs.grad).abs().max()) <= 1e-4 * scale + 1e-12, name
     again = copy.deepcopy(model)  # a copy computes with its own weights
     assert all(module.forward.__self__ is module for module in taken(again))
+
+
+def test_a_step_is_counted_without_data_and_then_taken_with_them():
+    """What the first keeps must not reach the second."""
+    quick.places.cache_clear()
+    with FakeTensorMode():
+        conv = quick.quicken(nn.Conv2d(4, 4, 5, padding=2, groups=4))
+        conv(torch.empty(2, 4, 3, 4)).sum().backward()
+    conv = quick.quicken(nn.Conv2d(4, 4, 5, padding=2, groups=4))
+    conv(torch.ones(2, 4, 3, 4)).sum().backward()
+    assert conv.weight.grad[0, 0, 2].tolist() == [12, 18, 24, 18, 12]
