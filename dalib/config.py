@@ -29,9 +29,11 @@ DISTORTIONS = ("colour", "blur")
 PERTURBATIONS = (*DISTORTIONS, "cutmix")
 """All kinds of strong perturbation, in the order in which they act."""
 CHOICES = {
-    "task": ("disparity", "metric", "segmentation"),
+    "task": ("disparity", "depth", "metric", "segmentation"),
     "layers": ("v1", "v2"),
+    "sky": ("zero", "ignore", "farthest"),
     "labelling": ("stored", "online", "oracle"),
+    "teacher_sees": ("clean", "perturbed"),
     "selection": ("none", "stable", "stable_first"),
     "cutmix_regions": ("apart", "together"),
     "drop_unit": ("pixel", "region"),
@@ -54,6 +56,7 @@ STARTS = ("encoder", "teacher")
 """The words for first weights; any other `start` is a network that is given."""
 BEGINS_WITH = {
     "disparity": ("disparity",),
+    "depth": ("depth",),
     "metric": ("disparity", "metric"),
     "segmentation": ("segmentation",),
 }
@@ -156,12 +159,21 @@ class RunConfig:
     # Task: what the network learns.
 
     #: What is learnt from the labelled images and predicted, which is disparity up to scale and
-    #: shift (disparity), depth in metres (metric), or the class of each pixel (segmentation). The
-    #: last two are for fine-tuning, see `start`, and have no unlabelled images.
+    #: shift (disparity), depth up to scale and shift (depth), depth in metres (metric), or the class
+    #: of each pixel (segmentation). Depth is there to be compared with disparity: sky never counts
+    #: in it, and each image's farthest pixels are held (`dalib.training.tasks.RelativeDepth`). The
+    #: last two are for fine-tuning, see `start`. None of the last three has unlabelled images.
     task: str = "disparity"
     #: Metres that a network of depth in metres reaches, as 10 for rooms and 80 for streets; labels
     #: beyond it do not count. Above 0, for task metric alone, which must name it.
     max_depth: float | None = None
+
+    #: What the ground truth says of sky, which sources give as disparity 0, of labelled images and
+    #: of an oracle's. That it is infinitely far, so that the network learns 0 (zero); nothing, so
+    #: that no loss sees it (ignore; an image of sky alone then adds 0); or that it is as far as the
+    #: farthest pixel of its image, the smallest disparity above 0 (farthest). A teacher that is
+    #: trained here has it from its student; scores never see sky. For task disparity alone.
+    sky: str = "zero"
 
     # Network.
 
@@ -191,6 +203,10 @@ class RunConfig:
     #: has (stored), or in each step (online); or never, and the true disparity of a source that has
     #: it is taken (oracle).
     labelling: str = _pool("stored")
+    #: The image that a teacher which labels in each step sees. As it is in its source, at the same
+    #: crop (clean, the paper's), or as its student sees it after colour and blur, before CutMix
+    #: (perturbed). The second needs labelling: online.
+    teacher_sees: str = _pool("clean")
     #: How many students are trained one after the other. That of a round, trained in the same way,
     #: is the teacher of the next. A whole number from 1.
     rounds: int = _pool(1)
@@ -384,9 +400,9 @@ class RunConfig:
                 f"pseudo_labels: task {self.task} learns from labelled images alone; set it to "
                 "false, and begin with the student (start)"
             )
-        if self.task == "segmentation" and self.validate_every:
+        if self.task in ("depth", "segmentation") and self.validate_every:
             raise ConfigError(
-                "validate_every: task segmentation is not validated while it learns; set it to 0"
+                f"validate_every: task {self.task} is not validated while it learns; set it to 0"
             )
         if self.gradient_weight:
             raise ConfigError(
@@ -513,7 +529,19 @@ class RunConfig:
             "segmentation_weight",
         )
         read = dict.fromkeys(students, (self.pseudo_labels, "pseudo_labels: true"))
+        truth = bool(self.labelled) or not self.teacher_labels
+        truth = truth or isinstance(self.teacher, TrainedTeacher)
+        perturbed = bool({*self.perturb} & set(DISTORTIONS))
+        online = self.pseudo_labels and self.labelling == "online"
         read |= {
+            "sky": (
+                truth and self.task == "disparity",
+                "task: disparity, and labelled images or an oracle",
+            ),
+            "teacher_sees": (
+                online and perturbed,
+                "labelling: online, and colour or blur in perturb",
+            ),
             "strength": (distorted, "colour or blur in perturb"),
             "cutmix_regions": (self.pairs, "cutmix in perturb"),
             "drop_unit": (self.drop > 0, "drop"),
@@ -817,6 +845,7 @@ def check_beginning(task: str, other: str, *, where: str) -> None:
         return
     predicts = {
         "disparity": "disparity",
+        "depth": "depth up to scale and shift",
         "metric": "depth in metres",
         "segmentation": "classes",
     }

@@ -68,6 +68,8 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "pretrained": False,
     "encoder_weights": WeightFile(weights="dinov2.pth", digest="0d1n0"),
     "labelling": "online",
+    "sky": "ignore",
+    "teacher_sees": "perturbed",
     "layers": "v2",
     "rounds": 2,
     "selection": "stable",
@@ -108,6 +110,10 @@ OTHER = {  # another possible value of every field, on top of a student that has
     "validation_images": 7,
     "trackers": ("tensorboard",),
 }
+
+
+NEEDS = {"teacher_sees": {"labelling": "online"}}
+"""What some of them need to be read."""
 
 
 def student(**changes):
@@ -271,6 +277,40 @@ def test_the_multiples_of_the_presets_are_the_networks_own():
         ({"pseudo_labels": True, "perturb": ["blur"], "frozen_sees": "clean"}, "align"),
         ({"pseudo_labels": True, "align": "both", "frozen_sees": "clean"}, "colour or blur"),
         ({"labelled": ["photos:x"], "draw": 3}, "drawn scenes"),
+        ({"teacher_sees": "perturbed"}, "labelling: online"),
+        (
+            {"pseudo_labels": True, "perturb": ["blur"], "teacher_sees": "perturbed"},
+            "labelling: online",
+        ),
+        (
+            {
+                "pseudo_labels": True,
+                "labelling": "oracle",
+                "perturb": ["blur"],
+                "teacher_sees": "perturbed",
+            },
+            "labelling: online",
+        ),
+        (
+            {
+                "pseudo_labels": True,
+                "labelling": "online",
+                "perturb": ["cutmix"],
+                "teacher_sees": "perturbed",
+            },
+            "colour or blur in perturb",
+        ),
+        ({"task": "metric", "max_depth": 10, "sky": "ignore"}, "task: disparity"),
+        ({"task": "depth", "sky": "farthest"}, "task: disparity"),
+        (
+            {
+                "pseudo_labels": True,
+                "labelled": [],
+                "teacher": {"weights": "vitl.pth"},
+                "sky": "ignore",
+            },
+            "labelled images or an oracle",
+        ),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(values, need):
@@ -417,7 +457,9 @@ def test_no_setting_is_decided_in_two_rooms():
 
 @pytest.mark.parametrize("name", [name for name in OTHER if name != "frozen_encoder_weights"])
 def test_the_hash_sees_what_changes_a_result_and_nothing_else(name):
-    assert (student(**{name: OTHER[name]}).hash() == student().hash()) == (name in FREE)
+    base = NEEDS.get(name, {})
+    changed = student(**{name: OTHER[name]} | base)
+    assert (changed.hash() == student(**base).hash()) == (name in FREE)
 
 
 def test_pseudo_labels_are_in_the_hash():
@@ -466,6 +508,7 @@ def test_students_share_a_teacher():
         "frozen_encoder",
         "frozen_encoder_weights",
         "labelling",
+        "teacher_sees",
         "perturb",
         "align",
         "margin",
@@ -484,7 +527,8 @@ def test_students_share_a_teacher():
     for name, value in OTHER.items():
         if name in ("rounds", "teacher"):
             continue  # whose teacher is a student, or given, see below
-        same = student(**{name: value}).teacher_run().hash() == teacher.hash()
+        changed = student(**{name: value} | NEEDS.get(name, {}))
+        same = changed.teacher_run().hash() == teacher.hash()
         assert same == (name in pool or name in FREE or name == "start"), name
 
 

@@ -29,8 +29,8 @@ class Batch(TypedDict, total=False):
     before its name.
 
     - `image`, `pool_image`: 0..255, cropped and perhaps mirrored, not perturbed.
-    - `disparity`, `valid`: ground truth, and where there is any; `semantics` instead, the class of
-      each pixel, where the task is segmentation.
+    - `disparity`, `valid`: ground truth, and where there is any, its sky as `RunConfig.sky` says;
+      `semantics` instead, the class of each pixel, where the task is segmentation.
     - `pool_disparity`, `pool_valid`: the pseudo label of each unlabelled image in 0..1, mirrored
       with it, and where it is finite; an oracle's are the source's own. Absent where a teacher
       labels in training: `label_now` adds them.
@@ -409,7 +409,7 @@ class Mixture(torch.utils.data.Dataset):
             _check_truth(batch, where="labelled")
         if config.needs_metres and batch.get("relative"):
             raise DataError(f"labelled: {without_metres(batch['relative'])}")
-        maps = {k: batch[k] for k in ("image", *config.labelled_brings)}
+        maps = with_sky({k: batch[k] for k in ("image", *config.labelled_brings)}, config.sky)
         flip = _coin(config.seed, Stream.LABELLED_FLIP, positions)
         return _mirrored(maps, flip) | _whereabouts(indices, positions, batch)
 
@@ -430,7 +430,7 @@ class Mixture(torch.utils.data.Dataset):
             maps["valid"] = torch.isfinite(maps["disparity"])
         elif "disparity" in config.pool_brings:
             _check_truth(batch, where="unlabelled, labelling: oracle")
-            maps |= {k: batch[k] for k in ("disparity", "valid")}
+            maps |= with_sky({k: batch[k] for k in ("disparity", "valid")}, config.sky)
         if "semantics" in config.pool_brings:
             _check_classes(batch, where="unlabelled, segmentation_weight", instead="; set it to 0")
             maps["semantics"] = batch["semantics"]
@@ -456,6 +456,26 @@ class Mixture(torch.utils.data.Dataset):
         """Which images of an endless reading, `size` a step, are this process's in this step."""
         share = size // self.world
         return step * size + self.rank * share + np.arange(share)
+
+
+def with_sky(maps: dict[str, Tensor], sky: str) -> dict[str, Tensor]:
+    """Ground truth with its sky, valid pixels of disparity 0, as a run learns it.
+
+    Args:
+        maps: `disparity` and `valid` (b, h, w), where there are any; the rest stays as it is.
+        sky: one of `RunConfig.sky`'s: as it is (zero), not valid (ignore), or at the smallest
+            disparity above 0 among the valid pixels of its image, where there is one (farthest).
+    """
+    if sky == "zero" or "disparity" not in maps:
+        return maps
+    disparity, valid = maps["disparity"], maps["valid"]
+    is_sky = valid & (disparity == 0)
+    if sky == "ignore":
+        return maps | {"valid": valid & ~is_sky}
+    near = valid & (disparity > 0)
+    farthest = disparity.masked_fill(~near, torch.inf).amin((1, 2), keepdim=True)  # (b, 1, 1)
+    farthest = torch.where(farthest.isfinite(), farthest, 0)
+    return maps | {"disparity": torch.where(is_sky, farthest, disparity)}
 
 
 def _check_truth(batch: dict, *, where: str) -> None:

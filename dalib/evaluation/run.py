@@ -12,7 +12,7 @@ from dalib.errors import ConfigError
 from dalib.evaluation.measure import measure, one_size
 from dalib.evaluation.metrics import METRICS
 from dalib.evaluation.protocols import SCALE, Protocol, score
-from dalib.models.depth_anything import refuse_classes
+from dalib.models.depth_anything import refuse_other_kinds
 from dalib.models.sizes import network_size, resize_disparity, resize_images
 
 Predict = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -21,7 +21,7 @@ size."""
 
 
 def check_disparity(model: nn.Module) -> None:
-    """A `ConfigError` for a network of metric depth: its metres would be fitted as if they were
+    """A `ConfigError` for a network of depth, metric or relative: it would be fitted as if it were
     disparity; and for one of classes.
 
     In metres far is large, in disparity near is. The fit would turn the map round by a scale below
@@ -29,7 +29,7 @@ def check_disparity(model: nn.Module) -> None:
     any other. A network says what it predicts by its `kind`; of one that does not, a part with a
     `max_depth` says it.
     """
-    refuse_classes(model)
+    refuse_other_kinds(model)
     kind = getattr(model, "kind", None)
     metric = any(getattr(part, "max_depth", None) is not None for part in model.modules())
     if kind == "disparity" or (kind is None and not metric):

@@ -86,7 +86,7 @@ class Network(Subject):
 
         kind = getattr(model, "kind", "disparity")
         if kind not in OF_NETWORKS:
-            raise ConfigError(f"{name}: predicts {kind}, which is no depth that could be scored")
+            raise ConfigError(f"{name}: predicts {kind}, which is not scored here")
         self.kind = OF_NETWORKS[kind]
         self.declared = False
         self.alignment = "none" if self.kind == "depth" else None

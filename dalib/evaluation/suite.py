@@ -125,6 +125,7 @@ def scoring(config: RunConfig) -> Scoring:
     """How the network of a run is scored, by its task. Another task is one more line here."""
     known = {
         "disparity": Scoring(metrics=METRICS, evaluate=_relative),
+        "depth": Scoring(metrics=METRICS, evaluate=_relative_depth),
         "metric": Scoring(metrics=ALL_METRICS, evaluate=_metres),
         "segmentation": Scoring(metrics=(ACCURACY,), evaluate=_classes),
     }
@@ -161,6 +162,29 @@ def _relative(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, di
 
     real = real_domains()
     return {"images": _drawn(predict, config), "real": _real(predict, real)}
+
+
+def _relative_depth(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
+    """As `_relative`, of depth up to scale and shift: on the same images, pixels and caps, with
+    both fitted in depth. A scale below zero is, here too, near and far the wrong way round.
+
+    Raises:
+        ConfigError: a network of another kind, before anything is drawn or read.
+    """
+    if model.kind != "relative_depth":
+        raise ConfigError(
+            f"this network predicts {model.kind}, and what is scored here is depth up to scale and "
+            "shift"
+        )
+
+    def predict(images):
+        return predict_maps(model, images, short_side=config.short_side)
+
+    real = real_domains()
+    return {
+        "images": _drawn(predict, config, kind="depth"),
+        "real": _real(predict, real, kind="depth"),
+    }
 
 
 def _metres(model: DepthAnything, config: RunConfig) -> dict[str, dict[str, dict]]:
@@ -250,9 +274,9 @@ def drawn_floors(floors: dict[str, Floor], config: RunConfig) -> dict[str, dict[
     return {name: _drawn(floor(kind), config) for name, kind in floors.items()}
 
 
-def _drawn(predict: Predict, config: RunConfig) -> dict[str, dict]:
+def _drawn(predict: Predict, config: RunConfig, *, kind: str = "disparity") -> dict[str, dict]:
     found = {
-        name: _scores(predict, source, PROTOCOLS["scenes"])
+        name: _scores(predict, source, PROTOCOLS["scenes"], kind=kind)
         for name, source in scene_domains(config).items()
     }
     for scores in found.values():
@@ -260,15 +284,19 @@ def _drawn(predict: Predict, config: RunConfig) -> dict[str, dict]:
     return found
 
 
-def _real(predict: Predict, sets: list[tuple[str, str, Source, Protocol]]) -> dict[str, dict]:
+def _real(
+    predict: Predict, sets: list[tuple[str, str, Source, Protocol]], *, kind: str = "disparity"
+) -> dict[str, dict]:
     return {
-        name: {"half": half} | _scores(predict, source, protocol)
+        name: {"half": half} | _scores(predict, source, protocol, kind=kind)
         for name, half, source, protocol in sets
     }
 
 
-def _scores(predict: Predict, source: Source, protocol: Protocol) -> dict[str, list]:
-    scores = evaluate_source(predict, source, protocol)
+def _scores(predict: Predict, source: Source, protocol: Protocol, *, kind: str) -> dict[str, list]:
+    if kind == "depth":
+        protocol = protocol.with_alignment("depth")
+    scores = evaluate_source(predict, source, protocol, kind=kind)
     rounded = {metric: [round(x, DIGITS) for x in scores[metric]] for metric in METRICS}
     if SCALE in scores:
         rounded[SCALE] = [float(f"{x:.{DIGITS}g}") for x in scores[SCALE]]

@@ -31,8 +31,10 @@ class DepthAnything(nn.Module):
     """Encoder and decoder.
 
     What comes out is **disparity** (larger is nearer), up to scale and shift, unless `max_depth` is
-    given: then it is **depth in metres** (larger is farther), as in V2's metric networks. `kind`
-    says which. Nothing converts one into the other.
+    given: then it is **depth in metres** (larger is farther), as in V2's metric networks; or
+    `relative_depth` is set: then it is **depth** (larger is farther) up to scale and shift, which
+    the study compares with disparity and nothing else reads. `kind` says which. Nothing converts
+    one into the other.
 
     Args:
         encoder: a preset ("lite0", "lite2", "vitt", "vits", "vitb", "vitl", "vitg") or a timm
@@ -44,6 +46,8 @@ class DepthAnything(nn.Module):
         max_depth: metres that the output reaches, for a network of metric depth (20 indoors and 80
             outdoors in V2's releases).
         encoder_weights: a local file of plain DINOv2 weights for a ViT, read instead of the hub's.
+        relative_depth: the output is depth up to scale and shift; the layers are those for
+            disparity.
 
     Attributes:
         unused: tensors that came with released weights and that nothing reads, under the names that
@@ -55,7 +59,8 @@ class DepthAnything(nn.Module):
             it; empty where nobody said anything.
 
     Raises:
-        ConfigError: an unknown encoder or option, or a `max_depth` that is no depth.
+        ConfigError: an unknown encoder or option, a `max_depth` that is no depth, or one beside
+            `relative_depth`.
     """
 
     def __init__(
@@ -67,8 +72,11 @@ class DepthAnything(nn.Module):
         position: str = "official",
         max_depth: float | None = None,
         encoder_weights: Path | None = None,
+        relative_depth: bool = False,
     ):
         super().__init__()
+        if relative_depth and max_depth is not None:
+            raise ConfigError("relative_depth: contradicts max_depth; give one of them")
         if max_depth is not None and not 0 < max_depth < math.inf:
             raise ConfigError(
                 f"max_depth: {max_depth} is no depth in metres; give a number above 0, or none "
@@ -80,6 +88,8 @@ class DepthAnything(nn.Module):
             "position": position,
             "max_depth": max_depth,
         }
+        if relative_depth:
+            self.architecture["relative_depth"] = True
         self.unused: dict[str, Tensor] = {}
         self.sources: tuple[Path, ...] = ()
         self.about: dict[str, Any] = {}
@@ -105,8 +115,10 @@ class DepthAnything(nn.Module):
 
     @property
     def kind(self) -> str:
-        """What `forward` and `predict` return: "disparity" up to scale and shift, or "depth_m",
-        depth in metres."""
+        """What `forward` and `predict` return: "disparity" up to scale and shift, "depth_m", depth
+        in metres, or "relative_depth", depth up to scale and shift."""
+        if self.architecture.get("relative_depth"):
+            return "relative_depth"
         return "disparity" if self.architecture["max_depth"] is None else "depth_m"
 
     @property
@@ -134,9 +146,11 @@ class DepthAnything(nn.Module):
         return self.decoder(maps, tuple(images.shape[-2:])), maps[-1]
 
     @torch.inference_mode()
-    def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """What `kind` says (disparity, or depth in metres) of uint8 images whose sides are
-        multiples of `multiple`.
+    def predict(
+        self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b h w"]:
+        """What `kind` says (disparity, or depth in metres) of images, uint8 or floats in 0..1,
+        whose sides are multiples of `multiple`.
 
         Puts the network into evaluation mode.
         """
@@ -155,6 +169,7 @@ def build(
     position: str = "official",
     max_depth: float | None = None,
     encoder_weights: Path | None = None,
+    relative_depth: bool = False,
     seed: int | None = None,
 ) -> DepthAnything:
     """A network by the short name of its encoder; see `DepthAnything`. With a seed, the new weights
@@ -169,6 +184,7 @@ def build(
             position=position,
             max_depth=max_depth,
             encoder_weights=encoder_weights,
+            relative_depth=relative_depth,
         )
 
 
@@ -219,8 +235,19 @@ def read_about(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{path}: what it says about its weights cannot be read ({error})")
 
 
-def refuse_classes(model: nn.Module) -> None:
-    """A `ConfigError` for a network of classes, where one of depth is meant."""
+RELATIVE_DEPTH = (
+    "depth up to scale and shift (task: depth), which only the evaluation of its own run reads; "
+    "train one with task: disparity"
+)
+"""What is said of networks of `relative_depth`, wherever disparity or metres are meant."""
+
+
+def refuse_other_kinds(model: nn.Module) -> None:
+    """A `ConfigError` for a network of classes, or of depth up to scale and shift, where one of
+    disparity or of metres is meant; within a wrapper too, which says nothing of its kind."""
+    parts = model.modules() if isinstance(model, nn.Module) else [model]
+    if any(getattr(part, "kind", None) == "relative_depth" for part in parts):
+        raise ConfigError(f"this network predicts {RELATIVE_DEPTH}")
     if getattr(model, "kind", None) == "classes":
         raise ConfigError(
             "this network predicts classes, no depth; see dalib.evaluation.segmentation for what "
@@ -239,9 +266,12 @@ def classes_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
-    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file or another
-    encoder than expected."""
+def restore(
+    path: Path, *, expect: str | None = None, relative_depth: bool = False
+) -> DepthAnything:
+    """Read a network that `save` wrote. Raises `CheckpointError` for a damaged file, another
+    encoder than expected, or a network of depth up to scale and shift, unless that is asked for
+    (`relative_depth`), and then for any other."""
     form = kind(path)
     if form != "safetensors":
         raise CheckpointError(
@@ -263,6 +293,7 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
             architecture["position"] = str(stored["position"])
         reach = stored.get("max_depth")
         classes = classes_of(stored)
+        of_depth = bool(stored.get("relative_depth", False))
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: its dalib metadata name no encoder and layers; train or copy it again"
@@ -273,6 +304,12 @@ def restore(path: Path, *, expect: str | None = None) -> DepthAnything:
             "and no depth; give a network of depth here, or take this one's encoder in a run (start: "
             "{weights: FILE, part: encoder}) or in finetune; in Python restore_segmenter reads it"
         )
+    if of_depth and not relative_depth:
+        raise CheckpointError(f"{path}: holds a network that predicts {RELATIVE_DEPTH}")
+    if relative_depth and not of_depth:
+        raise CheckpointError(f"{path}: holds no network of depth up to scale and shift")
+    if of_depth:
+        architecture["relative_depth"] = True
     if expect is not None and architecture["encoder"] != expect:
         raise CheckpointError(
             f"{path}: holds a network with encoder {architecture['encoder']!r} where {expect!r} "

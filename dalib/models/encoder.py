@@ -27,6 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.position import POSITIONS, add_positions
+from dalib.models.quick import quicken
 from dalib.models.weights import load_into, read
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -355,7 +356,7 @@ class Encoder(nn.Module):
 
         # its form for training, and whether it works at all
         if not self.is_vit:
-            self.net = fold_batch_norm(self.net)
+            self.net = quicken(fold_batch_norm(self.net))
         if name not in PRESETS:
             training = self.net.training
             _try_sizes(self.net.eval(), self.layout, name)
@@ -375,11 +376,14 @@ class Encoder(nn.Module):
         return _maps(self.net, images, self.layout, self.blocks)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Switch to training mode, batch normalisation excepted."""
+        """Switch to training mode, batch normalisation excepted. A ReLU6 acts in place in
+        evaluation alone: where there are gradients it would copy its input first."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+            elif isinstance(module, nn.ReLU6):
+                module.inplace = not mode
         return self
 
 

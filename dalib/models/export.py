@@ -26,7 +26,7 @@ from torch.export import Dim, ExportedProgram
 
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.checkpoints import released
-from dalib.models.depth_anything import NOTE, DepthAnything, about_metadata, refuse_classes
+from dalib.models.depth_anything import NOTE, DepthAnything, about_metadata, refuse_other_kinds
 from dalib.models.encoder import PRESETS
 from dalib.models.licences import Terms, origins, terms_of
 from dalib.models.names import to_official, to_transformers
@@ -280,7 +280,7 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
 def _tensors(model: DepthAnything) -> dict[str, Tensor]:
     """All tensors that the other codes have: the network's, and those that nothing reads, zeros
     where there are none."""
-    refuse_classes(model)
+    refuse_other_kinds(model)
     name = model.architecture["encoder"]
     net = model.encoder.net
     if name not in PRESETS or not model.encoder.is_vit:
@@ -347,7 +347,7 @@ def export_program(model: DepthAnything) -> ExportedProgram:
     them or more, and returns what `model.kind` says, (b, h, w). Position embeddings are resampled
     in the graph, as `position` says.
     """
-    refuse_classes(model)
+    refuse_other_kinds(model)
     example = torch.rand(2, 3, 4 * model.multiple, 5 * model.multiple)
     sides = {
         axis: model.multiple * Dim(name, min=3) for axis, name in ((2, "rows"), (3, "columns"))

@@ -17,7 +17,7 @@ from timm.layers import LayerScale
 from torch import Tensor, nn
 
 from dalib.models import packed
-from dalib.models.depth_anything import DepthAnything, refuse_classes
+from dalib.models.depth_anything import DepthAnything, refuse_other_kinds
 from dalib.models.dpt import DPT, Fusion, ResidualUnit
 from dalib.models.encoder import Encoder
 
@@ -83,7 +83,7 @@ def optimise(
         device: by default where the network is. What was packed for a CPU cannot be moved
             afterwards.
     """
-    refuse_classes(model)
+    refuse_other_kinds(model)
     device = torch.device(device) if device else model.mean.device
     if dtype == torch.bfloat16 and not has_bfloat16(device):
         warnings.warn(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dalib.data.listing import list_folder
 from dalib.errors import ConfigError, DataError
-from dalib.models.depth_anything import DepthAnything, refuse_classes
+from dalib.models.depth_anything import DepthAnything, refuse_other_kinds
 from dalib.models.inference import optimise
 from dalib.models.sizes import default_short_side, resize_disparity
 from dalib.predict import engines
@@ -107,7 +107,7 @@ class Predictor:
         compile: bool = False,
         engine: str = "torch",
     ):
-        refuse_classes(model)
+        refuse_other_kinds(model)
         self.short_side = short_side if short_side is not None else default_short_side(model)
         check_numbers(short_side=self.short_side, batch=batch)
         self.device = usable_device(device, engine=engine)

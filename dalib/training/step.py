@@ -6,6 +6,7 @@ a mask, None without CutMix.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -190,20 +191,41 @@ def mixed(maps: Tensor, inside: Tensor | None) -> Tensor:
     return maps if inside is None else torch.where(inside, _partners(maps), maps)
 
 
-def label_now(teacher: Labeller, batch: Batch) -> dict[str, Tensor]:
+def label_now(
+    teacher: Labeller, batch: Batch, config: RunConfig | None = None
+) -> dict[str, Tensor]:
     """`pool_disparity` and `pool_valid` of a batch that has none: what `pseudo.label` would have
     stored, before rounding to float16.
 
     The teacher sees the clean image as it is in its source; where the batch has it mirrored, the
-    label is mirrored.
+    label is mirrored. With `teacher_sees: perturbed` it sees that image with the student's colour
+    and blur, the blur as wide in proportion where the teacher's size is another, in 0..1 and not
+    rounded to bytes.
+
+    Args:
+        teacher: what labels.
+        batch: of the step.
+        config: of the run; without one the teacher sees clean images.
     """
     flip = batch["pool_flip"][:, None, None]
     if "pool_seen" in batch:
         images = batch["pool_seen"]
     else:
         images = torch.where(flip[:, None], batch["pool_image"].flip(-1), batch["pool_image"])
+    if config is not None and config.teacher_sees == "perturbed":
+        images = _distorted_for_teacher(config, images, batch)
     maps = unit_range(teacher.predict(images))
     return {
         "pool_disparity": torch.where(flip, maps.flip(-1), maps),
         "pool_valid": torch.isfinite(maps),
     }
+
+
+def _distorted_for_teacher(config: RunConfig, images: Tensor, batch: Batch) -> Tensor:
+    """Unmirrored images of the teacher's size with what the student's have of colour and blur, in
+    0..1; both commute with mirroring."""
+    own = batch["pool_image"]
+    drawn = _draw(config, Stream.POOL_PERTURBATION, batch["pool_position"], config.perturb, own)
+    if drawn.sigma is not None:
+        drawn = replace(drawn, sigma=drawn.sigma * (images.shape[-2] / own.shape[-2]))
+    return perturb.distort(_unit(images), drawn)

@@ -8,7 +8,8 @@ is scored is as much in `dalib.evaluation.suite`.
 from pathlib import Path
 from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dalib import alternatives, losses
@@ -51,6 +52,7 @@ class Task:
             encoder_weights=encoder_weights,
             seed=config.seed,
             max_depth=config.max_depth,
+            relative_depth=config.task == "depth",
         )
 
     def begin(self, network: DepthAnything, first: DepthAnything) -> None:
@@ -64,7 +66,8 @@ class Task:
     def restore(self, path: Path) -> DepthAnything:
         """The network that a run of this task left in a file, in evaluation mode; see
         `dalib.models.restore`."""
-        return restore(path, expect=self.config.encoder)
+        relative_depth = self.config.task == "depth"
+        return restore(path, expect=self.config.encoder, relative_depth=relative_depth)
 
     def loss(self, pred: Tensor, batch: Batch) -> Float[Tensor, ""]:
         """L_l, the mean over the labelled images of a step. Sources refuse images without valid
@@ -81,6 +84,38 @@ class Task:
         error = alternatives.residual(pred, target, valid)
         weight = self.config.gradient_weight
         return alternatives.map_loss(error, valid, gradient_weight=weight).mean()
+
+
+HELD = 0.98
+"""Share of an image's depths above which they are held when depth up to scale and shift is learnt,
+as Marigold has it (arXiv:2312.02145, section 3.1)."""
+
+
+class RelativeDepth(Task):
+    """Depth up to scale and shift, to be compared with disparity: the same network and loss."""
+
+    name = "depth"
+
+    def loss(self, pred: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """The mean over the labelled images of the affine-invariant loss of depth (eq. 1-3 with
+        depth in the place of disparity). Sky, which is infinitely far, does not count."""
+        depth, counts = held_depth(batch["disparity"], batch["valid"])
+        return losses.affine_invariant(pred, depth, counts).mean()
+
+
+def held_depth(
+    disparity: Float[Tensor, "b h w"], valid: Bool[Tensor, "b h w"]
+) -> tuple[Float[Tensor, "b h w"], Bool[Tensor, "b h w"]]:
+    """Depth, 1 / disparity, of what is not sky, and where that is.
+
+    The farthest depths of each image are brought to its quantile `HELD`: a street reaches two
+    hundred times as far as its median, and a scale that is a mean would follow those few pixels.
+    """
+    counts = valid & (disparity > 0)
+    depth = 1 / disparity.float().masked_fill(~counts, 1)
+    seen = depth.masked_fill(~counts, torch.nan).flatten(1)
+    most = torch.nanquantile(seen, HELD, dim=1)[:, None, None]  # NaN where nothing counts
+    return torch.fmin(depth, most), counts
 
 
 class Metric(Task):
@@ -136,7 +171,7 @@ class Segmentation(Task):
 
 def of(config: RunConfig) -> Task:
     """The task of a run."""
-    known = {task.name: task for task in (Task, Metric, Segmentation)}
+    known = {task.name: task for task in (Task, RelativeDepth, Metric, Segmentation)}
     if config.task not in known:
         raise ConfigError(f"task: {config.task} cannot be trained yet; take {', '.join(known)}")
     return known[config.task](config)
@@ -144,7 +179,12 @@ def of(config: RunConfig) -> Task:
 
 def kind_of(network: DepthAnything) -> str:
     """The task whose runs leave such a network."""
-    known = {"disparity": "disparity", "depth_m": "metric", "classes": "segmentation"}
+    known = {
+        "disparity": "disparity",
+        "relative_depth": "depth",
+        "depth_m": "metric",
+        "classes": "segmentation",
+    }
     return known[network.kind]
 
 

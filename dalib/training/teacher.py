@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dalib.blocks import GivenTeacher
-from dalib.models.depth_anything import DepthAnything
+from dalib.models.depth_anything import DepthAnything, refuse_other_kinds
 from dalib.models.sizes import network_size, resize_disparity
 
 NEAREST_M = 1e-3
@@ -26,6 +26,9 @@ class Teacher:
         height, width: of the student's images, in pixels.
         seen: height and width of the images that `predict` takes; the student's by default.
         name: which network it is, for the manifest of its labels.
+
+    Raises:
+        ConfigError: a network of classes, or of depth up to scale and shift.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Teacher:
         seen: tuple[int, int] | None = None,
         name: str = "",
     ):
+        refuse_other_kinds(network)
         self.network = network
         self.size = height, width
         self.seen = self.size if seen is None else seen
@@ -48,8 +52,11 @@ class Teacher:
         return self
 
     @torch.inference_mode()
-    def predict(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b h2 w2"]:
-        """Disparity up to scale and shift at the student's size, of images of the size `seen`."""
+    def predict(
+        self, images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b h2 w2"]:
+        """Disparity up to scale and shift at the student's size, of images of the size `seen`;
+        uint8, or floats in 0..1."""
         maps = self.network.predict(images)
         if self.network.kind == "depth_m":
             maps = 1 / maps.clamp_min(NEAREST_M)

@@ -191,7 +191,7 @@ def train(
             of_parts = []
             for number, part in enumerate(shares(batch, config.accumulate), 1):
                 if teacher is not None:
-                    part = part | label_now(teacher, part)
+                    part = part | label_now(teacher, part, config)
                 alone = number < config.accumulate  # the processes meet in the last part
                 with accelerator.no_sync(model) if alone else nullcontext():
                     parts = step_losses(config, model, networks.student, networks.frozen, part)

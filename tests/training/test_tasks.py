@@ -40,7 +40,21 @@ def metric(tiny=None, **changes):
         ({"task": "segmentation", "max_depth": 10}, "nothing would read 10.0"),
         ({"task": "metric", "max_depth": 0}, "max_depth: 0.0 is not above 0"),
         ({"task": "metric", "max_depth": float("inf")}, "max_depth: inf is not above 0 and finite"),
-        ({"task": "depth"}, "task: 'depth' is not one of disparity, metric, segmentation"),
+        ({"task": "deph"}, "task: 'deph' is not one of disparity, depth, metric, segmentation"),
+        (
+            {"task": "depth", "pseudo_labels": True},
+            "pseudo_labels: task depth learns from labelled images alone",
+        ),
+        ({"task": "depth", "gradient_weight": 2.0}, "it needs task: disparity"),
+        ({"task": "depth", "validate_every": 2}, "task depth is not validated"),
+        (
+            {"task": "depth", "start": {"trained": {}}},
+            "start, trained predicts disparity, and this run begins and ends with depth up to scale",
+        ),
+        (
+            {"start": {"trained": {"task": "depth"}}},
+            "predicts depth up to scale and shift, and a student begins and ends with disparity",
+        ),
         (
             {"task": "metric", "max_depth": 10, "pseudo_labels": True},
             "pseudo_labels: task metric learns from labelled images alone",
