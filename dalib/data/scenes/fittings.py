@@ -41,7 +41,7 @@ def desk(b: Builder, rng: Random, w: Real) -> None:
         b.box(rng.uniform(-0.45, 0.45) * w, h, rng.uniform(-0.35, 0.1) * d, rng.uniform(0.15, 0.4),
               rng.uniform(0.004, 0.03), rng.uniform(0.12, 0.3), paper, "object",
               yaw=rng.gauss(0, 0.4), casts=False)  # fmt: skip
-    o.scatter(b, rng, 0.9 * w, 0.8 * d, h, rng.randint(1, 6), 0.16)
+    o.scatter(b, rng, 0.9 * w, 0.8 * d, h, rng.randint(1, 8), 0.16)
     if rng.random() < 0.5:
         with b.at(0.3 * w, 0, 0.05):
             o.cabinet(b, rng, 0.42, 0.6, 0.5)
@@ -79,7 +79,7 @@ def kitchen(b: Builder, rng: Random, w: Real, h: Real) -> None:
         if rng.random() < 0.5:  # a tap
             b.cone(0, 0, 0.2, 0.04, 0.3, 0.04, o.METAL, "object")
             b.box(0, 0.28, 0.1, 0.03, 0.03, 0.2, o.METAL, "object")
-    o.scatter(b, rng, 0.9 * w, 0.35, 0.9, rng.randint(1, 7), 0.2)
+    o.scatter(b, rng, 0.9 * w, 0.35, 0.9, rng.randint(1, 9), 0.2)
 
 
 def bath(b: Builder, rng: Random, w: Real) -> None:

@@ -91,7 +91,7 @@ def _wall_frames(w: Real, d: Real) -> list[tuple[Real, Real, Real, Real]]:
 
 
 def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
-    """On a wall: perhaps a window, with or without curtains, perhaps a door, up to three pictures,
+    """On a wall: perhaps a window, with or without curtains, perhaps a door, up to five pictures,
     perhaps a board with things on it and a skirting board."""
     trim = stuff(rng, hsv(rng, saturation=(0, 0.15), value=(0.5, 0.9)), "plain wood")
     if rng.random() < 0.45:
@@ -156,7 +156,7 @@ def _hang(b: Builder, rng: Random, length: Real, h: Real) -> None:
         b.box(x, 0, -0.02, 0.95, 2.08, 0.06, trim, "opening", casts=False)
         b.box(x, 0, -0.04, 0.82, 2.0, 0.06, leaf, "opening", casts=False)
         b.ball(x + 0.33, 0.98, -0.1, 0.06, 0.06, 0.06, o.METAL, "opening")
-    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+    for _ in range(rng.choice((0, 1, 2, 3, 5))):
         size = rng.uniform(0.25, 0.9)
         x = rng.uniform(-0.42, 0.42) * length
         y = rng.uniform(1.2, 1.8) - size / 4
@@ -236,7 +236,7 @@ def stand(b: Builder, rng: Random, name: str, w: Real, h: Real) -> None:
     elif name == "shelf":
         o.shelf(b, rng, w, rng.uniform(0.9, min(2.2, h)), 0.32)
     elif name == "table":
-        o.table(b, rng, w, 0.7, rng.uniform(0.68, 0.78), rng.randint(1, 7))
+        o.table(b, rng, w, 0.7, rng.uniform(0.68, 0.78), rng.randint(1, 9))
     elif name == "desk":
         fit.desk(b, rng, w)
     elif name == "kitchen":
@@ -490,7 +490,7 @@ def room(b: Builder, rng: Random) -> None:
             with b.at(x, 0, z, rng.uniform(0, math.tau)):
                 pick = rng.choice(("chair", "chair", "table", "low", "desk", "plant", "heap"))
                 stand(b, rng, pick, rng.uniform(0.7, 1.3), min(h, 1.2))
-    for _ in range(rng.choice((0, 1, 2, 4))):
+    for _ in range(rng.choice((0, 1, 2, 4, 7))):
         x, z = _in_view(b, rng, 1.0, 4.5)
         if _inside(x, z, w, d, 0.3):
             with b.at(x, 0, z):

@@ -10,7 +10,6 @@ from random import Random
 from dalib.data.scenes.primitives import Builder, Colour, Material, Real
 from dalib.data.scenes.textures import PATTERNS
 
-
 CLOUDY = ("noise", "smooth", "fine", "speckle", "mottle", "concrete", "asphalt")
 """Patterns of one stuff in lighter and darker shades, never of two colours."""
 
