@@ -63,6 +63,11 @@ class Resized(Source):
         """As the source calls it."""
         return self.source.name_of(index)
 
+    @property
+    def reads_alike(self) -> bool:
+        """No: at the kept size it gives maps of that size, else the source's own."""
+        return False
+
     def _sample(self, index: int) -> Sample:
         return self.source[index]
 

@@ -37,7 +37,7 @@ DIGITS = 5
 """Decimals of a metric in a record, and significant digits of a scale: rounding must not cost a
 scale its sign."""
 IN_DOMAIN = {
-    kind: scenes.Split(f"unseen_{kind}", 120 + number, {kind: 1.0}, {"plain": 1.0})
+    kind: scenes.Split(f"unseen_{kind}", 150 + number, {kind: 1.0}, {"plain": 1.0})
     for number, kind in enumerate(("room", "street"), 1)
 }
 """By kind, scenes as of `labelled_room` and `labelled_street` that nothing learns from: what metric

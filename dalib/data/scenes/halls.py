@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from dalib.data.scenes import figures
 from dalib.data.scenes import objects as o
 from dalib.data.scenes.interiors import indoors, look
 from dalib.data.scenes.objects import hsv, stuff, tone
@@ -84,7 +85,7 @@ def warehouse(b: Builder, rng: Random) -> None:
         if abs(x - b.eye[0]) > 0.9 or z > 5:
             with b.at(x, 0, z, rng.gauss(0, 0.4)):
                 if rng.random() < 0.2:
-                    o.person(b, rng)
+                    figures.person(b, rng)
                 else:
                     _pallet(b, rng)
 

@@ -1,4 +1,4 @@
-"""Colours and materials, and what is made of them indoors: furniture, plants, people, clutter. Each
+"""Colours and materials, and what is made of them indoors: furniture, plants, clutter. Each
 stands at the origin of the builder's frame and faces -z, in metres."""
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from random import Random
 from dalib.data.scenes.primitives import Builder, Colour, Material, Real
 from dalib.data.scenes.textures import PATTERNS
 
+CLOUDY = ("noise", "smooth", "fine", "speckle", "mottle", "concrete", "asphalt")
+"""Patterns of one stuff in lighter and darker shades, never of two colours."""
+
 
 def hsv(
     rng: Random,
@@ -19,7 +22,7 @@ def hsv(
 ) -> Colour:
     """A colour from ranges; without a hue, the mix of a made world: mostly earthy, some blue, a few
     of any."""
-    hue = hue or rng.choice(((0.0, 0.14), (0.03, 0.15), (0.05, 0.12), (0.52, 0.66), (0, 1)))
+    hue = hue or rng.choice(((0.0, 0.14), (0.03, 0.15), (0.05, 0.12), (0.52, 0.66), (0, 1), (0, 1)))
     return colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value))
 
 
@@ -38,12 +41,12 @@ def stuff(
     """Colour `a` with one of the named patterns. The second colour is `b`, by default a darker or
     lighter shade, as it always is where the pattern is a cloudy one."""
     pattern = rng.choice(patterns.split())
-    cloudy = pattern in ("noise", "smooth", "fine")
+    cloudy = pattern in CLOUDY
     b = (
         b
         if b and not cloudy
         else tone(
-            a, rng.choice((0.7, 0.8, 0.9, 1.15, 1.3) if cloudy else (0.5, 0.7, 0.85, 1.25, 1.5))
+            a, rng.choice((0.4, 0.6, 0.8, 1.3, 1.7) if cloudy else (0.35, 0.6, 0.8, 1.3, 1.8))
         )
     )
     return Material(
@@ -51,7 +54,7 @@ def stuff(
         b,
         PATTERNS[pattern],
         size * rng.uniform(0.6, 1.6),
-        **({"grunge": rng.uniform(0.02, 0.2)} | options),
+        **({"grunge": rng.uniform(0.02, 0.4)} | options),
     )
 
 
@@ -59,7 +62,7 @@ def paint(rng: Random) -> Material:
     """Anything painted, printed or moulded."""
     ranges = ((0, 0.15), (0.05, 0.9)) if rng.random() < 0.4 else ((0.2, 0.9), (0.12, 0.75))
     a = hsv(rng, None, *ranges)
-    patterns = "plain plain plain noise stripes checker dots letters picture poster plaid"
+    patterns = "plain plain plain noise stripes checker dots letters picture heap scene plaid"
     return stuff(rng, a, patterns, 0.35, hsv(rng), gloss=rng.choice((0, 0, 0.3, 0.8)))
 
 
@@ -68,7 +71,7 @@ def wood(rng: Random) -> Material:
     return stuff(
         rng,
         a,
-        "wood wood planks plain",
+        "wood wood planks parquet plain",
         0.7,
         tone(a, rng.uniform(0.5, 0.85)),
         gloss=rng.choice((0, 0.2, 0.5)),
@@ -87,7 +90,7 @@ def fabric(rng: Random) -> Material:
     return stuff(
         rng,
         a,
-        "plain fine noise stripes plaid dots carpet smooth",
+        "plain fine weave noise stripes plaid dots carpet smooth mottle heap",
         0.6,
         hsv(rng, saturation=(0, 0.5)),
     )
@@ -365,50 +368,3 @@ def scatter(
     for _ in range(count):
         with b.at(rng.uniform(-w, w) / 2, y, rng.uniform(-d, d) / 2):
             thing(b, rng, size)
-
-
-def person(b: Builder, rng: Random) -> None:
-    h = rng.uniform(1.5, 1.9)
-    skin = stuff(rng, hsv(rng, (0.04, 0.08), (0.3, 0.6), (0.25, 0.85)), "plain")
-    top = fabric(rng)
-    trousers = fabric(rng)
-    stride = rng.uniform(0, 0.25)
-    for side in (-1, 1):
-        b.cone(
-            side * 0.09,
-            0,
-            side * stride * 0.4,
-            0.15,
-            0.48 * h,
-            0.16,
-            trousers,
-            "person",
-            taper=(-0.2, 0),
-            pitch=side * stride,
-        )
-        b.cone(
-            side * 0.23,
-            0.45 * h,
-            0,
-            0.1,
-            0.36 * h,
-            0.11,
-            top,
-            "person",
-            pitch=-side * stride,
-            roll=side * 0.12,
-        )
-    b.cone(0, 0.46 * h, 0, 0.34, 0.2 * h, 0.22, top, "person", taper=(-0.2, 0))
-    b.ball(0, 0.52 * h, 0, 0.42, 0.34 * h, 0.25, top, "person")
-    b.cone(0, 0.8 * h, 0, 0.11, 0.08 * h, 0.11, skin, "person")
-    b.ball(0, 0.855 * h, 0, 0.18, 0.145 * h, 0.21, skin, "person")
-    b.ball(
-        0,
-        0.9 * h,
-        0.02,
-        0.19,
-        0.11 * h,
-        0.21,
-        stuff(rng, hsv(rng, (0.03, 0.1), (0.2, 0.7), (0.02, 0.4)), "fine", 0.3),
-        "person",
-    )

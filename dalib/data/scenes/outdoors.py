@@ -212,13 +212,15 @@ def rock(b: Builder, rng: Random, s: Real = 1.0) -> None:
 def house(b: Builder, rng: Random, w: Real, h: Real, d: Real, roof: bool) -> None:
     """A facade with windows on all sides, a plinth or shop front, sometimes a gable, cornice,
     balconies and a door."""
-    wall = hsv(rng, (0.0, 0.16) if rng.random() < 0.8 else (0.5, 0.7), (0.02, 0.45), (0.25, 0.85))
+    wall = hsv(rng, (0.0, 0.16) if rng.random() < 0.8 else (0.5, 0.7), (0.02, 0.65), (0.2, 0.9))
     glass = hsv(rng, (0.5, 0.65), (0.1, 0.4), (0.04, 0.25))
     storey = rng.uniform(2.7, 3.4)
     pattern = rng.choice(("windows", "sash", "windows", "sash", "office", "bands"))
+    if rng.random() < 0.3:
+        glass = hsv(rng, (0.5, 0.65), (0.05, 0.3), (0.4, 0.9))
     size = storey * (4 if pattern == "office" else 2)
     face = Material(
-        wall, glass, PATTERNS[pattern], size, rng.uniform(0.1, 0.35), 0.05, rng.uniform(0.2, 1.0)
+        wall, glass, PATTERNS[pattern], size, rng.uniform(0.1, 0.6), 0.05, rng.uniform(0.2, 1.0)
     )
     b.box(0, 0, 0, w, h, d, face, "building")
     if rng.random() < 0.6:
@@ -346,3 +348,71 @@ def belt(b: Builder, rng: Random, length: Real, h: Real) -> None:
             yaw=rng.random(),
         )
         z += 0.75 * s
+
+
+def barrier(b: Builder, rng: Random, length: Real) -> None:
+    """A crash barrier, a row of blocks or a railing along z from 0 to `length`."""
+    pick = rng.random()
+    if pick < 0.4:
+        b.box(0, 0.45, length / 2, 0.08, 0.32, length, METAL, "wall")
+        step, low, high = 4.0, 0.12, 0.6
+    elif pick < 0.7:
+        a = hsv(rng, saturation=(0, 0.9), value=(0.3, 0.9))
+        block = stuff(rng, a, "plain stripes concrete checker", 2.0, (0.9, 0.9, 0.88))
+        high = rng.uniform(0.5, 1.1)
+        b.wedge(0, 0, length / 2, 0.5, high, length, block, "wall", taper=(0.5, 0))
+        return
+    else:
+        high = rng.uniform(0.8, 1.2)
+        b.box(0, high - 0.05, length / 2, 0.05, 0.05, length, METAL, "pole")
+        b.box(0, 0.4 * high, length / 2, 0.04, 0.04, length, METAL, "pole")
+        step, low = 2.0, 0.05
+    for k in range(int(min(length, 40) / step) + 1):
+        b.box(0, 0, k * step, low, high, low, METAL, "pole")
+
+
+def bench(b: Builder, rng: Random) -> None:
+    m = stuff(rng, hsv(rng, (0.05, 0.11), (0.25, 0.7), (0.12, 0.6)), "wood planks", 0.7)
+    w = rng.uniform(1.2, 2.0)
+    b.box(0, 0.42, 0, w, 0.06, 0.45, m, "furniture")
+    b.box(0, 0.55, 0.22, w, 0.32, 0.05, m, "furniture", pitch=0.15)
+    for x in (-0.42, 0.42):
+        b.box(x * w, 0, 0, 0.07, 0.43, 0.4, METAL, "furniture")
+
+
+def cycle(b: Builder, rng: Random) -> None:
+    """A bicycle or a motor bike, with its back to +x."""
+    frame = paint(rng)
+    motor = rng.random() < 0.4
+    r = 0.3 if motor else 0.34
+    thick = 0.14 if motor else 0.05
+    for x in (-0.52, 0.52):
+        b.cone(x, r - thick / 2, 0, 2 * r, thick, 2 * r, RUBBER, "vehicle", pitch=math.pi / 2)
+        b.cone(x, r - thick * 0.6, 0, 1.5 * r, 1.2 * thick, 1.5 * r, METAL, "vehicle",
+               pitch=math.pi / 2)  # fmt: skip
+    if motor:
+        b.ball(0, 0.3, 0, 1.0, 0.5, 0.35, frame, "vehicle")
+        b.ball(0.25, 0.7, 0, 0.8, 0.14, 0.3, RUBBER, "vehicle")
+    b.box(0, 0.58, 0, 0.75, 0.06, 0.05, frame, "vehicle")
+    b.box(-0.1, 0.32, 0, 0.06, 0.5, 0.05, frame, "vehicle", roll=0.5)
+    b.box(0.2, 0.35, 0, 0.05, 0.6, 0.05, frame, "vehicle", roll=-0.3)
+    b.box(-0.45, 0.32, 0, 0.05, 0.7, 0.05, frame, "vehicle", roll=-0.2)
+    b.box(-0.4, 0.98, 0, 0.05, 0.04, 0.6, METAL, "vehicle")
+    b.box(0.28, 0.85, 0, 0.28, 0.07, 0.16, RUBBER, "vehicle")
+
+
+def gantry(b: Builder, rng: Random, width: Real) -> None:
+    """Signs, or a foot bridge, over the road."""
+    h = rng.uniform(5.2, 6.5)
+    for x in (-1, 1):
+        b.box(x * width / 2, 0, 0, 0.4, h, 0.4, METAL, "pole")
+    if rng.random() < 0.5:
+        grey = hsv(rng, saturation=(0, 0.15), value=(0.3, 0.7))
+        b.box(0, h, 0, width + 8, 1.3, 3, stuff(rng, grey, "concrete noise"), "building")
+        return
+    b.box(0, h - 0.2, 0, width, 0.25, 0.25, METAL, "pole")
+    blue = hsv(rng, rng.choice(((0.55, 0.65), (0.35, 0.45))), (0.6, 0.9), (0.2, 0.6))
+    for _ in range(rng.randint(1, 3)):
+        board = stuff(rng, blue, "letters picture", 2.0, (0.95, 0.95, 0.95))
+        b.box(rng.uniform(-0.4, 0.4) * width, h - 1.2, -0.2, rng.uniform(2, 4), 2.0, 0.1, board,
+              "pole")  # fmt: skip

@@ -179,6 +179,9 @@ class Builder:
         self.eye: tuple[Real, Real, Real] = (0.0, 1.5, 0.0)
         self.angles = (0.0, 0.0, 0.0)  # yaw, pitch, roll in radians
         self.fov = 50.0  # vertical, in degrees
+        # (pivot, yaw, pitch, roll) of frames that are turned about all axes; 0 is the world
+        self.turns: list[tuple[Real, ...]] = [(0.0,) * 6]
+        self.turn = 0
 
     @contextlib.contextmanager
     def at(self, x: Real, y: Real, z: Real, yaw: Real = 0.0) -> Iterator[None]:
@@ -192,6 +195,26 @@ class Builder:
             yield
         finally:
             self.frame = saved
+
+    @contextlib.contextmanager
+    def tumbled(
+        self, x: Real, y: Real, z: Real, *, yaw: Real = 0.0, pitch: Real = 0.0, roll: Real = 0.0
+    ) -> Iterator[None]:
+        """Everything added inside is turned as a whole about (x, y, z), its origin. Not within
+        another such frame."""
+        fx, fy, fz, turn = self.frame
+        c = math.cos(turn)
+        s = math.sin(turn)
+        pivot = (fx + c * x + s * z, fy + y, fz - s * x + c * z)
+        saved = self.frame
+        self.turns.append((*pivot, turn + yaw, pitch, roll))
+        self.turn = len(self.turns) - 1
+        self.frame = (0.0, 0.0, 0.0, 0.0)
+        try:
+            yield
+        finally:
+            self.frame = saved
+            self.turn = 0
 
     def add(
         self,
@@ -232,6 +255,7 @@ class Builder:
                 *material[2:],
                 CLASS_ID[semantic],
                 casts,
+                self.turn,
             )
         )
 
@@ -256,11 +280,20 @@ class Builder:
         shape = rows[:, 0].astype(int)
         taper = rows[:, 10:12] * (shape > BOX)[:, None] * (shape != ELLIPSOID)[:, None]
         taper = np.where(shape[:, None] == CONE, taper[:, :1], taper)  # round
+        centre = rows[:, 1:4]
+        pose = rotation(*rows[:, 7:10].T)
+        if len(self.turns) > 1:
+            turns = np.array(self.turns, float)
+            moved = np.flatnonzero(rows[:, 26])
+            which = rows[moved, 26].astype(int)
+            whole = rotation(*turns[which, 3:].T)
+            centre[moved] = turns[which, :3] + np.einsum("nij,nj->ni", whole, centre[moved])
+            pose[moved] = whole @ pose[moved]
         return Scene(
             shape=shape,
-            centre=rows[:, 1:4],
+            centre=centre,
             half=np.maximum(rows[:, 4:7], 1e-3),
-            rotation=rotation(*rows[:, 7:10].T),
+            rotation=pose,
             taper=taper,
             material=rows[:, 12:24],
             semantic=rows[:, 24].astype(int),

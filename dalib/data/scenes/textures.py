@@ -129,6 +129,57 @@ def _carpet() -> Grid:
     return np.where(frame, 0.8, 0.5 + 0.25 * bloom)
 
 
+def _dead_leaves(count: int, key: int) -> Grid:
+    """Opaque discs and bars of power-law sizes over each other, the newest in front: the model of
+    natural images whose spectrum falls as theirs does and whose edges occlude (Lee, Mumford and
+    Huang 2001); a little 1/f noise on each."""
+    rng = np.random.Generator(np.random.Philox(key))
+    image = np.full((SIDE, SIDE), 0.5)
+    axis = (np.arange(SIDE) + 0.5) / SIDE
+    for _ in range(count):
+        cv, cu, spread, turn, stretch, tone, kind = rng.random(7)
+        size = 0.016 / (1 - 0.94 * spread)
+        dv = (axis - cv + 0.5) % 1 - 0.5
+        du = (axis - cu + 0.5) % 1 - 0.5
+        rows = np.flatnonzero(np.abs(dv) < 1.5 * size)
+        columns = np.flatnonzero(np.abs(du) < 1.5 * size)
+        c, s = np.cos(np.pi * turn), np.sin(np.pi * turn)
+        along = c * du[columns] + s * dv[rows, None]
+        across = (c * dv[rows, None] - s * du[columns]) / (0.35 + 0.65 * stretch)
+        norm = np.hypot(along, across) if kind < 0.6 else np.maximum(abs(along), abs(across))
+        inside = np.ix_(rows, columns)
+        image[inside] = np.where(norm < size, tone, image[inside])
+    return np.clip(image + 0.5 * (_noise(0.9, key + 1) - 0.5), 0, 1)
+
+
+def _speckle(key: int, share: float) -> Grid:
+    """Grains of two sizes on a cloudy ground: granite, terrazzo, asphalt."""
+    rng = np.random.Generator(np.random.Philox(key))
+    fine = rng.random((SIDE, SIDE))
+    coarse = rng.random((SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1)
+    grains = np.where(coarse < share, 0.9, np.where(fine < share, 0.1, 0.5))
+    return np.clip(0.7 * grains + 0.6 * (_noise(1.1, key + 1) - 0.5) + 0.15, 0, 1)
+
+
+def _weave(threads: int, key: int) -> Grid:
+    """Threads over and under each other, uneven as cloth is."""
+    v, u = _V * threads, _U * threads
+    over = (np.floor(v) + np.floor(u)) % 2
+    bulge = np.where(over > 0, np.sin(np.pi * (u % 1)), np.sin(np.pi * (v % 1)))
+    return np.clip(0.6 * bulge + 0.2 * over + 0.8 * (_noise(0.9, key) - 0.5), 0, 1)
+
+
+def _parquet(key: int) -> Grid:
+    """Squares of strips, every other square turned."""
+    v, u = _V * 4, _U * 4
+    turned = (np.floor(v) + np.floor(u)) % 2 > 0
+    strip = np.where(turned, u, v) * 4
+    block = (np.floor(v) * 4 + np.floor(u)).astype(int) * 4 + (np.floor(strip) % 4).astype(int)
+    tone = np.random.Generator(np.random.Philox(key)).random(64)[block % 64]
+    joint = np.minimum(strip % 1, 1 - strip % 1) < 0.04
+    return np.clip(np.where(joint, 0, 0.2 + 0.6 * tone) + 0.4 * (_noise(1.0, key + 1) - 0.5), 0, 1)
+
+
 def _leaves(count: int, key: int) -> Grid:
     first, second, tone = _cells(count, key)
     return np.clip(tone * 0.8 + 0.3 * (second - first) - 0.15 * first, 0, 1)
@@ -182,6 +233,16 @@ _RECIPES: dict[str, Callable[[], Grid]] = {
     "corrugated": lambda: 0.5 + 0.5 * np.sin(2 * np.pi * 24 * _U),
     "bark": lambda: np.clip(0.5 + 1.5 * (_noise(0.8, 31, (1.0, 0.15)) - 0.5), 0, 1),
     "clouds": lambda: np.clip(2.4 * (_noise(1.45, 33) - 0.42), 0, 1),
+    "heap": lambda: _dead_leaves(900, 34),
+    "scene": lambda: _dead_leaves(260, 36),
+    "speckle": lambda: _speckle(38, 0.12),
+    "asphalt": lambda: _speckle(40, 0.2),
+    "weave": lambda: _weave(24, 42),
+    "parquet": lambda: _parquet(44),
+    "mottle": lambda: np.clip(0.5 + 1.6 * (_noise(0.95, 46) - 0.5), 0, 1),
+    "concrete": lambda: np.clip(
+        _courses(2, 2, 0.004, 47, 0.0) * 0.5 + 0.25 + 1.1 * (_noise(1.2, 48) - 0.5), 0, 1
+    ),
 }
 PATTERNS: dict[str, int] = {name: k for k, name in enumerate(_RECIPES)}
 
