@@ -152,6 +152,8 @@ def _above(found: Sequence[Entry], lines: dict[str, dict], group: str) -> Estima
     levels = []
     for d, line in lines.items():
         ours = np.array([e.record[group][d]["abs_rel"] for e in found], float)
+        if ours.shape[1] != len(line["abs_rel"]):  # of other images
+            return Estimate()
         theirs = np.broadcast_to(np.array(line["abs_rel"], float), ours.shape)
         grouped = units.of_records(found, d) if group == "real" else None
         blocks.append(Block(pd.DataFrame(np.concatenate([ours, theirs]), rows), grouped))

@@ -124,6 +124,16 @@ def shown(found: Estimate, how: Callable[[float], float]) -> Estimate:
     return replace(found, mean=mean, half=half, resampled=resampled, ends=(low, high), ratio=ratio)
 
 
+def over_seeds(levels: Iterable[float], metric: str) -> Estimate:
+    """The mean of a few seeds' scores and its interval over seeds: of an error both of logarithms."""
+    levels = np.asarray(list(levels), dtype=np.float64)
+    if means.has_zero(levels, metric):
+        return Estimate(0.0, nan, len(levels), why=means.ZERO)
+    if not means.geometric(metric):
+        return estimate(levels)
+    return shown(estimate(means.logarithms(levels)), exp)
+
+
 @dataclass(frozen=True)
 class Block:
     """The images of a domain: their scores, (row, seed) by image, and which of them are drawn

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
-from dabook.analysis.statistics import MEAN, Estimate, Results, estimate
+from dabook.analysis.statistics import MEAN, Estimate, Results, over_seeds
 from dabook.show.charts import bar
 from dabook.show.style import COLOURS, INK, MARKERS, MUTED, empty, figure
 
@@ -72,7 +72,10 @@ def _levels(results: Results, rows: Sequence[str]) -> dict[str, Estimate]:
     }
     scores = {row: found for row, found in scores.items() if len(found)}
     shared = set.intersection(*(set(found.index) for found in scores.values())) if scores else set()
-    return {row: estimate(found[found.index.isin(shared)]) for row, found in scores.items()}
+    return {
+        row: over_seeds(found[found.index.isin(shared)], results.metric)
+        for row, found in scores.items()
+    }
 
 
 def _band(
