@@ -1,12 +1,14 @@
 """Tables of an experiment: its plan, its rows, its records, each number beside the paper's; and the
 lines of provenance under them."""
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import isnan
 
 from dabook.analysis import budget, floors
 from dabook.analysis.bootstrap import DRAWS
 from dabook.analysis.budget import EQUAL_BOTH, EQUAL_COMPUTE, EQUAL_STEPS
+from dabook.analysis.curves import Point
 from dabook.analysis.paper import paper, paper_change
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
 from dabook.runs import records
@@ -282,6 +284,30 @@ def missing(results: Results) -> Html:
         f"<code>{command}</code>."
     )
     return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
+
+
+def learning_table(results: Results, curves: Mapping[str, Sequence[Point]]) -> Html:
+    """Learning curves (`dabook.analysis.curves`), one line per row and a group of columns per budget:
+    the error, its change from the budget before, and that from the first curve at the same steps."""
+    lines = {}
+    budgets = sorted({point.steps for points in curves.values() for point in points})
+    for label, points in curves.items():
+        known = {point.steps: point for point in points}
+        line = {}
+        for steps in budgets:
+            point = known.get(steps)
+            link = row_link(results, point.row) if point else None
+            estimates = (point.level, point.gained, point.beside) if point else (Estimate(),) * 3
+            level, gained, beside = estimates
+            line[f"{steps} steps", "AbsRel ↓"] = cell(level, link=link)
+            line[f"{steps} steps", "from the budget before, %"] = cell(gained, 1, sign=True)
+            line[f"{steps} steps", "from the first row, %"] = cell(beside, 1, sign=True)
+        lines[label] = line
+    if not lines:
+        return Html("")
+    headings = [escape(label) for label in lines]
+    name = f"curves-{results.experiment}-{results.profile}"
+    return html(lines, headings, name=name) + provenance(results) + missing(results)
 
 
 def side_by_side(yours: Results, recorded: Results) -> Html:

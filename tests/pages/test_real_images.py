@@ -50,9 +50,7 @@ def test_a_change_on_real_images_by_hand():
     assert change.p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)
     assert change.resampled[0] < change.mean < change.resampled[1]
     single = real.change(recorded("main_table"), "full", "labelled_only", ["nyuv2"])
-    assert single.mean == pytest.approx(
-        100 * np.expm1(np.log((ours - 0.02) / theirs).mean())
-    )
+    assert single.mean == pytest.approx(100 * np.expm1(np.log((ours - 0.02) / theirs).mean()))
 
 
 def test_a_change_that_is_not_recorded_is_empty():

@@ -31,7 +31,8 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
     first, lower, higher, unclear, missing = text.split(". ")
     assert first == (
         "“all three” beside “none” lowers the error by 20.0 % (95 % interval "
-        "20.0 to 20.0 over seeds, 20.0 to 20.0 over seeds and images), the largest gain of 4 "
+        "20.0 to 20.0 over seeds, "
+        "20.0 to 20.0 over seeds and images), the largest gain of 4 "
         "comparisons"
     )
     assert lower == "Also lower: “colour only” beside “none”, −5.0 %"
@@ -47,7 +48,8 @@ def test_without_a_gain_the_first_sentence_tells_the_largest_harm():
     assert first == (
         "2 of 3 comparisons show a higher error and none a lower one; the most is “CutMix only” "
         "beside “none”, by 20.0 % "
-        "(95 % interval 20.0 to 20.0 over seeds, 20.0 to 20.0 over seeds and images)"
+        "(95 % interval 20.0 to 20.0 over seeds, "
+        "20.0 to 20.0 over seeds and images)"
     )
     assert higher == "Also higher: “colour only” beside “none”, +5.0 %"
     assert unclear.startswith("Not to be told from zero: “blur only” beside “none”, ")
@@ -78,14 +80,17 @@ def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
     )
     text = sentences.answer(found, ["blur"])
     assert text.startswith(
-        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images). Lower, "
+        "“blur only” beside “none” raises the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images). Lower, "
         "beside “none”: “all three”, −20.0"
     )
     text = sentences.answer(found, ["colour", "blur"])
     assert text.startswith(
-        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images); “blur "
+        "“colour only” beside “none” lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images); “blur "
         "only” beside “none” raises the "
-        "error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images). Also lower: “all three” beside “none”, −20.0 "
+        "error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images). Also lower: “all three” beside “none”, −20.0 "
         "%. Not to be told"
     )
     assert sentences.answer(found, ["labelled_too"]) == sentences.UNRECORDED
@@ -100,7 +105,8 @@ def test_a_clause_after_the_first_goes_on_in_the_sentence():
     }
     text = sentences.answer(results("main_table", levels), ["naive", "perturbed"])
     assert text.startswith(
-        "Adding pseudo labels lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images); adding strong "
+        "Adding pseudo labels lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images); adding strong "
         "perturbation "
     )
 
@@ -109,7 +115,8 @@ def test_one_comparison_is_one_sentence():
     entries = {"apart": [*NONE, 0.4, 0.4], "together": [*HIGHER, 0.42, 0.42]}
     assert sentences.answer(results("cutmix_regions", entries)) == (
         "“normalised together” beside “normalised apart” raises the error by 5.0 % (95 % interval "
-        "5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images)."
+        "5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images)."
     )
 
 
@@ -246,7 +253,8 @@ def test_the_heaviest_domain_and_the_mean_without_it():
     assert sentences.without(found) == (
         "Of a plain mean over the 6 test domains floating alone would be 21 %; in ours, of logarithms, "
         "each weighs the same. The rows reach 0.482 to 0.508 there. Without it, “normalised"
-        " together” beside “normalised apart” lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, 5.0 to 5.0 over seeds and images)."
+        " together” beside “normalised apart” lowers the error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
+        "5.0 to 5.0 over seeds and images)."
     )
     fabricated.write_floors()
     assert (

@@ -70,9 +70,7 @@ def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
     ]
     assert len(drawn) == 1  # labels alone are compared with nothing
     assert drawn[0].get_xydata() == pytest.approx(
-        np.array(
-            [[50, 100 * ((0.36 * 0.39 * 0.39) ** (1 / 3) / means[0] - 1)], [500, 100 / 30]]
-        )
+        np.array([[50, 100 * ((0.36 * 0.39 * 0.39) ** (1 / 3) / means[0] - 1)], [500, 100 / 30]])
     )
 
 

@@ -389,3 +389,23 @@ def test_the_plan_says_of_a_block_what_it_says():
     plan = " ".join(tables.plan(expand("small_large", profile="study", seeds=1)).text.split())
     assert "teacher: (encoder: lite2)" in plan
     assert "None" not in plan
+
+
+def test_cells_that_are_not_below_a_floor_or_the_surface_are_marked(study):
+    """Full is at 0.29 in the mean, domains 1.1 times as hard each: 0.229, 0.251, 0.277, 0.304, 0.335
+    and 0.368. Not below the ramp's 0.30 are the last three, not below the surface's 0.24 all but the
+    first; the line of the surface is no floor."""
+    fabricated.write("main_table", {"full": [0.29, 0.2901, 0.2899]}, images=100)
+    fabricated.write_floors({"vertical ramp": 0.30, "quadratic surface": 0.24})
+    results = recorded("main_table")
+    known = floors.drawn_scores(results)
+    found = [tables.above(results.of("full"), known, [d]) for d in results.domains]
+    f, q = tables.ABOVE_FLOOR, tables.ABOVE_SURFACE
+    assert found == ["", q, q, f + q, f + q, f + q]
+    text = tables.main_table(results).text
+    assert "<i>fitted to the truth: quadratic surface</i>" in text
+    assert "not surely below the quadratic surface, which is fitted" in text
+    assert floors.best(known, "floating")[0] == "vertical ramp"
+    told = sentences.beside_floors(results)
+    assert "Of 1 floors, predictions that look at no picture, the best is the vertical ramp" in told
+    assert "every row on 1 of 6 domains (night street); none on 5 of 6 domains" in told
