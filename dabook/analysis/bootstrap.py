@@ -3,8 +3,9 @@ images been scored?
 
 Seeds and images are crossed: every seed and every row is scored on the same images. A draw
 therefore takes seeds with replacement, and within each domain images with replacement, the same for
-all of them (A. B. Owen, "The pigeonhole bootstrap", 2007). With few seeds such an interval is too
-narrow, so the book believes it only together with Student's t over seeds.
+all of them (A. B. Owen, "The pigeonhole bootstrap", 2007). Images of one sequence are drawn together,
+for they resemble each other: the units of such a domain are its sequences. With few seeds such an
+interval is too narrow, so the book believes it only together with Student's t over seeds.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from dabook.analysis.means import logarithms
 from dalib.evaluation.segmentation import resampled
 
 DRAWS = 2000
+Units = Int[np.ndarray, " images"] | None
 
 
 @lru_cache
@@ -31,6 +34,8 @@ def draw_means(
     weights: Float[np.ndarray, " rows"],
     *,
     draws: int = DRAWS,
+    logs: bool = False,
+    units: Sequence[Units] | None = None,
 ) -> Float[np.ndarray, " draws"]:
     """A weighted sum of rows in each draw: the mean over seeds of the mean over domains of the mean
     over images.
@@ -40,15 +45,19 @@ def draw_means(
             of its mean.
         weights: of the rows, such as (1, -1) for a difference.
         draws: how many.
+        logs: sum up the logarithms of the means over images, see `dabook.analysis.means`.
+        units: of each domain the number of the unit that an image is drawn with, counted from 0;
+            None where each image is one by itself.
     """
     rows, seeds = scores[0].shape[:2]
     total = np.zeros((draws, seeds))
     for stream, domain in enumerate(scores, 1):
-        times = counts(domain.shape[2], stream, draws).astype(np.float64)
+        times = _times(domain.shape[2], stream, draws, units[stream - 1] if units else None)
         flat = domain.reshape(rows * seeds, -1)
         known = ~np.isnan(flat)
         with np.errstate(invalid="ignore"):  # a draw of unscored images alone has no mean
             means = (times @ np.where(known, flat, 0).T) / (times @ known.T)
+        means = logarithms(means) if logs else means
         total += np.tensordot(means.reshape(draws, rows, seeds), weights, axes=(1, 0))
     return _over_seeds(total) / len(scores)
 
@@ -58,6 +67,7 @@ def draw_errors(
     weights: Float[np.ndarray, " rows"],
     *,
     draws: int = DRAWS,
+    logs: bool = False,
 ) -> Float[np.ndarray, " draws"]:
     """As `draw_means`, of 1 - mIoU in the place of a mean over images: in each draw sums of areas
     are divided.
@@ -67,14 +77,25 @@ def draw_errors(
             `dalib.evaluation.segmentation.Areas`.
         weights: of the rows.
         draws: how many.
+        logs: as there.
     """
     rows, seeds = areas[0].shape[:2]
     total = np.zeros((draws, seeds))
     for stream, domain in enumerate(areas, 1):
         times = counts(domain.shape[3], stream, draws).astype(np.float64)
         for row, seed in np.ndindex(rows, seeds):
-            total[:, seed] += weights[row] * (1 - resampled(times, domain[row, seed]))
+            error = 1 - resampled(times, domain[row, seed])
+            total[:, seed] += weights[row] * (logarithms(error) if logs else error)
     return _over_seeds(total) / len(areas)
+
+
+def _times(images: int, stream: int, draws: int, units: Units) -> Float[np.ndarray, "draws images"]:
+    """How often each image is taken in each draw: as often as its unit."""
+    if units is None:
+        return counts(images, stream, draws).astype(np.float64)
+    if len(units) != images:
+        raise ValueError(f"{len(units)} units for {images} images; each image has one")
+    return counts(int(units.max()) + 1, stream, draws).astype(np.float64)[:, units]
 
 
 def _over_seeds(values: Float[np.ndarray, "draws seeds"]) -> Float[np.ndarray, " draws"]:
@@ -94,6 +115,8 @@ def interval(
     weights: Float[np.ndarray, " rows"],
     *,
     level: float = 0.95,
+    logs: bool = False,
+    units: Sequence[Units] | None = None,
 ) -> tuple[float, float]:
     """The percentile interval of `draw_means`."""
-    return percentiles(draw_means(scores, weights), level=level)
+    return percentiles(draw_means(scores, weights, logs=logs, units=units), level=level)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from dabook.analysis import means
 from dabook.analysis.statistics import (
     MEAN,
     VALIDATION,
@@ -17,7 +18,6 @@ from dabook.analysis.statistics import (
     Estimate,
     Results,
     estimate,
-    over_images,
 )
 from dabook.runs import records
 from dabook.runs.experiments import expand
@@ -55,18 +55,25 @@ class Metres(Results):
             return wide
         for row, seed in wide.index:
             for column, domains in self.own(row).items():
-                mean = wide.loc[(row, seed), list(domains)].mean(skipna=False)
-                wide.loc[(row, seed), column] = mean
+                levels = wide.loc[(row, seed), list(domains)].to_numpy(dtype=float)
+                wide.loc[(row, seed), column] = means.over_domains(levels, metric)
             others = [d for d in TEST_DOMAINS if d not in ZERO_SHOT[self.kinds[row]]]
             wide.loc[(row, seed), others] = float("nan")
         return wide[[MEAN, *TEST_DOMAINS, VALIDATION]]
 
-    def _estimate(self, values: pd.Series, weights: dict[str, float], domain: Domain) -> Estimate:
+    def _estimate(
+        self,
+        values: pd.Series,
+        weights: dict[str, float],
+        domain: Domain,
+        metric: str,
+        group: str,
+    ) -> Estimate:
         if len({self.kinds[row] for row in weights}) > 1:  # whose images are others
             return estimate(values)
-        own = self.own(next(iter(weights)))
-        names = own.get(domain, (domain,)) if isinstance(domain, str) else domain
-        return over_images(values, weights, [self._by_image[d] for d in names])
+        if group != "real" and isinstance(domain, str):
+            domain = self.own(next(iter(weights))).get(domain, (domain,))
+        return super()._estimate(values, weights, domain, metric, group)
 
 
 def kind(entry: Entry) -> str:

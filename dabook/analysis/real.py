@@ -9,10 +9,10 @@ of every count where the other is there.
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from dabook.analysis.floors import gap, real_scores
-from dabook.analysis.statistics import Estimate, Results, over_images
+from dabook.analysis import units
+from dabook.analysis.floors import blind, gap, real_scores
+from dabook.analysis.statistics import Estimate, Results
 from dabook.runs.floors import Record, read_floors
 from dalib.evaluation.protocols import HALVES
 
@@ -70,23 +70,22 @@ def images(results: Results, data_set: str) -> int:
 
 
 def change(results: Results, row: str, other: str, sets: Sequence[str]) -> Estimate:
-    """AbsRel of a row minus that of another on real data sets, paired by seed, in percent of the
-    base row's error there.
+    """AbsRel of a row against that of another on real data sets, paired by seed, in percent.
 
-    A mean over images, then over the data sets, each with the same weight. Both intervals: over
-    seeds, and over seeds and the images of each data set; the data sets are not drawn anew. An
-    `Estimate()` where something is missing.
+    A mean over images, then over the data sets, each with the same weight (`dabook.analysis.means`).
+    Both intervals: over seeds, and over seeds and the images of each data set, or its sequences
+    (`dabook.analysis.units`); the data sets are not drawn anew. An `Estimate()` where something is
+    missing.
     """
-    tables = results.by_real_image
-    rows = {row, other, results.base(row)}
-    if not sets or any(
-        d not in tables or not rows <= set(tables[d].index.get_level_values("row")) for d in sets
-    ):
-        return Estimate()
-    column = pd.concat([tables[d].mean(axis=1) for d in sets], axis=1).mean(axis=1, skipna=False)
-    unit = 100 / float(column[results.base(row)].mean())
-    values = unit * (column[row] - column[other]).dropna()
-    return over_images(values, {row: unit, other: -unit}, [tables[d] for d in sets])
+    return results.change(row, tuple(sets), versus=other, group="real")
+
+
+def independent(results: Results, data_set: str) -> int:
+    """How many images or sequences of a data set stand by themselves; 0 where nothing is
+    recorded."""
+    scored = [e.record.get("real", {}).get(data_set) for e in results.found]
+    scored += [scores.get(data_set) for scores in real_scores().values()]
+    return max((units.count(scores) for scores in scored if scores), default=0)
 
 
 def comparisons(results: Results) -> list[tuple[str, str]]:
@@ -97,10 +96,10 @@ def comparisons(results: Results) -> list[tuple[str, str]]:
 
 
 def below_floors(results: Results, row: str) -> dict[str, Estimate]:
-    """For each data set that counts: AbsRel of a row minus that of the best floor there, in percent
-    of the floor's.
+    """For each data set that counts: AbsRel of a row against that of the best floor there, in
+    percent of the floor's.
 
-    Intervals over seeds, and over seeds and images where a data set has several.
+    Intervals over seeds, and over seeds and images or sequences where a data set has several.
     """
     return {
         d: change
@@ -112,10 +111,10 @@ def below_floors(results: Results, row: str) -> dict[str, Estimate]:
 def against_floors(
     results: Results, row: str, *, half: str = "table", sets: Sequence[str] | None = None
 ) -> Estimate:
-    """AbsRel of a row minus that of the best floor of each data set, in percent of the floors':
+    """AbsRel of a row against that of the best floor of each data set, in percent of the floors':
     over the data sets, each with the same weight, then over seeds.
 
-    Resampled are seeds and the images of each data set; the data sets are not.
+    Resampled are seeds and the images or sequences of each data set; the data sets are not.
 
     Args:
         results: of the main table.
@@ -123,7 +122,7 @@ def against_floors(
         half: whose data sets.
         sets: these instead, whatever half they are of.
     """
-    floors = real_scores()
+    floors = blind(real_scores())
     found = results.of(row)
     sets = [
         d

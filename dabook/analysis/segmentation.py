@@ -3,7 +3,8 @@ table.
 
 mIoU is of a whole data set (`dalib.evaluation.segmentation`), so that its resampled interval
 divides sums in each draw. Where a table has an error, here stands 1 - mIoU: smaller is better, and
-changes are in percent of the base row's, as everywhere.
+its mean over domains is geometric and its changes factors, as everywhere (`dabook.analysis.means`).
+mIoU itself is averaged plainly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dabook.analysis import bootstrap
+from dabook.analysis import bootstrap, means
 from dabook.analysis.statistics import (
     LEVEL,
     MEAN,
@@ -34,7 +35,7 @@ MIOU = "miou"
 
 class Transfer(Results):
     """The rows of a question on segmentation. Scores: `ERROR`, which is 1 - `MIOU`, and `MIOU`,
-    both 0..1 and of a whole domain; the mean over the test domains weighs each alike."""
+    both 0..1 and of a whole domain."""
 
     metric = ERROR
 
@@ -60,10 +61,18 @@ class Transfer(Results):
         wide = pd.DataFrame.from_dict(lines, orient="index")
         wide.index = pd.MultiIndex.from_tuples(lines, names=["row", "seed"])
         tests = [d for d in wide if d != VALIDATION]
-        wide.insert(0, MEAN, wide[tests].mean(axis=1, skipna=False))
-        return wide if metric == MIOU else 1 - wide
+        wide = wide if metric == MIOU else 1 - wide
+        wide.insert(0, MEAN, means.over_domains(wide[tests].to_numpy(), metric))
+        return wide
 
-    def _estimate(self, values: pd.Series, weights: dict[str, float], domain: Domain) -> Estimate:
+    def _estimate(
+        self,
+        values: pd.Series,
+        weights: dict[str, float],
+        domain: Domain,
+        metric: str,
+        group: str,
+    ) -> Estimate:
         found = estimate(values)
         if found.count < 2:
             return found
@@ -78,7 +87,10 @@ class Transfer(Results):
             return np.array(rows)
 
         blocks = [block(name) for name in domains]
-        draws = bootstrap.draw_errors(blocks, np.array(list(weights.values()), dtype=np.float64))
+        factors = np.array(list(weights.values()), dtype=np.float64)
+        draws = bootstrap.draw_errors(blocks, factors, logs=means.geometric(metric))
+        if metric == MIOU:
+            draws = factors.sum() - draws
         return replace(found, resampled=bootstrap.percentiles(draws, level=LEVEL))
 
     def points(self, row: str, domain: Domain = MEAN, *, versus: str | None = None) -> Estimate:
@@ -87,7 +99,7 @@ class Transfer(Results):
         other = versus or self.against.get(row)
         if other is None or not {row, other} <= set(self.scores().index.get_level_values("row")):
             return Estimate()
-        return self._sum({row: -100.0, other: 100.0}, domain)
+        return self._sum({row: 1.0, other: -1.0}, domain, metric=MIOU)
 
     def iou(self, row: str, domain: str) -> dict[str, Estimate]:
         """Class -> its IoU on a domain over seeds, of the classes that the domain has; nothing

@@ -1,16 +1,16 @@
 """Means over seeds with their intervals, and differences paired by seed: the numbers behind every
-table and figure."""
+table and figure. What kind of mean it is decides `dabook.analysis.means`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isnan, nan, sqrt
+from math import exp, isnan, nan, sqrt
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from dabook.analysis import bootstrap
+from dabook.analysis import bootstrap, means, units
 from dabook.runs import records
 from dabook.runs.experiments import Row, expand
 from dabook.runs.records import Entry
@@ -19,63 +19,81 @@ from dalib.config import check_names
 LEVEL = 0.95
 MEAN = "mean"  # the column that holds the mean over the test domains
 VALIDATION = "validation"
+OVER_SEEDS = "over seeds"
 Domain = str | tuple[str, ...]  # a column, or several test domains, of which the mean is meant
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, and half the width of its interval (NaN for fewer than two seeds).
+    """A mean over seeds with its two intervals.
 
-    `resampled` is the interval over seeds and images (`dabook.analysis.bootstrap`), where one was
-    asked for.
+    Attributes:
+        mean: NaN where there is none.
+        half: half the width of the interval over seeds, Student's t; NaN for fewer than two seeds.
+        count: seeds.
+        resampled: the interval over seeds and images (`dabook.analysis.bootstrap`), where one was
+            asked for.
+        ends: of the interval over seeds where the mean is not in its middle, as that of a factor.
+        ratio: mean / half of what was averaged, where that is another number than the one shown.
+        over: what was drawn anew beside the seeds: "images", or "sequences" of them.
+        why: why there is no number although there are records; else nothing.
     """
 
     mean: float = nan
     half: float = nan
     count: int = 0
     resampled: tuple[float, float] | None = None
+    ends: tuple[float, float] | None = None
+    ratio: float | None = None
+    over: str = "images"
+    why: str = ""
 
     @property
     def low(self) -> float:
-        return self.mean - self.half
+        return self.ends[0] if self.ends else self.mean - self.half
 
     @property
     def high(self) -> float:
-        return self.mean + self.half
+        return self.ends[1] if self.ends else self.mean + self.half
 
     @property
     def point(self) -> "Estimate":
         """The mean without its interval, for a crowded table."""
-        return Estimate(self.mean, nan, self.count)
+        return Estimate(self.mean, nan, self.count, why=self.why)
 
     @property
     def decided(self) -> bool:
         """Whether the interval, and the resampled one where there is one, lie on one side of
         zero."""
-        return abs(self.mean) > self.half and all(
-            low > 0 or high < 0 for low, high in self.intervals
-        )
+        return not isnan(self.half) and all(low > 0 or high < 0 for low, high in self.intervals)
 
     @property
     def p(self) -> float:
         """Two-sided p-value of Student's t against a mean of zero, over seeds; NaN for fewer than
         two seeds.
 
-        What `half` is of: it holds exactly where the 95 % interval leaves out zero that p is below
-        0.05.
+        What the interval over seeds is of: it holds exactly where the 95 % interval leaves out zero
+        that p is below 0.05.
         """
         if self.count < 2 or isnan(self.half):
             return nan
         if self.half == 0:
             return float(self.mean == 0)
-        t = abs(self.mean) / self.half * stdtrit(self.count - 1, (1 + LEVEL) / 2)
+        ratio = self.mean / self.half if self.ratio is None else self.ratio
+        t = abs(ratio) * stdtrit(self.count - 1, (1 + LEVEL) / 2)
         return float(2 * stdtr(self.count - 1, -t))
 
     @property
+    def named(self) -> dict[str, tuple[float, float]]:
+        """The intervals by what they are over: "over seeds", and "over seeds and images" or "over
+        seeds and sequences", as far as there are any."""
+        found = {} if isnan(self.half) else {OVER_SEEDS: (self.low, self.high)}
+        return found | ({f"{OVER_SEEDS} and {self.over}": self.resampled} if self.resampled else {})
+
+    @property
     def intervals(self) -> list[tuple[float, float]]:
-        """Over seeds, and over seeds and images, as far as there are any."""
-        over_seeds = [] if isnan(self.half) else [(self.low, self.high)]
-        return over_seeds + ([self.resampled] if self.resampled else [])
+        """Those of `named`, in that order."""
+        return list(self.named.values())
 
 
 def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
@@ -89,33 +107,85 @@ def estimate(values: Iterable[float], *, level: float = LEVEL) -> Estimate:
     return Estimate(float(values.mean()), float(half), count)
 
 
+def shown(found: Estimate, how: Callable[[float], float]) -> Estimate:
+    """An estimate of logarithms as what a reader wants to know, through a rising function such as
+    `exp` or `means.percent`; the p-value stays that of the logarithms."""
+    if isnan(found.mean):
+        return found
+    mean = float(how(found.mean))
+    resampled = found.resampled
+    if resampled is not None:
+        resampled = (float(how(resampled[0])), float(how(resampled[1])))
+    if isnan(found.half):
+        return replace(found, mean=mean, resampled=resampled)
+    low, high = float(how(found.low)), float(how(found.high))
+    ratio = found.mean / found.half if found.half else None
+    half = (high - low) / 2
+    return replace(found, mean=mean, half=half, resampled=resampled, ends=(low, high), ratio=ratio)
+
+
+def over_seeds(levels: Iterable[float], metric: str) -> Estimate:
+    """The mean of a few seeds' scores and its interval over seeds: of an error both of logarithms."""
+    levels = np.asarray(list(levels), dtype=np.float64)
+    if means.has_zero(levels, metric):
+        return Estimate(0.0, nan, len(levels), why=means.ZERO)
+    if not means.geometric(metric):
+        return estimate(levels)
+    return shown(estimate(means.logarithms(levels)), exp)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The images of a domain: their scores, (row, seed) by image, and which of them are drawn
+    together, see `bootstrap.draw_means`."""
+
+    scores: pd.DataFrame
+    units: bootstrap.Units = None
+
+    @property
+    def count(self) -> int:
+        """How many units there are to draw from."""
+        return self.scores.shape[1] if self.units is None else int(self.units.max()) + 1
+
+
 def over_images(
-    values: pd.Series, weights: Mapping[str, float], images: Sequence[pd.DataFrame]
+    values: pd.Series,
+    weights: Mapping[str, float],
+    blocks: Sequence[Block],
+    *,
+    logs: bool = False,
 ) -> Estimate:
     """An estimate with both intervals: over seeds, and over seeds and images.
+
+    Where no domain has two units there is nothing to draw beside the seeds, and so no second
+    interval.
 
     Args:
         values: by seed, the weighted sum of rows.
         weights: row -> weight.
-        images: one table per domain, (row, seed) by image.
+        blocks: one per domain.
+        logs: `values` are of logarithms of the means over images.
     """
     found = estimate(values)
-    if found.count < 2:
+    if found.count < 2 or max((block.count for block in blocks), default=0) < 2:
         return found
-    blocks = [
-        np.stack([table.loc[row].loc[values.index].to_numpy() for row in weights])
-        for table in images
+    scores = [
+        np.stack([block.scores.loc[row].loc[values.index].to_numpy() for row in weights])
+        for block in blocks
     ]
-    return replace(
-        found, resampled=bootstrap.interval(blocks, np.array(list(weights.values())), level=LEVEL)
+    units = [block.units for block in blocks]
+    ends = bootstrap.interval(
+        scores, np.array(list(weights.values())), level=LEVEL, logs=logs, units=units
     )
+    grouped = any(block.units is not None for block in blocks)
+    return replace(found, resampled=ends, over="sequences" if grouped else "images")
 
 
-def _pivots(lines: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """AbsRel as one table per domain, (row, seed) by image."""
+def _pivots(lines: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """A metric as one table per domain, (row, seed) by image."""
     parts = lines.groupby("domain")
     return {
-        str(d): part.pivot(index=["row", "seed"], columns="image", values="abs_rel")
+        str(d): part.pivot(index=["row", "seed"], columns="image", values=metric)
         for d, part in parts
     }
 
@@ -127,8 +197,7 @@ class Results:
         entries: rows and seeds with their records, as `records.entries` or `runner.run` return
             them.
         against: what each row is compared with: "above", the row before it; "first", the first row;
-            or row -> row. The first row of such a chain is its base, and a change is given in
-            percent of the base's error.
+            or row -> row. The first row of such a chain is its base.
     """
 
     metric = "abs_rel"
@@ -146,8 +215,14 @@ class Results:
             )
         check_names([*against, *against.values()], names, what="row to compare")
         self.against = dict(against)
+        self.equal_compute = {
+            name: row.equal_compute
+            for name, row in self.rows.items()
+            if row.equal_compute in self.rows
+        }
         self._scores: dict[tuple[str, str], pd.DataFrame] = {}
         self._sums: dict[tuple, Estimate] = {}
+        self._pivoted: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
 
     @property
     def experiment(self) -> str:
@@ -183,7 +258,7 @@ class Results:
 
     def scores(self, metric: str | None = None, *, group: str = "test") -> pd.DataFrame:
         """Mean over images: one line per (row, seed), one column per domain, and for the test
-        domains their `MEAN` first.
+        domains their `MEAN` first, as `dabook.analysis.means` takes it.
 
         Args:
             metric: one of `dalib.evaluation.metrics.METRICS`; AbsRel by default.
@@ -206,7 +281,7 @@ class Results:
         if group == "real":
             return wide
         tests = [d for d in wide if d != VALIDATION]
-        wide.insert(0, MEAN, wide[tests].mean(axis=1, skipna=False))
+        wide.insert(0, MEAN, means.over_domains(wide[tests].to_numpy(), metric))
         return wide
 
     @cached_property
@@ -216,8 +291,8 @@ class Results:
 
     @cached_property
     def heaviest(self) -> str:
-        """The test domain with the largest error, mean over all recorded rows: the one that rules
-        the mean. Empty without records."""
+        """The test domain with the largest error, mean over all recorded rows: the one that would
+        rule a plain mean. Empty without records."""
         return str(self.scores()[self.domains].mean().idxmax()) if self.found else ""
 
     @property
@@ -228,16 +303,44 @@ class Results:
     def value(
         self, row: str, domain: Domain = MEAN, metric: str | None = None, *, group: str = "test"
     ) -> Estimate:
-        """One cell of a table; of several domains, their mean."""
-        wide = self.scores(metric, group=group)
-        columns = [domain] if isinstance(domain, str) else list(domain)
-        if (
-            not columns
-            or not set(columns) <= set(wide)
-            or row not in wide.index.get_level_values("row")
-        ):
+        """One cell of a table with both intervals; of several domains, their mean. Of an error the
+        mean over seeds is geometric, as that over domains."""
+        metric = metric or self.metric
+        levels = self.column(domain, metric, group=group)
+        if row not in levels.index.get_level_values("row"):
             return Estimate()
-        return estimate(wide.loc[row, columns].mean(axis=1, skipna=False).dropna())
+        levels = levels[row].dropna()
+        key = ("value", row, domain, metric, group)
+        if key not in self._sums:
+            self._sums[key] = self._level(levels, row, domain, metric, group)
+        return self._sums[key]
+
+    def _level(
+        self, levels: pd.Series, row: str, domain: Domain, metric: str, group: str
+    ) -> Estimate:
+        """The mean of a row over its seeds, with both intervals."""
+        if means.has_zero(levels, metric):
+            return Estimate(0.0, nan, len(levels), why=means.ZERO)
+        if not means.geometric(metric):
+            return self._estimate(levels, {row: 1.0}, domain, metric, group)
+        logs = pd.Series(means.logarithms(levels.to_numpy()), levels.index)
+        return shown(self._estimate(logs, {row: 1.0}, domain, metric, group), exp)
+
+    def plain(self, row: str, domains: Sequence[str] | None = None, *, group: str = "test"):
+        """The plain mean of the error over domains and seeds, without interval: what stands beside
+        the geometric one.
+
+        Args:
+            row: the row.
+            domains: the test domains by default.
+            group: "test" or "real".
+        """
+        wide = self.scores(group=group)
+        domains = list(self.domains if domains is None else domains)
+        known = bool(domains) and set(domains) <= set(wide)
+        if not known or row not in wide.index.get_level_values("row"):
+            return Estimate()
+        return estimate(wide.loc[row, domains].mean(axis=1, skipna=False).dropna()).point
 
     def base(self, row: str) -> str:
         """The row at which the chain of comparisons begins."""
@@ -245,91 +348,129 @@ class Results:
             row = self.against[row]
         return row
 
-    def column(self, domain: Domain = MEAN) -> pd.Series:
-        """AbsRel of each (row, seed) on a domain, or its mean over several."""
-        wide = self.scores()
-        return (
-            wide[domain]
-            if isinstance(domain, str)
-            else wide[list(domain)].mean(axis=1, skipna=False)
-        )
+    def column(
+        self, domain: Domain = MEAN, metric: str | None = None, *, group: str = "test"
+    ) -> pd.Series:
+        """The score of each (row, seed) on a domain, or its mean over several; empty where one of
+        them is not recorded."""
+        metric = metric or self.metric
+        wide = self.scores(metric, group=group)
+        names = [domain] if isinstance(domain, str) else list(domain)
+        if not names or not set(names) <= set(wide):
+            return pd.Series(index=wide.index[:0], dtype=float)
+        if isinstance(domain, str):
+            return wide[domain]
+        return pd.Series(means.over_domains(wide[names].to_numpy(), metric), wide.index)
 
-    def unit(self, row: str, domain: Domain = MEAN) -> float:
-        """What a change is given in percent of: the base row's mean error, which the intervals take
-        as it is."""
-        return float(self.column(domain)[self.base(row)].mean())
-
-    def change(self, row: str, domain: Domain = MEAN, *, versus: str | None = None) -> Estimate:
-        """AbsRel of a row minus that of the row it is compared with, seed by seed, in percent of
-        the base row's mean error.
+    def change(
+        self,
+        row: str,
+        domain: Domain = MEAN,
+        *,
+        versus: str | None = None,
+        group: str = "test",
+    ) -> Estimate:
+        """The error of a row against that of the row it is compared with, paired by seed: the mean
+        of the differences of ln AbsRel, as 100 (exp(d) - 1) per cent.
 
         Args:
             row: the row.
-            domain: a test domain, several of them, the mean over all, or validation.
+            domain: a test domain, several of them, the mean over all, or validation; of "real"
+                data sets one or several.
             versus: another row to compare with.
+            group: "test" or "real".
         """
-        return self._sum(self._change(row, domain, versus), domain)
+        return self._sum(self._change(row, domain, versus, group), domain, group=group)
 
     def contrast(self, row: str, other: str, domain: Domain = MEAN) -> Estimate:
-        """The change of a row minus the change of another, seed by seed, in percentage points."""
+        """The change of a row beside the change of another, paired by seed: by how many per cent
+        the factor of the one is that of the other."""
         first = self._change(row, domain)
         second = self._change(other, domain)
         if not first or not second:
             return Estimate()
         return self._sum({r: first.get(r, 0) - second.get(r, 0) for r in first | second}, domain)
 
-    def _change(self, row: str, domain: Domain, versus: str | None = None) -> dict[str, float]:
+    def _change(
+        self, row: str, domain: Domain, versus: str | None = None, group: str = "test"
+    ) -> dict[str, float]:
         """A change as weights of rows; none where something is missing."""
         other = versus or self.against.get(row)
-        wide = self.scores()
-        if other is None or not {row, other, self.base(row)} <= set(
-            wide.index.get_level_values("row")
-        ):
+        known = self.column(domain, group=group).index.get_level_values("row")
+        if other is None or not {row, other} <= set(known):
             return {}
-        unit = 100 / self.unit(row, domain)
-        return {row: unit, other: -unit}
+        return {row: 1.0, other: -1.0}
 
-    def _sum(self, weights: dict[str, float], domain: Domain) -> Estimate:
-        """A weighted sum of rows over the seeds that all of them have."""
-        key = (domain, *weights.items())
+    def _sum(
+        self,
+        weights: dict[str, float],
+        domain: Domain,
+        *,
+        metric: str | None = None,
+        group: str = "test",
+    ) -> Estimate:
+        """A weighted sum of rows over the seeds that all of them have: of an error its logarithms,
+        in per cent; of a share the shares themselves, in points."""
+        metric = metric or self.metric
+        key = (domain, metric, group, *weights.items())
         if not weights or key in self._sums:
             return self._sums.get(key, Estimate())
-        column = self.column(domain)
-        values = sum(weight * column[row] for row, weight in weights.items()).dropna()
-        self._sums[key] = self._estimate(values, weights, domain)
-        return self._sums[key]
+        column = self.column(domain, metric, group=group)
+        levels = pd.concat({row: column[row] for row in weights}, axis=1).dropna()
+        logs = means.geometric(metric)
+        if means.has_zero(levels.to_numpy().ravel(), metric):
+            found = Estimate(nan, nan, len(levels), why=means.ZERO)
+        else:
+            terms = levels.apply(means.logarithms) if logs else 100 * levels
+            values = (terms * pd.Series(weights)).sum(axis=1, skipna=False)
+            scaled = weights if logs else {row: 100 * w for row, w in weights.items()}
+            found = self._estimate(values, scaled, domain, metric, group)
+            found = shown(found, means.percent) if logs else found
+        self._sums[key] = found
+        return found
 
-    def _estimate(self, values: pd.Series, weights: dict[str, float], domain: Domain) -> Estimate:
-        """A weighted sum of rows, by seed, with both intervals."""
-        return over_images(values, weights, self._images(domain))
+    def _estimate(
+        self,
+        values: pd.Series,
+        weights: dict[str, float],
+        domain: Domain,
+        metric: str,
+        group: str,
+    ) -> Estimate:
+        """A weighted sum of rows, by seed, with both intervals; of an error that of logarithms."""
+        blocks = self._blocks(domain, metric, group)
+        return over_images(values, weights, blocks, logs=means.geometric(metric))
 
-    def _images(self, domain: Domain) -> list[pd.DataFrame]:
-        """AbsRel of each image, (row, seed) by image: one table per domain that the column averages
-        over."""
+    def _blocks(self, domain: Domain, metric: str, group: str) -> list[Block]:
+        """The images of each domain that a column averages over."""
         if isinstance(domain, str):
-            domain = self.domains if domain == MEAN else [domain]
-        return [self._by_image[d] for d in domain]
+            domain = self.domains if domain == MEAN and group != "real" else [domain]
+        tables = self.by_image(metric, group=group)
+        if group != "real":
+            return [Block(tables[d]) for d in domain]
+        return [Block(tables[d], units.of_records(self.found, d)) for d in domain]
 
-    @cached_property
-    def _by_image(self) -> dict[str, pd.DataFrame]:
-        return _pivots(self.frame[self.frame.group != "real"])
-
-    @cached_property
-    def by_real_image(self) -> dict[str, pd.DataFrame]:
-        """AbsRel of each image of the real data sets, (row, seed) by image: one table per data
-        set."""
-        return _pivots(self.frame[self.frame.group == "real"]) if self.found else {}
+    def by_image(self, metric: str | None = None, *, group: str = "test"):
+        """The score of each image, (row, seed) by image: one table per domain or data set."""
+        metric = metric or self.metric
+        if (metric, group) not in self._pivoted:
+            lines = self.frame[(self.frame.group == "real") == (group == "real")]
+            self._pivoted[metric, group] = _pivots(lines, metric)
+        return self._pivoted[metric, group]
 
     def changes(self, domain: str = MEAN) -> pd.DataFrame:
         """The differences of `change`, one line per row and seed, for a figure."""
-        wide = self.scores()
+        column = self.column(domain)
         lines = []
         for row, other in self.against.items():
-            if {row, other, self.base(row)} <= set(wide.index.get_level_values("row")):
-                column = wide[domain]
-                change = 100 * (column[row] - column[other]).dropna() / self.unit(row, domain)
+            if {row, other} <= set(column.index.get_level_values("row")):
+                levels = pd.concat([column[row], column[other]], axis=1).dropna()
+                if means.has_zero(levels.to_numpy().ravel(), self.metric):
+                    continue
+                logs = means.difference(levels.iloc[:, 0], levels.iloc[:, 1], self.metric)
                 lines += [
-                    {"row": row, "seed": seed, "change": value} for seed, value in change.items()
+                    {"row": row, "seed": seed, "change": means.percent(value)}
+                    for seed, value in zip(levels.index, logs, strict=True)
                 ]
         return pd.DataFrame(lines, columns=["row", "seed", "change"])
 

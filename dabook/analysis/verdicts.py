@@ -1,11 +1,17 @@
 """The claims of the paper and of its review as data, and a verdict on each from the intervals of
-the recorded study."""
+the recorded study.
+
+A verdict that decides anything carries its reading (`dabook.analysis.budget`): at equal steps, at equal
+compute, or both. Its words are to be had with the reading alone, `Verdict.said` and `Measured.said`.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
+from typing import NamedTuple
 
+from dabook.analysis import budget
 from dabook.analysis.evidence import Comparison, Evidence, source, sources
 from dabook.analysis.statistics import MEAN, Estimate
 from dabook.runs.experiments import check_keys
@@ -27,6 +33,8 @@ UNDECIDED = "undecided"
 UNRECORDED = "not yet recorded"
 CANNOT = "cannot be decided here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, UNRECORDED, CANNOT)
+JUDGED = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+"""The verdicts that something was measured for, and that need a reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +63,64 @@ class Claims:
     claims: dict[str, Claim]
 
 
+def said(word: str, reading: str) -> str:
+    """A word of `VERDICTS` with its reading: "reproduced at equal steps".
+
+    Raises `ValueError` for one of `JUDGED` without a reading.
+    """
+    if word not in JUDGED:
+        return word
+    if not reading:
+        raise ValueError(f"{word!r} without its reading; say at equal steps or at equal compute")
+    return f"{word} {reading}"
+
+
+class Measured(NamedTuple):
+    """A comparison of a claim, its change, the word for what came of it, and at which reading."""
+
+    test: Comparison
+    change: Estimate
+    word: str
+    reading: str
+
+    @property
+    def said(self) -> str:
+        """The word with its reading."""
+        return said(self.word, self.reading)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came out for a claim: a word of `VERDICTS`, and for each of its comparisons the change
-    and its own outcome."""
+    """What came out for a claim.
+
+    Attributes:
+        claim: the claim.
+        word: one of `VERDICTS`.
+        reading: at which the rows compared stand side by side; several where the comparisons differ.
+            A verdict that decides has one, else a `ValueError`.
+        measured: each of its comparisons.
+        at_compute: the same claim against labelled images alone with as much compute, where the
+            experiments name such rows for all of its comparisons and it is not that already.
+    """
 
     claim: Claim
     word: str
-    measured: tuple[tuple[Comparison, Estimate, str], ...] = ()
+    reading: str = ""
+    measured: tuple[Measured, ...] = ()
+    at_compute: "Verdict | None" = None
+
+    def __post_init__(self) -> None:
+        said(self.word, self.reading)
+
+    @property
+    def said(self) -> str:
+        """The word with its reading."""
+        return said(self.word, self.reading)
+
+    @property
+    def comparisons(self) -> tuple[Measured, ...]:
+        """All that were measured, those at equal compute too."""
+        return self.measured + (self.at_compute.measured if self.at_compute else ())
 
 
 def load(path: Path | None = None) -> Claims:
@@ -187,13 +245,52 @@ def verdict(claim: Claim, results: Mapping[str, Evidence], *, margin: float) -> 
     """A claim's verdict: it holds where each of its comparisons holds, and falls with any."""
     if claim.cannot:
         return Verdict(claim=claim, word=CANNOT)
+    found = _judged(claim, claim.tests, results, margin)
+    other = [_at_equal_compute(test, results[test.experiment]) for test in claim.tests]
+    if any(test is None for test in other) or tuple(other) == claim.tests:
+        return found
+    return replace(found, at_compute=_judged(claim, other, results, margin))
+
+
+def _judged(
+    claim: Claim, tests: Iterable[Comparison], results: Mapping[str, Evidence], margin: float
+) -> Verdict:
+    """The verdict of some comparisons."""
     measured = []
-    for test in claim.tests:
-        change = results[test.experiment].estimate(test)
-        measured.append((test, change, outcome(change, test.expect, margin=margin)))
-    words = [word for _, _, word in measured]
+    for test in tests:
+        evidence = results[test.experiment]
+        change = evidence.estimate(test)
+        word = outcome(change, test.expect, margin=margin)
+        measured.append(Measured(test, change, word, reading(test, evidence)))
+    words = [found.word for found in measured]
     weakest = next((w for w in (NOT_REPRODUCED, UNRECORDED, UNDECIDED) if w in words), REPRODUCED)
-    return Verdict(claim=claim, word=weakest, measured=tuple(measured))
+    readings = dict.fromkeys(found.reading for found in measured)
+    return Verdict(claim=claim, word=weakest, reading="; ".join(readings), measured=tuple(measured))
+
+
+def reading(test: Comparison, evidence: Evidence) -> str:
+    """At which reading the rows of a comparison stand side by side; of two changes that are held
+    against each other, that of both."""
+    results = evidence.results
+    found = [budget.reading_of(results, test.row, test.versus)]
+    if test.beside:
+        found.append(budget.reading_of(results, test.beside, evidence.reference(test.beside)))
+    return "; ".join(dict.fromkeys(found))
+
+
+def _at_equal_compute(test: Comparison, evidence: Evidence) -> Comparison | None:
+    """The comparison with labelled images alone of as much compute in the place of labelled images
+    alone; itself where both rows cost the same; None where nothing can take that place."""
+    results = evidence.results
+    found = reading(test, evidence)
+    if found in (budget.EQUAL_COMPUTE, budget.EQUAL_BOTH, budget.UNTRAINED):
+        return test
+    other = results.equal_compute.get(test.row)
+    taught = test.versus in results.rows and results.rows[test.versus].configs[0].pseudo_labels
+    if other is None or taught or test.beside:
+        return None
+    budget.check_equal(results, test.row, other)
+    return replace(test, versus=other)
 
 
 def verdicts(claims: Claims, results: Mapping[str, Evidence]) -> list[Verdict]:

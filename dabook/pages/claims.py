@@ -8,40 +8,33 @@ from itertools import groupby
 from math import isnan
 
 from dabook.analysis import multiplicity
-from dabook.analysis.budget import EQUAL_STEPS, budget
+from dabook.analysis.budget import EQUAL_BOTH, EQUAL_COMPUTE, NONE_DECLARED, UNTRAINED, budget
 from dabook.analysis.evidence import Comparison, Evidence
 from dabook.analysis.statistics import MEAN, Estimate
 from dabook.analysis.verdicts import (
     CANNOT,
-    NOT_REPRODUCED,
-    REPRODUCED,
+    JUDGED,
     SOURCES,
-    UNDECIDED,
     UNRECORDED,
     Claim,
     Claims,
+    Measured,
     Verdict,
 )
 from dabook.analysis.verdicts import verdicts as verdicts_of
-from dabook.show.html import Html, html, number
+from dabook.show.html import MARKS, Html, html, number
 
 CLAIMED = {"lower": "a lower error", "higher": "a higher error", "no_gain": "no gain"}
 
 
 def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evidence]) -> Html:
     """Every claim that is tested: a table per topic with who makes it, what was measured, and the
-    verdict."""
-    values = adjusted(verdicts)
+    verdict with its reading, and the one at equal compute."""
 
     def measured(verdict: Verdict) -> str:
         parts = [
-            _measured(
-                found,
-                results[found[0][0].experiment],
-                several=len(verdict.measured) > 1,
-                values={test: values.get((verdict.claim.name, test)) for test, *_ in found},
-            )
-            for found in alike(verdict.measured)
+            _measured(found, results[found[0].test.experiment], several=len(verdict.measured) > 1)
+            for found in alike(verdict.comparisons)
         ]
         if verdict.claim.plan:
             parts.append(f'<div class="measured plan">Plan: {escape(verdict.claim.plan)}</div>')
@@ -50,7 +43,8 @@ def tables(verdicts: Sequence[Verdict], claims: Claims, results: dict[str, Evide
     columns = {
         "who says so": lambda v: source(v.claim),
         "what we measured": measured,
-        "verdict": lambda v: chip(v.word) + _condition(v, results),
+        "verdict": chip,
+        "at equal compute": at_compute,
     }
     tested = {
         topic: [v for v in verdicts if v.claim.topic == topic and v.word != CANNOT]
@@ -104,9 +98,17 @@ def source(claim: Claim) -> str:
     )
 
 
-def chip(word: str) -> str:
-    """A verdict as a word in a frame; colour only repeats what the word says."""
-    return f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
+def chip(verdict: Verdict) -> str:
+    """A verdict with its reading in a frame; colour only repeats what the words say."""
+    return f'<span class="verdict {verdict.word.replace(" ", "-")}">{verdict.said}</span>'
+
+
+def at_compute(verdict: Verdict) -> str:
+    """The verdict at equal compute, or why there is none of its own."""
+    if verdict.at_compute is not None:
+        return chip(verdict.at_compute)
+    same = {EQUAL_COMPUTE, EQUAL_BOTH, UNTRAINED}
+    return "the same" if {f.reading for f in verdict.measured} <= same else NONE_DECLARED
 
 
 def _budget(test: Comparison, evidence: Evidence) -> str:
@@ -114,16 +116,6 @@ def _budget(test: Comparison, evidence: Evidence) -> str:
     or where the reference is no row."""
     results = evidence.results
     return budget(results, test.row, test.versus) if test.versus in results.rows else ""
-
-
-def _condition(verdict: Verdict, results: dict[str, Evidence]) -> str:
-    """What a verdict holds under: equal steps, where the rows compared differ in image passes."""
-    if verdict.word == UNRECORDED:
-        return ""
-    found = (_budget(test, results[test.experiment]) for test, _, _ in verdict.measured)
-    if not any(words.startswith(EQUAL_STEPS) for words in found):
-        return ""
-    return f'<br><span class="interval">{EQUAL_STEPS}</span>'
 
 
 @dataclass(frozen=True)
@@ -136,12 +128,13 @@ class Adjusted:
 
 
 def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjusted]:
-    """(claim, comparison) -> its p-values, of every comparison that has one."""
+    """(claim, comparison) -> its p-values, of every comparison that has one, those at equal compute
+    too."""
     found = {
-        (v.claim.name, test): change.p
+        (v.claim.name, found.test): found.change.p
         for v in verdicts
-        for test, change, _ in v.measured
-        if not isnan(change.p)
+        for found in v.comparisons
+        if not isnan(found.change.p)
     }
     values = list(found.values())
     columns = zip(
@@ -169,16 +162,47 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     )
 
 
+def multiplicity_table(verdicts: Sequence[Verdict], results: Mapping[str, Evidence]) -> Html:
+    """Every comparison that carries a claim and has a p-value: claim, rows, reading, change, and the
+    p-value alone, by Holm and by Benjamini and Hochberg; the smallest first."""
+    values = adjusted(verdicts)
+    labels = {v.claim.name: v.claim for v in verdicts}
+    found = {(v.claim.name, m.test): m for v in verdicts for m in v.comparisons}
+    lines = {}
+    headings = []
+    for number_, key in enumerate(sorted(values, key=lambda k: (values[k].p, k[0]))):
+        name, test = key
+        one = found[key]
+        value = values[key]
+        unit = number(one.change.mean, 1, sign=True)
+        link = f'<a href="#claim-{name.replace("_", "-")}">{escape(labels[name].claim)}</a>'
+        lines[str(number_)] = {
+            "compared": compared(test, results[test.experiment]),
+            "reading": one.reading,
+            "change, %": f"{unit}<br>"
+            + "<br>".join(
+                f'<span class="interval">{number(low, 1, sign=True)} to '
+                f"{number(high, 1, sign=True)} {MARKS[over]}</span>"
+                for over, (low, high) in one.change.named.items()
+            ),
+            "p": _p(value.p),
+            "Holm": _p(value.holm),
+            "Benjamini and Hochberg": _p(value.benjamini_hochberg),
+        }
+        headings.append(link)
+    if not lines:
+        return Html(f'<p class="provenance">{UNRECORDED.capitalize()}.</p>')
+    marks = dict.fromkeys(("compared", "reading"), "text")
+    return html(lines, headings, classes=marks, name="claims-multiplicity")
+
+
 def _p(value: float) -> str:
     return f"below {number(0.001)}" if value < 0.001 else number(value)
 
 
-Measured = tuple[Comparison, Estimate, str]  # a comparison, its change, and what came of it
-
-
 def alike(measured: Sequence[Measured]) -> list[list[Measured]]:
     """Comparisons that stand one behind the other and differ in their column alone, together."""
-    groups = groupby(measured, key=lambda found: replace(found[0], column=MEAN))
+    groups = groupby(measured, key=lambda found: replace(found.test, column=MEAN))
     return [list(found) for _, found in groups]
 
 
@@ -207,34 +231,31 @@ def _measured(
     evidence: Evidence,
     *,
     several: bool,
-    values: Mapping[Comparison, "Adjusted | None"],
 ) -> str:
     """Comparisons of the same rows: what stands against what, linked to its table's page, and what
-    was claimed; then for each the change with its intervals, seeds, training and p-values."""
-    first = found[0][0]
+    was claimed; then for each the change with its intervals, seeds and training."""
+    first = found[0].test
     each = len(found) > 1
     page = f'<a href="{evidence.link}">{escape(first.experiment.replace("_", " "))}</a>'
     rows = compared(first, evidence, column=not each)
     lines = [f"{rows} ({page}); claimed: {CLAIMED[first.expect]}{', on each' * each}"]
-    for test, change, word in found:
-        place = f"{escape(_place(test, evidence))}: " if each else ""
-        outcome = f": {word}" if several and change.count else ""
-        lines.append(place + _figures(test, change, evidence, p=values.get(test)) + outcome)
+    for one in found:
+        place = f"{escape(_place(one.test, evidence))}: " if each else ""
+        outcome = f": {one.said}" if several and one.change.count else ""
+        lines.append(place + _figures(one.test, one.change, evidence) + outcome)
     return f'<div class="measured">{"<br>".join(lines)}</div>'
 
 
-def _figures(
-    test: Comparison, change: Estimate, evidence: Evidence, *, p: "Adjusted | None" = None
-) -> str:
+def _figures(test: Comparison, change: Estimate, evidence: Evidence) -> str:
     """A change with its intervals, and what stands behind it."""
     if not change.count:
         return UNRECORDED
 
     # the change and its intervals
-    unit = "points" if test.beside else "%"
-    text = f"<b>{number(change.mean, 1, sign=True)} {unit}</b>"
-    names = ("over seeds", "over seeds and images")
-    for (low, high), name in zip(change.intervals, names, strict=False):
+    if change.why:
+        return change.why
+    text = f"<b>{number(change.mean, 1, sign=True)} %</b>"
+    for name, (low, high) in change.named.items():
         ends = f"{number(low, 1, sign=True)} to {number(high, 1, sign=True)}"
         text += f', <span class="interval">{ends} {name}</span>'
 
@@ -248,10 +269,6 @@ def _figures(
         text += ' <span class="stale">stale</span>'
     if words := _budget(test, evidence):
         text += f"; {words}"
-    if p is not None:
-        text += (
-            f"; p {_p(p.p)}, Holm {_p(p.holm)}, Benjamini and Hochberg {_p(p.benjamini_hochberg)}"
-        )
     return text
 
 
@@ -266,21 +283,37 @@ def involved(test: Comparison, evidence: Evidence) -> set[str]:
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:
-    """How many claims met which verdict: two sentences."""
+    """How many claims met which verdict, and at which reading: sentences."""
     counts = Counter(v.word for v in verdicts)
     tested = len(verdicts) - counts[CANNOT]
-    words = {REPRODUCED: "reproduced", NOT_REPRODUCED: "not reproduced", UNDECIDED: "undecided"}
     parts = [
-        f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {said}"
-        for word, said in words.items()
+        f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {_by_reading(verdicts, word)}"
+        for word in JUDGED
     ]
     if waiting := counts[UNRECORDED]:
         parts.append(f"{waiting} {'waits for its' if waiting == 1 else 'wait for their'} runs")
     last = f"{counts[CANNOT]} more cannot be decided here."
     return (
         f"Of {tested} claims that can be tested here, {', '.join(parts[:-1])} and {parts[-1]}. "
-        f"{last}"
+        f"{_tally_at_compute(verdicts)}{last}"
     )
+
+
+def _by_reading(verdicts: Sequence[Verdict], word: str) -> str:
+    """A word of `JUDGED` with how many verdicts have it at which reading."""
+    counts = Counter(v.reading for v in verdicts if v.word == word)
+    told = ", ".join(f"{count} {reading}" for reading, count in counts.most_common())
+    return f"{word} ({told})" if told else word
+
+
+def _tally_at_compute(verdicts: Sequence[Verdict]) -> str:
+    """How the claims that are tested at equal compute as well came out there; nothing without."""
+    others = [v.at_compute for v in verdicts if v.at_compute is not None]
+    if not others:
+        return ""
+    counts = Counter(v.said for v in others)
+    told = ", ".join(f"{count} {words}" for words, count in counts.most_common())
+    return f"Of {len(others)} that are tested at equal compute as well: {told}. "
 
 
 def sensitivity(
@@ -291,10 +324,9 @@ def sensitivity(
     parts = []
     for factor in factors:
         margin = factor * known.margin
-        counts = Counter(v.word for v in verdicts_of(replace(known, margin=margin), results))
-        numbers = ", ".join(
-            f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
-        )
+        found = verdicts_of(replace(known, margin=margin), results)
+        counts = Counter(v.word for v in found)
+        numbers = ", ".join(f"{counts[word]} {_by_reading(found, word)}" for word in JUDGED)
         parts.append(f"with {margin:g} % they would be {numbers}")
     return "; ".join(parts) + "."
 
@@ -302,4 +334,4 @@ def sensitivity(
 def intervals(verdicts: Sequence[Verdict]) -> int:
     """How many comparisons have been measured: what the level of an interval has to be held
     against."""
-    return sum(change.count > 1 for v in verdicts for _, change, _ in v.measured)
+    return sum(found.change.count > 1 for v in verdicts for found in v.comparisons)

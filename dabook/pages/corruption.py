@@ -11,22 +11,22 @@ from matplotlib.figure import Figure
 from dabook.analysis.corruption import CLEAN, GAP, TITLES, Robustness
 from dabook.analysis.statistics import MEAN, Estimate, estimate
 from dabook.show.html import Html, cell, html, number, row_link
-from dabook.show.sentences import UNRECORDED, effect, subject
+from dabook.show.sentences import UNRECORDED, effect, ends, subject
 from dabook.show.style import COLOURS, MARKERS, empty, figure
 from dabook.show.tables import heading, missing, provenance
 from dalib.evaluation.corruptions import STRENGTHS
 
 
 def table(results: Robustness, metric: str = "abs_rel") -> Html:
-    """Every row, clean and under each corruption, with what all five add to its clean score; below
-    it the provenance."""
+    """Every row, clean and under each corruption, with the factor by which all five raise its clean
+    error (of ordinal accuracy, by how much they lower it); below it the provenance."""
     arrow = {"abs_rel": "AbsRel ↓", "ordinal": "ordinal accuracy ↑"}[metric]
     lines = {}
     for row in results.rows:
         link = row_link(results, row)
         cells = {name: results.value(row, name, metric) for name in TITLES}
         lines[row] = {
-            (arrow, title): cell(cells[name], link=link, sign=name == GAP)
+            (arrow, title): cell(cells[name], link=link, sign=name == GAP and metric == "ordinal")
             for name, title in TITLES.items()
         }
     shown = html(
@@ -142,9 +142,7 @@ def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> 
     value = f"{number(change.mean, 1, sign=True)} {unit}"
     if isnan(change.half):
         return f"{what} moves by {value} in a single seed, which shows nothing."
-    interval = (
-        f"95 % interval {number(change.low, 1, sign=True)} to {number(change.high, 1, sign=True)}"
-    )
+    interval = f"95 % interval {ends(change)}"
     if not change.decided:
         return f"{what} cannot be told from unchanged ({value}, {interval})."
     return f"{what} {verbs[change.mean > 0]} ({value}, {interval})."
@@ -153,7 +151,7 @@ def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> 
 def gap(change: Estimate) -> str:
     """Whether corruption costs less than before, beyond what is gained on clean images."""
     return _verdict(
-        "What corruption adds to the error", change, ("shrinks", "grows"), "% of the clean error"
+        "The factor by which corruption raises the error", change, ("shrinks", "grows"), "%"
     )
 
 

@@ -16,6 +16,7 @@ from dabook.show.pictures import relative_error
 from dalib.data.scenes import Scenes
 from dalib.evaluation.align import least_squares
 from dalib.evaluation.boundary import boundary_f1
+from dalib.evaluation.floors import quadratic_surface
 from dalib.evaluation.protocols import PROTOCOLS, Protocol, scored
 from dalib.models.depth_anything import DepthAnything
 from dalib.models.sizes import default_short_side
@@ -149,14 +150,9 @@ def error(disparity: Float[Tensor, "h w"], sample: Sample) -> float:
 def surface(sample: Sample) -> Float[Tensor, "h w"]:
     """The quadratic surface that is nearest to the truth in disparity: the best of all smears, and
     not to be had without the truth."""
-    disparity = sample["disparity"].double()
-    counts = scored(disparity[None].float(), sample["valid"][None], protocol_of(sample))[0]
-    height, width = disparity.shape
-    y = torch.linspace(-1, 1, height, dtype=torch.float64)[:, None].expand(height, width)
-    x = torch.linspace(-1, 1, width, dtype=torch.float64).expand(height, width)
-    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=-1)
-    best = torch.linalg.lstsq(terms[counts], disparity[counts][:, None]).solution
-    return (terms @ best)[..., 0].float()
+    disparity = sample["disparity"]
+    counts = scored(disparity[None], sample["valid"][None], protocol_of(sample))[0]
+    return quadratic_surface(disparity, counts).float()
 
 
 def edges(disparity: Float[Tensor, "h w"], sample: Sample) -> float:

@@ -3,9 +3,11 @@ beside the other rows (`dabook.analysis.real`)."""
 
 from collections.abc import Mapping
 
-import pandas as pd
+import numpy as np
 
-from dabook.analysis.floors import best, inversions, level, real_scores
+from dabook.analysis import means
+from dabook.analysis.floors import above_surface, best, blind, inversions, level, real_scores
+from dabook.analysis.floors import heading as floor_heading
 from dabook.analysis.real import (
     NAMES,
     below_floors,
@@ -14,44 +16,47 @@ from dabook.analysis.real import (
     counted,
     data_sets,
     images,
+    independent,
     name_of,
     side,
 )
-from dabook.analysis.statistics import Estimate, Results, estimate
-from dabook.runs.floors import read_floors
+from dabook.analysis.statistics import Estimate, Results
+from dabook.runs.floors import Scores, read_floors
 from dabook.show.html import Html, cell, html, number, row_link
 from dabook.show.sentences import UNRECORDED, effect, subject
-from dabook.show.tables import heading, scales
+from dabook.show.tables import above, heading, marks, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
+from dalib.evaluation.floors import SURFACE
 from dalib.evaluation.protocols import HALVES
 
 TITLES = {"wheel": "in every install", "tune": "guided the scenes", "table": "kept for this table"}
 VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
 FEW = 6
-"""With fewer images than this a data set's verdict hangs on them."""
+"""With fewer images or sequences than this a data set's verdict hangs on them."""
 HALF = {"tune": "tuning half", "table": "table half"}
 # AbsRel; first written down in the commit of the first records
 AIMS = {"nyuv2": 0.22, "kitti": 0.20}
 
 
 def few(results: Results) -> str:
-    """Which of the data sets have so few images that a verdict hangs on them: a sentence, or
-    nothing."""
-    counts = {d: images(results, d) for d in counted(results)}
+    """Which of the data sets have so few images, or sequences where images belong together, that a
+    verdict hangs on them: a sentence, or nothing."""
+    counts = {d: independent(results, d) for d in counted(results)}
     small = {d: n for d, n in counts.items() if 0 < n < FEW}
     if not small:
         return ""
     names = ", ".join(f"{name_of(d)} ({n})" for d, n in small.items())
     return (
-        f"{len(small)} of {len(counts)} data sets have fewer than {FEW} images, and what is "
-        f"said of each hangs on them: {names}."
+        f"{len(small)} of {len(counts)} data sets have fewer than {FEW} images or sequences that "
+        f"stand by themselves, and what is said of each hangs on them: {names}."
     )
 
 
 def real_table(results: Results, metric: str = "abs_rel") -> Html:
-    """Every row per real data set, with its number of images, beside the floors, and the mean over
-    the data sets of each half.
+    """Every row per real data set, with its number of images, beside the floors and the quadratic
+    surface, and the mean over the data sets of each half, geometric (`dabook.analysis.means`) and
+    plain. Motorcycle is shown twice and counted once.
 
     Args:
         results: of the main table; means over images, then over seeds.
@@ -62,20 +67,30 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     counts = {d: images(results, d) for half in halves.values() for d in half}
     lines = {}
     headings = []
-    for kind, scores in real_scores().items():
-        means = {d: level(scores, d, (), metric) for d in scores}
-        headings.append(f"<i>floor: {kind}</i>")
-        cells = {k: number(v) for k, v in _columns(means, halves, counts).items()}
+    known = real_scores()
+    for kind, scores in known.items():
+        levels = {d: level(scores, d, (), metric) for d in scores}
+        headings.append(f"<i>{floor_heading(kind)}</i>")
+        cells = {k: number(v) for k, v in _columns(levels, halves, counts, metric).items()}
         lines[kind] = cells | _turned(scores, halves, counts, cells)
     for row in results.rows:
-        wide = results.scores(metric, group="real")
-        known = row in wide.index.get_level_values("row")
-        seeds = [dict(means) for _, means in wide.loc[row].iterrows()] if known else []
-        by_seed = [_columns(means, halves, counts) for means in seeds]
         link = row_link(results, row)
-        columns = _columns({}, halves, counts)
+        line = {}
+        for half, sets in halves.items():
+            for d in sets:
+                value = results.value(row, d, metric, group="real").point
+                mark = above(results.of(row), _with(known, d), [d], group="real")
+                text = cell(value, link=link) + (mark if metric == "abs_rel" else "")
+                line[TITLES[half], _title(d, counts)] = text
+            kept = tuple(d for d in sets if d in counted(results))
+            if len(kept) > 1:
+                value = results.value(row, kept, metric, group="real")
+                line[TITLES[half], "mean"] = cell(value, link=link)
+                if metric == "abs_rel":
+                    plain = results.plain(row, kept, group="real")
+                    line[TITLES[half], "plain mean"] = cell(plain, link=link)
         headings.append(heading(results, row))
-        lines[row] = {k: cell(estimate([s[k] for s in by_seed]).point, link=link) for k in columns}
+        lines[row] = line
     if not any(halves.values()):
         return Html(
             '<p class="provenance"><span class="stale">Nothing is recorded on real images '
@@ -84,21 +99,33 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
     caption = f"{arrow}; in parentheses the number of images"
     table = html(lines, headings, caption=caption, name=f"real-{metric}")
-    return table + _line(record) + scales(results, "real") + provenance_line(results)
+    below = marks(known) if metric == "abs_rel" else Html("")
+    rest = _line(record) + scales(results, "real") + provenance_line(results)
+    return table + below + rest
+
+
+def _with(known: Scores, data_set: str) -> Scores:
+    """The floors that are recorded on a data set."""
+    return {name: scores for name, scores in known.items() if data_set in scores}
 
 
 def _columns(
-    means: Mapping[str, float], halves: Mapping[str, list[str]], counts: Mapping[str, int]
+    levels: Mapping[str, float],
+    halves: Mapping[str, list[str]],
+    counts: Mapping[str, int],
+    metric: str,
 ) -> dict[tuple[str, str], float]:
-    """(half, data set) -> mean, and the mean over the data sets of each half where there are
-    several."""
+    """(half, data set) -> level of a floor, and the means over the data sets of each half where
+    there are several."""
     columns = {}
     for half, sets in halves.items():
-        columns |= {(TITLES[half], _title(d, counts)): means.get(d, Estimate().mean) for d in sets}
+        found = {d: levels.get(d, Estimate().mean) for d in sets}
+        columns |= {(TITLES[half], _title(d, counts)): value for d, value in found.items()}
         if len(sets) > 1:
-            columns[TITLES[half], "mean"] = float(
-                pd.Series([means.get(d) for d in sets], dtype=float).mean(skipna=False)
-            )
+            each = np.array([*found.values()])
+            columns[TITLES[half], "mean"] = float(means.over_domains(each, metric))
+            if metric == "abs_rel":
+                columns[TITLES[half], "plain mean"] = float(each.mean())
     return columns
 
 
@@ -186,7 +213,7 @@ def effects(results: Results, *, half: str = "table") -> str:
 
 def standing(results: Results, row: str) -> Html:
     """A row beside the best floor of each data set: how many images, which floor, both errors, the
-    change, and a verdict."""
+    change, and a verdict; then its change against the quadratic surface, where that is recorded."""
     floors = real_scores()
     lines = {}
     for d, gap in below_floors(results, row).items():
@@ -201,6 +228,12 @@ def standing(results: Results, row: str) -> Html:
             "change, %": cell(gap, 1, sign=True),
             "the row is": VERDICTS[side(gap)],
         }
+        if SURFACE in _with(floors, d):
+            line = above_surface(results.of(row), floors, [d], group="real")
+            lines[d] |= {
+                "fitted surface": number(level(floors[SURFACE], d, ())),
+                "change beside it, %": cell(line, 1, sign=True),
+            }
     if not lines:
         return Html(
             '<p class="provenance"><span class="stale">Nothing is recorded on real images '
@@ -216,7 +249,7 @@ def reading(results: Results, row: str) -> str:
         return UNRECORDED
     sides = {s: [name_of(d) for d, gap in gaps.items() if side(gap) == s] for s in VERDICTS}
     text = (
-        f"“{results.rows[row].label}” lies below the best of {len(real_scores())} floors on "
+        f"“{results.rows[row].label}” lies below the best of {len(blind(real_scores()))} floors on "
         f"{len(sides[-1])} of {len(gaps)} data sets"
     )
     if sides[0]:
@@ -248,7 +281,7 @@ def unbeaten(results: Results) -> str:
 
 def floors_reading(results: Results) -> str:
     """On how many data sets each floor is the best of them: a sentence."""
-    floors = real_scores()
+    floors = blind(real_scores())
     sets = counted(results)
     if not floors:
         return UNRECORDED

@@ -6,6 +6,7 @@ from math import nan, sqrt
 
 import numpy as np
 
+from dabook.analysis import means
 from dabook.analysis.statistics import MEAN, Results
 from dabook.runs import records
 from dabook.show.html import Html, html, number, record_link
@@ -45,7 +46,8 @@ def _images(record: dict, domain: str) -> np.ndarray:
 
 
 def _mean(record: dict) -> float:
-    return float(np.mean([_images(record, d).mean() for d in TEST_DOMAINS]))
+    levels = np.array([_images(record, d).mean() for d in TEST_DOMAINS])
+    return float(means.over_domains(levels, "abs_rel"))
 
 
 def pairs() -> list[Pair]:

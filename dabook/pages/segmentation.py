@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dabook.analysis.segmentation import MIOU, Transfer
-from dabook.analysis.statistics import MEAN, VALIDATION, Estimate
+from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, shown
 from dabook.show import charts
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
 from dabook.show.sentences import UNRECORDED, moved, student_beside
@@ -25,7 +25,7 @@ PUBLISHED = ("7", "8", "10", "11")
 
 def percent(value: Estimate) -> Estimate:
     """A share as a percentage."""
-    return Estimate(100 * value.mean, 100 * value.half, value.count)
+    return shown(value, lambda share: 100 * share)
 
 
 def table(results: Transfer) -> Html:

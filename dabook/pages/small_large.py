@@ -7,14 +7,12 @@ from functools import cache, partial
 import pandas as pd
 import torch
 
-from dabook.analysis.budget import image_passes
+from dabook.analysis.budget import image_passes, operations
 from dabook.analysis.paper import counterparts
 from dabook.runs.experiments import Experiment
 from dabook.show.html import Html, html, number
 from dalib import paths
-from dalib.config import RunConfig
 from dalib.training.costs import measure, network
-from dalib.training.plan import cost
 
 EXPERIMENT = "small_large"
 SMALL = "lite0"
@@ -40,15 +38,6 @@ def multiply_adds(name: str, height: int, width: int, *, encoder: bool = False) 
     with model.mean.fake_mode, torch.no_grad():
         image = torch.empty(1, 3, height, width)
         return measure(lambda: (model.encoder if encoder else model)(image))[0] // 2
-
-
-@cache
-def operations(config: RunConfig) -> tuple[float, float]:
-    """FLOPs of a run by itself, the storing of its labels included, and of the runs that it needs
-    first, its teacher's."""
-    before = sum(sum(operations(needed)) for needed in config.prerequisites().values())
-    drawn = dict.fromkeys(config.sources.get("unlabelled", ()), -1)
-    return cost(config, None, drawn).flops, before
 
 
 def _millions(name: str, *, encoder: bool) -> float:

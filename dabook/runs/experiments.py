@@ -1,7 +1,7 @@
 """experiments.yaml to rows to configs."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,8 @@ class Row:
     label: str
     profile: str
     configs: tuple[RunConfig, ...]  # one per seed
+    # the row on labelled images alone that was given as much compute, see dabook.analysis.budget
+    equal_compute: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Experiment:
     trained_in_book: bool = True  # or whether the book shows only what is recorded
     # what each row is compared with, see `dabook.analysis.statistics.Results`
     against: str | dict[str, str] = "above"
+    # label -> the rows of a learning curve, from the fewest steps to the most
+    curves: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rows: tuple[Row, ...]
 
     def __getitem__(self, row: str) -> Row:
@@ -73,7 +77,7 @@ def _check_experiment(name: str, experiment, profiles: dict) -> None:
         experiment,
         where,
         required=("question", "rows"),
-        optional=("against", "seeds", "trained_in_book"),
+        optional=("against", "equal_compute", "curves", "seeds", "trained_in_book"),
     )
     _expect(experiment["question"], str, f"{where}: question", "text in quotes")
     trained = experiment.get("trained_in_book", True)
@@ -94,7 +98,10 @@ def _check_experiment(name: str, experiment, profiles: dict) -> None:
         paper = value.get("paper", [0, ""])
         if not (isinstance(paper, list) and len(paper) == 2 and isinstance(paper[1], str)):
             raise ConfigError(f"{FILE}, {place}: paper: expected [table, row], got {brief(paper)}")
-    _check_against(experiment.get("against", "above"), where, rows=list(experiment["rows"]))
+    rows = list(experiment["rows"])
+    _check_against(experiment.get("against", "above"), where, rows=rows)
+    _check_equal_compute(experiment.get("equal_compute", {}), where, rows=rows)
+    _check_curves(experiment.get("curves", {}), where, rows=rows)
 
 
 def _check_against(against, where: str, *, rows: list[str]) -> None:
@@ -103,6 +110,23 @@ def _check_against(against, where: str, *, rows: list[str]) -> None:
         return
     _expect(against, dict, f"{where}: against", f"{', '.join(AGAINST)} or a row for each row")
     check_names([*against, *against.values()], rows, what=f"row in against of {where}")
+
+
+def _check_equal_compute(pairs, where: str, *, rows: list[str]) -> None:
+    what = "for each row that a teacher labels for, the labelled-only row of as much compute"
+    _expect(pairs, dict, f"{where}: equal_compute", what)
+    check_names([*pairs, *pairs.values()], rows, what=f"row in equal_compute of {where}")
+
+
+def _check_curves(curves, where: str, *, rows: list[str]) -> None:
+    _expect(curves, dict, f"{where}: curves", "a list of rows for each label")
+    for label, members in curves.items():
+        place = f"{where}, curves: {brief(label)}"
+        _expect(label, str, place, "text in quotes")
+        _expect(members, list, place, "a list of rows, from the fewest steps to the most")
+        if len(members) < 2:
+            raise ConfigError(f"{FILE}, {place}: a curve needs two rows at least")
+        check_names(members, rows, what=f"row in {place}")
 
 
 def _named(section, where: str, what: str) -> list[tuple[str, object]]:
@@ -172,6 +196,11 @@ def profiles() -> list[str]:
     return list(tree()["profiles"])
 
 
+def divides(profile: str) -> bool:
+    """Whether a profile divides what a row sets itself, and so rounds it."""
+    return bool(tree()["profiles"][profile].get("divide"))
+
+
 def expand(
     name: str, *, profile: str, seeds: int | None = None, seed: int | None = None
 ) -> Experiment:
@@ -205,6 +234,7 @@ def expand(
 
     # each row's settings over the profile's
     rows = []
+    equal_compute = entry.get("equal_compute", {})
     for row, value in entry["rows"].items():
         merged = _merged(value.get("set", {}), base)
         if "seed" in merged:
@@ -218,17 +248,63 @@ def expand(
             raise ConfigError(f"{FILE}, {name}.{row} under profile {profile}: {error}") from error
         configs = tuple(config.replace(seed=s) for s in wanted)
         rows.append(
-            Row(experiment=name, name=row, label=value["label"], profile=profile, configs=configs)
+            Row(
+                experiment=name,
+                name=row,
+                label=value["label"],
+                profile=profile,
+                configs=configs,
+                equal_compute=equal_compute.get(row),
+            )
         )
+    _check_readings(name, rows)
+    curves = {label: tuple(members) for label, members in entry.get("curves", {}).items()}
+    _check_steps(name, rows, curves, profile)
     return Experiment(
         name=name,
         against=entry.get("against", "above"),
+        curves=curves,
         question=entry["question"],
         profile=profile,
         committed=base["record"] == "committed",
         trained_in_book=entry.get("trained_in_book", True),
         rows=tuple(rows),
     )
+
+
+def _check_readings(name: str, rows: list[Row]) -> None:
+    """Raise `ConfigError` where `equal_compute` does not hold a student against labelled images
+    alone."""
+    taught = {row.name: row.configs[0].pseudo_labels for row in rows}
+    for row in rows:
+        other = row.equal_compute
+        if other is None:
+            continue
+        where = f"{FILE}, {name}, equal_compute: {row.name}: {other}"
+        if not taught[row.name]:
+            raise ConfigError(
+                f"{where}: {row.name} learns from labelled images alone; leave it out"
+            )
+        if taught[other]:
+            raise ConfigError(
+                f"{where}: {other} learns from pseudo labels; name a row of labelled images alone"
+            )
+
+
+def _check_steps(
+    name: str, rows: list[Row], curves: dict[str, tuple[str, ...]], profile: str
+) -> None:
+    """Raise `ConfigError` where the rows of a learning curve differ in more than their steps, or
+    these do not rise."""
+    configs = {row.name: row.configs[0] for row in rows}
+    for label, members in curves.items():
+        where = f"{FILE}, {name}, curves: {label!r}"
+        steps = [configs[row].steps for row in members]
+        if sorted(set(steps)) != steps and not divides(profile):
+            raise ConfigError(f"{where}: the steps {steps} of its rows do not rise")
+        alike = {configs[row].replace(steps=1) for row in members}
+        if len(alike) > 1:
+            raise ConfigError(f"{where}: its rows differ in more than their steps")
 
 
 def _pinned(config: RunConfig) -> RunConfig:

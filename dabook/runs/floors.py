@@ -1,5 +1,6 @@
-"""The record of the floors, predictions that look at no picture: made once, for readers who have
-neither the real images nor the time to draw scenes."""
+"""The record of the floors, predictions that look at no picture, and of the quadratic surface that is
+fitted to each truth: made once, for readers who have neither the real images nor the time to draw
+scenes."""
 
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -9,7 +10,14 @@ from dabook.runs.experiments import expand, experiments
 from dalib import paths, provenance
 from dalib.config import RunConfig
 from dalib.errors import DataError
-from dalib.evaluation.suite import drawn_floors, real_floors, study_floors
+from dalib.evaluation.floors import SURFACE
+from dalib.evaluation.suite import (
+    drawn_floors,
+    drawn_surfaces,
+    real_floors,
+    real_surfaces,
+    study_floors,
+)
 from dalib.writing import write_text
 
 # floor -> domain or data set -> metric -> a value per image; "half" and "names" too
@@ -47,12 +55,12 @@ def read_floors() -> Record | None:
 
 
 def record_floors() -> Path:
-    """Score the floors and write `data/records/floors.json`.
+    """Score the floors and the quadratic surface and write `data/records/floors.json`.
 
     On the real data sets (`floors`), and on the test domains and validation at every size that the
-    study's rows have (`drawn`). The mean map is that of the labelled scenes of the study's first
-    row. A machine without the real data sets would record fewer of them, so it is refused with a
-    `DataError`.
+    study's rows have (`drawn`); the surface stands among them as `SURFACE`. The mean map is that of
+    the labelled scenes of the study's first row. A machine without the real data sets would record
+    fewer of them, so it is refused with a `DataError`.
     """
     if not paths.realdepth().is_dir():
         raise DataError(
@@ -70,8 +78,11 @@ def record_floors() -> Path:
     facts = {
         "evaluation_hash": provenance.code_hash("evaluation"),
         "mean_map": {key: getattr(config, key) for key in labels},
-        "floors": real_floors(floors),
-        "drawn": {size: drawn_floors(floors, of_size) for size, of_size in sizes.items()},
+        "floors": real_floors(floors) | {SURFACE: real_surfaces()},
+        "drawn": {
+            size: drawn_floors(floors, of_size) | {SURFACE: drawn_surfaces(of_size)}
+            for size, of_size in sizes.items()
+        },
     }
     path = paths.floors()
     write_text(path, records.dump(records.compose(KIND, facts)))

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dabook.analysis.floors import drawn_scores, level
+from dabook.analysis.floors import heading as floor_heading
 from dabook.analysis.real import data_sets, images, name_of
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
 from dabook.show.html import title
@@ -24,11 +25,10 @@ def bar(
     ax, estimate: Estimate, y: float, colour: str, *, marker: str = "D", label: str | None = None
 ) -> None:
     """A mean with its interval, lying."""
-    half = estimate.half if estimate.half == estimate.half else 0
     ax.errorbar(
         estimate.mean,
         y,
-        xerr=half,
+        xerr=reach(estimate),
         color=colour,
         marker=marker,
         ms=6,
@@ -40,6 +40,14 @@ def bar(
     )
 
 
+def reach(estimate: Estimate) -> list[list[float]]:
+    """How far the interval over seeds reaches below and above the mean, as `errorbar` takes it; 0
+    for a single seed."""
+    if isnan(estimate.half):
+        return [[0.0], [0.0]]
+    return [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+
+
 def strokes(ax, kind: str, k: int, places: Sequence[tuple[float, int]]) -> None:
     """The k-th floor as upright strokes, each at (error, row); a floor with a heavier or lighter
     stroke than its neighbours."""
@@ -47,9 +55,9 @@ def strokes(ax, kind: str, k: int, places: Sequence[tuple[float, int]]) -> None:
         *zip(*places, strict=True),
         marker="|",
         s=150,
-        color=(INK, MUTED, COLOURS[5])[k % 3],
-        lw=(2.2, 1.2, 2.2)[k % 3],
-        label=f"floor: {kind}",
+        color=(INK, MUTED, COLOURS[5], COLOURS[4])[k % 4],
+        lw=(2.2, 1.2, 2.2, 1.2)[k % 4],
+        label=floor_heading(kind),
         zorder=3,
     )
 
@@ -103,12 +111,12 @@ def seeds(results: Results) -> Figure:
         ylim=(len(rows) - 0.5, -0.6),
     )
     left.set(
-        xlabel="AbsRel, mean over the test domains (smaller is better)",
+        xlabel="AbsRel, geometric mean over the test domains (smaller is better)",
         ylabel="",
         title="Each seed, and the mean of the seeds",
     )
     right.set(
-        xlabel="change in % of the first row's error", ylabel="", title="Change, paired by seed"
+        xlabel="change, %, of the row compared with", ylabel="", title="Change, paired by seed"
     )
     right.axvline(0, color=INK, lw=0.9, zorder=1)
     for ax in (left, right):
@@ -121,8 +129,8 @@ def domains(results: Results) -> Figure:
     """Every row on the mean, each test domain and the in-domain images: left AbsRel, right its
     paired change, with intervals over seeds.
 
-    A change is in percent of the first row's error on the same domain. Upright strokes are the
-    floors, where they are recorded.
+    A change is in percent of the error of the row that is compared with, on the same domain.
+    Upright strokes are the floors and the quadratic surface, where they are recorded.
     """
     if not results.found:
         return empty()
@@ -165,7 +173,7 @@ def domains(results: Results) -> Figure:
         xlabel="AbsRel (smaller is better)",
     )
     axes[1].axvline(0, color=INK, lw=0.9, zorder=1)
-    axes[1].set_xlabel("change, paired by seed, in % of the first row's error there")
+    axes[1].set_xlabel("change, paired by seed, in % of the row compared with")
     fig.legend(loc="outside upper left", ncols=4 if len(rows) < 5 and not known else 3)
     return fig
 
@@ -346,9 +354,8 @@ def by_start(
             seen = values(row, domain)
             ax.scatter(seen, [i] * len(seen), s=18, color=colour, alpha=0.45, lw=0, zorder=2)
             mean = level(row, domain)
-            half = 0 if isnan(mean.half) else mean.half
             look = {"color": colour, "marker": "D", "ms": 6, "mec": "white", "mew": 0.8, "lw": 1.8}
-            ax.errorbar(mean.mean, i - 0.22, xerr=half, zorder=4, **look)
+            ax.errorbar(mean.mean, i - 0.22, xerr=reach(mean), zorder=4, **look)
         for i in range(starts, len(rows), starts):
             ax.axhline(i - 0.5, color=RULE, lw=1, zorder=0)
         ax.set(xlabel=label, title=name)

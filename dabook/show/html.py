@@ -7,10 +7,16 @@ from math import isnan
 
 import pandas as pd
 
-from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
+from dabook.analysis.statistics import MEAN, OVER_SEEDS, VALIDATION, Estimate, Results
 from dabook.runs.records import Record
 
 DASH = "–"
+MARKS = {
+    OVER_SEEDS: "seeds",
+    f"{OVER_SEEDS} and images": "+ images",
+    f"{OVER_SEEDS} and sequences": "+ sequences",
+}
+"""What an interval is over -> its name in a crowded cell."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,14 +53,17 @@ def title(domain: str) -> str:
 def cell(
     estimate: Estimate, digits: int = 3, *, sign: bool = False, link: str | None = None
 ) -> str:
-    """Mean and interval as HTML, the mean linked to where it comes from."""
+    """Mean and intervals as HTML, each named by what it is over; the mean linked to where it comes
+    from. In the place of a mean that there cannot be stands why."""
+    if estimate.why and isnan(estimate.mean):
+        return f'<span class="interval">{estimate.why}</span>'
     text = number(estimate.mean, digits, sign=sign)
     text = f'<a href="{link}">{text}</a>' if link and estimate.count else text
     if isnan(estimate.half):
         return text
-    for low, high in estimate.intervals:
+    for over, (low, high) in estimate.named.items():
         ends = f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}"
-        text += f'<br><span class="interval">{ends}</span>'
+        text += f'<br><span class="interval">{ends} {MARKS[over]}</span>'
     return text
 
 

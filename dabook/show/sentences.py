@@ -4,7 +4,7 @@ worded as an effect."""
 from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 
-from dabook.analysis import floors
+from dabook.analysis import budget, floors
 from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.show.html import number
 
@@ -14,7 +14,9 @@ STALE = "Some of these runs come from older code (marked stale)."
 
 def effect(change: Estimate) -> str:
     """A change of the error in percent, as a phrase: "lowers the error by 3.1 % (95 % interval 1.2
-    to 5.0)"."""
+    to 5.0 over seeds, 0.9 to 5.2 over seeds and images)"."""
+    if change.why:
+        return f"changes the error in a way that cannot be told ({change.why})"
     if change.count == 0:
         return "is not yet recorded"
     if isnan(change.half):
@@ -23,30 +25,33 @@ def effect(change: Estimate) -> str:
             "shows nothing"
         )
     if not change.decided:
-        ends = [
-            f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)}" for a, b in change.intervals
-        ]
-        interval = " over seeds, ".join(ends) + " over seeds and images" * (len(ends) > 1)
         return (
             f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} "
-            f"%, 95 % interval {interval})"
+            f"%, 95 % interval {ends(change)})"
         )
     return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
+
+
+def ends(change: Estimate) -> str:
+    """Every interval of a change with what it is over: "-2.1 to +1.1 over seeds, -2.4 to +1.3 over
+    seeds and images"."""
+    return ", ".join(
+        f"{number(low, 1, sign=True)} to {number(high, 1, sign=True)} {over}"
+        for over, (low, high) in change.named.items()
+    )
 
 
 def moved(change: Estimate, *, what: str, unit: str) -> str:
     """A change of a number that is named, in its unit, as a phrase: "lowers AbsRel (-3.1 %; 95 %
     interval ...)"."""
+    if change.why:
+        return f"changes {what} in a way that cannot be told ({change.why})"
     if change.count == 0:
         return "is not yet recorded"
     value = f"{number(change.mean, 1, sign=True)} {unit}"
     if isnan(change.half):
         return f"moves {what} by {value} in a single seed, which shows nothing,"
-    ends = [
-        f"{number(a, 1, sign=True)} to {number(b, 1, sign=True)} over {over}"
-        for (a, b), over in zip(change.intervals, ("seeds", "seeds and images"), strict=False)
-    ]
-    interval = f"{value}; 95 % interval {', '.join(ends)}"
+    interval = f"{value}; 95 % interval {ends(change)}"
     if not change.decided:
         return f"cannot be told from unchanged ({interval})"
     return f"{'raises' if change.mean > 0 else 'lowers'} {what} ({interval})"
@@ -77,8 +82,11 @@ def student_beside(results: Results, kinds: Iterable[str], told: Callable[[str, 
 
 
 def _size(change: Estimate) -> str:
-    low, high = sorted((abs(change.low), abs(change.high)))
-    return f"{number(abs(change.mean), 1)} % (95 % interval {number(low, 1)} to {number(high, 1)})"
+    parts = []
+    for over, interval in change.named.items():
+        low, high = sorted(map(abs, interval))
+        parts.append(f"{number(low, 1)} to {number(high, 1)} {over}")
+    return f"{number(abs(change.mean), 1)} % (95 % interval {', '.join(parts)})"
 
 
 def subject(results: Results, row: str) -> str:
@@ -107,9 +115,23 @@ def reading(results: Results) -> str:
             "From the first row to the last, the recipe as a whole "
             f"{effect(results.change(last, versus=first))}."
         )
+    sentences.append(at_compute(results))
     if any(e.status == "stale" for e in results.found):
         sentences.append(STALE)
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def at_compute(results: Results) -> str:
+    """The second reading of a table: each row that names one beside labelled images alone with as
+    much compute. Sentences, or nothing where no row does."""
+    found = {row: budget.at_equal_compute(results, row) for row in results.equal_compute}
+    told = [
+        f"“{results.rows[row].label}” beside "
+        f"“{results.rows[results.equal_compute[row]].label}” {effect(change)}"
+        for row, change in found.items()
+        if change.count
+    ]
+    return f"At equal compute, {'; '.join(told)}." if told else ""
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
@@ -153,8 +175,8 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     for words, members in groups.items():
         if members:
             sentences.append(_listed(results, words, {row: changes[row] for row in members}))
-    sentences.append(progress(results))
-    return " ".join(sentences).strip()
+    sentences += [at_compute(results), progress(results)]
+    return " ".join(filter(None, sentences))
 
 
 def _lower(change: Estimate) -> bool:
@@ -197,12 +219,13 @@ def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[s
         return text, [worst]
 
     # or how far all reach
-    ends = [x for change in known.values() for interval in change.intervals for x in interval]
+    reached = [x for change in known.values() for interval in change.intervals for x in interval]
     outermost = (min(known, key=mean), max(known, key=mean))
     span = " to ".join(f"{_signed(mean(r))} ({_inside(subject(results, r))})" for r in outermost)
     text = (
         f"None of {len(known)} comparisons can be told from zero: the changes run from {span}, "
-        f"and no 95 % interval reaches below {_signed(min(ends))} or above {_signed(max(ends))}."
+        f"and no 95 % interval reaches below {_signed(min(reached))} or above "
+        f"{_signed(max(reached))}."
     )
     return text, list(known)
 
@@ -324,8 +347,8 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
 
 
 def beside_floors(results: Results) -> str:
-    """Where the rows stand against the floors on the drawn domains: sentences. What is not surely
-    below the best floor is named."""
+    """Where the rows stand against the floors on the drawn domains, and against the quadratic
+    surface: sentences. What is not surely below is named."""
     known = floors.drawn_scores(results)
     if not known or not results.found:
         return "The floors are not recorded for these images."
@@ -333,8 +356,8 @@ def beside_floors(results: Results) -> str:
     levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
     under = sum(value < lowest for value in levels.values())
     sentences = [
-        f"Of {len(known)} floors, predictions that look at no picture, the best is the {name}: "
-        f"{number(lowest)} on the mean of the test"
+        f"Of {len(floors.blind(known))} floors, predictions that look at no picture, the best is the "
+        f"{name}: {number(lowest)} on the mean of the test"
         f" domains. {under} of {len(levels)} rows lie below it."
     ]
     for domain in results.domains:
@@ -350,12 +373,38 @@ def beside_floors(results: Results) -> str:
                 f"{len(levels)} rows are not surely below"
                 f" it: {rows}."
             )
-    return " ".join(sentences)
+    return " ".join([*sentences, beside_surface(results)]).strip()
+
+
+def beside_surface(results: Results) -> str:
+    """On which drawn domains no row, and on which every row, is surely below the quadratic surface
+    that is fitted to each truth: a sentence, or nothing where it is not recorded."""
+    known = floors.surface(floors.drawn_scores(results))
+    rows = [row for row in results.rows if results.of(row)]
+    if not known or not rows:
+        return ""
+    below = {
+        domain: sum(_lower(floors.above_surface(results.of(row), known, [domain])) for row in rows)
+        for domain in results.domains
+    }
+    none = [_words(d) for d, n in below.items() if n == 0]
+    every = [_words(d) for d, n in below.items() if n == len(rows)]
+    parts = [
+        f"{words} on {len(names)} of {len(below)} domains ({', '.join(names)})"
+        for words, names in (("every row", every), ("none", none))
+        if names
+    ]
+    some = len(below) - len(none) - len(every)
+    parts += [f"some on {some}"] * bool(some)
+    return (
+        "A quadratic surface fitted to each truth is no prediction, but a network that is not below "
+        f"it has seen no more than a layout: surely below it is {'; '.join(parts)}."
+    )
 
 
 def without(results: Results, rows: Iterable[str] | None = None) -> str:
-    """What the domain with the largest error does to the mean, and the comparisons without it:
-    sentences.
+    """What the domain with the largest error would do to a plain mean, and the comparisons without
+    it: sentences.
 
     Args:
         results: of the experiment.
@@ -364,14 +413,14 @@ def without(results: Results, rows: Iterable[str] | None = None) -> str:
     heavy = results.heaviest
     if not heavy:
         return UNRECORDED
-    level = results.scores()[[MEAN, heavy]].mean()
-    share = float(100 * level[heavy] / (level[MEAN] * len(results.domains)))
+    level = results.scores()[results.domains].mean()
+    share = float(100 * level[heavy] / level.sum())
     values = sorted(results.value(row, heavy).mean for row in results.rows if results.of(row))
     name, lowest = floors.best(floors.drawn_scores(results), heavy)
     floor = f", where the {name}, which looks at no picture, has {number(lowest)}" if name else ""
     text = (
-        f"{number(share, 0)} % of the mean over the {len(results.domains)} test domains is "
-        f"{_words(heavy)} alone; the rows reach"
+        f"Of a plain mean over the {len(results.domains)} test domains {_words(heavy)} alone would be "
+        f"{number(share, 0)} %; in ours, of logarithms, each weighs the same. The rows reach"
         f" {number(values[0])} to {number(values[-1])} there{floor}."
     )
     found = {row: results.change(row, results.others) for row in rows or results.against}
@@ -383,16 +432,18 @@ def without(results: Results, rows: Iterable[str] | None = None) -> str:
 
 
 def contrast(results: Results, row: str, other: str) -> str:
-    """Whether one row's change differs from another's, seed by seed: a sentence with the difference
-    in percentage points."""
+    """Whether one row's change differs from another's, seed by seed: a sentence with the ratio of
+    the two factors, in percent."""
     gap = results.contrast(row, other)
     if not gap.count:
         return UNRECORDED
     names = f"“{results.rows[row].label}” and “{results.rows[other].label}”"
-    values = number(gap.mean, 1, sign=True) + " percentage points"
+    if gap.why:
+        return f"The changes of {names} cannot be held against each other: {gap.why}."
+    values = f"a factor of {number(gap.mean, 1, sign=True)} %"
     if isnan(gap.half):
         return f"The changes of {names} differ by {values} in a single seed, which shows nothing."
-    interval = f"95 % interval {number(gap.low, 1, sign=True)} to {number(gap.high, 1, sign=True)}"
+    interval = f"95 % interval {ends(gap)}"
     if not gap.decided:
         return f"The changes of {names} cannot be told apart ({values}, {interval})."
     better = "first" if gap.mean < 0 else "second"
@@ -403,8 +454,8 @@ def contrast(results: Results, row: str, other: str) -> str:
 
 
 def precision(results: Results, *, aim: float | int) -> str:
-    """Whether the study can see what it was planned to see: each half-width beside the aim, in
-    percent of the base error."""
+    """Whether the study can see what it was planned to see: each half-width, over seeds, beside the
+    aim, in percent."""
     halves = {row: results.change(row).half for row in results.against}
     known = {row: half for row, half in halves.items() if not isnan(half)}
     if not known:

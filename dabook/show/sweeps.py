@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
-from dabook.analysis.statistics import MEAN, Estimate, Results, estimate
+from dabook.analysis.curves import Point
+from dabook.analysis.statistics import MEAN, Estimate, Results, over_seeds
 from dabook.show.charts import bar
 from dabook.show.style import COLOURS, INK, MARKERS, MUTED, empty, figure
 
@@ -49,13 +50,7 @@ def sweep(
     # the axes
     ticks = sorted(set(seen.values()))
     for ax in axes:
-        if ticks[-1] >= 10 * ticks[0]:
-            ax.set_xscale("log")
-        ax.set_xlabel(x_label)
-        ax.set_xticks(ticks)
-        ax.xaxis.set_major_formatter(ScalarFormatter())
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        _steps_along(ax, ticks, x_label)
     axes[0].set_ylabel("AbsRel (smaller is better)")
     axes[1].axhline(0, color=INK, lw=0.9, zorder=1)
     axes[1].set_ylabel("change, paired by seed, %")
@@ -72,7 +67,10 @@ def _levels(results: Results, rows: Sequence[str]) -> dict[str, Estimate]:
     }
     scores = {row: found for row, found in scores.items() if len(found)}
     shared = set.intersection(*(set(found.index) for found in scores.values())) if scores else set()
-    return {row: estimate(found[found.index.isin(shared)]) for row, found in scores.items()}
+    return {
+        row: over_seeds(found[found.index.isin(shared)], results.metric)
+        for row, found in scores.items()
+    }
 
 
 def _band(
@@ -166,3 +164,39 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     ax.axvline(0, color=INK, lw=0.9, zorder=1)
     ax.grid(False, axis="y")
     return fig
+
+
+@figure
+def learning(curves: Mapping[str, Sequence[Point]]) -> Figure:
+    """Learning curves (`dabook.analysis.curves`): left the error over the steps, right the change
+    from the first curve at the same steps, each with a band, the interval over seeds.
+
+    Args:
+        curves: label -> its points.
+    """
+    if not any(point.level.count for points in curves.values() for point in points):
+        return empty()
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
+    for k, (label, points) in enumerate(curves.items()):
+        _band(axes[0], {point.steps: point.level for point in points}, k, label)
+        _band(axes[1], {point.steps: point.beside for point in points}, k)
+    ticks = sorted({point.steps for points in curves.values() for point in points})
+    for ax in axes:
+        _steps_along(ax, ticks, "steps")
+    axes[0].set_ylabel("AbsRel (smaller is better)")
+    axes[1].axhline(0, color=INK, lw=0.9, zorder=1)
+    axes[1].set_ylabel(f"change from “{next(iter(curves))}”, %")
+    fig.legend(loc="outside upper left", ncols=len(curves))
+    return fig
+
+
+def _steps_along(ax: Axes, ticks: Sequence[float], label: str) -> None:
+    """The axis of what is swept: a tick where something was measured, logarithmic where it spans a
+    factor of nine."""
+    if ticks[-1] >= 9 * ticks[0]:
+        ax.set_xscale("log")
+    ax.set_xlabel(label)
+    ax.set_xticks(ticks)
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())

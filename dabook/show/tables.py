@@ -1,11 +1,14 @@
 """Tables of an experiment: its plan, its rows, its records, each number beside the paper's; and the
 lines of provenance under them."""
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import isnan
 
-from dabook.analysis import floors
+from dabook.analysis import budget, floors
 from dabook.analysis.bootstrap import DRAWS
+from dabook.analysis.budget import EQUAL_BOTH, EQUAL_COMPUTE, EQUAL_STEPS
+from dabook.analysis.curves import Point
 from dabook.analysis.paper import paper, paper_change
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
 from dabook.runs import records
@@ -16,9 +19,9 @@ from dalib.config import RunConfig
 from dalib.data.scenes import TEST_DOMAINS
 
 RESAMPLED = (
-    "Student's t over seeds; below it, of a change, the bootstrap over seeds and test images"
+    "“seeds”, Student's t over seeds; “+ images”, the bootstrap over seeds and test images"
     f" ({DRAWS} draws of seeds and, in each domain, of images, the same images for all rows and "
-    "seeds)"
+    "seeds); “+ sequences”, the same where images that belong together are drawn together"
 )
 
 
@@ -38,18 +41,23 @@ def main_table(results: Results) -> Html:
     """The table of an experiment, one line per row and then per floor; below it provenance, images
     with a scale below zero, and what is missing.
 
-    Columns: AbsRel as a mean over the test domains, its change and the paper's, δ₁, the mean
-    without the domain of the largest error, validation (in-domain), each test domain, the records.
-    Means and changes stand with their intervals, the single domains without.
+    Columns: AbsRel as a geometric mean over the test domains, the plain mean, the change with its
+    reading, that at equal compute, the paper's, δ₁, the mean without the domain of the largest error,
+    validation (in-domain), each test domain, the records. Means and changes stand with both
+    intervals, the single domains without; `ABOVE_FLOOR` and `ABOVE_SURFACE` mark those of them that
+    are not surely below.
     """
     domains = results.domains if results.found else list(TEST_DOMAINS)
+    known = floors.drawn_scores(results)
     lines = {}
     theirs = paper(results.experiment)
     for row in results.rows:
         link = row_link(results, row)
         line = {
             "AbsRel ↓": cell(results.value(row), link=link),
-            "change, %": cell(results.change(row), 1, sign=True, link=link),
+            "plain mean": cell(results.plain(row)),
+            "change, %": change_cell(results, row),
+            "at equal compute, %": compute_cell(results, row),
         }
         if theirs:
             line["paper: AbsRel"] = number(theirs.get(row, Estimate().mean))
@@ -57,22 +65,75 @@ def main_table(results: Results) -> Html:
         line["δ₁ ↑"] = cell(results.value(row, metric="delta1"), link=link)
         if results.heaviest:
             line[_without(results)] = cell(results.value(row, results.others).point, link=link)
-        line |= {
-            title(d): cell(results.value(row, d).point, link=link) for d in (VALIDATION, *domains)
-        }
+        for domain in (VALIDATION, *domains):
+            value = cell(results.value(row, domain).point, link=link)
+            line[title(domain)] = value + above(results.of(row), known, [domain])
         seeds = (f'<a href="{record_link(e.record)}">{e.config.seed}</a>' for e in results.of(row))
         lines[row] = line | {"records by seed": " ".join(seeds) or DASH}
     headings = [heading(results, row) for row in lines]
-    for name, scores in floors.drawn_scores(results).items():
+    for name, scores in known.items():
         lines[f"floor {name}"] = _floor_line(results, scores, [*line, "records by seed"], domains)
-        headings.append(f"<i>floor: {escape(name)}</i>")
+        headings.append(f"<i>{escape(floors.heading(name))}</i>")
     table = html(
         lines,
         headings,
         classes={"paper: AbsRel": "paper", "paper: change, %": "paper"} if theirs else None,
         name=f"{results.experiment}-{results.profile}",
     )
-    return table + provenance(results) + scales(results) + missing(results)
+    return table + marks(known) + provenance(results) + scales(results) + missing(results)
+
+
+def change_cell(results: Results, row: str) -> str:
+    """The change of a row from the one that it is compared with, with both intervals and its
+    reading."""
+    change = results.change(row)
+    text = cell(change, 1, sign=True, link=row_link(results, row))
+    other = results.against.get(row)
+    if other is None or not change.count:
+        return text
+    return f'{text}<br><span class="interval">{budget.reading_of(results, row, other)}</span>'
+
+
+def compute_cell(results: Results, row: str) -> str:
+    """The change of a row from labelled images alone with as much compute, with both intervals; a
+    dash where no such row is declared."""
+    change = budget.at_equal_compute(results, row)
+    if change is None:
+        return DASH
+    return cell(change, 1, sign=True, link=row_link(results, row))
+
+
+ABOVE_FLOOR = "ᶠ"
+ABOVE_SURFACE = "ᵠ"
+
+
+def above(
+    found: list[Entry], known: floors.Scores, domains: list[str], *, group: str = "images"
+) -> str:
+    """The marks of a cell that is not surely below the best floor, and not surely below the
+    quadratic surface; nothing where they are not recorded."""
+    gaps = {
+        ABOVE_FLOOR: floors.gap(found, known, domains, group=group),
+        ABOVE_SURFACE: floors.above_surface(found, known, domains, group=group),
+    }
+    return "".join(
+        mark
+        for mark, gap in gaps.items()
+        if gap.count and not (gap.mean < 0 and (gap.decided or gap.count == 1))
+    )
+
+
+def marks(known: floors.Scores) -> Html:
+    """A line under a table that explains the marks of `above`; nothing without floors."""
+    if not known:
+        return Html("")
+    text = f"{ABOVE_FLOOR}: not surely below the best floor, a prediction that looks at no picture"
+    if floors.surface(known):
+        text += (
+            f"; {ABOVE_SURFACE}: not surely below the quadratic surface, which is fitted to each "
+            "truth and is no prediction: a row that is not below it has seen no more than a layout"
+        )
+    return Html(f'<p class="provenance">{text}. Surely: by both intervals</p>')
 
 
 def _without(results: Results) -> str:
@@ -87,6 +148,7 @@ def _floor_line(
     column."""
     line = dict.fromkeys(columns, DASH)
     line["AbsRel ↓"] = number(floors.level(scores, MEAN, domains))
+    line["plain mean"] = number(floors.plain_level(scores, domains))
     line["δ₁ ↑"] = number(floors.level(scores, MEAN, domains, "delta1"))
     if results.heaviest:
         line[_without(results)] = number(floors.level(scores, results.others, domains))
@@ -104,6 +166,7 @@ def scales(results: Results, group: str = "images") -> Html:
         group: "images", the drawn domains, or "real".
     """
     known = floors.drawn_scores(results) if group == "images" else floors.real_scores()
+    known = floors.blind(known)
     found = {f"floor: {name}": floors.inversions(scores.values()) for name, scores in known.items()}
     for row, spec in results.rows.items():
         counts = [floors.inversions(e.record.get(group, {}).values()) for e in results.of(row)]
@@ -192,7 +255,9 @@ def provenance(results: Results) -> Html:
         f"commit <code>{distinct(lambda r: r['commit'] + '+' * r['dirty'])}</code>",
         f"{distinct(_device)}, {threads}",
         " to ".join(dict.fromkeys((days[0], days[-1]))),
-        "changes paired by seed, in % of the error of the first row compared",
+        "means over domains and seeds of ln AbsRel (geometric), beside them the plain mean of AbsRel",
+        "changes paired by seed, in % of the row compared with",
+        escape(budget.beside(results)),
         f"intervals, 95 %: {RESAMPLED}",
     ]
     return Html(f'<p class="provenance">{" · ".join(parts)}</p>')
@@ -219,6 +284,30 @@ def missing(results: Results) -> Html:
         f"<code>{command}</code>."
     )
     return Html(f'<p class="provenance"><span class="stale">{text}</span></p>')
+
+
+def learning_table(results: Results, curves: Mapping[str, Sequence[Point]]) -> Html:
+    """Learning curves (`dabook.analysis.curves`), one line per row and a group of columns per budget:
+    the error, its change from the budget before, and that from the first curve at the same steps."""
+    lines = {}
+    budgets = sorted({point.steps for points in curves.values() for point in points})
+    for label, points in curves.items():
+        known = {point.steps: point for point in points}
+        line = {}
+        for steps in budgets:
+            point = known.get(steps)
+            link = row_link(results, point.row) if point else None
+            estimates = (point.level, point.gained, point.beside) if point else (Estimate(),) * 3
+            level, gained, beside = estimates
+            line[f"{steps} steps", "AbsRel ↓"] = cell(level, link=link)
+            line[f"{steps} steps", "from the budget before, %"] = cell(gained, 1, sign=True)
+            line[f"{steps} steps", "from the first row, %"] = cell(beside, 1, sign=True)
+        lines[label] = line
+    if not lines:
+        return Html("")
+    headings = [escape(label) for label in lines]
+    name = f"curves-{results.experiment}-{results.profile}"
+    return html(lines, headings, name=name) + provenance(results) + missing(results)
 
 
 def side_by_side(yours: Results, recorded: Results) -> Html:
@@ -289,16 +378,21 @@ def _said(value: object) -> str:
 
 
 def readme_table(entries: list[Entry]) -> str:
-    """The table as Markdown for the README, each row with links to its records."""
+    """The table as Markdown for the README, each row with links to its records. Intervals are over
+    seeds."""
     results = Results(entries)
     theirs = paper(results.experiment)
-    lines = [
-        "| | AbsRel ↓ | 95 % interval | change | 95 % interval | δ₁ ↑ | paper | records |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["AbsRel ↓", "95 % interval"]
+    heads += [f"change {EQUAL_STEPS}", "95 % interval"]
+    if results.equal_compute:
+        heads += [f"change {EQUAL_COMPUTE}", "95 % interval"]
+    heads += ["δ₁ ↑", "paper", "records"]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for row, spec in results.rows.items():
         value = results.value(row)
-        change = results.change(row)
+        changes = [_at_equal_steps(results, row)]
+        if results.equal_compute:
+            changes.append(budget.at_equal_compute(results, row) or Estimate())
         stale = " (stale)" if any(e.status == "stale" for e in results.of(row)) else ""
         links = " ".join(
             f"[{e.config.seed}](data/records/{e.record['experiment']}/{e.record['hash']}.json)"
@@ -308,14 +402,21 @@ def readme_table(entries: list[Entry]) -> str:
             spec.label + stale,
             number(value.mean),
             _range(value, 3),
-            _percent(change.mean),
-            _range(change, 1, sign=True),
+            *(text for c in changes for text in (_percent(c.mean), _range(c, 1, sign=True))),
             number(results.value(row, metric="delta1").mean),
             number(theirs.get(row, Estimate().mean)),
             links or DASH,
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _at_equal_steps(results: Results, row: str) -> Estimate:
+    """The change of a row where it is one at equal steps."""
+    other = results.against.get(row)
+    if other is None or budget.reading_of(results, row, other) not in (EQUAL_STEPS, EQUAL_BOTH):
+        return Estimate()
+    return results.change(row)
 
 
 def _range(estimate: Estimate, digits: int, *, sign: bool = False) -> str:

@@ -1,10 +1,15 @@
 """Floors: predictions that look at no picture. A network has to beat all of them before its error
-says anything about pictures."""
+says anything about pictures.
+
+Beside them the quadratic surface, which is no prediction: it is fitted to the truth of each image. It
+has the layout of the scene, and no edge and no object in it; only a network below it has seen more
+than that.
+"""
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dalib.data.schema import Source
@@ -15,6 +20,7 @@ from dalib.models.sizes import resize_disparity
 Floor = Callable[[int, int], Tensor]
 """Height and width -> a disparity map of that size."""
 MEAN_MAP = "mean map"
+SURFACE = "quadratic surface"
 
 
 def constant_floor(height: int, width: int) -> Float[Tensor, "H W"]:
@@ -86,3 +92,30 @@ def mean_map(source: Source, *, batch_size: int = 100) -> Float[Tensor, "h w"]:
 def mean_map_floor(disparity: Float[Tensor, "h w"]) -> Floor:
     """A mean map as a prediction of any size: resized bilinearly, whatever the picture's aspect."""
     return lambda height, width: resize_disparity(disparity[None], (height, width))[0]
+
+
+def quadratic_surface(
+    disparity: Float[Tensor, "H W"], valid: Bool[Tensor, "H W"]
+) -> Float[Tensor, "H W"]:
+    """The polynomial of second degree in column and row that is nearest to a disparity map, by least
+    squares over its valid pixels: six numbers, the best of all smears.
+
+    Args:
+        disparity: the truth, in any unit; what stands where it is not valid does not matter.
+        valid: the pixels that are fitted. Those that are scored, so that no alignment afterwards can
+            bring the surface nearer to the truth.
+
+    Returns:
+        float64, everywhere; 0 without a valid pixel. Of fewer than six pixels, or of pixels that
+        leave a direction open, the surface of the least coefficients.
+    """
+    height, width = disparity.shape
+    y = torch.linspace(-1, 1, height, dtype=torch.float64)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width, dtype=torch.float64).expand(height, width)
+    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=-1)  # (H, W, 6)
+    if not valid.any():
+        return torch.zeros(height, width, dtype=torch.float64)
+    truth = disparity[valid].double()[:, None]
+    # gelsd: a least-squares solution also where the rank is below six
+    found = torch.linalg.lstsq(terms[valid], truth, driver="gelsd").solution
+    return (terms @ found)[..., 0]

@@ -1,15 +1,24 @@
 """Everything a trained network is scored on: the six test domains, in-domain validation, and real
 images where there are any."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from dalib.config import RunConfig
 from dalib.data import scenes
 from dalib.data.schema import Sample, Source
 from dalib.data.sources import DepthManifest, Motorcycle
 from dalib.errors import ConfigError, DataError
-from dalib.evaluation.floors import FLOORS, MEAN_MAP, Floor, mean_map, mean_map_floor
+from dalib.evaluation.floors import (
+    FLOORS,
+    MEAN_MAP,
+    Floor,
+    mean_map,
+    mean_map_floor,
+    quadratic_surface,
+)
 from dalib.evaluation.metrics import ALL_METRICS, METRICS
 from dalib.evaluation.protocols import (
     PROTOCOLS,
@@ -272,6 +281,41 @@ def drawn_floors(floors: dict[str, Floor], config: RunConfig) -> dict[str, dict[
     """The floors' scores on the test domains and validation, at a run's size: floor -> what
     `evaluate` has under "images"."""
     return {name: _drawn(floor(kind), config) for name, kind in floors.items()}
+
+
+def real_surfaces() -> dict[str, dict]:
+    """What the quadratic surface that is fitted to each truth scores on the real data sets, in the
+    form of a floor of `real_floors`."""
+    return {
+        name: {"half": half} | _scores(_surfaces(source, protocol), source, protocol)
+        for name, half, source, protocol in real_domains()
+    }
+
+
+def drawn_surfaces(config: RunConfig) -> dict[str, dict]:
+    """As `real_surfaces`, on the test domains and validation at a run's size."""
+    protocol = PROTOCOLS["scenes"]
+    found = {
+        name: _scores(_surfaces(source, protocol), source, protocol)
+        for name, source in scene_domains(config).items()
+    }
+    for scores in found.values():
+        scores.pop("names")
+    return found
+
+
+def _surfaces(source: Source, protocol: Protocol) -> Predict:
+    """The surfaces as something to hand to `evaluate_source`, which reads a source in order."""
+
+    def fitted() -> Iterator[Tensor]:
+        for index in range(len(source)):
+            sample = source[index]
+            disparity = sample["disparity"]
+            counts = scored(disparity[None], sample["valid"][None], protocol)[0]
+            yield quadratic_surface(disparity, counts)
+
+    maps = fitted()
+    return lambda images: [next(maps) for _ in images]
 
 
 def _drawn(predict: Predict, config: RunConfig, *, kind: str = "disparity") -> dict[str, dict]:

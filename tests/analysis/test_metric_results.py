@@ -25,6 +25,10 @@ LEVELS = {
 }
 
 
+def geometric(levels) -> float:
+    return float(np.exp(np.log(levels).mean()))
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
@@ -39,8 +43,9 @@ def results(study):
 def test_each_row_is_read_on_its_own_domains(results):
     """The records hold errors above 5 everywhere else."""
     for row, levels in LEVELS.items():
-        assert results.value(row).mean == pytest.approx(np.mean(levels), abs=1e-6)
-        assert results.value(row, VALIDATION).mean == pytest.approx(np.mean(levels) - 0.1, abs=1e-6)
+        assert results.value(row).mean == pytest.approx(geometric(levels), abs=1e-6)
+        inside = geometric(np.array(levels) - 0.1)
+        assert results.value(row, VALIDATION).mean == pytest.approx(inside, abs=1e-6)
     wide = results.scores()
     for row in LEVELS:
         own = ZERO_SHOT[results.kinds[row]]
@@ -50,23 +55,25 @@ def test_each_row_is_read_on_its_own_domains(results):
 
 
 def test_changes_are_paired_by_seed_and_resampled_over_own_images(results):
-    pairs = [
-        100 * (a - b) / 0.61
-        for a, b in zip(LEVELS["room_student"], LEVELS["room_imagenet"], strict=True)
-    ]
+    ours, theirs = (np.array(LEVELS[row]) for row in ("room_student", "room_imagenet"))
+    logs = estimate(np.log(ours / theirs))
     change = results.change("room_student")
-    assert change.mean == pytest.approx(np.mean(pairs), abs=1e-3)
-    assert change.half == pytest.approx(estimate(pairs).half, abs=1e-3)
+    assert change.mean == pytest.approx(100 * np.expm1(logs.mean))
+    assert change.low == pytest.approx(100 * np.expm1(logs.low))
+    assert change.p == pytest.approx(logs.p)
     low, high = change.resampled
     assert low < change.mean < high < 0
     inside = results.change("room_student", VALIDATION)
-    assert inside.mean == pytest.approx(np.mean(pairs) * 0.61 / 0.51, abs=1e-3)
+    at_home = np.log((ours - 0.1) / (theirs - 0.1)).mean()
+    assert inside.mean == pytest.approx(100 * np.expm1(at_home))
     versus = results.change("room_student", versus="room_labelled_only")
-    assert versus.mean == pytest.approx(100 * (0.515 - 0.58833) / 0.61, abs=1e-2)
+    other = geometric(LEVELS["room_labelled_only"])
+    assert versus.mean == pytest.approx(100 * (geometric(ours) / other - 1))
     # of two kinds: a difference over seeds alone, for they share no images
     gap = results.contrast("room_student", "street_student")
     assert gap.resampled is None
-    assert gap.mean == pytest.approx(change.mean - results.change("street_student").mean)
+    factors = [1 + c.mean / 100 for c in (change, results.change("street_student"))]
+    assert gap.mean == pytest.approx(100 * (factors[0] / factors[1] - 1))
 
 
 def test_nothing_recorded_is_nothing_told(study):

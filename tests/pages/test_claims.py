@@ -4,6 +4,7 @@ here from their raw values."""
 import json
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dabook.analysis import evidence, real, verdicts
+from dabook.analysis import budget, evidence, real, verdicts
 from dabook.analysis.statistics import Estimate, recorded
 from dabook.analysis.verdicts import (
     CANNOT,
@@ -32,6 +33,7 @@ from dalib.errors import ConfigError
 from dalib.evaluation.protocols import HALVES
 
 KNOWN = verdicts.load()
+STEPS, BOTH = budget.EQUAL_STEPS, budget.EQUAL_BOTH
 INDOORS = ["warm_tabletop", "noisy_warehouse", "drawn_room"]
 OUTDOORS = ["night_street", "fog_nature"]
 LEVELS = {
@@ -133,7 +135,7 @@ def test_a_wider_interval_never_changes_sides():
 def test_the_worst_comparison_decides(study):
     fabricated.write("perturbation", {"none": [0.3, 0.31, 0.32], "colour": [0.2, 0.21, 0.22]})
     found = judged()
-    assert [word for _, _, word in found["colour_blur"].measured] == [REPRODUCED, UNRECORDED]
+    assert [m.word for m in found["colour_blur"].measured] == [REPRODUCED, UNRECORDED]
     assert found["colour_blur"].word == UNRECORDED
     fabricated.write("perturbation", {"blur": [0.2, 0.31, 0.41]})
     assert judged()["colour_blur"].word == UNDECIDED
@@ -338,19 +340,15 @@ def test_a_gain_on_every_set_is_asked_of_each_and_falls_with_one(study):
     fabricated.write("main_table", {"perturbed": [0.3, 0.31, 0.32], "full": [0.27, 0.281, 0.289]})
     fabricated.write("main_table", {"labelled_only": [0.33, 0.33, 0.34], "naive": [0.31] * 3})
     every = judged()["alignment_every_set"]
-    assert {test.column for test, *_ in every.measured} == set(fabricated.DOMAINS) - {"validation"}
+    assert {one.test.column for one in every.measured} == set(fabricated.DOMAINS) - {"validation"}
     assert every.word == REPRODUCED
     results = verdicts.results_of(KNOWN)
     line = page([every], results)["alignment_every_set"]
     assert line.count("“+ feature alignment” beside “+ strong perturbation”") == 1
     assert "claimed: a lower error, on each night street: −" in line
-    assert line.count(": reproduced") == 6
-    still = Verdict(
-        claim=every.claim,
-        word=verdicts.verdict(
-            every.claim, {"main_table": Unmoved("main_table", "floating")}, margin=1.0
-        ).word,
-    )
+    assert line.count(": reproduced at equal steps") == 6
+    unmoved = {"main_table": Unmoved("main_table", "floating")}
+    still = verdicts.verdict(every.claim, unmoved, margin=1.0)
     assert still.word == NOT_REPRODUCED
 
 
@@ -369,12 +367,33 @@ class Unmoved(evidence.Table):
 
 def test_the_tally_counts_in_words():
     words = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, UNDECIDED, CANNOT]
-    found = [Verdict(claim=KNOWN.claims["naive"], word=word) for word in words]
-    assert claims.tally(found) == (
-        "Of 4 claims that can be tested here, 2 are reproduced, 1 is not reproduced and 1 is "
-        "undecided."
-        " 1 more cannot be decided here."
+    readings = [STEPS, BOTH, STEPS, STEPS, ""]
+    found = [
+        Verdict(claim=KNOWN.claims["naive"], word=word, reading=reading)
+        for word, reading in zip(words, readings, strict=True)
+    ]
+    told = (
+        "Of 4 claims that can be tested here, 2 are reproduced (1 at equal steps, 1 at equal steps and "
+        "compute), 1 is not reproduced (1 at equal steps) and 1 is undecided (1 at equal steps). "
     )
+    assert claims.tally(found) == told + "1 more cannot be decided here."
+    at_compute = Verdict(claim=found[0].claim, word=NOT_REPRODUCED, reading="at equal compute")
+    found[0] = replace(found[0], at_compute=at_compute)
+    assert claims.tally(found) == (
+        f"{told}Of 1 that are tested at equal compute as well: 1 not reproduced at equal compute. "
+        "1 more cannot be decided here."
+    )
+
+
+@pytest.mark.parametrize("word", [REPRODUCED, NOT_REPRODUCED, UNDECIDED])
+def test_nothing_is_judged_without_its_reading(word):
+    """Neither a verdict nor one of its comparisons can be made or put into words without it."""
+    with pytest.raises(ValueError, match=f"'{word}' without its reading; say at equal steps"):
+        Verdict(claim=KNOWN.claims["naive"], word=word)
+    test = KNOWN.claims["naive"].tests[0]
+    with pytest.raises(ValueError, match="without its reading"):
+        assert verdicts.Measured(test, Estimate(), word, "").said
+    assert Verdict(claim=KNOWN.claims["naive"], word=word, reading=BOTH).said == f"{word} {BOTH}"
 
 
 def test_other_margins_are_tried_on_the_same_intervals(study):
@@ -386,9 +405,10 @@ def test_other_margins_are_tried_on_the_same_intervals(study):
     words = [verdicts.verdict(KNOWN.claims["naive"], results, margin=m).word for m in (1.0, 3.0)]
     assert words == [NOT_REPRODUCED, REPRODUCED]
     assert text == (
-        "with 1 % they would be 2 reproduced, 1 not reproduced, 3 undecided; with 3 % they would "
-        "be 3 reproduced, 0 not reproduced,"
-        " 3 undecided."
+        "with 1 % they would be 2 reproduced (1 at equal steps and compute, 1 at equal steps), "
+        "1 not reproduced (1 at equal steps), 3 undecided (3 at equal steps); with 3 % they would "
+        "be 3 reproduced (2 at equal steps, 1 at equal steps and compute), 0 not reproduced,"
+        " 3 undecided (3 at equal steps)."
     )
 
 
@@ -405,9 +425,12 @@ def test_the_floors_by_hand(study):
     assert real.against_floors(recorded("main_table"), "full").count == 0  # no floors yet
     fabricated.write_floors()  # the best one is 0.30
     change = real.against_floors(recorded("main_table"), "full")
-    assert change.mean == pytest.approx(100 * (0.23 - 0.30) / 0.30)
-    # t(0.975, 1); sd / sqrt 2 is 0.01
-    assert change.half == pytest.approx(12.7062 * 0.01 / 0.30 * 100, rel=1e-4)
+    logs = np.log([0.22, 0.24])
+    assert change.mean == pytest.approx(100 * (np.exp(logs.mean()) / 0.30 - 1))
+    # t(0.975, 1) by a printed table; sd / sqrt 2 is half the distance of two values
+    half = 12.7062 * (logs[1] - logs[0]) / 2
+    assert change.low == pytest.approx(100 * (np.exp(logs.mean() - half) / 0.30 - 1), rel=1e-4)
+    assert change.high == pytest.approx(100 * (np.exp(logs.mean() + half) / 0.30 - 1), rel=1e-4)
     assert change.resampled[0] < change.mean < change.resampled[1]
 
 
@@ -419,12 +442,13 @@ def test_a_verdict_says_that_it_holds_at_equal_steps_and_another_claim_counts_im
     fabricated.write("equal_passes", {"long_labelled_only": [0.27, 0.29, 0.31]})
     results = verdicts.results_of(KNOWN)
     lines = page(verdicts.verdicts(KNOWN, results), results)
-    assert lines["perturbed_over_labels"].endswith(" reproduced at equal steps")
+    none = "no row of equal compute is declared"
+    assert lines["perturbed_over_labels"].endswith(f" reproduced at equal steps {none}")
     assert "at equal steps, 6000 image passes against 2000" in lines["perturbed_over_labels"]
-    assert lines["perturbation"].endswith(" reproduced")
+    assert lines["perturbation"].endswith(" reproduced at equal steps and compute the same")
     assert "passes" not in lines["perturbation"]
-    assert lines["equal_passes"].count("at equal image passes") == 3
-    assert not lines["equal_passes"].endswith("at equal steps")
+    assert lines["equal_passes"].endswith(none)
+    assert lines["equal_passes"].count("at equal image passes, teacher not counted") == 4
     assert "at equal" not in lines["zero_shot"]
 
 
@@ -438,12 +462,21 @@ def test_p_values_are_adjusted_over_the_whole_page(study):
     results = verdicts.results_of(KNOWN)
     found = verdicts.verdicts(KNOWN, results)
     values = {key[1].row: value for key, value in claims.adjusted(found).items()}
-    by_seed = {"together": [0, 0.001, -0.001], "pixel": [-0.02, -0.017, -0.026]}
-    alone = {row: stats.ttest_1samp(differ, 0).pvalue for row, differ in by_seed.items()}
+    base = np.log([0.30, 0.31, 0.32])
+    levels = {"together": [0.30, 0.311, 0.319], "pixel": [0.28, 0.293, 0.294]}
+    alone = {r: stats.ttest_1samp(np.log(x) - base, 0).pvalue for r, x in levels.items()}
     assert {row: value.p for row, value in values.items()} == pytest.approx(alone, rel=1e-3)
     assert values["pixel"].holm == pytest.approx(2 * alone["pixel"], rel=1e-3)
     assert values["together"].holm == values["together"].p == values["together"].benjamini_hochberg
-    assert f"Holm {2 * alone['pixel']:.3f}" in page(found, results)["drop_worst"]
+    table = claims.multiplicity_table(found, results).text
+    cells = [re.sub("<[^>]*>", " ", c).split() for c in re.findall(r"<td.*?</td>", table, re.S)]
+    # the smallest first: claim and comparison, reading, change, p, Holm, Benjamini and Hochberg
+    assert [cell[-1] for cell in cells[3:6]] == [
+        f"{p:.3f}" for p in (alone["pixel"], 2 * alone["pixel"], 2 * alone["pixel"])
+    ]
+    assert [cell[-1] for cell in cells[9:12]] == [f"{alone['together']:.3f}"] * 3
+    assert " ".join(cells[1]) == " ".join(cells[7]) == BOTH
+    assert 'href="#claim-drop-worst"' in table
     assert claims.surviving(found) == (
         "Of 2 comparisons, 1 differ from zero at the level 0.05 over seeds when each is looked at "
         "alone; Holm's adjustment for their"
@@ -477,9 +510,9 @@ def errors(scores: dict) -> np.ndarray:
     return np.array([1 - np.mean(shares)])
 
 
-def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarray] | None]:
-    """Row -> seed -> AbsRel of each image, one array per domain, as a column has it; and the same
-    clean, for robustness."""
+def scored(test) -> dict[str, dict[int, list[np.ndarray]]]:
+    """Row -> seed -> AbsRel of each image, one array per domain, as a column has it; of what
+    corruption adds the same clean, as rows of their own."""
     kind, name = (
         test.experiment,
         "main_table" if test.experiment in ("robustness", "real_images") else test.experiment,
@@ -498,12 +531,8 @@ def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarra
                     for k, v in record["scores"].items()
                 }
                 pure = by.pop("clean")
-                hurt = [np.mean([v[d] for v in by.values()], axis=0) for d in pure]
+                images = [np.mean([v[d] for v in by.values()], axis=0) for d in pure]
                 clean.setdefault(row.name, {})[config.seed] = [*pure.values()]
-                images = [
-                    h - c if test.column == "gap" else h
-                    for h, c in zip(hurt, pure.values(), strict=True)
-                ]
             elif kind == "real_images":
                 images = [
                     np.array(record["real"][d]["abs_rel"])
@@ -524,67 +553,92 @@ def scored(test) -> tuple[dict[str, dict[int, list[np.ndarray]]], list[np.ndarra
             found.setdefault(row.name, {})[config.seed] = images
     if kind == "real_images" and paths.floors().is_file() and found:
         sets = [d for d in HALVES["table"] if d in record["real"]]
-        floors = json.loads(paths.floors().read_text())["floors"].values()
+        floors = json.loads(paths.floors().read_text())["floors"]
+        floors = [scores for name, scores in floors.items() if name != "quadratic surface"]
         best = [min((np.array(f[d]["abs_rel"]) for f in floors), key=np.mean) for d in sets]
         found[evidence.FLOORS] = dict.fromkeys(range(9), best)
-    return found, clean if test.column == "gap" else found
+    if test.column == "gap":  # the factor from clean to hurt
+        found |= {f"clean {row}": seeds for row, seeds in clean.items()}
+    return found
 
 
-def level(seeds: dict[int, list[np.ndarray]]) -> float:
-    return float(np.mean([np.mean([d.mean() for d in domains]) for domains in seeds.values()]))
-
-
-def weights(test, against: dict[str, str], of: dict) -> dict[str, float]:
-    """Rows with the factors by which they enter, percent of the base row's error over one."""
-
-    def base(row):
-        while row in against:
-            row = against[row]
-        return row
-
+def weights(test, against: dict[str, str], found: dict) -> dict[str, float]:
+    """Rows with the factors by which their logarithms enter."""
     total: dict[str, float] = {}
     pairs = [(test.row, test.versus, 1.0)]
     if test.beside:
         pairs.append((test.beside, against[test.beside], -1.0))
     for row, other, sign in pairs:
-        root = evidence.FLOORS if other == evidence.FLOORS else base(row)
-        if not {row, other, root} <= set(of):
+        if not {row, other} <= set(found):
             return {}
         for name, factor in ((row, sign), (other, -sign)):
-            total[name] = total.get(name, 0) + 100 * factor / level(of[root])
+            total[name] = total.get(name, 0) + factor
+            if test.column == "gap":
+                total[f"clean {name}"] = total.get(f"clean {name}", 0) - factor
     return total
 
 
-def recomputed(test, against) -> tuple[tuple[float, float], list[np.ndarray]] | None:
-    """Student's interval, and the weighted differences as one array (seed, image) per domain; None
-    where seeds are too few."""
-    found, of = scored(test)
-    factors = weights(test, against, of)
+Terms = list[tuple[float, np.ndarray]]  # of a domain: a row's factor, and its (seed, image)
+
+
+def recomputed(test, against) -> tuple[tuple[float, float], list[Terms]] | None:
+    """Student's interval of the logarithms, in percent, and what they are of; None where seeds are
+    too few."""
+    found = scored(test)
+    factors = weights(test, against, found)
     seeds = sorted(set.intersection(*(set(found[row]) for row in factors))) if factors else []
     if len(seeds) < 2:
         return None
     count = len(found[test.row][seeds[0]])
-    differ = [
-        np.stack([sum(f * found[row][s][d] for row, f in factors.items()) for s in seeds])
+    terms = [
+        [(f, np.stack([found[row][s][d] for s in seeds])) for row, f in factors.items()]
         for d in range(count)
     ]
-    by_seed = np.mean([d.mean(1) for d in differ], axis=0)
-    low, high = stats.t.interval(
+    logs = [sum(f * np.log(x.mean(1)) for f, x in domain) for domain in terms]
+    by_seed = np.mean(logs, axis=0)
+    ends = stats.t.interval(
         0.95, len(seeds) - 1, loc=by_seed.mean(), scale=max(stats.sem(by_seed), 1e-12)
     )
-    return (float(low), float(high)), differ
+    return tuple(float(100 * np.expm1(end)) for end in ends), terms
 
 
 def resampled(
-    differ: list[np.ndarray], generator: np.random.Generator, draws: int = 1000
+    terms: list[Terms],
+    groups: list[list[list[int]] | None],
+    generator: np.random.Generator,
+    draws: int = 1000,
 ) -> tuple[float, float]:
-    """A plain bootstrap: images of each domain, then seeds, with replacement."""
-    by_seed = np.zeros((len(differ[0]), draws))
-    for domain in differ:
-        chosen = generator.integers(domain.shape[1], size=(draws, domain.shape[1]))
-        by_seed += domain[:, chosen].mean(2) / len(differ)
-    seeds = generator.integers(len(by_seed), size=(draws, len(by_seed)))
-    return tuple(np.quantile(by_seed[seeds, np.arange(draws)[:, None]].mean(1), [0.025, 0.975]))
+    """A plain bootstrap: images of each domain, or whole sequences of them, then seeds, with
+    replacement; logarithms of the means, in percent."""
+    seeds = len(terms[0][0][1])
+    by_seed = np.zeros((seeds, draws))
+    for domain, group in zip(terms, groups, strict=True):
+        images = domain[0][1].shape[1]
+        group = group or [[k] for k in range(images)]
+        taken = generator.integers(len(group), size=(draws, len(group)))
+        times = np.zeros((draws, images))
+        for unit, members in enumerate(group):
+            times[:, members] = (taken == unit).sum(1)[:, None]
+        for factor, x in domain:
+            by_seed += factor * np.log(x @ times.T / times.sum(1))
+    taken = generator.integers(seeds, size=(draws, seeds))
+    means = by_seed[taken, np.arange(draws)[:, None]].mean(1) / len(terms)
+    return tuple(100 * np.expm1(np.quantile(means, [0.025, 0.975])))
+
+
+def sequences(test) -> list[list[list[int]] | None]:
+    """Of each real data set the images that are drawn together; of a drawn domain None."""
+    if test.experiment != "real_images":
+        return []
+    record = recorded("main_table").found[0].record["real"]
+    found = []
+    for d in (d for d in HALVES["table"] if d in record):
+        groups: dict[str, list[int]] = {}
+        for k, name in enumerate(record[d]["names"]):
+            key = "slambook" if "slambook" in name or "nuscenes" in name else name
+            groups.setdefault(key, []).append(k)
+        found.append(list(groups.values()))
+    return found
 
 
 def word(intervals, expect: str) -> str:
@@ -608,7 +662,7 @@ def check_the_page() -> int:
             assert verdict.claim.name not in lines
             continue
         line, possible = lines[verdict.claim.name], []
-        assert re.search(rf" {verdict.word}( at equal steps)?$", line), (verdict.claim.name, line)
+        assert f" {verdict.said} " in line, (verdict.claim.name, line)
         for test in verdict.claim.tests:
             values = recomputed(test, results[test.experiment].results.against)
             if values is None:
@@ -624,7 +678,8 @@ def check_the_page() -> int:
                 student,
                 shown,
             )
-            draws = [resampled(differ, np.random.default_rng(seed)) for seed in range(3)]
+            groups = sequences(test) or [None] * len(differ)
+            draws = [resampled(differ, groups, np.random.default_rng(seed)) for seed in range(3)]
             if test.experiment == "segmentation":  # sums are resampled, not means of images
                 draws = [results[test.experiment].estimate(test).resampled]
             possible.append({word([student, drawn], test.expect) for drawn in draws})

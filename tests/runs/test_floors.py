@@ -7,6 +7,7 @@ import torch
 from helpers.training import Smooth
 from numpy.testing import assert_allclose
 
+from dalib import paths
 from dalib.config import RunConfig
 from dalib.data.schema import Source
 from dalib.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from dalib.evaluation import (
     mean_map_floor,
     suite,
 )
+from dalib.evaluation.floors import quadratic_surface
 from dalib.evaluation.run import floor
 from dalib.losses import median_scale
 
@@ -143,3 +145,51 @@ def test_a_scale_in_the_scores_is_the_one_of_the_fit(monkeypatch, tmp_path):
 def test_a_mean_map_needs_one_drawn_split(labelled):
     with pytest.raises(ConfigError, match="labelled: a mean map is made of one drawn split"):
         suite.study_floors(RunConfig(labelled=labelled))
+
+
+def test_a_quadratic_surface_is_found_again():
+    """Whatever stands where nothing is valid; six coefficients, in the unit of the map."""
+    y, x = np.mgrid[-1:1:12j, -1:1:16j]
+    truth = 2 + 0.5 * x - 0.3 * y + 0.2 * x * x + 0.4 * x * y - 0.1 * y * y
+    holes = np.random.default_rng(0).random(truth.shape) < 0.4
+    seen = np.where(holes, 1e3, truth)
+    found = quadratic_surface(torch.tensor(seen).float(), torch.tensor(~holes))
+    assert_allclose(found, truth, atol=1e-5)
+    assert (quadratic_surface(torch.ones(4, 5), torch.zeros(4, 5, dtype=torch.bool)) == 0).all()
+
+
+def test_a_quadratic_surface_is_the_least_squares_of_numpy():
+    rng = np.random.default_rng(1)
+    truth, valid = rng.random((9, 7)).astype(np.float32), rng.random((9, 7)) < 0.7
+    y, x = np.mgrid[-1:1:9j, -1:1:7j]
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
+    best = np.linalg.lstsq(terms[valid], truth[valid].astype(float), rcond=None)[0]
+    found = quadratic_surface(torch.tensor(truth), torch.tensor(valid))
+    assert_allclose(found, terms @ best, atol=1e-9)
+    # three pixels leave directions open: they are met, and nothing runs away
+    few = torch.zeros(9, 7, dtype=torch.bool)
+    few[0, 0] = few[4, 3] = few[8, 6] = True
+    found = quadratic_surface(torch.tensor(truth), few)
+    assert_allclose(found[few], truth[few.numpy()], atol=1e-9)
+    assert found.abs().max() < 10
+
+
+def test_the_surface_of_a_data_set_is_fitted_to_what_is_scored(monkeypatch):
+    """So that no alignment brings it nearer: the fitted scale is 1."""
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    found = suite.real_surfaces()["motorcycle"]
+    assert found["scale"] == [1.0]
+    floors = suite.real_floors(FLOORS)
+    assert found["abs_rel"][0] < min(
+        scores["motorcycle"]["abs_rel"][0] for scores in floors.values()
+    )
+
+
+@pytest.mark.slow
+def test_the_audits_numbers_of_the_surface():
+    """0.227 on NYUv2 and 0.118 on KITTI, which an audit found by other code."""
+    if not paths.realdepth().is_dir():
+        pytest.skip("the real data sets are not here")
+    found = {name: np.mean(s["abs_rel"]) for name, s in suite.real_surfaces().items()}
+    assert found["nyuv2"] == pytest.approx(0.227, abs=0.0005)
+    assert found["kitti"] == pytest.approx(0.118, abs=0.0005)

@@ -181,25 +181,33 @@ class TestRecords:
 class TestResults:
     def test_means_gap_and_changes_by_hand(self, root):
         found = corrupted(example)
-        clean = 0.2 + 0.001 * 2  # seeds 0 to 4
-        assert found.value("naive", "clean").mean == pytest.approx(clean)
+        clean = 0.2 + 0.001 * np.arange(5)  # seeds 0 to 4
+
+        def mean(values):
+            return float(np.exp(np.log(values).mean()))
+
+        assert found.value("naive", "clean").mean == pytest.approx(mean(clean))
         # strengths 1 to 5
-        assert found.value("naive", "fog").mean == pytest.approx(clean + 0.02 * 3)
-        assert found.value("naive", "gap").mean == pytest.approx(0.06)
-        assert found.value("naive", "mean", "ordinal").mean == pytest.approx(1 - clean - 0.06)
-        assert found.change("perturbed", "mean").mean == pytest.approx(-100 * 0.03 / (clean + 0.06))
+        assert found.value("naive", "fog").mean == pytest.approx(mean(clean + 0.02 * 3))
+        gap = found.value("naive", "gap")
+        assert gap.mean == pytest.approx(mean((clean + 0.06) / clean))
+        assert gap.resampled[0] < gap.mean < gap.resampled[1]
+        assert found.value("naive", "mean", "ordinal").mean == pytest.approx(0.94 - 0.202)
+        less = 100 * (mean((clean + 0.03) / (clean + 0.06)) - 1)
+        assert found.change("perturbed", "mean").mean == pytest.approx(less)
         assert found.change("perturbed", "clean").mean == pytest.approx(0, abs=1e-9)
-        # of the clean error
-        assert found.change("perturbed", "gap").mean == pytest.approx(-100 * 0.03 / clean)
+        # the clean errors are the same, so that the factor falls as the error does
+        assert found.change("perturbed", "gap").mean == pytest.approx(less)
         points = found.points("perturbed", "mean")
         assert points.mean == pytest.approx(3)
         assert len(points.intervals) == 2
         assert points.resampled == pytest.approx((3, 3))  # the same gain in every image
-        full = 100 * np.array([-0.001, 0.001, -0.001, 0.001, -0.001]) / (clean + 0.06)
-        assert found.change("full", "noise").mean == pytest.approx(full.mean())
-        assert found.change("full", "noise").half == pytest.approx(
-            2.776445 * full.std(ddof=1) / 5**0.5, rel=1e-5
-        )
+        moved = np.array([-0.001, 0.001, -0.001, 0.001, -0.001])
+        full = np.log(clean + 0.03 + moved) - np.log(clean + 0.03)
+        assert found.change("full", "noise").mean == pytest.approx(100 * np.expm1(full.mean()))
+        half = 2.776445 * full.std(ddof=1) / 5**0.5
+        high = 100 * np.expm1(full.mean() + half)
+        assert found.change("full", "noise").high == pytest.approx(high, rel=1e-5)
 
     @pytest.mark.slow
     def test_the_reading_words_only_decided_changes_as_effects(self, root):
@@ -207,7 +215,7 @@ class TestResults:
         text = results.reading(corrupted(noisy))
         first, second = text.split("Adding feature alignment")
         assert "Adding strong perturbation lowers the error by" in first
-        assert "What corruption adds to the error shrinks (−14." in first
+        assert "The factor by which corruption raises the error shrinks (−11." in first
         assert "it falls under noise, blur, fog, dark, JPEG." in first
         assert "Ordinal accuracy under corruption rises (+3.0 percentage points" in first
         assert "cannot be told from zero" in second

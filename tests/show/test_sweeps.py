@@ -52,13 +52,16 @@ def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
     levels, changes = draw(pools)
     first, second = levels.get_lines()
     # nothing is drawn at 5000
-    assert first.get_xydata() == pytest.approx(np.array([[50, 0.42], [500, 0.32]]))
+    means = [np.prod(levels) ** (1 / 3) for levels in ([0.4, 0.42, 0.44], [0.3, 0.32, 0.34])]
+    assert first.get_xydata() == pytest.approx(np.array([[50, means[0]], [500, means[1]]]))
     # 500 has seed 0 alone
     assert second.get_xydata() == pytest.approx(np.array([[50, 0.36], [500, 0.31]]))
-    half = pools.value("n50_labelled_only").half
+    found = pools.value("n50_labelled_only")
     # t(0.975, 2) by a printed table
-    assert half == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-5)
-    assert bands(levels)[0] == pytest.approx((50, 0.42 - half, 0.42 + half))
+    logs = np.log([0.40, 0.42, 0.44])
+    half = 4.302653 * logs.std(ddof=1) / np.sqrt(3)
+    assert found.low == pytest.approx(np.exp(logs.mean() - half), rel=1e-5)
+    assert bands(levels)[0] == pytest.approx((50, found.low, found.high))
     assert len(bands(levels)) == 1  # the single seed that both points of naive have makes no band
     drawn = [
         line
@@ -67,7 +70,7 @@ def test_a_sweep_draws_means_over_the_setting_and_bands(pools):
     ]
     assert len(drawn) == 1  # labels alone are compared with nothing
     assert drawn[0].get_xydata() == pytest.approx(
-        np.array([[50, -100 * 0.04 / 0.42], [500, 100 * 0.01 / 0.32]])
+        np.array([[50, 100 * ((0.36 * 0.39 * 0.39) ** (1 / 3) / means[0] - 1)], [500, 100 / 30]])
     )
 
 
@@ -105,7 +108,8 @@ def test_groups_draw_each_change_with_both_intervals():
             if line.get_marker() == "|" and line.get_ydata()[0] == labels[label]
         ]
         assert list(thin[0].get_xdata()) == pytest.approx(list(change.resampled))
-    assert results.change("all").mean == pytest.approx(-100 * (0.05 + 0.06 + 0.04) / 3 / 0.42)
+    ratio = (0.35 / 0.40 * 0.36 / 0.42 * 0.40 / 0.44) ** (1 / 3)
+    assert results.change("all").mean == pytest.approx(100 * (ratio - 1))
     assert [t.get_text() for t in ax.texts] == [
         "alone",
         "not yet recorded",

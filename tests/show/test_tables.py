@@ -35,6 +35,11 @@ def study(tmp_path, monkeypatch):
     return tmp_path / "root"
 
 
+def geometric(row: str) -> float:
+    """The mean of a row's made-up levels."""
+    return float(np.prod(LEVELS[row]) ** (1 / len(LEVELS[row])))
+
+
 def test_the_interval_is_students_t():
     mine = estimate([1.0, 2.0, 4.0])
     sd = sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)
@@ -63,11 +68,17 @@ def test_one_seed_or_none_has_no_interval():
 
 def test_a_change_is_paired_by_seed(study):
     results = Results(fabricated.write("main_table", LEVELS))
-    assert results.value("labelled_only").mean == pytest.approx(0.31)
-    change = results.change("perturbed")
-    assert change.mean == pytest.approx(100 * -0.02 / 0.31)
-    # every seed moved alike, though the seeds differ by 0.03
-    assert change.half == pytest.approx(0, abs=1e-6)
+    assert results.value("labelled_only").mean == pytest.approx(geometric("labelled_only"))
+    change = results.change("full")
+    logs = np.log(LEVELS["full"]) - np.log(LEVELS["perturbed"])
+    half = 2.776445 * logs.std(ddof=1) / sqrt(5)  # t(0.975, 4), from a printed table
+    assert change.mean == pytest.approx(100 * (np.exp(logs.mean()) - 1))
+    ends = [100 * (np.exp(logs.mean() + sign * half) - 1) for sign in (-1, 1)]
+    assert (change.low, change.high) == pytest.approx(ends, rel=1e-5)
+    assert change.half == pytest.approx((ends[1] - ends[0]) / 2, rel=1e-5)
+    assert change.p == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
+    # the rows move alike, though the seeds differ by more
+    assert change.half < 1
     assert results.value("perturbed").half > 0.01
     assert results.change("labelled_only").count == 0
 
@@ -75,7 +86,8 @@ def test_a_change_is_paired_by_seed(study):
 def test_a_change_uses_only_seeds_that_both_rows_have(study):
     results = Results(fabricated.write("main_table", LEVELS | {"naive": [0.28, 0.30]}))
     assert results.change("naive").count == 2
-    assert results.change("naive").mean == pytest.approx(100 * -0.01 / 0.31)
+    ratio = np.sqrt(0.28 / 0.29 * 0.30 / 0.31)
+    assert results.change("naive").mean == pytest.approx(100 * (ratio - 1))
     assert results.seeds == 2
 
 
@@ -83,7 +95,11 @@ def test_the_mean_gives_every_domain_the_same_weight(study):
     results = Results(fabricated.write("main_table", LEVELS))
     wide = results.scores()
     assert list(wide.columns) == ["mean", *fabricated.DOMAINS]
-    assert wide["mean"].to_numpy() == pytest.approx(wide[results.domains].mean(axis=1).to_numpy())
+    product = wide[results.domains].prod(axis=1).to_numpy()
+    assert wide["mean"].to_numpy() == pytest.approx(product ** (1 / 6))
+    plain = wide[results.domains].to_numpy()[:5].mean()  # the first row's five seeds
+    assert results.plain("labelled_only").mean == pytest.approx(plain)
+    assert plain > 1.01 * results.value("labelled_only").mean
     assert "validation" not in results.domains
 
 
@@ -106,9 +122,9 @@ def test_every_number_leads_to_a_record(study):
     for row in results.rows:
         assert f'href="../notebooks/main_table.html#{anchor(results, row)}"' in table
         assert f'id="{anchor(results, row)}"' in listed
-    assert "0.310" in table
-    assert "−6.5" in table  # a true minus
-    assert "0.180" in table  # the paper's first row: the mean of its six columns
+    assert f"{geometric('labelled_only'):.3f}" in table
+    assert "−6.5" in table  # a true minus: 0.29 beside 0.3098, in logarithms
+    assert "0.131" in table  # the paper's first row: the geometric mean of its six columns
 
 
 def test_a_single_run_is_linked_directly(study):
@@ -167,11 +183,12 @@ def test_a_run_that_you_did_not_make_says_how_to(study):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (Estimate(-3.1, 1.9, 5), "lowers the error by 3.1 % (95 % interval 1.2 to 5.0)"),
-        (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0)"),
+        (Estimate(-3.1, 1.9, 5), "lowers the error by 3.1 % (95 % interval 1.2 to 5.0 over seeds)"),
+        (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0 over seeds)"),
         (
             Estimate(-0.5, 1.6, 5),
-            "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1)",
+            "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1 over "
+            "seeds)",
         ),
         (
             Estimate(-9.0, float("nan"), 1),
@@ -210,17 +227,20 @@ def test_a_contrast_of_changes(study):
         "pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3}
     )
     results = recorded("pseudo_labels")
-    assert "−20.0 percentage points" in sentences.contrast(results, "n50_naive", "n1500_naive")
-    # in percent of its own pool's error
-    assert results.change("n50_naive").mean == pytest.approx(-20)
+    assert "a factor of −20.0 % (95 % interval" in sentences.contrast(
+        results, "n50_naive", "n1500_naive"
+    )
+    # in percent of its own pool's error: the cube root of 0.8 * 0.82 * 0.78
+    assert results.change("n50_naive").mean == pytest.approx(100 * (0.51168 ** (1 / 3) - 1))
     assert results.contrast("n50_naive", "n500_naive").count == 0  # one of them is not recorded
 
 
 def test_quotes_are_plain_values(study):
     values = sentences.quotes(Results(fabricated.write("main_table", LEVELS)), "mt")
     assert values["mt_seeds"] == 5
-    assert values["mt_labelled_only_mean"] == pytest.approx(0.31)
-    assert values["mt_perturbed_diff"] == pytest.approx(-100 * 0.02 / 0.31)
+    assert values["mt_labelled_only_mean"] == pytest.approx(geometric("labelled_only"))
+    ratio = geometric("perturbed") / geometric("naive")
+    assert values["mt_perturbed_diff"] == pytest.approx(100 * (ratio - 1))
     assert {type(v) for v in values.values()} == {int, float, str}
 
 
@@ -242,10 +262,10 @@ def test_numbers_are_rounded_as_in_the_paper(value, text):
 
 def test_the_papers_rows_are_means_of_its_columns():
     assert paper.paper("main_table")["labelled_only"] == pytest.approx(
-        sum([85, 53, 492, 245, 134, 70]) / 6000
+        np.prod([0.085, 0.053, 0.492, 0.245, 0.134, 0.070]) ** (1 / 6)
     )
     assert paper.paper("semantic_alignment")["margin_085"] == pytest.approx(
-        sum([80, 53, 464, 247, 127, 76]) / 6000
+        np.prod([0.080, 0.053, 0.464, 0.247, 0.127, 0.076]) ** (1 / 6)
     )
     for name in experiments():
         assert paper.counterparts(name).keys() == paper.paper(name).keys(), name
@@ -260,10 +280,18 @@ def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
         [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)]
         for line in lines
     ]
-    assert [cells[0][k] for k in (0, 1, 4, 5, -1)] == ["0.400", "–", "0.600", "0.400", "–"]
-    assert cells[1].count("0.250") == 2 + len(
+    assert [cells[0][k] for k in (0, 1, 2, 3, 6, 7, -1)] == [
+        "0.400",
+        "0.400",
+        "–",
+        "–",
+        "0.600",
+        "0.400",
+        "–",
+    ]
+    assert cells[1].count("0.250") == 3 + len(
         fabricated.DOMAINS
-    )  # the mean, the mean without one domain, and each of them
+    )  # the mean, the plain mean, the mean without one domain, and each of them
 
 
 def test_floors_of_another_size_or_number_of_images_stand_under_no_row(study):
@@ -287,11 +315,13 @@ def test_an_older_record_of_the_floors_is_read_as_it_is(study):
 
 
 def test_the_heaviest_domain_stands_apart(study):
-    """The made-up domains rise by 0.03 each: floating, the sixth, lies 0.075 above the mean, and
-    the other five 0.015 below."""
+    """The made-up domains rise by a factor of 1.1 each: floating, the sixth, is 1.1^2.5 times the
+    mean, and the other five are 1.1^-0.5 times it."""
     results = Results(fabricated.write("main_table", LEVELS))
     assert results.heaviest == "floating"
-    assert results.value("labelled_only", results.others).mean == pytest.approx(0.31 - 0.015)
+    assert results.value("labelled_only", results.others).mean == pytest.approx(
+        geometric("labelled_only") / np.sqrt(1.1)
+    )
     assert "without floating" in tables.main_table(results).text
     assert "0.295" in tables.main_table(results).text
 
@@ -359,3 +389,23 @@ def test_the_plan_says_of_a_block_what_it_says():
     plan = " ".join(tables.plan(expand("small_large", profile="study", seeds=1)).text.split())
     assert "teacher: (encoder: lite2)" in plan
     assert "None" not in plan
+
+
+def test_cells_that_are_not_below_a_floor_or_the_surface_are_marked(study):
+    """Full is at 0.29 in the mean, domains 1.1 times as hard each: 0.229, 0.251, 0.277, 0.304, 0.335
+    and 0.368. Not below the ramp's 0.30 are the last three, not below the surface's 0.24 all but the
+    first; the line of the surface is no floor."""
+    fabricated.write("main_table", {"full": [0.29, 0.2901, 0.2899]}, images=100)
+    fabricated.write_floors({"vertical ramp": 0.30, "quadratic surface": 0.24})
+    results = recorded("main_table")
+    known = floors.drawn_scores(results)
+    found = [tables.above(results.of("full"), known, [d]) for d in results.domains]
+    f, q = tables.ABOVE_FLOOR, tables.ABOVE_SURFACE
+    assert found == ["", q, q, f + q, f + q, f + q]
+    text = tables.main_table(results).text
+    assert "<i>fitted to the truth: quadratic surface</i>" in text
+    assert "not surely below the quadratic surface, which is fitted" in text
+    assert floors.best(known, "floating")[0] == "vertical ramp"
+    told = sentences.beside_floors(results)
+    assert "Of 1 floors, predictions that look at no picture, the best is the vertical ramp" in told
+    assert "every row on 1 of 6 domains (night street); none on 5 of 6 domains" in told
