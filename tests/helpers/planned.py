@@ -96,7 +96,7 @@ def commit(folder: Path, message: str) -> str:
     return git(folder, "rev-parse", "HEAD")[:12]
 
 
-def record(experiment: str, row: str, seed: int, **changes) -> dict:
+def record(experiment: str, row: str, seed: int, /, **changes) -> dict:
     """A made-up record of this study, with these changes, written nowhere."""
     found = expand(experiment, profile=plan.PROFILE, seed=seed)[row]
     return fabricated.record(found, found.configs[0], level=0.2) | changes
