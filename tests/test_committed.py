@@ -176,8 +176,9 @@ def test_certified_science_is_the_plans(scratch):
 
 
 def test_records_without_a_plan_are_found(scratch):
-    planned.keep("ideas", "naive", 0)
     paths.plan().unlink()
+    assert wrong() == []
+    planned.keep("ideas", "naive", 0)
     assert wrong() == ["there is no plan (data/plan.yaml)", "no commit froze the rows of ideas"]
 
 

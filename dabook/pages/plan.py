@@ -19,7 +19,7 @@ def state(plan: Plan | None) -> str:
             "starts before it is frozen and committed."
         )
     if plan.rows is None or plan.science is None:
-        return f"{plan.about} The plan is not frozen yet, and no run of the study has started."
+        return f"{plan.about} The plan is not frozen yet, and no run starts before it is."
     changed = changes(plan)
     if not changed:
         return f"{plan.about} Rows and code are as they were frozen."
