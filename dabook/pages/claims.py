@@ -152,10 +152,10 @@ def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjust
 
 def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     """How many differences from zero are left when the number of comparisons is counted in:
-    sentences that name them."""
+    sentences that name them; nothing where none is measured."""
     found = adjusted(verdicts)
     if not found:
-        return UNRECORDED.capitalize() + "."
+        return ""
     alone = [key for key, value in found.items() if value.p < level]
     holm = [key for key, value in found.items() if value.holm < level]
     share = [key for key, value in found.items() if value.benjamini_hochberg < level]
@@ -269,6 +269,11 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     """How many claims met which verdict: two sentences."""
     counts = Counter(v.word for v in verdicts)
     tested = len(verdicts) - counts[CANNOT]
+    if tested == counts[UNRECORDED]:
+        return (
+            f"The runs that would decide {tested} of the claims are not yet recorded; {counts[CANNOT]} "
+            "more cannot be decided here."
+        )
     words = {REPRODUCED: "reproduced", NOT_REPRODUCED: "not reproduced", UNDECIDED: "undecided"}
     parts = [
         f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {said}"

@@ -19,7 +19,9 @@ from dalib.evaluation.corruptions import STRENGTHS
 
 def table(results: Robustness, metric: str = "abs_rel") -> Html:
     """Every row, clean and under each corruption, with what all five add to its clean score; below
-    it the provenance."""
+    it the provenance. Where nothing is recorded, only that."""
+    if not results.found:
+        return missing(results)
     arrow = {"abs_rel": "AbsRel ↓", "ordinal": "ordinal accuracy ↑"}[metric]
     lines = {}
     for row in results.rows:
@@ -39,6 +41,8 @@ def table(results: Robustness, metric: str = "abs_rel") -> Html:
 
 def changes(results: Robustness) -> Html:
     """The paired changes of AbsRel in percent, one line per comparison."""
+    if not results.found:
+        return missing(results)
     lines = {}
     headings = []
     for row, other in results.against.items():

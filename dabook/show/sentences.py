@@ -326,8 +326,10 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
 def beside_floors(results: Results) -> str:
     """Where the rows stand against the floors on the drawn domains: sentences. What is not surely
     below the best floor is named."""
+    if not results.found:
+        return UNRECORDED
     known = floors.drawn_scores(results)
-    if not known or not results.found:
+    if not known:
         return "The floors are not recorded for these images."
     name, lowest = floors.best(known, MEAN, results.domains)
     levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
