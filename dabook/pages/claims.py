@@ -291,8 +291,10 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 def sensitivity(
     known: Claims, results: dict[str, Evidence], factors: Sequence[float] = (0.5, 1.5)
 ) -> str:
-    """What the tally would be with other margins: the end of a sentence. The same intervals, the
-    same rule."""
+    """What the tally would be with other margins: a sentence, or nothing where nothing is recorded.
+    The same intervals, the same rule."""
+    if all(v.word in (UNRECORDED, CANNOT) for v in verdicts_of(known, results)):
+        return ""
     parts = []
     for factor in factors:
         margin = factor * known.margin
@@ -301,7 +303,15 @@ def sensitivity(
             f"{counts[word]} {word}" for word in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
         )
         parts.append(f"with {margin:g} % they would be {numbers}")
-    return "; ".join(parts) + "."
+    return f"As to the verdicts: {'; '.join(parts)}."
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """How many comparisons stand behind the table: a sentence."""
+    count = intervals(verdicts)
+    if not count:
+        return "No comparison has been measured yet."
+    return f"The table compares {count} {'pair' if count == 1 else 'pairs'} so far."
 
 
 def intervals(verdicts: Sequence[Verdict]) -> int:
