@@ -141,11 +141,12 @@ def nothing_on_real(study: FirstStudy) -> str:
     )
     kitti = study.change(FULL, PERTURBED, domains=["kitti"], group=REAL)
     images = [len(study.all_runs[0]["real"][d]["abs_rel"]) for d in sets]
+    whole = study.change(FULL, ALONE, group=REAL)
     return (
         f"On the {len(sets)} data sets of the table half: {levels}. From the first row to the last the "
-        f"error changes by {told(study.change(FULL, ALONE, group=REAL))}. The largest change on one "
-        f"set that was seen afterwards is that of alignment on KITTI, {told(kitti)}. The sets have {min(images)} to {max(images)} images each, {sum(images)} in "
-        "all."
+        f"error changes by {told(whole)}. The largest change on one set that was seen afterwards is "
+        f"that of alignment on KITTI, {told(kitti)}. The sets have {min(images)} to {max(images)} "
+        f"images each, {sum(images)} in all."
     )
 
 
@@ -235,17 +236,13 @@ def processors(study: FirstStudy) -> str:
         for d in study.data_sets()
         if d in again.get("real", {})
     )
+    named = [r["created"] for r in study.all_runs if "instructions" in r]
     return (
-        f"Records name the processor's instructions only from {study_day(study)} on: {kinds}; "
-        f"{said.count(None)} do not say. In {len(mixed)} rows some seeds have a name there and others do "
-        f"not. {len(moved)} runs made again on another processor came out {number(rms, 1)} % away (root of the mean square), "
-        f"and single real images by up to {number(real, 2)}."
+        f"Records name the processor's instructions only from {min(named)[:10]} on: {kinds}; "
+        f"{said.count(None)} do not say. In {len(mixed)} rows some seeds have a name there and others "
+        f"do not. {len(moved)} runs made again on another processor came out {number(rms, 1)} % away "
+        f"(root of the mean square), and single real images by up to {number(real, 2)}."
     )
-
-
-def study_day(study: FirstStudy) -> str:
-    """The day of the first record that names the processor's instructions."""
-    return min(r["created"] for r in study.all_runs if "instructions" in r)[:10]
 
 
 def _mean(record: dict, domains: Iterable[str]) -> float:

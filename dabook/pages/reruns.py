@@ -12,7 +12,6 @@ from dabook.show.html import Html, html, number, record_link
 from dalib import certificates, paths
 from dalib.data.scenes import TEST_DOMAINS
 
-
 NONE = "No recorded run of this study has been made again on another machine yet."
 
 
@@ -84,11 +83,7 @@ def table(found: list[Pair]) -> Html:
             "again with": pair.again["instructions"],
         }
         headings.append(f"{pair.record['label']}, seed {pair.record['seed']}")
-    return (
-        html(lines, headings, name="reruns")
-        if found
-        else Html("")
-    )
+    return html(lines, headings, name="reruns") if found else Html("")
 
 
 def reading(found: list[Pair], results: Results) -> str:

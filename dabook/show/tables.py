@@ -257,8 +257,7 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
         lines[row] = line
     marks = {c: "paper" for c in line if c[0] == "the paper"}
     note = "; ".join(
-        f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row"
-        for who, r in runs.items()
+        f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row" for who, r in runs.items()
     )
     table = html(
         lines,

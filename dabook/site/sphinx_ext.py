@@ -28,7 +28,9 @@ from dalib import certificates, paths, provenance
 from dalib.evaluation.segmentation import PARTS, Areas
 
 PLOTLY = "plotly.min.js"
-NO_CERTIFICATE = "There is no certificate yet: no code has been moved since the records of this study."
+NO_CERTIFICATE = (
+    "There is no certificate yet: no code has been moved since the records of this study."
+)
 TARGET = "../records/{experiment}/{stem}.html"
 
 
