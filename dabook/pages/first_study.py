@@ -194,7 +194,7 @@ def one_domain(study: FirstStudy) -> str:
     shares = [levels[row] / study.level(row).mean / len(study.domains) for row in ROWS]
     return (
         f"{number(100 * fmean(shares), 0)} % of the mean over {len(study.domains)} domains "
-        f"is *{HEAVY}* alone. There the rows have {_range(levels.values())}, the ramp "
+        f"is “{HEAVY}” alone. There the rows have {_range(levels.values())}, the ramp "
         f"{number(study.floor(RAMP, [HEAVY]))}, the mean map "
         f"{number(study.floor(MEAN_MAP, [HEAVY]))}, and a student of the renderer's own depth "
         f"{number(study.level('oracle.oracle_naive', [HEAVY]).mean)}; trained on such scenes alone, "

@@ -109,7 +109,7 @@ def test_the_page_says_its_faults_with_their_numbers(study):
     assert "KITTI (0.179, mean map 0.175), Redwood (0.149, mean map 0.147)" in floors
     assert "NYUv2 0.227 against 0.245, KITTI 0.118 against 0.179" in page.smears(study)
     domain = page.one_domain(study)
-    assert domain.startswith("32 % of the mean over 6 domains is *floating* alone")
+    assert domain.startswith("32 % of the mean over 6 domains is “floating” alone")
     assert "trained on such scenes alone, 0.351" in domain
     assert page.not_independent(study).startswith("200 of 200 students have the seed")
     assert "1.0 % away" in page.processors(study)
