@@ -28,6 +28,9 @@ from dalib import certificates, paths, provenance
 from dalib.evaluation.segmentation import PARTS, Areas
 
 PLOTLY = "plotly.min.js"
+NO_RUN = re.compile(
+    r"\b(\d+) of \1 runs are not recorded yet"
+)  # under a table of which there is none
 NO_CERTIFICATE = (
     "There is no certificate yet: no code has been moved since the records of this study."
 )
@@ -345,13 +348,15 @@ def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def say_once(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Sphinx event: a page says once that runs are not yet recorded, however many sentences it quotes
-    that say so. In a list of questions each keeps a short word; a paragraph that is left empty
-    goes."""
-    said = False
+    """Sphinx event: a page says once that runs are not yet recorded, however many tables and sentences
+    it quotes that say so. In a list of questions each keeps a short word; a paragraph that is left
+    empty goes."""
+    said = any(NO_RUN.search(node.astext()) for node in doctree.findall(nodes.raw))
     for node in list(doctree.findall(nodes.inline)):
         text = node.astext()
         if UNRECORDED not in text or text.replace(UNRECORDED, "").strip():
+            continue
+        if "pasted-text" not in node["classes"]:
             continue
         parent = node.parent
         if not said:

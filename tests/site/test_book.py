@@ -175,7 +175,7 @@ def test_what_is_measured_is_quoted_in_whole_sentences(page):
 
 def page_of(*paragraphs, definition=None):
     """A document with paragraphs of quoted and of plain texts; quoted ones are marked."""
-    from docutils import nodes
+    from docutils import nodes  # comes with sphinx, which may be missing
     from docutils.utils import new_document
 
     def paragraph(texts):
@@ -202,6 +202,12 @@ def test_a_page_says_once_that_runs_are_not_recorded(extension):
         "C.  D.",
         "Not yet recorded.",
     ]
+    for count, kept in (("20 of 20", ""), ("2 of 20", extension.UNRECORDED)):
+        below = page_of(["A. ", none])
+        table = f"<p>{count} runs are not recorded yet.</p>"
+        below.insert(0, extension.nodes.raw("", table, format="html"))
+        extension.say_once(None, below, "page")
+        assert below.children[1].astext() == f"A. {kept}"
     whole = page_of(["*Known."], ["*Known too."])
     extension.say_once(None, whole, "page")
     assert [node.astext() for node in whole.children] == ["Known.", "Known too."]
