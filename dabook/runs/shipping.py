@@ -106,11 +106,7 @@ def make(name: str, *, processes: int = 1, report: Report | None = None) -> Made
 def _refuse_size(config: RunConfig) -> None:
     """A `ConfigError` where the file would surely be too large."""
     network = build(config.encoder, layers=config.layers, pretrained=False)
-    sizes = [
-        tensor.numel() * (2 if tensor.ndim > 1 else tensor.element_size())
-        for tensor in network.state_dict().values()
-    ]
-    _check_size(sum(sizes))
+    _check_size(sum(2 * tensor.numel() for tensor in network.state_dict().values()))
 
 
 def _check_size(size: int) -> None:

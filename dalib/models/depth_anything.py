@@ -203,9 +203,7 @@ def save(
         path: the file.
         about: what is known of the weights, see `DepthAnything.about`; by default what the network
             carries already.
-        half: matrices and kernels as float16, half the size; they are read as float32 again. Vectors
-            stay float32: biases and the statistics of norms are few, and some lie outside of what
-            float16 holds.
+        half: as float16, half the size; it is read as float32 again.
 
     Raises:
         ConfigError: an `about` that JSON cannot say; with `half`, a weight that float16 cannot hold.
@@ -222,8 +220,8 @@ def save(
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    """A matrix or kernel as float16, anything else as it is."""
-    if tensor.ndim < 2 or not tensor.is_floating_point():
+    """A tensor as float16; one of whole numbers as it is."""
+    if not tensor.is_floating_point():
         return tensor
     found = tensor.half()
     if not torch.isfinite(found).all():
