@@ -113,6 +113,59 @@ def _rows(args: argparse.Namespace) -> None:
         print(f"and {count} record{'s' * (count > 1)} of profile {profile}")
 
 
+def _plan(args: argparse.Namespace) -> None:
+    """Show the plan of the recorded study: what it costs, what is recorded, and whether it is as it
+    was frozen."""
+    from dabook.runs import plan
+    from dabook.runs.jobs import HOUR, overview
+
+    if args.freeze:
+        print(plan.freeze())
+        return
+    found = plan.read()
+    whole = overview(found)
+    head = ("question", "rows", "seeds", "runs", "s/run", "core-h", "recorded", "fresh", "left")
+    lines = [
+        (
+            line.experiment,
+            line.rows,
+            line.seeds,
+            line.runs,
+            f"{line.seconds / line.runs:.0f}" if line.runs else "-",
+            f"{line.seconds / HOUR:.1f}",
+            line.recorded,
+            line.fresh,
+            f"{line.left / HOUR:.1f}",
+        )
+        for line in whole.lines
+    ]
+    width = max(len(str(line[0])) for line in (head, *lines))
+    for first, *others in (head, *lines):
+        print(f"{first:{width}}" + "".join(f"{value:>9}" for value in others))
+    print(
+        f"and {whole.others} runs that others build on: {whole.others_seconds / HOUR:.1f} "
+        f"core-hours, {whole.others_left / HOUR:.1f} left here"
+    )
+    print(f"in all {whole.seconds / HOUR:.1f} core-hours, {whole.left / HOUR:.1f} left")
+    others = [*plan.changes(found).values(), *plan.contradictions(found)]
+    print("\n".join(others) or "rows and science are as they were frozen")
+
+
+def _study(args: argparse.Namespace) -> None:
+    """Run the recorded study by its plan (data/plan.yaml): what has no fresh record, several runs
+    at once. It may be stopped and called again."""
+    from dabook.runs import study
+    from dalib.training.processes import refuse_other_launcher
+
+    refuse_other_launcher()
+    study.run(
+        hours=args.hours,
+        lanes=args.jobs,
+        commit=args.commit,
+        say=lambda line: print(line, flush=True),
+    )
+
+
 def _book(args: argparse.Namespace) -> None:
     """Run the notebooks whose inputs changed, and build the book's site."""
     from dabook.site.build import build
@@ -231,6 +284,26 @@ def commands() -> Commands:
     rows.add_argument("name", help=NAMED)
     rows.add_argument("--profile", default="study")
     rows.add_argument("--seeds", type=int)
+    plan = top.add("plan", _plan)
+    plan.add_argument(
+        "--freeze",
+        action="store_true",
+        help="write today's rows and science into the plan, before its first record",
+    )
+    study = top.add("study", _study)
+    study.add_argument(
+        "--hours",
+        type=float,
+        help="when to end: no run is started that would take longer (default: no limit)",
+    )
+    study.add_argument(
+        "--jobs", type=int, help="runs at once, of one thread each (default: the number of cores)"
+    )
+    study.add_argument(
+        "--commit",
+        action="store_true",
+        help="commit data/records every 20 minutes and at the end",
+    )
     book = top.add("book", _book)
     book.add_argument(
         "--profile",

@@ -219,6 +219,11 @@ def history() -> Path:
     return root() / "data" / "history.yaml"
 
 
+def plan() -> Path:
+    """The plan of the recorded study, written before its first record."""
+    return root() / "data" / "plan.yaml"
+
+
 def realdepth() -> Path:
     """Real image and depth pairs for evaluation: `DALIB_REALDEPTH`, else `../shared/realdepth`,
     which may be absent.

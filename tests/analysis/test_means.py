@@ -33,7 +33,7 @@ def test_means_by_hand():
 def test_every_metric_is_an_error_or_a_share():
     assert [means.geometric(m) for m in ("abs_rel", "rmse", "error")] == [True] * 3
     assert [means.geometric(m) for m in ("delta1", "delta05", "miou", "ordinal")] == [False] * 4
-    with pytest.raises(ConfigError, match="unknown metric 'absrel'.*abs_rel"):
+    with pytest.raises(ConfigError, match=r"unknown metric 'absrel'.*abs_rel"):
         means.geometric("absrel")
 
 

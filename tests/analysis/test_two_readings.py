@@ -156,7 +156,7 @@ def test_compute_that_is_not_equal_is_refused_with_the_steps_that_would_be(root)
     rows = ROWS | {"labelled_long": {"label": "labels, longer", "set": {"steps": 1000}}}
     declare(root, rows=rows)
     fabricated.write("tiny", LEVELS)
-    with pytest.raises(ConfigError, match="takes 1.167 times its compute. .* 1167 steps"):
+    with pytest.raises(ConfigError, match=r"takes 1.167 times its compute. .* 1167 steps"):
         budget.at_equal_compute(recorded("tiny"), "student")
     # quick divides the steps and rounds them: there it is shown as it is
     assert budget.at_equal_compute(recorded("tiny", profile="quick"), "student").count == 0

@@ -78,7 +78,7 @@ def test_what_is_masked_out_is_not_known():
         (np.zeros((2, 4, 5)), r"shape \(2, 4, 5\)"),
         (np.zeros((4, 5, 3)), r"shape \(4, 5, 3\)"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_map(given, said):
     with pytest.raises(DataError, match=f"^here: it gave .*{said}"):

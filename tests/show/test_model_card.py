@@ -106,7 +106,9 @@ def test_what_licences_cost():
 
 
 def test_shares_of_marked_pairs_are_drawn_by_photograph():
-    found = analysis.marked({"images": list("aabb"), "right": [1, 1, 0, 0], "hard": [False] * 4})
+    found = analysis.marked(
+        {"images": list("aabb"), "right": [1.0, 1.0, 0.0, 0.0], "hard": [False] * 4}
+    )
     assert set(found) == {"all"}
     assert (found["all"].mean, found["all"].low, found["all"].high) == (0.5, 0, 1)
     assert found["all"].units == 2
