@@ -215,8 +215,20 @@ def _certify(args: argparse.Namespace) -> None:
         )
 
 
+def _ship(args: argparse.Namespace) -> None:
+    """Make a student of students.yaml: train it with its teacher, score it, write its record; the one
+    called shipped goes into the package, with its model card. It may be stopped and called again."""
+    from dabook.site import front
+    from dalib.training.processes import refuse_other_launcher
+
+    refuse_other_launcher()
+    for line in front.ship(args.name, processes=args.processes):
+        print(line)
+
+
 def _student(args: argparse.Namespace) -> None:
-    """Print the path of the book's student network, for `python -m dalib predict --weights`."""
+    """Print the path of the student that `make book` trained, for `python -m dalib predict --weights`;
+    without --weights, predict takes the one that comes with the library."""
     from dabook.runs import networks
 
     print(networks.student(args.profile))
@@ -312,6 +324,9 @@ def commands() -> Commands:
     )
     top.add("readme", _readme)
     top.add("floors", _floors)
+    ship = top.add("ship", _ship)
+    ship.add_argument("name", help="a student of students.yaml: research or shipped")
+    ship.add_argument("--processes", type=int, default=1, help="training processes (default: 1)")
     student = top.add("student", _student)
     student.add_argument(
         "--profile",

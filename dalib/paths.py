@@ -210,6 +210,16 @@ def claims() -> Path:
     return root() / "data" / "claims.yaml"
 
 
+def students() -> Path:
+    """Records of the networks that are made to be used (`students.yaml`)."""
+    return root() / "data" / "students"
+
+
+def shipped_weights() -> Path:
+    """The network that comes with the library, a file within the package; it may be absent."""
+    return Path(__file__).resolve().parent / "weights" / "student.safetensors"
+
+
 def history() -> Path:
     """What was changed after results of it had been seen, in the study that is going on."""
     return root() / "data" / "history.yaml"

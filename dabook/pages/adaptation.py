@@ -284,9 +284,8 @@ def crops(source: Source, folder: Path, *, across: int = 2) -> int:
 
 
 def teacher(profile: str) -> Path:
-    """Weights of the student that the book trains, as a file; trained now if nobody has."""
-    networks.chosen("", profile)
-    return networks.student(profile)
+    """Weights of the book's network (`networks.of_the_book`), as a file."""
+    return networks.file_of_the_book(profile)
 
 
 WORDS = {

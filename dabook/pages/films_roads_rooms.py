@@ -2,13 +2,13 @@
 photographs, each with its truth and what networks see in it, under a divider."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dabook.runs import networks
+from dabook.runs.networks import Network
 from dabook.show import clouds, divider
 from dabook.show.divider import View
 from dabook.show.html import Html, number
@@ -18,8 +18,6 @@ from dalib.evaluation.align import least_squares
 from dalib.evaluation.boundary import boundary_f1
 from dalib.evaluation.floors import quadratic_surface
 from dalib.evaluation.protocols import PROTOCOLS, Protocol, scored
-from dalib.models.depth_anything import DepthAnything
-from dalib.models.sizes import default_short_side
 from dalib.predict import predict
 
 HEIGHT, WIDTH = 360, 480  # pixels of the drawn scenes
@@ -71,34 +69,22 @@ def photographs(folder: str = "") -> list[Sample]:
     return [{**s, "title": str(s["name"]).capitalize()} for s in clouds.samples(folder)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Yours:
-    """A reader's own network, read once.
-
-    Args:
-        model: as `dalib.models.load` gives it.
-        short_side: of the images that it sees, in pixels.
-    """
-
-    model: DepthAnything
-    short_side: int
-
-    def see(self, samples: Sequence[Sample]) -> list[Float[Tensor, "_ _"]]:
-        """Disparity of each sample; metres are turned into it."""
-        images = [sample["image"] for sample in samples]
-        maps = predict(images, model=self.model, short_side=self.short_side)
-        return [1 / m.clamp_min(1e-3) for m in maps] if self.model.kind == "depth_m" else maps
-
-
-def yours(weights: str, profile: str) -> Yours | None:
-    """The network that a reader names, or None without a name.
+def others(weights: str, profile: str) -> list[Network]:
+    """What is shown beside the teacher and the student of the reader's own run: the shipped student
+    where there is one, and the network that a reader names, last.
 
     Raises `CheckpointError` for what `dalib.models.load` cannot read.
     """
-    if not weights:
-        return None
-    model, fitting = networks.chosen(weights, profile)
-    return Yours(model=model, short_side=fitting or default_short_side(model))
+    shipped = networks.shipped_student()
+    found = [] if shipped is None else [shipped]
+    return found + (networks.shown(weights, profile) if weights else [])
+
+
+def see(network: Network, samples: Sequence[Sample]) -> list[Float[Tensor, "_ _"]]:
+    """Disparity of each sample; metres are turned into it."""
+    images = [sample["image"] for sample in samples]
+    maps = predict(images, model=network.model, short_side=network.short_side)
+    return [1 / m.clamp_min(1e-3) for m in maps] if network.model.kind == "depth_m" else maps
 
 
 def dividers(samples: Sequence[Sample], maps: Maps) -> Html:

@@ -2,6 +2,7 @@
 what they see in an image."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from dabook.runs.experiments import expand
 from dabook.runs.progress import following
+from dalib import paths
 from dalib.config import RunConfig
 from dalib.data.scenes import Scenes
 from dalib.errors import CheckpointError
 from dalib.evaluation.run import predict_images
 from dalib.models.checkpoints import load
 from dalib.models.depth_anything import DepthAnything, restore
-from dalib.models.sizes import training_size
+from dalib.models.sizes import default_short_side, training_size
 from dalib.training import launch
 from dalib.training.train import frozen_encoder
 
@@ -45,7 +47,7 @@ def _unsaid(line: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, _changed: float, encoder: str) -> DepthAnything:
+def _load(path: Path, _changed: float, encoder: str | None) -> DepthAnything:
     return restore(path, expect=encoder)
 
 
@@ -64,14 +66,75 @@ def student(profile: str = "quick") -> Path:
     raise CheckpointError(f"{found[0]}: no student is trained yet; run `make book` first")
 
 
-def chosen(weights: str, profile: str) -> tuple[DepthAnything, int | None]:
-    """A network that a reader names, or without a name the student of a profile, with the short
-    side that it learned at if known."""
-    if weights:
-        path = Path(weights)
-        return load(path if path.exists() else weights), training_size(path)
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that a page shows.
+
+    Attributes:
+        label: how the page calls it.
+        model: the network.
+        short_side: of the images that it sees, in pixels.
+    """
+
+    label: str
+    model: DepthAnything
+    short_side: int
+
+
+SHIPPED = "shipped student"
+OWN = "your own run"
+
+
+def of_the_book(profile: str) -> list[Network]:
+    """The networks of the book that pages show, the one that they use first: the shipped student
+    where there is one, and the whole recipe's student of a profile. That one is trained now if nobody
+    has, unless there is the other to show.
+
+    This is the one place where a page's network is chosen.
+    """
     config = expand("main_table", profile=profile, seeds=1)["full"].configs[0]
-    return network(config), min(config.height, config.width)
+    shipped = shipped_student()
+    found = [] if shipped is None else [shipped]
+    if shipped is None or launch.trained(config):
+        found.append(Network(label=OWN, model=network(config), short_side=config.short_side))
+    return found
+
+
+def file_of_the_book(profile: str) -> Path:
+    """The weights of the first of `of_the_book`."""
+    of_the_book(profile)
+    shipped = paths.shipped_weights()
+    return shipped if shipped.is_file() else student(profile)
+
+
+def shipped_student() -> Network | None:
+    """The student that comes with the library, None while there is none."""
+    path = paths.shipped_weights()
+    if not path.is_file():
+        return None
+    model = _load(path, path.stat().st_mtime, None)
+    return Network(label=SHIPPED, model=model, short_side=default_short_side(model))
+
+
+def shown(weights: str, profile: str) -> list[Network]:
+    """The network that a reader names, alone; without a name those `of_the_book`."""
+    if not weights:
+        return of_the_book(profile)
+    path = Path(weights)
+    model = load(path if path.exists() else weights)
+    return [
+        Network(
+            label="yours",
+            model=model,
+            short_side=training_size(path) or default_short_side(model),
+        )
+    ]
+
+
+def chosen(weights: str, profile: str) -> tuple[DepthAnything, int]:
+    """The first of `shown`, with the short side that it sees."""
+    first = shown(weights, profile)[0]
+    return first.model, first.short_side
 
 
 def predict(config: RunConfig, samples: Iterable[dict]) -> list[Float[Tensor, "_ _"]]:

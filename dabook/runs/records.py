@@ -283,7 +283,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if isinstance(hint, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
-    kind = typing.get_origin(hint) or hint
+    kind = dict if typing.is_typeddict(hint) else typing.get_origin(hint) or hint
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -22,7 +22,7 @@ from pathlib import Path
 from dabook.runs import records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
-from dabook.site import lanes, notebooks
+from dabook.site import front, lanes, notebooks
 from dalib import paths, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
@@ -117,19 +117,14 @@ def table_of_contents() -> list[str]:
 
 
 def update_readme() -> None:
-    """Replace what stands between the markers in README.md by the recorded main table."""
+    """Replace what stands between the markers in README.md by the recorded main table, and the place
+    for the shipped student's picture there and on the book's first page."""
     path = paths.root() / "README.md"
     if not path.is_file():
         raise UserError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
-    before, _, rest = path.read_text(encoding="utf-8").partition("<!-- main-table -->")
-    _, mark, after = rest.partition("<!-- /main-table -->")
-    if not mark:
-        raise UserError(
-            f"{path}: the markers <!-- main-table --> and <!-- /main-table --> are "
-            "gone; put them back"
-        )
     table = tables.readme_table(records.entries(expand("main_table", profile="study")))
-    records.write_text(path, f"{before}<!-- main-table -->\n{table}\n<!-- /main-table -->{after}")
+    front.put(path, "main-table", table)
+    front.update()
 
 
 def execute(out: Path, profile: str) -> None:
@@ -275,7 +270,9 @@ def _inputs() -> list[Path]:
     paper's tables, committed records."""
     root = paths.root()
     code = [*sorted((root / "dalib").rglob("*.py")), *sorted((root / "dabook").rglob("*.py"))]
-    return [*code, root / "experiments.yaml", *sorted((root / "data").rglob("*.*"))]
+    settings = [p for p in (root / "experiments.yaml", root / "students.yaml") if p.is_file()]
+    shipped = [p for p in (paths.shipped_weights(),) if p.is_file()]
+    return [*code, *settings, *shipped, *sorted((root / "data").rglob("*.*"))]
 
 
 def _site_inputs(executed: Path) -> list[Path]:

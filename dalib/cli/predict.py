@@ -27,7 +27,9 @@ def add(top: Commands) -> None:
         "image's is kept",
     )
     command.add_argument(
-        "--weights", help="a file, a folder or a hub id, as `dalib.models.load` reads it"
+        "--weights",
+        help="a file, a folder or a hub id, as `dalib.models.load` reads it (default: the student that "
+        "comes with the library)",
     )
     command.add_argument(
         "--format",
@@ -145,17 +147,13 @@ def run(args: argparse.Namespace) -> None:
     from dalib import predict
     from dalib.errors import ConfigError, DataError
     from dalib.models import load
+    from dalib.models.checkpoints import shipped
     from dalib.models.sizes import training_size
     from dalib.predict.outputs import palette
 
     warnings.filterwarnings("ignore", module="PIL")  # what is ignored of a file is told below
     # What can be known before a network is loaded.
-    if args.weights is None:
-        raise ConfigError(
-            "--weights: name a file, a folder or a hub id, such as "
-            "depth-anything/Depth-Anything-V2-Small-hf; the book's own student"
-            ' is --weights "$(python -m dabook student)"'
-        )
+    weights = shipped() if args.weights is None else Path(args.weights)
     for name in ("images", "out", "weights", "device", "confidence", "sparse", "intrinsics"):
         if getattr(args, name) == "":
             option = name.upper() if name in ("images", "out") else f"--{name}"
@@ -178,7 +176,6 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"{images}: no such file or folder; correct the path")
     is_clip = not images.is_dir() and predict.is_video(images)
     solid = _solid(args)
-    weights = Path(args.weights)
     side = training_size(weights) if args.short_side is None else args.short_side
     calibration = _calibration(args.confidence, side)
     if calibration is not None and "confidence" not in formats:

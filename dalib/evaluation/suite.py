@@ -287,7 +287,8 @@ def real_surfaces() -> dict[str, dict]:
     """What the quadratic surface that is fitted to each truth scores on the real data sets, in the
     form of a floor of `real_floors`."""
     return {
-        name: {"half": half} | _scores(_surfaces(source, protocol), source, protocol)
+        name: {"half": half}
+        | _scores(_surfaces(source, protocol), source, protocol, kind="disparity")
         for name, half, source, protocol in real_domains()
     }
 
@@ -296,7 +297,7 @@ def drawn_surfaces(config: RunConfig) -> dict[str, dict]:
     """As `real_surfaces`, on the test domains and validation at a run's size."""
     protocol = PROTOCOLS["scenes"]
     found = {
-        name: _scores(_surfaces(source, protocol), source, protocol)
+        name: _scores(_surfaces(source, protocol), source, protocol, kind="disparity")
         for name, source in scene_domains(config).items()
     }
     for scores in found.values():

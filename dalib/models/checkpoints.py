@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from dalib import paths
 from dalib.errors import CheckpointError, ConfigError
 from dalib.models.depth_anything import ABOUT, NOTE, DepthAnything, build, read_about, restore
 from dalib.models.files import kind, read_safetensors
@@ -18,6 +19,8 @@ from dalib.models.weights import Weights, find, load_into
 
 log = logging.getLogger(__name__)
 
+SHIPPED = "shipped"
+"""The recipe of `students.yaml` whose network comes with the library."""
 ENCODERS = {192: "vitt", 384: "vits", 768: "vitb", 1024: "vitl", 1536: "vitg"}  # by width
 # what the names of the released files say about what their keys do not: the layers, and the
 # greatest depth of a metric network
@@ -30,7 +33,7 @@ RELEASED = (
 
 
 def load(
-    source: Path | str,
+    source: Path | str | None = None,
     *,
     layers: str | None = None,
     max_depth: float | None = None,
@@ -55,7 +58,8 @@ def load(
     in the network's `unused`.
 
     Args:
-        source: file, folder, or hub id.
+        source: file, folder, or hub id. Without one, the student that comes with the library
+            (`shipped`).
         layers: "v1" or "v2". By default what the folder, the file itself or a released file's name
             says, and "v1" for DINOv2.
         max_depth: metres that a metric network's output reaches. By default what the folder, the
@@ -78,7 +82,7 @@ def load(
         )
     if layers not in (None, "v1", "v2"):
         raise ConfigError(f"layers: {layers!r} is not one of v1, v2")
-    path = place(source)
+    path = shipped() if source is None else place(source)
     given = {"layers": layers, "max_depth": max_depth, "relative": relative, "position": position}
     if path.is_dir():
         weights = path / "model.safetensors"
@@ -94,6 +98,22 @@ def load(
     model.sources = model.sources or (path.resolve(),)
     model.about = model.about or _about(path, model.sources)
     return model
+
+
+def shipped() -> Path:
+    """The file of the student that comes with the library: what is used where no weights are named.
+
+    Raises `CheckpointError` while there is none.
+    """
+    path = paths.shipped_weights()
+    if path.is_file():
+        return path
+    raise CheckpointError(
+        "weights: name a file, a folder or a hub id (--weights), such as "
+        "depth-anything/Depth-Anything-V2-Small-hf. The student that is used where none are named is "
+        f"not there ({path}); in a checkout `python -m dabook ship {SHIPPED}` makes it, and the student "
+        'that `make book` trained is --weights "$(python -m dabook student)"'
+    )
 
 
 def _about(path: Path, sources: tuple[Path, ...]) -> dict:

@@ -188,7 +188,13 @@ def build(
         )
 
 
-def save(model: DepthAnything, path: Path, *, about: Mapping[str, Any] | None = None) -> None:
+def save(
+    model: DepthAnything,
+    path: Path,
+    *,
+    about: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> None:
     """Write weights and architecture as safetensors, whole or not at all. A full disk is a
     `CheckpointError`.
 
@@ -197,17 +203,30 @@ def save(model: DepthAnything, path: Path, *, about: Mapping[str, Any] | None = 
         path: the file.
         about: what is known of the weights, see `DepthAnything.about`; by default what the network
             carries already.
+        half: as float16, half the size; it is read as float32 again.
 
     Raises:
-        ConfigError: an `about` that JSON cannot say.
+        ConfigError: an `about` that JSON cannot say; with `half`, a weight that float16 cannot hold.
     """
     tensors = model.state_dict() | {UNUSED + k: v for k, v in model.unused.items()}
     tensors = {k: v.contiguous() for k, v in tensors.items()}
+    if half:
+        tensors = {k: _halved(k, v) for k, v in tensors.items()}
     metadata = {"dalib": json.dumps(model.architecture)} | about_metadata(
         model.about if about is None else about
     )
     with whole(path, error=CheckpointError) as partial:
         save_file(tensors, partial, metadata=metadata)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """A tensor as float16; one of whole numbers as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    found = tensor.half()
+    if not torch.isfinite(found).all():
+        raise ConfigError(f"half: {name} has values that float16 cannot hold; save it as float32")
+    return found
 
 
 def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:

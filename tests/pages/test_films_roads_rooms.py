@@ -10,7 +10,7 @@ from torch import nn
 
 from dabook.pages import films_roads_rooms as page
 from dabook.runs import networks
-from dalib import models
+from dalib import models, paths
 from dalib.data.scenes import SPLITS, describe
 from dalib.errors import CheckpointError
 from dalib.predict import predict
@@ -139,17 +139,26 @@ def test_the_readers_own_network(tmp_path, monkeypatch):
     images = [{"image": torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)}]
     model = models.build("lite0", pretrained=False, seed=1).eval()
     models.save(model, tmp_path / "mine.safetensors")
-    (found,) = page.yours(str(tmp_path / "mine.safetensors"), "smoke").see(images)
+    monkeypatch.setattr(paths, "shipped_weights", lambda: tmp_path / "none.safetensors")
+    (mine,) = page.others(str(tmp_path / "mine.safetensors"), "smoke")
+    assert mine.label == "yours"
+    (found,) = page.see(mine, images)
     alone = predict(images[0]["image"], model=model, short_side=96)
     assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5)
     assert found.std() > 1e-3
     with pytest.raises(CheckpointError, match=r"other\.pth"):
-        page.yours(str(tmp_path / "other.pth"), "smoke")
-    assert page.yours("", "smoke") is None
+        page.others(str(tmp_path / "other.pth"), "smoke")
+    assert page.others("", "smoke") == []
+
+    # the student that comes with the library stands before it
+    monkeypatch.setattr(paths, "shipped_weights", lambda: tmp_path / "mine.safetensors")
+    both = page.others(str(tmp_path / "mine.safetensors"), "smoke")
+    assert [network.label for network in both] == [networks.SHIPPED, "yours"]
+    assert [network.label for network in page.others("", "smoke")] == [networks.SHIPPED]
 
     # depth in metres is turned into disparity, and 0 m does not divide
-    monkeypatch.setattr(networks, "chosen", lambda *_: (Metres(), 96))
+    metric = networks.Network(label="yours", model=Metres(), short_side=96)
     depth = torch.tensor([[2.0, 4.0, 0.0]])
     monkeypatch.setattr(page, "predict", lambda *_, **__: [depth])
-    (found,) = page.yours("metric.pth", "smoke").see(images)
+    (found,) = page.see(metric, images)
     assert found[0].tolist() == pytest.approx([0.5, 0.25, 1000.0])

@@ -598,10 +598,11 @@ class TestVideo:
 
 
 class TestCommandLine:
-    def test_without_weights(self, tmp_path, capsys):
+    def test_without_weights(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(paths, "shipped_weights", lambda: tmp_path / "none.safetensors")
         Image.fromarray(corner(16, 24)).save(tmp_path / "a.png")
         assert main(["predict", str(tmp_path / "a.png"), str(tmp_path / "out")]) == 1
-        assert "--weights: name a file, a folder or a hub id" in capsys.readouterr().err
+        assert "weights: name a file, a folder or a hub id (--weights)" in capsys.readouterr().err
 
     def test_the_student_of_make_book_at_its_training_size(self, runs, tmp_path, lite0, capsys):
         from dabook.__main__ import main as book

@@ -1,0 +1,200 @@
+"""The page of the students that are made to be used: how near they are, what licences cost, and what
+they see in photographs."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from dabook.analysis import students as analysis
+from dabook.pages.films_roads_rooms import see
+from dabook.runs import networks, students
+from dabook.runs.networks import Network
+from dabook.runs.students import Record
+from dabook.show import divider, model_card, pictures
+from dabook.show.html import DASH, Html, html, number
+from dalib import paths
+from dalib.data.photos import PhotoFolder
+from dalib.data.pools.sources import PoolPhotos
+from dalib.data.schema import Source
+from dalib.data.sources import SkimagePhotos
+from dalib.errors import DataError
+from dalib.evaluation.floors import SURFACE
+from dalib.evaluation.intervals import Estimate
+from dalib.models import load
+
+COUNT = 30
+"""Photographs on the sheet."""
+LONGEST = 240
+"""Pixels of their longer side there."""
+NONE = (
+    "No student is there yet: this page fills itself from data/students and from the package as soon as "
+    "python -m dabook ship shipped and python -m dabook ship research have run."
+)
+RAMP = "vertical ramp"
+SETS = {"nyuv2": "NYUv2", "kitti": "KITTI"}
+"""Real data sets with a column of their own."""
+
+Scores = Mapping[str, Mapping]
+
+
+def found() -> dict[str, Record]:
+    """The records of the students that there are, in the order of `students.yaml`."""
+    known = {name: students.read(name) for name in students.recipes()}
+    return {name: record for name, record in known.items() if record is not None}
+
+
+def table(records: Mapping[str, Record]) -> Html:
+    """AbsRel of the students, of the first study's network where it is at hand, and of what looks at no
+    picture; and the marked pairs. In words where there is no record."""
+    if not records:
+        return Html(f"<p>{escape(NONE)}</p>")
+    lines: dict[str, dict] = {}
+    headings = []
+    for name, record in records.items():
+        lines[name] = _cells(record)
+        headings.append(escape(record["label"]))
+    if first := analysis.first_study():
+        lines["first"] = _cells({"real": first})
+        headings.append("First study, the whole recipe")
+    *_, last = records.values()
+    for name, heading in (
+        (RAMP, "floor: ramp"),
+        (SURFACE, "fitted to the truth: quadratic surface"),
+    ):
+        lines[name] = _cells(last["floors"][name])
+        headings.append(heading)
+    made = "; ".join(
+        f"{escape(r['label'])}: {r['created'][:10]}, code {r['training_hash']} and "
+        f"{r['evaluation_hash']}, configuration {r['hash']}"
+        for r in records.values()
+    )
+    note = (
+        '<p class="provenance">AbsRel, smaller is better; means of log AbsRel over data sets; one network '
+        f"each, 95 % intervals over images, of marked pairs over photographs. {made}.</p>"
+    )
+    return html(lines, headings, name="students") + Html(note)
+
+
+def _cells(scores: Mapping) -> dict[tuple[str, str], str]:
+    """A line of the table, with a dash for what was not scored."""
+    real = scores.get("real", {})
+    cells = {
+        ("real images", f"{half} half"): _cell(analysis.middle(analysis.counted(real, half)))
+        for half in ("table", "tune")
+    }
+    by_set = analysis.by_set({name: real[name] for name in SETS if name in real})
+    for name, title in SETS.items():
+        cells["real images", title] = _cell(by_set[name]) if name in by_set else DASH
+    drawn = analysis.drawn(scores.get("images", {}))
+    cells["drawn images", "test domains"] = _cell(analysis.middle(drawn))
+    marked = analysis.marked(scores["marked"]) if "marked" in scores else {}
+    for name in ("all", "hard"):
+        cells["marked pairs ↑", name] = _cell(marked[name]) if name in marked else DASH
+    return cells
+
+
+def _cell(estimate: Estimate) -> str:
+    text = number(estimate.mean)
+    if estimate.low == estimate.low:
+        text += f'<br><span class="interval">{model_card.ends(estimate)}</span>'
+    return text
+
+
+def cost(records: Mapping[str, Record]) -> str:
+    """What licences cost, in a sentence."""
+    if not {"research", "shipped"} <= records.keys():
+        return "What licences cost is known when both students are there."
+    change = analysis.cost_of_licences(*(records[n]["real"] for n in ("research", "shipped")))
+    if change.low > 0:
+        verdict = "The licences cost accuracy."
+    elif change.high < 0:
+        verdict = "The shipped student is the better one."
+    else:
+        verdict = "The interval does not say whether the licences cost anything."
+    low, high = (number(end, 1, sign=True) for end in (change.low, change.high))
+    return (
+        f"On the {change.n} real data sets that both were scored on, AbsRel of the shipped student is "
+        f"{number(change.mean, 1, sign=True)} % from that of the research student (95 % interval over "
+        f"images {low} to {high}). {verdict} These are two networks, one of each kind, whose recipes "
+        "differ in their data alone."
+    )
+
+
+def card(records: Mapping[str, Record]) -> Markdown:
+    """The shipped student's model card, with headings that fit into a page; in words without one."""
+    if "shipped" not in records:
+        return Markdown("There is no shipped student yet, and so no model card.")
+    text = model_card.card(records["shipped"]).split("---\n", 2)[2]
+    lines = [
+        f"#{line}" if line.startswith("## ") else line
+        for line in text.splitlines()
+        if not line.startswith("# ")
+    ]
+    return Markdown("\n".join(lines))
+
+
+# the contact sheet
+
+
+def photographs(count: int = COUNT) -> tuple[list[dict], list[str]]:
+    """Photographs of scikit-image, of those without depth beside the real images, and of the public
+    pool, as far as they are on this machine, as evenly taken as possible.
+
+    Returns:
+        The samples, each with a title, and a line for each place where there are none.
+    """
+    places: list[Source] = [SkimagePhotos()]
+    missing = []
+    try:
+        places.append(PhotoFolder(paths.realdepth() / "unlabelled"))
+    except DataError:
+        missing.append(
+            "the photographs without depth beside the real images are not on this machine"
+        )
+    try:
+        places.append(PoolPhotos(paths.pool("photos")))
+    except DataError:
+        missing.append(
+            "the pool of photographs is not on this machine (`python -m dalib fetch photos`)"
+        )
+    samples = []
+    for left, source in zip(range(len(places), 0, -1), places, strict=True):
+        share = min(len(source), (count - len(samples)) // left)
+        for k in range(share):
+            place = k * len(source) // share
+            samples.append({**source[place], "title": source.domain})
+    return samples, missing
+
+
+def watching(profile: str) -> list[Network]:
+    """The students that are on this machine, the shipped one first; and your own run where it is
+    trained. Empty without a student, whatever else there is."""
+    shown = []
+    for name in ("shipped", "research"):
+        path = students.weights_of(name) if name in students.recipes() else None
+        if path is not None:
+            side = students.read(name)["config"]
+            short = min(side["height"], side["width"])
+            shown.append(Network(label=name, model=load(path), short_side=short))
+    if not shown:
+        return []
+    return shown + [n for n in networks.of_the_book(profile) if n.label == networks.OWN]
+
+
+def sheet(shown: Sequence[Network], samples: Sequence[dict]) -> Figure | Html:
+    """The photographs with what each network sees in them; words where there is no network."""
+    if not shown:
+        return Html("<p>There is no student here yet, and so no map of one.</p>")
+    maps = [see(network, samples) for network in shown]
+    tiles = []
+    titles = []
+    for k, sample in enumerate(samples):
+        tiles.append(divider.smaller(sample["image"], LONGEST))
+        tiles += [divider.smaller_map(found[k], LONGEST) for found in maps]
+        titles += [str(sample["title"]), *(network.label for network in shown)]
+    across = 1 + len(shown)
+    return pictures.contact_sheet(
+        tiles, titles, columns=across * max(1, 6 // across), kind="disparity"
+    )

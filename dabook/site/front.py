@@ -1,0 +1,151 @@
+"""Putting a student into the project: its record, and of the shipped one the file in the package, the
+model card, and the picture that README and the book's first page open with."""
+
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from dabook.runs import records, shipping, students
+from dabook.runs.students import Record
+from dabook.show import divider, model_card
+from dalib import paths
+from dalib.data.sources import SkimagePhotos
+from dalib.errors import ConfigError, UserError
+from dalib.models import load
+from dalib.models.checkpoints import SHIPPED
+from dalib.predict import predict
+from dalib.progress import Report
+from dalib.writing import whole, write_text
+
+CARD = "MODEL_CARD.md"
+"""Beside the shipped file, within the package."""
+PHOTOGRAPH = "coffee"
+"""The photograph of scikit-image that is shown with its depth; in the public domain (CC0)."""
+MARK = "student"
+"""Between `<!-- student -->` and `<!-- /student -->` stands what `block` says."""
+PAGES = {"README.md": "book/_static/student.jpg", "book/intro.md": "_static/student.jpg"}
+"""What opens with the picture, and how it names the picture."""
+
+
+def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list[str]:
+    """Make a student (`dabook.runs.shipping.make`) and put what may be put there into the project.
+
+    Weights of a student that is not for shipping stay where its run left them. What the shipped
+    student replaces is kept in `runs/students`.
+
+    Args:
+        name: of `students.yaml`.
+        processes: training processes.
+        report: receives lines of progress; by default a bar where somebody watches.
+
+    Returns:
+        Lines that say where things are.
+
+    Raises:
+        ConfigError: as `make`; and a package that is not that of the checkout.
+    """
+    to_ship = students.recipe(name).ship
+    if to_ship:
+        _refuse_elsewhere()
+    made = shipping.make(name, processes=processes, report=report)
+    lines = []
+    if to_ship:
+        lines += _place(made.record, made.weights)
+    else:
+        lines.append(f"{made.weights}: its weights, which are not for passing on and stay here")
+    path = students.path_of(name)
+    write_text(path, records.dump(made.record))
+    lines.append(f"{path}: its record, to be committed")
+    if to_ship:
+        update()
+    return lines
+
+
+def _refuse_elsewhere() -> None:
+    package = paths.shipped_weights().parents[1]
+    if package != (paths.root() / "dalib").resolve():
+        raise ConfigError(
+            f"the package that is loaded ({package}) is not that of the checkout ({paths.root()}), and "
+            "the student would be put into the first; install the checkout (pip install -e .)"
+        )
+
+
+def _place(record: Record, weights: Path) -> list[str]:
+    """The shipped file, its card and its picture, each whole or as it was."""
+    target = paths.shipped_weights()
+    lines = []
+    if target.is_file() and students.digest(target) != record["weights"]["sha256"]:
+        lines.append(
+            f"{_set_aside(target)}: the student that was there before, with card and record"
+        )
+    with whole(target) as partial:
+        shutil.copyfile(weights, partial)
+    card = target.with_name(CARD)
+    write_text(card, model_card.card(record))
+    picture = paths.root() / PAGES["README.md"]
+    _draw(target, picture)
+    lines += [f"{target}: the student", f"{card}: its model card", f"{picture}: its picture"]
+    return lines
+
+
+def _set_aside(target: Path) -> Path:
+    """Keep a copy of the shipped student that is about to be replaced, with all that is said of it."""
+    away = paths.writable_runs() / "students" / students.digest(target)[:12]
+    away.mkdir(parents=True, exist_ok=True)
+    for path in (target.with_name(CARD), students.path_of(SHIPPED)):
+        if path.is_file():
+            shutil.copyfile(path, away / path.name)
+    with whole(away / target.name) as partial:
+        shutil.copyfile(target, partial)
+    return away
+
+
+def _draw(weights: Path, path: Path) -> None:
+    """A photograph, and right of it its depth as the network sees it, as JPEG."""
+    source = SkimagePhotos()
+    image = source[source.NAMES.index(PHOTOGRAPH)]["image"]
+    seen = divider.coloured(predict(image, model=load(weights)))
+    height, width = image.shape[1:]
+    both = Image.new("RGB", (2 * width, height))
+    for place, picture in enumerate((image, seen)):
+        both.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (place * width, 0))
+    with whole(path) as partial:
+        both.save(partial, format="JPEG", quality=88)
+
+
+# what README and the first page open with
+
+
+def block(picture: str) -> str:
+    """What stands at the place for the picture: nothing while there is no shipped student.
+
+    Args:
+        picture: how the page names it.
+    """
+    there = paths.shipped_weights().is_file() and students.path_of(SHIPPED).is_file()
+    if not (there and (paths.root() / PAGES["README.md"]).is_file()):
+        return ""
+    return (
+        f"![A photograph, and its depth as the shipped student sees it]({picture})\n\n"
+        "```bash\npython -m dalib predict photo.jpg out/    # a small student comes with the library\n```"
+    )
+
+
+def update() -> None:
+    """Put the picture where it belongs, or take it out where there is no student."""
+    for name, picture in PAGES.items():
+        put(paths.root() / name, MARK, block(picture))
+
+
+def put(path: Path, mark: str, text: str) -> None:
+    """Replace what stands between two markers of a file; `UserError` where they are gone."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, found, rest = path.read_text(encoding="utf-8").partition(start)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise UserError(f"{path}: the markers {start} and {end} are gone; put them back")
+    between = f"\n{text}\n" if text else "\n"
+    write_text(path, f"{before}{start}{between}{end}{after}")

@@ -1,0 +1,147 @@
+"""The page of the students: filled from the records, told in words while there is none."""
+
+import re
+
+import pytest
+import torch
+from helpers import students as made
+from torch import nn
+
+from dabook.pages import students as page
+from dabook.runs import networks, records, students
+from dabook.show.html import number
+from dalib import paths
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    for variable in ("DALIB_PHOTOS", "DALIB_REALDEPTH"):
+        monkeypatch.setenv(variable, "none")
+    return made.checkout(tmp_path / "checkout", monkeypatch)
+
+
+def write(*found: dict) -> None:
+    for record in found:
+        path = students.path_of(record["student"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(records.dump(record))
+
+
+def test_while_there_is_no_student(checkout):
+    found = page.found()
+    assert found == {}
+    assert "python -m dabook ship shipped" in page.table(found).text
+    assert "when both students are there" in page.cost(found)
+    assert "no model card" in page.card(found).data
+    assert page.watching("smoke") == []
+    assert "no student here yet" in page.sheet([], []).text
+
+
+def test_one_student_alone(checkout):
+    write(made.record("research"))
+    found = page.found()
+    assert list(found) == ["research"]
+    assert "Research student" in page.table(found).text
+    assert "when both students are there" in page.cost(found)
+    assert page.watching("smoke") == []  # its weights are not on this machine
+
+
+def test_the_table_is_made_from_the_records(checkout):
+    write(made.record(level=0.22), made.record("research", level=0.2))
+    found = page.found()
+    assert list(found) == ["research", "shipped"]
+    text = page.table(found).text
+    for heading in ("Research student", "Shipped student", "floor: ramp", "quadratic surface"):
+        assert heading in text
+    for record in found.values():
+        nyu = record["real"]["nyuv2"]["abs_rel"]
+        assert number(sum(nyu) / len(nyu)) in text
+        assert record["training_hash"] in text
+    assert "+10.0 % from that of the research student" in page.cost(found)
+    assert "The licences cost accuracy." in page.cost(found)
+    assert "First study" not in text
+
+
+@pytest.mark.parametrize(
+    ("levels", "verdict"),
+    [
+        ((0.2, 0.3), "The licences cost accuracy."),
+        ((0.3, 0.2), "The shipped student is the better one."),
+        ((0.2, 0.2), "The interval does not say"),
+    ],
+)
+def test_what_licences_cost_is_read_from_the_interval(levels, verdict):
+    research, shipped = levels
+    found = {
+        "research": made.record("research", level=research),
+        "shipped": made.record(level=shipped),
+    }
+    assert verdict in page.cost(found)
+
+
+def test_the_first_study_stands_beside_them_where_it_is_at_hand(checkout):
+    write(made.record())
+    folder = checkout / "data" / "first_study" / "records" / "main_table"
+    folder.mkdir(parents=True)
+    kept = next((made.REPO / "data").glob("**/records/main_table/891bb1737fc0.json"))
+    text = kept.read_text().replace('"row": "naive"', '"row": "full"')
+    (folder / kept.name).write_text(text)
+    assert "First study, the whole recipe" in page.table(page.found()).text
+
+
+def test_the_card_fits_into_a_page(checkout):
+    write(made.record())
+    text = page.card(page.found()).data
+    assert not re.search(r"^##? ", text, re.MULTILINE)
+    assert "### What it has seen, and under which licences" in text
+    assert not text.lstrip().startswith("---")
+
+
+# the sheet
+
+
+def test_photographs_come_from_every_place_that_is_there(checkout, tmp_path, monkeypatch):
+    samples, missing = page.photographs()
+    assert len(samples) == 5
+    assert len(missing) == 2
+    assert any("python -m dalib fetch photos" in line for line in missing)
+
+    made.photographs(tmp_path / "photos", monkeypatch, yes=20, no=20)
+    real = made.real(tmp_path / "real", monkeypatch)
+    (real / "unlabelled").mkdir()
+    for number_ in range(40):
+        made.noise(number_).save(real / "unlabelled" / f"{number_}.png")
+    samples, missing = page.photographs()
+    assert missing == []
+    assert len(samples) == 30
+    assert len({s["title"] for s in samples}) == 3
+
+
+class Flat(nn.Module):
+    """Sees brightness as nearness."""
+
+    mean, std, multiple, kind = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1, "disparity"
+
+    def forward(self, images):
+        return images.mean(1), None
+
+
+def test_the_sheet_has_each_photograph_with_each_networks_map():
+    shown = [networks.Network(label=n, model=Flat(), short_side=24) for n in ("one", "two")]
+    image = torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8)
+    figure = page.sheet(shown, [{"image": image, "title": f"photograph {k}"} for k in range(3)])
+    places = ("left", "center")
+    titles = [t for axes in figure.axes for place in places if (t := axes.get_title(place))]
+    assert titles == [t for k in range(3) for t in (f"photograph {k}", "one", "two")]
+
+
+def test_weights_that_are_not_those_of_the_record_are_not_shown(checkout):
+    weights = paths.shipped_weights()
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"other weights")
+    write(made.record())
+    assert students.weights_of("shipped") is None
+    record = made.record()
+    record["weights"] |= {"sha256": students.digest(weights)}
+    write(record)
+    assert students.weights_of("shipped") == weights
