@@ -17,7 +17,7 @@ from helpers.networks import Brightness
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from dalib import models
+from dalib import models, paths
 from dalib.__main__ import main
 from dalib.data.files import read_rgb
 from dalib.data.maps import read_map
