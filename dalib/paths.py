@@ -157,6 +157,12 @@ def records() -> Path:
     return root() / "data" / "records"
 
 
+def first_study() -> Path:
+    """The study that ended in November 2026, as it was: records, reruns, floors, certificates. Its
+    page alone reads it."""
+    return root() / "data" / "first_study"
+
+
 def certificates() -> Path:
     """Which versions of the code were seen to give the same bits, see `dalib.certificates`."""
     return root() / "data" / "certificates"
@@ -215,7 +221,7 @@ def shipped_weights() -> Path:
 
 
 def history() -> Path:
-    """What was changed after results of it had been seen."""
+    """What was changed after results of it had been seen, in the study that is going on."""
     return root() / "data" / "history.yaml"
 
 

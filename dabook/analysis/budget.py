@@ -22,6 +22,9 @@ UNTRAINED = "against floors, which are not trained"
 NONE_DECLARED = "no row of equal compute is declared"
 TOLERANCE = 0.02
 """By how much the compute of two rows may differ and still be called equal."""
+SPARE = 0.15
+"""By how much more labelled images alone may have, and still be called so: one long row serves
+students of different cost, and what it has too much speaks against them."""
 BACKWARD = 2
 """Forward passes that a backward pass costs: it computes gradients of activations and of weights."""
 
@@ -99,6 +102,8 @@ def reading(config: RunConfig, other: RunConfig) -> str:
     times = compute(config, other)
     if abs(times - 1) <= TOLERANCE:
         return EQUAL_BOTH if steps else EQUAL_COMPUTE
+    if not steps and _is_equal(config, other):
+        return EQUAL_COMPUTE
     if steps:
         return EQUAL_STEPS
     if image_passes(config) == image_passes(other):
@@ -118,8 +123,8 @@ def at_equal_compute(results: Results, row: str, **options) -> Estimate | None:
     """The change of a row against labelled images alone with as much compute, as `Results.change`
     gives it; None where the experiment names no such row.
 
-    Raises `ConfigError` where the two differ in compute by more than `TOLERANCE`, with the steps that
-    would be right. A profile that divides steps rounds them, and is not held to it.
+    Raises `ConfigError` where the labelled images have less by more than `TOLERANCE`, or more by more
+    than `SPARE`, with the steps that would be right. A profile that divides steps rounds them, and is not held to it.
     """
     other = results.equal_compute.get(row)
     if other is None:
@@ -132,13 +137,19 @@ def check_equal(results: Results, row: str, other: str) -> None:
     """Raise `ConfigError` as `at_equal_compute` says."""
     ours = results.rows[row].configs[0]
     theirs = results.rows[other].configs[0]
-    times = compute(ours, theirs)
-    if abs(times - 1) > TOLERANCE and not divides(results.profile):
+    if not _is_equal(ours, theirs) and not divides(results.profile):
+        times = compute(ours, theirs)
         raise ConfigError(
             f"experiments.yaml, {results.experiment}: equal_compute of {row} is {other}, which takes "
             f"{theirs.steps} steps; with teacher and labelling {row} takes {times:.3f} times its "
             f"compute. Give {other} {round(theirs.steps * times)} steps"
         )
+
+
+def _is_equal(student: RunConfig, labelled: RunConfig) -> bool:
+    """Whether labelled images alone have as much compute as a student, by `TOLERANCE` and `SPARE`."""
+    share = compute(labelled, student)
+    return not labelled.pseudo_labels and 1 - TOLERANCE <= share <= 1 + SPARE
 
 
 def beside(results: Results) -> str:
@@ -149,8 +160,19 @@ def beside(results: Results) -> str:
     groups: dict[str, list[str]] = {}
     for row, other in rows.items():
         groups.setdefault(other, []).append(f"“{results.rows[row].label}”")
-    parts = (f"{', '.join(names)} beside “{results.rows[o].label}”" for o, names in groups.items())
+    parts = (
+        f"{', '.join(names)} beside “{results.rows[o].label}”{_spare(results, rows, o)}"
+        for o, names in groups.items()
+    )
     return f"At equal compute (teacher, labelling and student counted): {'; '.join(parts)}"
+
+
+def _spare(results: Results, rows: dict[str, str], other: str) -> str:
+    """How much more compute a labelled row has than the cheapest student beside it, where it shows."""
+    labelled = results.rows[other].configs[0]
+    students = [results.rows[row].configs[0] for row, long in rows.items() if long == other]
+    most = max(compute(labelled, student) for student in students)
+    return f" (which has up to {most:.2f} times its compute)" if most > 1 + TOLERANCE else ""
 
 
 def budget(results: Results, row: str, other: str) -> str:

@@ -125,18 +125,20 @@ def price(change: Estimate) -> str:
 
 def table(results: Bugs, names: Iterable[str]) -> Html:
     """One line per bug: what it is, where it is switched on, the error without and with it, the
-    price."""
+    price; these three columns not where nothing is recorded."""
     lines = {}
     names = list(names)
     for name in names:
         words = WORDS[name]
         other = results.against[name]
         link = row_link(results, name)
-        lines[name] = {
+        measured = {
             "price, %": cell(results.change(name), 1, sign=True, link=link),
             "verdict": price(results.change(name)),
             "AbsRel without": cell(results.value(other).point, link=row_link(results, other)),
             "with": cell(results.value(name).point, link=link),
+        }
+        lines[name] = (measured if results.found else {}) | {
             "what goes wrong": words.wrong,
             "switched on in": _place(results, name),
             "compared with": results.rows[other].label if other in VARIANTS else "the library",
@@ -209,10 +211,10 @@ def _brief(name: str, change: Estimate) -> str:
 
 def holes(results: Bugs) -> str:
     """What the holes cost by themselves, with correct code: a sentence."""
-    return (
-        "Holes by themselves, under the true loss: hiding these labels "
-        f"{effect(results.change('holes', versus='labelled_only'))}."
-    )
+    change = results.change("holes", versus="labelled_only")
+    if not change.count:
+        return UNRECORDED
+    return f"Holes by themselves, under the true loss: hiding these labels {effect(change)}."
 
 
 def invalid_share(count: int = 200) -> float:

@@ -145,10 +145,10 @@ def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjust
 
 def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     """How many differences from zero are left when the number of comparisons is counted in:
-    sentences that name them."""
+    sentences that name them; nothing where none is measured."""
     found = adjusted(verdicts)
     if not found:
-        return UNRECORDED.capitalize() + "."
+        return ""
     alone = [key for key, value in found.items() if value.p < level]
     holm = [key for key, value in found.items() if value.holm < level]
     share = [key for key, value in found.items() if value.benjamini_hochberg < level]
@@ -286,6 +286,11 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     """How many claims met which verdict, and at which reading: sentences."""
     counts = Counter(v.word for v in verdicts)
     tested = len(verdicts) - counts[CANNOT]
+    if tested == counts[UNRECORDED]:
+        return (
+            f"The runs that would decide {tested} of the claims are not yet recorded; {counts[CANNOT]} "
+            "more cannot be decided here."
+        )
     parts = [
         f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {_by_reading(verdicts, word)}"
         for word in JUDGED
@@ -319,8 +324,10 @@ def _tally_at_compute(verdicts: Sequence[Verdict]) -> str:
 def sensitivity(
     known: Claims, results: dict[str, Evidence], factors: Sequence[float] = (0.5, 1.5)
 ) -> str:
-    """What the tally would be with other margins: the end of a sentence. The same intervals, the
-    same rule."""
+    """What the tally would be with other margins: a sentence, or nothing where nothing is recorded.
+    The same intervals, the same rule."""
+    if all(v.word in (UNRECORDED, CANNOT) for v in verdicts_of(known, results)):
+        return ""
     parts = []
     for factor in factors:
         margin = factor * known.margin
@@ -328,7 +335,15 @@ def sensitivity(
         counts = Counter(v.word for v in found)
         numbers = ", ".join(f"{counts[word]} {_by_reading(found, word)}" for word in JUDGED)
         parts.append(f"with {margin:g} % they would be {numbers}")
-    return "; ".join(parts) + "."
+    return f"As to the verdicts: {'; '.join(parts)}."
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """How many comparisons stand behind the table: a sentence."""
+    count = intervals(verdicts)
+    if not count:
+        return "No comparison has been measured yet."
+    return f"The table compares {count} {'pair' if count == 1 else 'pairs'} so far."
 
 
 def intervals(verdicts: Sequence[Verdict]) -> int:

@@ -19,7 +19,10 @@ from dalib.evaluation.corruptions import STRENGTHS
 
 def table(results: Robustness, metric: str = "abs_rel") -> Html:
     """Every row, clean and under each corruption, with the factor by which all five raise its clean
-    error (of ordinal accuracy, by how much they lower it); below it the provenance."""
+    error (of ordinal accuracy, by how much they lower it); below it the provenance. Where nothing is
+    recorded, only that."""
+    if not results.found:
+        return missing(results)
     arrow = {"abs_rel": "AbsRel ↓", "ordinal": "ordinal accuracy ↑"}[metric]
     lines = {}
     for row in results.rows:
@@ -39,6 +42,8 @@ def table(results: Robustness, metric: str = "abs_rel") -> Html:
 
 def changes(results: Robustness) -> Html:
     """The paired changes of AbsRel in percent, one line per comparison."""
+    if not results.found:
+        return missing(results)
     lines = {}
     headings = []
     for row, other in results.against.items():

@@ -2,6 +2,7 @@
 table."""
 
 from html import escape
+from pathlib import Path
 
 from dabook.runs.experiments import check_keys
 from dabook.show.html import Html, html
@@ -9,10 +10,10 @@ from dalib import paths, strict_yaml
 from dalib.errors import ConfigError
 
 
-def touches() -> list[dict[str, str]]:
-    """The lines of `data/history.yaml`, each with `commit`, `date` and `what`; a damaged file is a
-    `ConfigError` that names it."""
-    path = paths.history()
+def touches(path: Path | None = None) -> list[dict[str, str]]:
+    """The lines of `data/history.yaml` or another such file, each with `commit`, `date` and `what`; a
+    damaged file is a `ConfigError` that names it."""
+    path = path or paths.history()
     found = strict_yaml.read(path)
     if not isinstance(found, list):
         raise ConfigError(f"{path.name}: expected a list of changes, got {type(found).__name__}")
@@ -21,9 +22,15 @@ def touches() -> list[dict[str, str]]:
     return [{key: str(value) for key, value in touch.items()} for touch in found]
 
 
-def table() -> Html:
-    """One line per change, in the order of the history."""
-    found = touches()
+def table(path: Path | None = None) -> Html:
+    """One line per change, in the order of the history; a sentence where there is none.
+
+    Args:
+        path: of the list, that of the present study by default.
+    """
+    found = touches(path)
+    if not found:
+        return Html("<p>No such change is noted.</p>")
     lines = {
         str(k): {
             "commit": f"<code>{escape(t['commit'][:7])}</code>",

@@ -13,7 +13,7 @@ from dabook.show import charts
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
 from dabook.show.sentences import moved, student_beside
 from dabook.show.style import empty, figure
-from dabook.show.tables import heading, missing, provenance
+from dabook.show.tables import heading, missing, provenance, recorded_runs, row_heading
 from dalib import paths
 
 STARTS = ("imagenet", "labelled_only", "student")
@@ -35,7 +35,10 @@ PUBLISHED = {
 
 def table(results: Metres) -> Html:
     """One line per row: zero-shot and in-domain each metric, and the change of AbsRel in percent; AbsRel of
-    each zero-shot domain; the records. Below it provenance and what is missing."""
+    each zero-shot domain; the records. Below it provenance and what is missing: where nothing is recorded,
+    that alone."""
+    if not results.found:
+        return missing(results)
     lines = {}
     domains = [d for own in ZERO_SHOT.values() for d in own]
     for row in results.rows:
@@ -64,7 +67,7 @@ def real(results: Metres) -> Html:
     all of that data set, which differ by the encoder alone."""
     lines = {}
     headings = []
-    for row in results.rows:
+    for row in results.rows if results.found else ():
         name = REAL[results.kinds[row]]
         line = {"data set": title(name), "images": _images(results, row, name)}
         for metric, (head, digits) in METRICS.items():
@@ -150,11 +153,15 @@ def stalls() -> Html:
 
 
 def beside(yours: Metres, recorded: Metres) -> Html:
-    """Your run and the recorded run: AbsRel of each row zero-shot and in-domain, and its change."""
+    """Your run and the recorded run, each where anything of it is there: AbsRel of each row zero-shot
+    and in-domain, and its change."""
+    runs = recorded_runs(yours, recorded)
+    if not runs:
+        return missing(yours)
     lines = {}
     for row in recorded.rows:
         line = {}
-        for name, results in (("your run", yours), ("the recorded run", recorded)):
+        for name, results in runs.items():
             link = row_link(results, row) if row in results.rows else None
             for column, domain in COLUMNS.items():
                 value = cell(results.value(row, domain), link=link)
@@ -162,7 +169,7 @@ def beside(yours: Metres, recorded: Metres) -> Html:
                 change = results.change(row, domain)
                 line[name, f"{column}, change, %"] = cell(change, 1, sign=True, link=link)
         lines[row] = line
-    headings = [heading(recorded, row) for row in lines]
+    headings = [row_heading(runs, recorded, row) for row in lines]
     return html(lines, headings, name=f"beside-{recorded.experiment}") + missing(yours)
 
 

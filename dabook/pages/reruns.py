@@ -10,9 +10,10 @@ from dabook.analysis import means
 from dabook.analysis.statistics import MEAN, Results
 from dabook.runs import records
 from dabook.show.html import Html, html, number, record_link
-from dabook.show.sentences import UNRECORDED
 from dalib import certificates, paths
 from dalib.data.scenes import TEST_DOMAINS
+
+NONE = "No recorded run of this study has been made again on another machine yet."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +85,14 @@ def table(found: list[Pair]) -> Html:
             "again with": pair.again["instructions"],
         }
         headings.append(f"{pair.record['label']}, seed {pair.record['seed']}")
-    return (
-        html(lines, headings, name="reruns")
-        if found
-        else Html(f'<p class="provenance">{UNRECORDED}</p>')
-    )
+    return html(lines, headings, name="reruns") if found else Html("")
 
 
 def reading(found: list[Pair], results: Results) -> str:
     """How far a mean moves when a run is made again elsewhere, and how far two seeds of one row of
     `results` lie apart: sentences."""
     if not found:
-        return UNRECORDED
+        return NONE
     changes = [pair.change for pair in found]
     typical = number(sqrt(sum(c * c for c in changes) / len(changes)), 1)
     ends = " to ".join(f"{number(x, 1, sign=True)} %" for x in (min(changes), max(changes)))

@@ -12,9 +12,9 @@ from dabook.show import charts
 from dabook.show.html import DASH, Html, cell, html, number, record_link, row_link, title
 from dabook.show.sentences import UNRECORDED, moved, student_beside
 from dabook.show.style import empty, figure
-from dabook.show.tables import heading, missing, provenance
+from dabook.show.tables import heading, missing, provenance, recorded_runs, row_heading
 from dalib import paths
-from dalib.data.scenes import CLASSES, TEST_DOMAINS
+from dalib.data.scenes import CLASSES
 
 ENCODERS = ("imagenet", "labelled_only", "student")
 LABELS = ("few", "many")
@@ -31,8 +31,10 @@ def percent(value: Estimate) -> Estimate:
 def table(results: Transfer) -> Html:
     """One line per row: mIoU on the test domains and in-domain, each with its change in points and
     that of the error in percent; mIoU of each test domain; the records. Below it provenance and
-    what is missing."""
-    domains = results.domains if results.found else list(TEST_DOMAINS)
+    what is missing: where nothing is recorded, that alone."""
+    if not results.found:
+        return missing(results)
+    domains = results.domains
     lines = {}
     for row in results.rows:
         link = row_link(results, row)
@@ -113,17 +115,20 @@ def _scales(metric: str) -> str:
 
 
 def beside(yours: Transfer, recorded: Transfer) -> Html:
-    """Your run and the recorded run: mIoU of each row on the test domains, and its change in
-    points."""
+    """Your run and the recorded run, each where anything of it is there: mIoU of each row on the test
+    domains, and its change in points."""
+    runs = recorded_runs(yours, recorded)
+    if not runs:
+        return missing(yours)
     lines = {}
     for row in recorded.rows:
         line = {}
-        for name, results in (("your run", yours), ("the recorded run", recorded)):
+        for name, results in runs.items():
             link = row_link(results, row) if row in results.rows else None
             line[name, "mIoU, %"] = cell(_level(results, row, MEAN), 1, link=link)
             line[name, "change, points"] = cell(results.points(row), 1, sign=True, link=link)
         lines[row] = line
-    headings = [heading(recorded, row) for row in lines]
+    headings = [row_heading(runs, recorded, row) for row in lines]
     return html(lines, headings, name=f"beside-{recorded.experiment}") + missing(yours)
 
 

@@ -349,8 +349,10 @@ def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -
 def beside_floors(results: Results) -> str:
     """Where the rows stand against the floors on the drawn domains, and against the quadratic
     surface: sentences. What is not surely below is named."""
+    if not results.found:
+        return UNRECORDED
     known = floors.drawn_scores(results)
-    if not known or not results.found:
+    if not known:
         return "The floors are not recorded for these images."
     name, lowest = floors.best(known, MEAN, results.domains)
     levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
@@ -482,8 +484,8 @@ def quotes(
 
     Args:
         results: of the experiment.
-        prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_seeds`,
-            `_reading`, `_answer`, `_headline`.
+        prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_told` (the
+            change as a sentence), `_seeds`, `_reading`, `_answer`, `_headline`.
         rows: those that answer the question, see `answer`; all by default.
         sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's
             own.
@@ -502,4 +504,7 @@ def quotes(
             f"{prefix}_{row}_diff": change.mean,
         }
         values |= {f"{prefix}_{row}_lo": change.low, f"{prefix}_{row}_hi": change.high}
+        if row in results.against:
+            known = f"{subject(results, row)} {effect(change)}."
+            values[f"{prefix}_{row}_told"] = known if change.count else UNRECORDED
     return {key: float(v) if isinstance(v, float) else v for key, v in values.items()}

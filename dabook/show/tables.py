@@ -16,7 +16,6 @@ from dabook.runs.experiments import Experiment
 from dabook.runs.records import Entry, Record
 from dabook.show.html import DASH, Html, anchor, cell, html, number, record_link, row_link, title
 from dalib.config import RunConfig
-from dalib.data.scenes import TEST_DOMAINS
 
 RESAMPLED = (
     "“seeds”, Student's t over seeds; “+ images”, the bootstrap over seeds and test images"
@@ -45,9 +44,11 @@ def main_table(results: Results) -> Html:
     reading, that at equal compute, the paper's, δ₁, the mean without the domain of the largest error,
     validation (in-domain), each test domain, the records. Means and changes stand with both
     intervals, the single domains without; `ABOVE_FLOOR` and `ABOVE_SURFACE` mark those of them that
-    are not surely below.
+    are not surely below. Where nothing is recorded, only that and how to run it.
     """
-    domains = results.domains if results.found else list(TEST_DOMAINS)
+    if not results.found:
+        return missing(results)
+    domains = results.domains
     known = floors.drawn_scores(results)
     lines = {}
     theirs = paper(results.experiment)
@@ -310,14 +311,32 @@ def learning_table(results: Results, curves: Mapping[str, Sequence[Point]]) -> H
     return html(lines, headings, name=name) + provenance(results) + missing(results)
 
 
+YOURS, RECORDED = "your run", "the recorded run"
+
+
+def recorded_runs(yours: Results, recorded: Results) -> dict[str, Results]:
+    """What can stand side by side: your run and the recorded run, each where anything of it is
+    there."""
+    return {name: r for name, r in ((YOURS, yours), (RECORDED, recorded)) if r.found}
+
+
+def row_heading(runs: dict[str, Results], recorded: Results, row: str) -> str:
+    """A row of `recorded_runs` by its label, marked by what the recorded run lacks, where it stands
+    there at all."""
+    return heading(recorded, row) if RECORDED in runs else escape(recorded.rows[row].label)
+
+
 def side_by_side(yours: Results, recorded: Results) -> Html:
     """Your run, the recorded run and the paper: the level of each row, and its change; below it how
-    to read them, and what of your run is missing."""
+    to read them, and what of your run is missing. A run of which nothing is there has no column."""
+    runs = recorded_runs(yours, recorded)
+    if not runs:
+        return missing(yours)
     theirs = paper(recorded.experiment)
     lines = {}
     for row in recorded.rows:
         line = {}
-        for name, r in (("your run", yours), ("the recorded run", recorded)):
+        for name, r in runs.items():
             link = row_link(r, row) if row in r.rows else None
             line[name, "AbsRel"] = cell(r.value(row), link=link)
             line[name, "change, %"] = cell(r.change(row), 1, sign=True, link=link)
@@ -326,19 +345,18 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
         lines[row] = line
     marks = {c: "paper" for c in line if c[0] == "the paper"}
     note = "; ".join(
-        f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row"
-        for who, r in (("your run", yours), ("the recorded run", recorded))
+        f"{who}: profile {escape(r.profile)}, {_seeds(r)} per row" for who, r in runs.items()
     )
     table = html(
         lines,
-        [heading(recorded, row) for row in lines],
+        [row_heading(runs, recorded, row) for row in lines],
         classes=marks,
         name=f"beside-{recorded.experiment}",
     )
     return (
         table
         + Html(
-            f'<p class="provenance">{note}. Levels differ between the three for many reasons; '
+            f'<p class="provenance">{note}. Levels differ between the columns for many reasons; '
             "compare the directions.</p>"
         )
         + missing(yours)
@@ -379,8 +397,14 @@ def _said(value: object) -> str:
 
 def readme_table(entries: list[Entry]) -> str:
     """The table as Markdown for the README, each row with links to its records. Intervals are over
-    seeds."""
+    seeds; a sentence where nothing is recorded."""
     results = Results(entries)
+    if not results.found:
+        return (
+            "The runs of this study are not yet recorded. What the one before it measured, and why it "
+            "could not say more, is kept in [`data/first_study`](data/first_study) and on a page of the "
+            "book, *What the first study could not say*.\n"
+        )
     theirs = paper(results.experiment)
     heads = ["AbsRel ↓", "95 % interval"]
     heads += [f"change {EQUAL_STEPS}", "95 % interval"]

@@ -23,10 +23,17 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from dabook.runs import records
+from dabook.show.sentences import UNRECORDED
 from dalib import certificates, paths, provenance
 from dalib.evaluation.segmentation import PARTS, Areas
 
 PLOTLY = "plotly.min.js"
+NO_RUN = re.compile(
+    r"\b(\d+) of \1 runs are not recorded yet"
+)  # under a table of which there is none
+NO_CERTIFICATE = (
+    "There is no certificate yet: no code has been moved since the records of this study."
+)
 TARGET = "../records/{experiment}/{stem}.html"
 
 
@@ -182,7 +189,9 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
 def copy_records(app: Sphinx, exception: Exception | None) -> None:
     """Sphinx event: the JSON itself, beside its page; certificates in a folder of their own."""
     if exception is None and app.builder.format == "html":
-        shutil.copytree(paths.certificates(), Path(app.outdir) / "certificates", dirs_exist_ok=True)
+        if paths.certificates().is_dir():
+            known = Path(app.outdir) / "certificates"
+            shutil.copytree(paths.certificates(), known, dirs_exist_ok=True)
         for experiment, path in record_files():
             target = Path(app.outdir) / "records" / experiment / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +218,7 @@ class RecordIndex(Directive):
         text = (
             table(rows, ("run", "experiment", "profile", "device", "made"))
             if rows
-            else "<p>No record yet.</p>"
+            else f"<p>{UNRECORDED}</p>"
         )
         return [nodes.raw(text=text, format="html")]
 
@@ -248,7 +257,7 @@ class CertificateIndex(Directive):
             "equal in",
             "not equal",
         )
-        text = table(rows, head) if rows else "<p>No certificate yet.</p>"
+        text = table(rows, head) if rows else f"<p>{NO_CERTIFICATE}</p>"
         return [nodes.raw(text=text, format="html")]
 
 
@@ -338,12 +347,36 @@ def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
             node.children = [nodes.Text("\N{MINUS SIGN}" + text[1:])]
 
 
+def say_once(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Sphinx event: a page says once that runs are not yet recorded, however many tables and sentences
+    it quotes that say so. In a list of questions each keeps a short word; a paragraph that is left
+    empty goes."""
+    said = any(NO_RUN.search(node.astext()) for node in doctree.findall(nodes.raw))
+    for node in list(doctree.findall(nodes.inline)):
+        text = node.astext()
+        if UNRECORDED not in text or text.replace(UNRECORDED, "").strip():
+            continue
+        if "pasted-text" not in node["classes"]:
+            continue
+        parent = node.parent
+        if not said:
+            node.children = [nodes.Text(UNRECORDED)]
+        elif isinstance(parent.parent, nodes.definition):
+            node.children = [nodes.Text("Not yet recorded.")]
+        else:
+            parent.remove(node)
+            if not parent.astext().strip() and isinstance(parent, nodes.paragraph):
+                parent.parent.remove(parent)
+        said = True
+
+
 def setup(app: Sphinx) -> dict:
     app.add_directive("record-index", RecordIndex)
     app.add_directive("certificate-index", CertificateIndex)
     app.add_directive("svg-figure", SvgFigure)
     app.connect("html-collect-pages", collect_pages)
     app.connect("doctree-resolved", dress_numbers)
+    app.connect("doctree-resolved", say_once)
     app.connect("html-page-context", plotly_where_needed)
     app.connect("html-page-context", no_thebe, priority=900)
     app.connect("build-finished", copy_records)

@@ -296,10 +296,8 @@ def test_without_records_the_page_reads_well(study):
     assert table.count('class="verdict not-yet-recorded"') == len(tested)
     assert "nan" not in unescape(re.sub("<[^>]*>", " ", table)).lower().split()
     assert claims.tally(found) == (
-        f"Of {len(tested)} claims that can be tested here, 0 are reproduced, 0 are not "
-        "reproduced, 0 are undecided"
-        f" and {len(tested)} wait for their runs. {len(found) - len(tested)} more cannot be "
-        "decided here."
+        f"The runs that would decide {len(tested)} of the claims are not yet recorded; "
+        f"{len(found) - len(tested)} more cannot be decided here."
     )
     assert claims.intervals(found) == 0
     reasons = claims.undecidable(found).text
@@ -405,7 +403,7 @@ def test_other_margins_are_tried_on_the_same_intervals(study):
     words = [verdicts.verdict(KNOWN.claims["naive"], results, margin=m).word for m in (1.0, 3.0)]
     assert words == [NOT_REPRODUCED, REPRODUCED]
     assert text == (
-        "with 1 % they would be 2 reproduced (1 at equal steps and compute, 1 at equal steps), "
+        "As to the verdicts: with 1 % they would be 2 reproduced (1 at equal steps and compute, 1 at equal steps), "
         "1 not reproduced (1 at equal steps), 3 undecided (3 at equal steps); with 3 % they would "
         "be 3 reproduced (2 at equal steps, 1 at equal steps and compute), 0 not reproduced,"
         " 3 undecided (3 at equal steps)."
@@ -482,7 +480,7 @@ def test_p_values_are_adjusted_over_the_whole_page(study):
         "alone; Holm's adjustment for their"
         " number keeps 1 (dropping pixel), that of Benjamini and Hochberg 1."
     )
-    assert claims.surviving([]) == "Not yet recorded."
+    assert claims.surviving([]) == ""
 
 
 # The page against the records, by another way: raw JSON, NumPy, scipy.

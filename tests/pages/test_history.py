@@ -7,6 +7,7 @@ import pytest
 from helpers.fabricated import REPO
 
 from dabook.pages import history
+from dalib import paths
 from dalib.errors import ConfigError
 
 
@@ -16,7 +17,12 @@ def git(*words: str) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.parametrize("touch", history.touches(), ids=lambda t: t["commit"][:7])
+FIRST = paths.first_study() / "history.yaml"
+
+
+@pytest.mark.parametrize(
+    "touch", [*history.touches(FIRST), *history.touches()], ids=lambda t: t["commit"][:7]
+)
 def test_a_change_is_dated_as_its_commit_is(touch):
     if git("rev-parse", "--is-shallow-repository") != "false":
         pytest.skip("the history is not here")
@@ -28,11 +34,16 @@ def test_a_change_is_dated_as_its_commit_is(touch):
 
 
 def test_the_table_has_a_line_per_change_in_the_order_of_their_days():
-    dates = [touch["date"] for touch in history.touches()]
+    dates = [touch["date"] for touch in history.touches(FIRST)]
     assert dates == sorted(dates)
-    text = history.table().text
+    text = history.table(FIRST).text
     assert text.count("<code>") == len(dates)
     assert all(date in text for date in dates)
+
+
+def test_a_study_without_such_changes_says_so(tmp_path):
+    (tmp_path / "history.yaml").write_text("[]\n")
+    assert history.table(tmp_path / "history.yaml").text == "<p>No such change is noted.</p>"
 
 
 @pytest.mark.parametrize(

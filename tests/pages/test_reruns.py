@@ -9,7 +9,6 @@ from dabook.analysis.statistics import recorded
 from dabook.pages import reruns
 from dabook.runs import records
 from dabook.runs.experiments import expand
-from dabook.show.sentences import UNRECORDED
 from dalib import paths
 
 
@@ -74,5 +73,5 @@ def test_other_code_and_runs_without_a_record_are_left_out():
     again("main_table", "naive", 0, 0.3, code="0" * 12)
     again("main_table", "full", 0, 0.3)
     assert reruns.pairs() == []
-    assert reruns.reading([], recorded("main_table")) == UNRECORDED
-    assert UNRECORDED in reruns.table([]).text
+    assert reruns.reading([], recorded("main_table")) == reruns.NONE
+    assert reruns.table([]).text == ""

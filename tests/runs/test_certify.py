@@ -243,12 +243,33 @@ def test_a_damaged_certificate_is_named(tmp_path, monkeypatch):
             certificates.unchanged("training", "old", "new")
 
 
+def test_without_a_certificate_only_the_same_code_is_unchanged(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    assert certificates.read() == []
+    assert certificates.joined("training", "old") == {"old"}
+    assert certificates.unchanged("training", "old", "old")
+    assert not certificates.unchanged("training", "old", "new")
+    with pytest.raises(ConfigError, match="no records to certify anything for; name a commit"):
+        certify._newest()
+
+
+def test_the_chain_of_the_first_study_is_not_read(monkeypatch):
+    """Its records are compared with no code of today."""
+    monkeypatch.setenv("DALIB_ROOT", str(ROOT))
+    first = {p.name for p in (paths.first_study() / "certificates").glob("*.json")}
+    read = {f"{c['from']['commit']}-{c['to']['commit']}.json" for c in certificates.read()}
+    assert first
+    assert not first & read
+
+
 def test_the_committed_certificates_join_the_records_to_commits_of_this_history():
     """Each names two commits, and the parts that it calls equal."""
     history = subprocess.run(
         ["git", "-C", ROOT, "rev-list", "HEAD"], capture_output=True, text=True, check=True
     ).stdout
-    for path in sorted((ROOT / "data" / "certificates").glob("*.json")):
+    files = sorted((ROOT / "data").rglob("certificates/*.json"))
+    assert files
+    for path in files:
         certificate = json.loads(path.read_text())
         assert set(certificate["equal"]) <= set(certificates.PARTS)
         assert path.stem == f"{certificate['from']['commit']}-{certificate['to']['commit']}"

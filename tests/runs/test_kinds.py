@@ -57,7 +57,8 @@ def as_today(text: str) -> str:
 @pytest.mark.parametrize("home", HOMES)
 def test_committed_records_read_and_are_written_as_they_lie(home):
     kind, pattern = HOMES[home]
-    files = sorted((paths.root() / "data").glob(pattern))
+    data = paths.root() / "data"
+    files = [p for study in (data, data / "first_study") for p in sorted(study.glob(pattern))]
     assert files
     for file in files:
         record = records.read(file, kind)

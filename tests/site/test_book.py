@@ -155,6 +155,91 @@ def test_glued_keys_name_an_existing_notebook(page):
     assert all((ROOT / f).is_file() for f in found)
 
 
+GLUED = re.compile(r"\{glue:text\}`\.\./notebooks/(\w+)\.ipynb::(\w+):([^`]*)`")
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda p: p.stem)
+def test_what_is_measured_is_quoted_in_whole_sentences(page):
+    """Where nothing is recorded a number would be a dash in the middle of a sentence, and a sentence
+    that leads to another would lead nowhere. The paper's own numbers are always there."""
+    text = page.read_text(encoding="utf8")
+    quoted = [m for m in GLUED.finditer(text) if m[1] != "published"]
+    assert {m[3] for m in quoted} <= {"s"}
+    for match in quoted:
+        before = text[: match.start()].rstrip()
+        at_start = text[: match.start()].endswith(("\n\n", "\n: "))
+        assert at_start or before[-1] in ".!?`", match[2]
+        if not at_start and before[-1] == "`":  # another sentence that is quoted, or none
+            assert before.rpartition("{glue:text}")[2].startswith("`../notebooks/"), match[2]
+
+
+def page_of(*paragraphs, definition=None):
+    """A document with paragraphs of quoted and of plain texts; quoted ones are marked."""
+    from docutils import nodes  # comes with sphinx, which may be missing
+    from docutils.utils import new_document
+
+    def paragraph(texts):
+        made = [
+            nodes.inline("", t[1:], classes=["pasted-text"]) if t.startswith("*") else nodes.Text(t)
+            for t in texts
+        ]
+        return nodes.paragraph("", "", *made)
+
+    document = new_document("page")
+    document.extend(paragraph(texts) for texts in paragraphs)
+    for texts in definition or ():
+        document.append(nodes.definition("", paragraph(texts)))
+    return document
+
+
+def test_a_page_says_once_that_runs_are_not_recorded(extension):
+    none = f"*{extension.UNRECORDED}"
+    twice = f"{none} {extension.UNRECORDED}"
+    page = page_of(["A. ", twice, " B."], [none], ["C. ", none, " ", "*D."], definition=[[none]])
+    extension.say_once(None, page, "page")
+    assert [node.astext() for node in page.children] == [
+        f"A. {extension.UNRECORDED} B.",
+        "C.  D.",
+        "Not yet recorded.",
+    ]
+    for count, kept in (("20 of 20", ""), ("2 of 20", extension.UNRECORDED)):
+        below = page_of(["A. ", none])
+        table = f"<p>{count} runs are not recorded yet.</p>"
+        below.insert(0, extension.nodes.raw("", table, format="html"))
+        extension.say_once(None, below, "page")
+        assert below.children[1].astext() == f"A. {kept}"
+    whole = page_of(["*Known."], ["*Known too."])
+    extension.say_once(None, whole, "page")
+    assert [node.astext() for node in whole.children] == ["Known.", "Known too."]
+
+
+def test_indexes_without_a_file_say_so(extension, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
+    records, certificates = (
+        kind.__new__(kind).run()[0].astext()  # neither asks for anything of its page
+        for kind in (extension.RecordIndex, extension.CertificateIndex)
+    )
+    assert records == f"<p>{extension.UNRECORDED}</p>"
+    assert certificates == f"<p>{extension.NO_CERTIFICATE}</p>"
+
+
+def test_a_site_without_records_and_certificates_is_finished(extension, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
+    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
+
+    class App:
+        outdir = tmp_path / "site"
+        builder = type("Builder", (), {"format": "html"})
+
+    extension.copy_records(App, None)
+    assert not (tmp_path / "site").exists()
+    (paths.certificates()).mkdir(parents=True)
+    (paths.certificates() / "a-b.json").write_text("{}")
+    extension.copy_records(App, None)
+    assert (tmp_path / "site" / "certificates" / "a-b.json").read_text() == "{}"
+
+
 def test_citations_are_in_the_bibliography():
     keys = set(
         re.findall(

