@@ -25,6 +25,7 @@ LONGEST = (  # files by the time they take, longest first: what a worker begins 
     "every_question",
     "parity_sizes",
     "site",
+    "front",
     "examples",
     "engines",
     "export",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dabook.runs import progress, records, students
 from dabook.runs.runner import look_ahead
 from dabook.runs.students import Marked, Recipe, Record
@@ -120,7 +122,8 @@ def _check_size(size: int) -> None:
 def _as_shipped(
     recipe: Recipe, config: RunConfig, trained: Path, began: list[dict[str, Any]]
 ) -> Path:
-    """The network in half precision, with what it says of itself."""
+    """The network in half precision, with what it says of itself. A file that is there already and is
+    the same is kept: written anew, its header may have another order, and so another digest."""
     told = {
         "run": config.hash(),
         "short_side": config.short_side,
@@ -130,9 +133,24 @@ def _as_shipped(
     parents = students.known_terms(began)
     path = trained.with_name(HALF)
     about = about_derived(parents, name=f"dalib, {recipe.label.lower()}", trained=told)
-    save(restore(trained, expect=config.encoder), path, about=about, half=True)
+    network = restore(trained, expect=config.encoder)
+    if not (path.is_file() and _is_half_of(path, network, about)):
+        save(network, path, about=about, half=True)
     _check_size(path.stat().st_size)
     return path
+
+
+def _is_half_of(path: Path, network: DepthAnything, about: dict[str, Any]) -> bool:
+    """Whether a file holds this network in half precision, and says this of it."""
+    kept = restore(path)
+    stored = kept.state_dict()
+    rounded = {
+        name: tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    return kept.about == json.loads(json.dumps(about)) and all(
+        torch.equal(stored[name], tensor) for name, tensor in rounded.items()
+    )
 
 
 def _facts(recipe: Recipe, config: RunConfig, weights: Path) -> dict[str, Any]:
