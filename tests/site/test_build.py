@@ -103,14 +103,17 @@ def test_what_a_notebook_may_train(checkout, monkeypatch):
         shown=(PROFILE,),
         plain=("x = 1  # x",),
     )
-    alone, naive, blurred = (
-        row.configs[0].hash() for row in expand("taught", profile="quick").rows
-    )
+    rows = expand("taught", profile="quick").rows
+    alone, naive, blurred = (row.configs[0].hash() for row in rows)
+    teacher = rows[1].configs[0].teacher_run()  # a run of its own, of another seed than any row
+    assert teacher == rows[2].configs[0].teacher_run()
+    taught = teacher.hash()
     assert build.claims("plain", "quick") == build.claims("long", "quick") == set()
-    assert build.claims("shown", "quick") == build.claims("main_table", "quick") == {alone, naive}
-    assert build.claims("taught", "quick") == {alone, naive, blurred}
+    assert build.claims("shown", "quick") == build.claims("main_table", "quick")
+    assert build.claims("main_table", "quick") == {alone, naive, taught}
+    assert build.claims("taught", "quick") == {alone, naive, blurred, taught}
 
-    ready = {alone, naive}
+    ready = {alone, naive, taught}
     monkeypatch.setattr(launch, "trained", lambda config: config.hash() in ready)
     monkeypatch.setattr(
         records.Entry,
@@ -118,10 +121,10 @@ def test_what_a_notebook_may_train(checkout, monkeypatch):
         property(lambda e: "fresh" if launch.trained(e.config) else "missing"),
     )
     assert build.claims("shown", "quick") == set()
-    assert build.claims("taught", "quick") == {alone, blurred}, (
+    assert build.claims("taught", "quick") == {taught, blurred}, (
         "the teacher's labels are not there yet"
     )
-    labels = launch.folder(expand("taught", profile="quick")["alone"].configs[0]) / "pseudo-1-2"
+    labels = launch.folder(teacher) / "pseudo-1-2"
     labels.mkdir(parents=True)
     (labels / "manifest.json").touch()
     assert build.claims("taught", "quick") == {blurred}
