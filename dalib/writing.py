@@ -101,11 +101,18 @@ def nothing_left(*places: Path, always: bool = False) -> Iterator[None]:
 def check_place(path: Path) -> None:
     """A `ConfigError` where no file can be written to `path`: for a command that writes after hours
     what it could have been told before. Nothing is left behind."""
+    if path.is_dir():
+        raise ConfigError(
+            f"{path}: a folder where a file is to be written; give the name of a file"
+        )
+    for above in path.parents:
+        if above.exists() and not above.is_dir():
+            raise ConfigError(
+                f"{above}: a file where a folder is to be written; give the name of a folder"
+            )
     with nothing_left(path.parent, always=True):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             with tempfile.NamedTemporaryFile(dir=path.parent):
                 pass
         except OSError as error:

@@ -8,7 +8,14 @@ from itertools import groupby
 from math import isnan
 
 from dabook.analysis import multiplicity
-from dabook.analysis.budget import EQUAL_BOTH, EQUAL_COMPUTE, NONE_DECLARED, UNTRAINED, budget
+from dabook.analysis.budget import (
+    EQUAL_BOTH,
+    EQUAL_COMPUTE,
+    NONE_DECLARED,
+    UNTRAINED,
+    budget,
+    reading_of,
+)
 from dabook.analysis.evidence import Comparison, Evidence
 from dabook.analysis.statistics import MEAN, Estimate
 from dabook.analysis.verdicts import (
@@ -112,10 +119,13 @@ def at_compute(verdict: Verdict) -> str:
 
 
 def _budget(test: Comparison, evidence: Evidence) -> str:
-    """How much training stands behind the two rows of a comparison; nothing where it is the same,
-    or where the reference is no row."""
+    """How much training stands behind the two rows of a comparison; nothing where their reading,
+    which stands with the verdict, says it all, or where the reference is no row."""
     results = evidence.results
-    return budget(results, test.row, test.versus) if test.versus in results.rows else ""
+    if test.versus not in results.rows:
+        return ""
+    words = budget(results, test.row, test.versus)
+    return "" if words == reading_of(results, test.row, test.versus) else words
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
         )
     out = Path(args.out)
     files = [out / "config.json", out / "model.safetensors"] if args.to == "transformers" else [out]
-    refuse_existing(files, sources=[Path(args.weights)], overwrite=args.overwrite)
     check_place(files[0])
+    refuse_existing(files, sources=[Path(args.weights)], overwrite=args.overwrite)
     model = load(args.weights, **reading(args))
     model.about = model.about or about_run(Path(args.weights))
     write = {

@@ -521,8 +521,10 @@ class Counting(Smooth):
 
 def test_a_second_size_for_the_teacher_costs_no_second_reading(tiny):
     """Where a source reads alike for each size; the same batch comes out either way."""
-    config = tiny.replace(pseudo_labels=True, labelling="online", labelled=(), perturb=())
-    config = config.replace(teacher=GivenTeacher(weights="given.safetensors"))
+    given = GivenTeacher(weights="given.safetensors")
+    config = tiny.replace(
+        pseudo_labels=True, labelling="online", labelled=(), perturb=(), teacher=given
+    )
     batches = {}
     for alike in (True, False):
         pool = Counting(alike=alike)

@@ -376,16 +376,17 @@ def test_no_stand_in_is_for_nothing():
 )
 def test_the_settings_are_a_run_as_they_stand(block):
     config = RunConfig.from_dict(yaml.safe_load(block.text))
-    assert config.pool_batch == {"v2": 192, "pa": 64}[block.text[2:4]]
-    assert config.encoder == "vits"
+    if "encoder" in block.text:  # else a few lines of settings
+        assert config.pool_batch == {"v2": 192, "pa": 64}[block.text[2:4]]
+        assert config.encoder == "vits"
 
 
 def test_the_commands_stand_in_the_order_of_help():
-    """Each where it is first needed; `label` and `resume` belong to `train`, and the last two look at
-    numbers and code of others, which the road does not meet."""
+    """Each where it is first needed; `label` and `resume` belong to `train`, and the last three look at
+    numbers and code of others, and at what lies on disk, which the road does not meet."""
     beside = {"label", "resume"}
     first = list(dict.fromkeys(line.split()[3] for line in commands() if is_run(line)))
-    *known, explain, conform = library().names
-    assert (explain, conform) == ("explain", "conform")
+    *known, explain, conform, cache = library().names
+    assert (explain, conform, cache) == ("explain", "conform", "cache")
     assert set(first) == set(known)
     assert [n for n in first if n not in beside] == [n for n in known if n not in beside]

@@ -277,7 +277,7 @@ class TestWhoseMap:
             for line in result.passed_over.lines()
         )
         assert main(["predict", str(photos / "old_a.png"), str(tmp_path / "alone"), *weights]) == 1
-        assert "nothing was predicted" in capsys.readouterr().err
+        assert "old_a.png: is a map that dalib.predict wrote" in capsys.readouterr().err
 
 
 class TestClips:
