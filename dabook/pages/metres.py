@@ -33,7 +33,7 @@ SIGMA = 0.02
 DRAWS = 4
 """Choices of points for each scene and number of them."""
 
-ROOM = ("validation", 25)
+ROOM = ("validation", 3)
 """The room whose floor and wall are looked at."""
 
 

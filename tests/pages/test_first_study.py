@@ -157,7 +157,7 @@ def test_a_missing_or_damaged_folder_is_named(tmp_path):
         _ = FirstStudy(tmp_path).runs
 
 
-def test_nothing_but_its_own_page_reads_it():
+def test_only_its_own_page_and_the_students_read_it():
     asks = re.compile(r"first_study\(\)|FirstStudy|\"first_study\"")
     code = [p for room in ("dalib", "dabook") for p in sorted((ROOT / room).rglob("*.py"))]
     pages = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -165,6 +165,8 @@ def test_nothing_but_its_own_page_reads_it():
     assert found == {
         "dalib/paths.py",
         "dabook/analysis/first_study.py",
+        "dabook/analysis/students.py",  # a student beside the first study's network
         "dabook/pages/first_study.py",
+        "dabook/pages/students.py",
         "notebooks/first_study.ipynb",
     }

@@ -31,10 +31,12 @@ def test_a_rerun_stands_beside_its_record_and_no_table_reads_it():
     again("main_table", "naive", 0, 0.199)
     assert {p: p.read_bytes() for p in paths.records().rglob("*.json")} == before
     assert len(list(paths.reruns().glob("*-avx2.json"))) == 2
-    assert recorded("main_table").value("naive").mean == pytest.approx(0.25)
+    assert recorded("main_table").value("naive").mean == pytest.approx(0.06**0.5)
     found = reruns.pairs()
     assert [(p.record["seed"], round(p.change, 3)) for p in found] == [(0, -0.5), (1, 10)]
-    assert [p.largest for p in found] == pytest.approx([0.001, 0.03])
+    # the hardest domain is two and a half steps above the mean, and its hardest image 6 % above it
+    hardest = 1.06 * fabricated.STEP**2.5
+    assert [p.largest for p in found] == pytest.approx([0.001 * hardest, 0.03 * hardest])
 
 
 def test_the_table_leads_to_the_record_and_the_sentence_holds_it_against_seeds():

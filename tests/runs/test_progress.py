@@ -67,9 +67,13 @@ def test_the_work_of_a_row_is_that_of_its_teacher_too(monkeypatch):
     assert list(found) == [teacher, STUDENT.hash()]
     assert found[teacher] == progress.Work(labelling=0, training=24, scoring=0)
     assert found[STUDENT.hash()] == progress.Work(labelling=10, training=72, scoring=7)
-    # a row that is another row's teacher is trained once, and scored
+    # labelled images alone are a row of their own beside the teacher, which is of another seed
     both = progress.work([LABELLED, STUDENT])
     assert both[LABELLED.hash()] == progress.Work(0, 24, 7)
+    assert sum(w.whole for w in both.values()) == 24 + 7 + 24 + 10 + 72 + 7
+    # a row that is another row's teacher is trained once, and scored
+    both = progress.work([STUDENT.teacher_run(), STUDENT])
+    assert both[teacher] == progress.Work(0, 24, 7)
     assert sum(w.whole for w in both.values()) == 24 + 7 + 10 + 72 + 7
     monkeypatch.setattr(launch, "trained", lambda config: True)
     assert sum(w.whole for w in progress.work([LABELLED, STUDENT]).values()) == 14
