@@ -128,14 +128,14 @@ def unguarded(pred, target, valid, *, dtype=torch.float32):
     ).double()
 
 
-def pooled(predict, source, protocol, *, batch_size=16):
+def pooled(predict, source, protocol, **options):
     """`run.evaluate_source` with means over the pixels of all images: each score is weighted by its
     image's share of pixels.
 
     The mean of the list is the pooled score, exactly, of all that are means over pixels; RMSE is
     left as it was.
     """
-    scores = evaluate_source(predict, source, protocol, batch_size=batch_size)
+    scores = evaluate_source(predict, source, protocol, **options)
     counts = torch.stack(
         [scored(s["disparity"][None], s["valid"][None], protocol).sum().double() for s in source]
     )

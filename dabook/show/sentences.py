@@ -263,6 +263,8 @@ def progress(results: Results) -> str:
     """What is still missing or out of date: sentences, or nothing where every row has every seed
     that was planned, from this code."""
     planned = len(results.entries) // len(results.rows)
+    if not results.found:
+        return UNRECORDED
     sentences = []
     counts = [len(results.of(row)) for row in results.rows]
     if min(counts) < planned:

