@@ -470,7 +470,7 @@ def test_two_bugs_are_priced_on_scenes_and_only_once(runs):
     whole = json.loads(
         (runs / "records" / "main_table" / f"{found['pooled'].config.hash()}.json").read_text()
     )
-    assert found["pooled"].record["images"]["floating"] != whole["images"]["floating"]
+    assert found["pooled"].record["images"]["night_street"] != whole["images"]["night_street"]
     assert (
         found["pooled"].record["images"]["drawn_room"] == whole["images"]["drawn_room"]
     )  # no sky: all images count alike

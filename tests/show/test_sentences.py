@@ -147,7 +147,7 @@ def test_nothing_recorded():
     assert (
         sentences.along(empty, {1: "colour"}, what="Things", unit="times") == sentences.UNRECORDED
     )
-    assert sentences.progress(empty) == "So far 0 of 5 seeds per row are recorded."
+    assert sentences.progress(empty) == sentences.UNRECORDED
 
 
 def test_progress_is_silent_where_all_is_there_and_names_older_code():
