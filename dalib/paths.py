@@ -84,7 +84,7 @@ def places() -> dict[str, str]:
 
 
 POOLS = ("photos", "rgbd")
-"""The public pools that a source `pool:NAME` reads."""
+"""The public pools that sources of the kind `pool` are named by."""
 
 
 def fetched_pool(name: str) -> Path:

@@ -40,3 +40,22 @@ def test_no_alias_of_a_type_has_a_docstring(name):
             assert getattr(held, "__module__", None) != "builtins", (
                 f"{name}.{ast.unparse(target)}: say it in a comment, not in a docstring"
             )
+
+
+@pytest.mark.parametrize("package", ["dalib", "dabook"])
+def test_no_value_s_docstring_has_its_first_colon_inside_a_literal(package):
+    """What stands before the first colon of such a docstring is taken for its type."""
+    found = []
+    for path in sorted(Path(package).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]
+        for body in bodies:
+            for value, said in itertools.pairwise(body):
+                is_value = isinstance(value, ast.Assign | ast.AnnAssign)
+                text = said.value if isinstance(said, ast.Expr) else None
+                if not (is_value and isinstance(text, ast.Constant) and type(text.value) is str):
+                    continue
+                head, colon, _ = text.value.splitlines()[0].partition(":")
+                if colon and head.count("`") % 2:
+                    found.append(f"{path}:{said.lineno}")
+    assert not found
