@@ -489,6 +489,7 @@ def searched():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_convention_that_has_an_effect_is_found(searched):
     """Each of them alone: its numbers, rounded to seven digits, lead back to it."""
     single = [f for f in searched.everything if len(f.conventions) == 1]
@@ -500,6 +501,7 @@ def test_every_convention_that_has_an_effect_is_found(searched):
         assert planted.names in [f.names for f in found.there] or found.none
 
 
+@pytest.mark.slow
 def test_every_pair_is_found_or_a_part_of_it_suffices(searched):
     mine = {n: f"{v:.7f}" for n, v in searched.values.items()}
     pairs = [f for f in searched.everything if len(f.conventions) == 2]
@@ -513,6 +515,7 @@ def test_every_pair_is_found_or_a_part_of_it_suffices(searched):
             assert not any(set(g.names) < set(f.names) for g in found.there)
 
 
+@pytest.mark.slow
 def test_the_estimate_of_chance_is_what_happens(searched):
     """Numbers of planted pairs, to three digits: as many other combinations agree as estimated."""
     values = [f.values["abs_rel"] for f in searched.everything if len(f.conventions) == 2]

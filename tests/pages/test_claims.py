@@ -145,6 +145,7 @@ def test_the_worst_comparison_decides(study):
     assert judged()["colour_blur"].word == REPRODUCED
 
 
+@pytest.mark.slow
 def test_verdicts_of_a_made_up_study(study):
     fabricated.write("main_table", LEVELS)
     found = judged()

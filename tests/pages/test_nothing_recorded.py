@@ -83,6 +83,7 @@ def test_prices_of_bugs_have_no_columns(empty):
     assert bug_prices.holes(bug_prices.Bugs()) == sentences.UNRECORDED
 
 
+@pytest.mark.slow
 def test_claims_have_no_tally(empty):
     known = verdicts.load()
     results = verdicts.results_of(known)

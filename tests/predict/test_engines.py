@@ -101,6 +101,7 @@ def test_bfloat16_deviates_little_and_says_how_much(vit):
     assert f"{100 * most:.2g} %" in run.news()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", OTHERS)
 def test_small_sizes_are_pytorchs(vit, engine):
     run, images = engines.Engine(model=vit, engine=engine), rgb(28, 14)
@@ -132,6 +133,7 @@ def test_mixed_photographs(cnn):
             assert (found - reference).abs().max() < 1e-4 * reference.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", OTHERS)
 def test_pseudo_labels(cnn, tmp_path, engine):
     """What labels can be an engine: the same to the float16 in which they are kept."""
