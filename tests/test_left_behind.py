@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from helpers.commands import main
 from helpers.training import pairs
@@ -31,7 +32,9 @@ def place(tmp_path, monkeypatch, weights):
     monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "all" / "runs"))
     (tmp_path / "photos").mkdir()
     for k in range(12):
-        Image.new("RGB", (96, 64), (20 * k, 100, 200)).save(tmp_path / "photos" / f"{k}.png")
+        patches = np.random.default_rng(k).integers(0, 256, (4, 6, 3), np.uint8)
+        picture = Image.fromarray(patches).resize((96, 64), Image.Resampling.NEAREST)
+        picture.save(tmp_path / "photos" / f"{k}.png")
     pairs(tmp_path / "rooms", more=("scale_known",), entries=("yes",))
     (tmp_path / "net.safetensors").symlink_to(weights)
     (tmp_path / "run.yaml").write_text(
