@@ -101,24 +101,34 @@ def nothing_left(*places: Path, always: bool = False) -> Iterator[None]:
 def check_place(path: Path) -> None:
     """A `ConfigError` where no file can be written to `path`: for a command that writes after hours
     what it could have been told before. Nothing is left behind."""
+    try:
+        refuse_folder(path)
+        for above in path.parents:
+            refuse_file(above)
+        with nothing_left(path.parent, always=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent):
+                pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror}); give another name"
+        ) from error
+
+
+def refuse_folder(path: Path) -> None:
+    """A `ConfigError` where a folder stands in the place of a file."""
     if path.is_dir():
         raise ConfigError(
             f"{path}: a folder where a file is to be written; give the name of a file"
         )
-    for above in path.parents:
-        if above.exists() and not above.is_dir():
-            raise ConfigError(
-                f"{above}: a file where a folder is to be written; give the name of a folder"
-            )
-    with nothing_left(path.parent, always=True):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be written ({error.strerror}); give another name"
-            ) from error
+
+
+def refuse_file(folder: Path) -> None:
+    """A `ConfigError` where a file stands in the place of a folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: a file where a folder is to be written; give the name of a folder"
+        )
 
 
 def missing(place: Path) -> list[Path]:

@@ -124,7 +124,8 @@ def at_equal_compute(results: Results, row: str, **options) -> Estimate | None:
     gives it; None where the experiment names no such row.
 
     Raises `ConfigError` where the labelled images have less by more than `TOLERANCE`, or more by more
-    than `SPARE`, with the steps that would be right. A profile that divides steps rounds them, and is not held to it.
+    than `SPARE`, with the steps that would be right. A profile that divides steps rounds them, and
+    is not held to it.
     """
     other = results.equal_compute.get(row)
     if other is None:

@@ -144,6 +144,8 @@ def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> 
     zero; empty without records."""
     if change.count == 0:
         return ""
+    if change.why:
+        return f"{what} changes in a way that cannot be told ({change.why})."
     value = f"{number(change.mean, 1, sign=True)} {unit}"
     if isnan(change.half):
         return f"{what} moves by {value} in a single seed, which shows nothing."

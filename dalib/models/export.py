@@ -30,7 +30,7 @@ from dalib.models.depth_anything import NOTE, DepthAnything, about_metadata, ref
 from dalib.models.encoder import PRESETS
 from dalib.models.licences import Terms, origins, terms_of
 from dalib.models.names import to_official, to_transformers
-from dalib.writing import refuse_existing, whole, whole_files
+from dalib.writing import refuse_existing, refuse_file, refuse_folder, whole, whole_files
 
 log = logging.getLogger(__name__)
 
@@ -162,10 +162,7 @@ def _inline(text: str) -> str:
 
 def _check_file(model: DepthAnything, path: Path, *, overwrite: bool, own: tuple[str, ...]) -> None:
     """Refuse a place that cannot be written to, and a name that says another format than `own`."""
-    if not str(path) or path.is_dir():
-        raise ConfigError(
-            f"{path}: a folder where a file is to be written; give the name of a file"
-        )
+    refuse_folder(path)
     refuse_existing([path], sources=_files(model), overwrite=overwrite)
     if path.suffix in NAMED and path.suffix not in own:
         raise ConfigError(
@@ -206,10 +203,7 @@ def export_transformers(model: DepthAnything, folder: Path, *, overwrite: bool =
         raise ConfigError(
             f"max_depth: transformers takes whole metres, and this network reaches {max_depth}"
         )
-    if not str(folder) or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(
-            f"{folder}: a file where a folder is to be written; give the name of a folder"
-        )
+    refuse_file(folder)
     files = [folder / name for name in FOLDER]
     refuse_existing([folder, *files], sources=_files(model), overwrite=True)
     refuse_existing(files, overwrite=overwrite)

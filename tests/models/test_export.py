@@ -241,6 +241,7 @@ def test_a_source_folder_is_never_written_over(way, small, tmp_path, capsys):
         ("folder", "onnx", "folder: a folder where a file is to be written"),
         ("notes.txt/x.pth", "official", "notes.txt: a file where a folder is to be written"),
         ("notes.txt/x", "transformers", "notes.txt: a file where a folder is to be written"),
+        ("a" * 300 + "/x.pth", "official", "cannot be written (File name too long)"),
         ("", "transformers", "out: an empty name"),
         ("", "official", "out: an empty name"),
         ("a.safetensors", "official", "a.safetensors: the file would not be what its name says"),
