@@ -49,9 +49,11 @@ def convolve(conv: nn.Conv2d, images: Float[Tensor, "b c h w"]) -> Float[Tensor,
 
 def _learns_on_cpu(conv: nn.Conv2d, images: Tensor) -> bool:
     """Whether a gradient of the weights will be asked for, in float32 and on the CPU; what
-    `torch.compile` and exports trace stays PyTorch's."""
+    `torch.compile` and exports trace, and what `costs` counts on tensors without values, stays
+    PyTorch's."""
     learns = torch.is_grad_enabled() and conv.weight.requires_grad
-    plain = images.device.type == "cpu" and images.dtype == torch.float32
+    has_values = type(images) is Tensor
+    plain = has_values and images.device.type == "cpu" and images.dtype == torch.float32
     return (
         learns
         and plain

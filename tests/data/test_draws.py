@@ -59,7 +59,7 @@ def test_training_reads_a_runs_own_draw_and_tests_read_the_same_scenes_for_all()
     values = {"labelled_images": 2, "unlabelled_images": 2, "test_images": 1, **SMALL}
     values |= {"validate_every": 1, "validation_images": 1, "pseudo_labels": True}
     runs = [RunConfig(seed=4, **values), RunConfig(seed=4, draw=0, **values)]
-    runs.append(runs[0].teacher_run().replace(pseudo_labels=True))
+    runs.append(runs[0].teacher_run().replace(pseudo_labels=True, unlabelled_images=2))
     own, other, teacher = ([s.sources[0] for s in sources(run)] for run in runs)
     assert [s.draw for s in (*own, *other, *teacher)] == [4, 4, 0, 0, 4, 4]
     assert [s.fingerprint for s in own] == [s.fingerprint for s in teacher]

@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -244,9 +244,12 @@ def call(line: str, *, until: str = "") -> tuple[int, str]:
 
 
 def write_settings(block: Block) -> None:
-    """A YAML block as the file that its first line names."""
-    name = re.match(r"# (\w+\.yaml)", block.text)[1]
-    Path(name).write_text(replaced(block.text, PLACES | SETTINGS), encoding="utf-8")
+    """A YAML block as the file that its first line names; a few lines to put into a file name none."""
+    named = re.match(r"# (\w+\.yaml)", block.text)
+    if named is None:
+        assert set(yaml.safe_load(block.text)) <= {f.name for f in fields(RunConfig)}
+        return
+    Path(named[1]).write_text(replaced(block.text, PLACES | SETTINGS), encoding="utf-8")
 
 
 def left(said: str) -> Path:
