@@ -28,6 +28,16 @@ from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
 
 STAMPS = "stamps.json"
+RENDER = """
+from functools import partial
+import jupyter_book.sphinx as book
+book.build_sphinx = partial(book.build_sphinx, jobs={jobs})  # there is no option for it
+from jupyter_book.cli.main import main
+main()
+"""
+SLOW = ("adapt", "costs", "why_your_absrel_differs", "confidence")
+"""Notebooks that train no row and take half a minute or more: they begin before the short ones, lest
+the last one run alone."""
 _stamping = threading.Lock()
 
 
@@ -65,7 +75,7 @@ def build(*, profile: str = "quick") -> Path:
     command = [
         sys.executable,
         "-c",
-        "from jupyter_book.cli.main import main; main()",
+        RENDER.format(jobs=lanes.LANES),
         "build",
         str(stage),
     ]
@@ -98,7 +108,8 @@ def _causes(log: str) -> str:
 
 
 def table_of_contents() -> list[str]:
-    """The notebooks of the book, main_table first: the others read what it trained."""
+    """The notebooks of the book in the order of work: main_table first, for the others read what it
+    trained, then those that are slow without training anything."""
     tree = strict_yaml.read(paths.root() / "_toc.yml")
     found: list[str] = []
 
@@ -113,7 +124,7 @@ def table_of_contents() -> list[str]:
                 walk(value)
 
     walk(tree)
-    return sorted(found, key=lambda name: name != "main_table")
+    return sorted(found, key=lambda name: (name != "main_table", name not in SLOW))
 
 
 def update_readme() -> None:

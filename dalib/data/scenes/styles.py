@@ -31,7 +31,7 @@ def _grey(colour: tuple, amount: float) -> tuple:
 @dataclass(frozen=True)
 class Look:
     """What the camera does: exposure (mean brightness), contrast, saturation, tint, sensor noise,
-    blur in pixels of 96 rows, edges raised by so much, and how fast what is out of focus blurs."""
+    blur in pixels of 96 rows."""
 
     level: tuple[float, float] = (0.4, 0.54)
     contrast: tuple[float, float] = (1.0, 1.35)
@@ -41,26 +41,6 @@ class Look:
     blur: tuple[float, float] = (0.0, 0.5)
     vignette: tuple[float, float] = (0.0, 0.25)
     fade: tuple[float, float] = (0.0, 0.03)
-    warmth: float = 0.0  # red up and blue down by at most this share, or the other way
-    sharpen: tuple[float, float] = (0.0, 0.0)
-    aperture: tuple[float, float] = (0.0, 0.0)  # below 0: everything is in focus
-
-
-PHOTOGRAPH = Look(
-    level=(0.28, 0.64),
-    contrast=(1.0, 2.0),
-    saturation=(0.4, 1.6),
-    tint=0.05,
-    warmth=0.16,
-    noise=(-0.005, 0.02),
-    blur=(-0.5, 0.6),
-    vignette=(0.0, 0.4),
-    fade=(-0.02, 0.06),
-    sharpen=(-0.4, 0.9),
-    aperture=(-2.0, 0.6),
-)
-"""As photographs differ: mean and spread of brightness, contrast, saturation and edges are those of
-a pool of photographs without depth, at 64 x 96."""
 
 
 def _plain(light: Lighting, rng: Random, inside: bool) -> None:
@@ -134,7 +114,7 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "plain": Style(look=PHOTOGRAPH),
+    "plain": Style(),
     "overcast": Style(_overcast, Look(saturation=(0.4, 0.9), contrast=(0.75, 1.0))),
     "warm": Style(_warm, Look(level=(0.32, 0.46), saturation=(0.9, 1.3))),
     "night": Style(_night, Look(level=(0.26, 0.38), noise=(0.01, 0.04), saturation=(0.6, 1.1))),
@@ -186,18 +166,6 @@ def soften_edges(image: Image, owner: Tensor) -> Image:
     return torch.where(edge, _blurred(image, 0.6), image)
 
 
-def _refocused(
-    image: Image, disparity: Float[Tensor, "h w"], aperture: float, rng: Random
-) -> Image:
-    """In focus where one pixel of the middle is; the farther from there in disparity, the more
-    blurred."""
-    height, width = disparity.shape
-    row, column = (int(n * rng.uniform(0.35, 0.75)) for n in (height, width))
-    focus = disparity[row, column].item() + 1e-3
-    share = ((disparity - focus).abs() * (aperture / focus)).clamp(max=1.0)
-    return torch.lerp(image, _blurred(image, 1.3 * math.sqrt(height / 96)), share)
-
-
 def _ink(disparity: Float[Tensor, "h w"], owner: Tensor) -> Float[Tensor, "h w"]:
     """1 on outlines of things, less where they nearly touch."""
     line = torch.zeros_like(disparity)
@@ -220,18 +188,12 @@ def develop(
     contrast = draw(*look.contrast)
     saturation = draw(*look.saturation)
     tint = [1 + draw(-look.tint, look.tint) for _ in range(3)]
-    warmth = draw(-look.warmth, look.warmth)
-    tint = [t * (1 + s * warmth) for t, s in zip(tint, (1, 0, -1), strict=True)]
     noise = draw(*look.noise)
     blur = draw(*look.blur)
     vignette = draw(*look.vignette)
     fade = max(draw(*look.fade), 0.0)
-    sharpen = draw(*look.sharpen)
-    aperture = draw(*look.aperture)
     _, height, width = radiance.shape
     seed = rng.getrandbits(62)
-    if aperture > 0.05:
-        radiance = _refocused(radiance, disparity, aperture, rng)
     luma = radiance.mean(0)
     gain = 1.15 * level**2 / max(luma.sqrt().mean().item() ** 2, 1e-4)
     image = radiance * (gain * torch.tensor(tint, device=radiance.device)[:, None, None])
@@ -256,8 +218,6 @@ def develop(
     image = fade + image * (1 - fade)
     if (sigma := blur * math.sqrt(height / 96)) > 0.2:
         image = _blurred(image, sigma)
-    if sharpen > 0.05:
-        image = image + sharpen * (image - _blurred(image, 0.7))
     if noise > 0.002:
         grain = torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed)).to(
             image.device
