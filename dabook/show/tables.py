@@ -304,8 +304,8 @@ def learning_table(results: Results, curves: Mapping[str, Sequence[Point]]) -> H
             line[f"{steps} steps", "from the budget before, %"] = cell(gained, 1, sign=True)
             line[f"{steps} steps", "from the first row, %"] = cell(beside, 1, sign=True)
         lines[label] = line
-    if not lines:
-        return Html("")
+    if not results.found:
+        return missing(results)
     headings = [escape(label) for label in lines]
     name = f"curves-{results.experiment}-{results.profile}"
     return html(lines, headings, name=name) + provenance(results) + missing(results)
@@ -376,9 +376,13 @@ def plan(experiment: Experiment) -> Html:
             "differs from the defaults in": escape(text) or DASH,
         }
     c = experiment.rows[0].configs[0]
+    student = any(row.configs[0].pseudo_labels for row in experiment.rows)
+    beside = f" (and {c.pool_batch} of the pool, in a student's step)" if student else ""
+    pool = f", {c.unlabelled_images} of a drawn pool" if student else ""
     scale = (
         f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled "
-        f"images, {c.height} x {c.width} pixels, {c.test_images} images per test domain"
+        f"images{beside}, {c.height} x {c.width} pixels, {c.labelled_images} images of a drawn "
+        f"labelled set{pool}, {c.test_images} per test domain; where a row says nothing else"
     )
     table = html(
         lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
@@ -392,13 +396,12 @@ def _said(value: object) -> str:
         said = {name: each for name, each in value.items() if each is not None}
         inner = "; ".join(f"{name}: {_said(each)}" for name, each in said.items())
         return f"({inner or 'the defaults'})"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
 
 
-def readme_table(entries: list[Entry]) -> str:
+def readme_table(results: Results) -> str:
     """The table as Markdown for the README, each row with links to its records. Intervals are over
     seeds; a sentence where nothing is recorded."""
-    results = Results(entries)
     if not results.found:
         return (
             "The runs of this study are not yet recorded. What the one before it measured, and why it "

@@ -99,7 +99,7 @@ def test_claims_have_no_tally(empty):
 
 
 def test_the_readme_has_a_sentence_and_no_table(empty):
-    text = tables.readme_table(records.entries(expand("main_table", profile="study")))
+    text = tables.readme_table(recorded("main_table"))
     assert text.startswith("The runs of this study are not yet recorded.")
     assert "|" not in text
 
@@ -107,7 +107,7 @@ def test_the_readme_has_a_sentence_and_no_table(empty):
 def test_the_readme_is_what_its_command_writes():
     text = (paths.root() / "README.md").read_text(encoding="utf-8")
     between = text.partition("<!-- main-table -->\n")[2].partition("\n<!-- /main-table -->")[0]
-    assert between == tables.readme_table(records.entries(expand("main_table", profile="study")))
+    assert between == tables.readme_table(recorded("main_table"))
 
 
 def test_what_is_told_of_a_change_is_a_whole_sentence(empty):

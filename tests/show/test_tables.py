@@ -164,7 +164,7 @@ def test_without_records_everything_still_renders(study):
     assert sentences.precision(results, aim=3) == sentences.UNRECORDED
     assert isnan(sentences.quotes(results, "mt")["mt_full_mean"])
     assert "not recorded" in tables.record_list(results)._repr_html_()
-    assert "not yet recorded" in tables.readme_table(results.entries)
+    assert "not yet recorded" in tables.readme_table(results)
     beside = tables.side_by_side(results, results).text
     assert "20 of 20 runs are not recorded yet" in beside
     assert "<table" not in beside
