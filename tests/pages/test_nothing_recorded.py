@@ -36,6 +36,7 @@ def empty(tmp_path, monkeypatch):
     (root / "data" / "claims.yaml").write_text(paths.claims().read_text())
     (root / "data" / "history.yaml").write_text("[]\n")
     shutil.copytree(paths.benchmarks(), root / "data" / "benchmarks")
+    shutil.copytree(paths.root() / "data" / "pools", root / "data" / "pools")
     monkeypatch.setenv("DALIB_ROOT", str(root))
     monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
     return root
