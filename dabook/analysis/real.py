@@ -96,7 +96,8 @@ def independent(results: Results, data_set: str) -> int:
 
 def comparisons(results: Results) -> list[tuple[str, str]]:
     """Each row beside the one that it is compared with, and the last beside the first."""
-    pairs = list(results.against.items())
+    longer = set(results.equal_compute.values())  # labelled images alone, told last
+    pairs = sorted(results.against.items(), key=lambda pair: pair[0] in longer)
     return pairs + [whole(results)] * (len(pairs) > 1)
 
 

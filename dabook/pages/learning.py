@@ -25,6 +25,7 @@ def order(results: Results, plan: Experiment) -> str:
     if not any(known.values()):
         return UNRECORDED
     numbers = sorted({steps for sides in known.values() for steps in sides})
+    later = [label for label in later if known[label]]
     turned = [label for label, sides in known.items() if {-1, 1} <= set(sides.values())]
     whole = {
         label: sides for label, sides in known.items() if len(sides) == len(plan.curves[label])
@@ -32,18 +33,22 @@ def order(results: Results, plan: Experiment) -> str:
     alike = [
         label for label, s in whole.items() if len(set(s.values())) == 1 and 0 not in s.values()
     ]
-    names = ", ".join(f"“{label}”" for label in turned)
     span = f"between {numbers[0]} and {numbers[-1]} steps"
     first = (
-        f"Of {len(later)} rows {len(turned)} change sides with the row before them {span} ({names})."
+        f"Of {len(later)} rows {len(turned)} {'changes' if len(turned) == 1 else 'change'} places with "
+        f"the row before {'it' if len(turned) == 1 else 'them'} {span} ({_named(turned)})."
         if turned
-        else f"None of {len(later)} rows changes sides with the row before it {span} by both intervals."
+        else f"None of {len(later)} rows changes places with the row before it {span} by both intervals."
     )
-    kept = f" ({', '.join(f'“{label}”' for label in alike)})" if alike else ""
+    kept = f" ({_named(alike)})" if alike else ""
     return (
         f"{first} The sign of {len(alike)} of the {len(later)} changes is decided, and the same, at "
         f"every number of steps{kept}."
     )
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join(f"“{label}”" for label in labels)
 
 
 def _sides(results: Results, rows: Mapping[int, str]) -> dict[int, int]:

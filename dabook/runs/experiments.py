@@ -199,6 +199,11 @@ def profiles() -> list[str]:
     return list(tree()["profiles"])
 
 
+def usual(profile: str) -> RunConfig:
+    """What a row without settings of its own is under a profile."""
+    return RunConfig.from_dict(tree()["profiles"][profile]["set"])
+
+
 def divides(profile: str) -> bool:
     """Whether a profile divides what a row sets itself, and so rounds it."""
     return bool(tree()["profiles"][profile].get("divide"))

@@ -103,12 +103,14 @@ def subject(results: Results, row: str) -> str:
 
 def reading(results: Results) -> str:
     """A paragraph on the changes of a table, one sentence per comparison, and one on the whole
-    chain."""
+    chain; then labelled images alone that train for longer, and the students beside these."""
     if not results.found:
         return UNRECORDED
-    sentences = [
-        f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
-    ]
+    longer = set(results.equal_compute.values())
+    told = {
+        row: f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
+    }
+    sentences = [text for row, text in told.items() if row not in longer]
     first = next(iter(results.rows))
     last = list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
@@ -116,6 +118,7 @@ def reading(results: Results) -> str:
             "From the first row to the last, the recipe as a whole "
             f"{effect(results.change(last, versus=first))}."
         )
+    sentences += [text for row, text in told.items() if row in longer]
     sentences.append(at_compute(results))
     if any(e.status == "stale" for e in results.found):
         sentences.append(STALE)

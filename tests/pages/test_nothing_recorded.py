@@ -70,9 +70,9 @@ def test_your_run_stands_beside_the_paper_alone(empty):
 def test_a_study_that_has_begun_shows_what_there_is(empty):
     fabricated.write("main_table", {"labelled_only": [0.3, 0.31]})
     table = tables.main_table(recorded("main_table")).text
-    assert "2 of 5 seeds" in table
+    assert "2 of 10 seeds" in table
     assert "0.305" in table
-    assert "18 of 20 runs are not recorded yet" in table
+    assert "48 of 50 runs are not recorded yet" in table
     assert sentences.reading(recorded("main_table")).startswith("Adding pseudo labels is not yet")
 
 
