@@ -228,7 +228,8 @@ def each(results: Results, sets: Sequence[str]) -> str:
     for d in sets:
         moved = change(results, row, other, [d])
         if moved.count:
-            where = f"On {name_of(d)} ({images(results, d)} images)"
+            count = images(results, d)
+            where = f"On {name_of(d)} ({count} image{'s' * (count != 1)})"
             sentences.append(f"{where}, {_beside(results, row, other)} {effect(moved)}.")
             sentences += _at_compute(results, [d], rows=[row])
     return " ".join(sentences) or UNRECORDED

@@ -365,7 +365,8 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
 def plan(experiment: Experiment) -> Html:
     """The rows as they were written down, each by the settings in which it differs from what all rows
     of the profile share; below it the size of the study."""
-    plain = usual(experiment.profile).to_dict()
+    c = usual(experiment.profile)
+    plain = c.to_dict()
     lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
@@ -374,7 +375,6 @@ def plan(experiment: Experiment) -> Html:
             "row": f"<code>{row.name}</code>",
             "differs from the profile in": escape(text) or DASH,
         }
-    c = experiment.rows[0].configs[0]
     student = any(row.configs[0].pseudo_labels for row in experiment.rows)
     beside = f" (and {c.pool_batch} of the pool, in a student's step)" if student else ""
     pool = f", {c.unlabelled_images} of a drawn pool" if student else ""

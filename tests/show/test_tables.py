@@ -408,6 +408,10 @@ def test_the_plan_tells_a_row_from_the_others_and_what_all_share():
     assert f"{first.steps} steps of {first.batch} labelled images" in text
     assert f"(and {last.pool_batch} of the pool, in a student's step)" in text
     assert "pool" not in repr(tables.plan(expand("target", profile="study")))
+    # the first row of these is the shortest
+    curves = repr(tables.plan(expand("learning_curves", profile="study")))
+    assert f"per row, {first.steps} steps of" in curves
+    assert re.search(r"labelled_only_third steps: \d+ ", curves)
 
 
 def test_the_plan_says_of_a_block_what_it_says():
