@@ -9,7 +9,7 @@ given what teacher, labelling and student cost together. An experiment names suc
 
 from functools import cache
 
-from dabook.analysis.statistics import Estimate, Results, recorded
+from dabook.analysis.statistics import Estimate, Results
 from dabook.runs.experiments import divides
 from dalib.config import RunConfig
 from dalib.errors import ConfigError
@@ -188,18 +188,28 @@ def budget(results: Results, row: str, other: str) -> str:
 
 
 def passes(results: Results) -> str:
-    """The image passes of every row: a sentence that names the rows by their number."""
-    groups: dict[int, list[str]] = {}
-    for row in results.rows.values():
-        groups.setdefault(image_passes(row.configs[0]), []).append(f"“{row.label}”")
-    return (
-        "Image passes in training: "
-        + "; ".join(f"{n} for {', '.join(rows)}" for n, rows in groups.items())
-        + "."
-    )
+    """The image passes of every row, without those of its teacher: a sentence that names the rows by
+    their number."""
+    counts = {row.label: str(image_passes(row.configs[0])) for row in results.rows.values()}
+    return f"Image passes in training, without teacher and labelling: {_listed(counts)}."
 
 
-def longer() -> Results:
-    """The page on the pool's rows of three times the steps: the student beside labelled images
-    alone."""
-    return Results(recorded("pool").entries, against={"long_4000": "long_labelled_only"})
+def pool_reads(results: Results) -> str:
+    """How often every student reads each image of its drawn pool: a sentence that names the rows by
+    that number."""
+    students = {
+        row.label: row.configs[0] for row in results.rows.values() if row.configs[0].pseudo_labels
+    }
+    counts = {
+        label: f"{config.steps * config.pool_batch / config.unlabelled_images:.1f} times"
+        for label, config in students.items()
+    }
+    return f"In training each image of the pool is read {_listed(counts)}."
+
+
+def _listed(counts: dict[str, str]) -> str:
+    """Labels with what is counted of them, those of one number together."""
+    groups: dict[str, list[str]] = {}
+    for label, count in counts.items():
+        groups.setdefault(count, []).append(f"“{label}”")
+    return "; ".join(f"{count} for {', '.join(labels)}" for count, labels in groups.items())

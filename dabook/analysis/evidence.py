@@ -15,9 +15,16 @@ from dabook.analysis.statistics import MEAN, VALIDATION, Domain, Estimate, Resul
 from dabook.runs import robustness
 from dabook.runs.experiments import Experiment, expand, experiments
 from dalib.data.scenes import TEST_DOMAINS
+from dalib.evaluation.protocols import HALVES
 
 FLOORS = "floors"
 """The reference of the real images: the best floor of each data set."""
+REAL = "real"
+"""The column of the mean over the real data sets of the table half."""
+REAL_COLUMNS = {REAL: "on the real data sets of the table half"} | {
+    d: f"on {real.name_of(d)}" for sets in HALVES.values() for d in sets
+}
+"""The columns of real images: that mean, and each data set by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +74,7 @@ class Evidence(Protocol):
 
 
 class Table:
-    """An experiment's rows on the drawn domains.
+    """An experiment's rows on the drawn domains, and on real images.
 
     Args:
         name: of the experiment.
@@ -90,9 +97,10 @@ class Table:
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """The mean, which needs no words, and each domain by its name."""
+        """The mean over the test domains, which needs no words, each domain by its name, and what is
+        real."""
         named = {d: d.replace("_", " ") for d in TEST_DOMAINS}
-        return {MEAN: "", VALIDATION: "in-domain", **named}
+        return {MEAN: "", VALIDATION: "in-domain", **named, **REAL_COLUMNS}
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -107,9 +115,13 @@ class Table:
         """See `Evidence`."""
         row = comparison.row
         column = comparison.column
+        group = "test"
+        if column in REAL_COLUMNS:
+            group = "real"
+            column = tuple(real.of_half(self.results, "table")) if column == REAL else (column,)
         if comparison.beside:
-            return self.results.contrast(row, comparison.beside, column)
-        return self.results.change(row, column, versus=comparison.versus)
+            return self.results.contrast(row, comparison.beside, column, group=group)
+        return self.results.change(row, column, versus=comparison.versus, group=group)
 
 
 class Corruption(Table):
@@ -175,7 +187,8 @@ class Segmentation(Table):
     @property
     def columns(self) -> Mapping[str, str]:
         """As of every experiment; the mean says what the error is."""
-        return {**super().columns, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
+        drawn = {name: words for name, words in super().columns.items() if name not in REAL_COLUMNS}
+        return {**drawn, MEAN: "in 1 − mIoU", VALIDATION: "in-domain, in 1 − mIoU"}
 
 
 class Metric(Table):

@@ -36,8 +36,8 @@ def name_of(data_set: str) -> str:
 
 
 def data_sets(results: Results, floors: Record | None) -> dict[str, list[str]]:
-    """Half -> data sets that anything was scored on, this project's own first; Motorcycle stands by
-    itself, it needs no download."""
+    """Half -> data sets that anything was scored on, the table half first, and in it NYUv2 and KITTI,
+    and in each half this project's own first; Motorcycle stands by itself, it needs no download."""
     scored = [entry.record.get("real", {}) for entry in results.found]
     scored += floors["floors"].values() if floors else []
     seen = {d: scores["half"] for by_set in scored for d, scores in by_set.items()}
@@ -46,7 +46,13 @@ def data_sets(results: Results, floors: Record | None) -> dict[str, list[str]]:
     for d, half in seen.items():
         if d not in ours:  # of a manifest of somebody's own
             known[half].append(d)
-    return {"wheel": ["motorcycle"] if "motorcycle" in seen else [], **known}
+    known = {half: known[half] for half in ("table", "tune")}
+    return {**known, "wheel": ["motorcycle"] if "motorcycle" in seen else []}
+
+
+def of_half(results: Results, half: str) -> list[str]:
+    """The data sets of a half among `counted`: what a mean over it is of."""
+    return [d for d in counted(results) if d in HALVES[half]]
 
 
 def counted(results: Results) -> list[str]:
@@ -90,9 +96,15 @@ def independent(results: Results, data_set: str) -> int:
 
 def comparisons(results: Results) -> list[tuple[str, str]]:
     """Each row beside the one that it is compared with, and the last beside the first."""
+    longer = set(results.equal_compute.values())  # labelled images alone, told last
+    pairs = sorted(results.against.items(), key=lambda pair: pair[0] in longer)
+    return pairs + [whole(results)] * (len(pairs) > 1)
+
+
+def whole(results: Results) -> tuple[str, str]:
+    """The last row beside the first."""
     rows = list(results.rows)
-    pairs = list(results.against.items())
-    return pairs + [(rows[-1], rows[0])] * (len(pairs) > 1)
+    return rows[-1], rows[0]
 
 
 def below_floors(results: Results, row: str) -> dict[str, Estimate]:
@@ -117,7 +129,7 @@ def against_floors(
     Resampled are seeds and the images or sequences of each data set; the data sets are not.
 
     Args:
-        results: of the main table.
+        results: of an experiment.
         row: of it.
         half: whose data sets.
         sets: these instead, whatever half they are of.

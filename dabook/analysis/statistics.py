@@ -382,14 +382,17 @@ class Results:
         """
         return self._sum(self._change(row, domain, versus, group), domain, group=group)
 
-    def contrast(self, row: str, other: str, domain: Domain = MEAN) -> Estimate:
+    def contrast(
+        self, row: str, other: str, domain: Domain = MEAN, *, group: str = "test"
+    ) -> Estimate:
         """The change of a row beside the change of another, paired by seed: by how many per cent
         the factor of the one is that of the other."""
-        first = self._change(row, domain)
-        second = self._change(other, domain)
+        first = self._change(row, domain, group=group)
+        second = self._change(other, domain, group=group)
         if not first or not second:
             return Estimate()
-        return self._sum({r: first.get(r, 0) - second.get(r, 0) for r in first | second}, domain)
+        weights = {r: first.get(r, 0) - second.get(r, 0) for r in first | second}
+        return self._sum(weights, domain, group=group)
 
     def _change(
         self, row: str, domain: Domain, versus: str | None = None, group: str = "test"

@@ -1,11 +1,11 @@
-"""Real images in the book: tables and sentences on every row per data set, beside the floors and
-beside the other rows (`dabook.analysis.real`)."""
+"""Real images in the book: tables and sentences on every row of an experiment per data set, beside the
+floors and beside the other rows (`dabook.analysis.real`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dabook.analysis import means
+from dabook.analysis import budget, means
 from dabook.analysis.floors import above_surface, best, blind, inversions, level, real_scores
 from dabook.analysis.floors import heading as floor_heading
 from dabook.analysis.real import (
@@ -18,7 +18,9 @@ from dabook.analysis.real import (
     images,
     independent,
     name_of,
+    of_half,
     side,
+    whole,
 )
 from dabook.analysis.statistics import Estimate, Results
 from dabook.runs.floors import Scores, read_floors
@@ -28,7 +30,6 @@ from dabook.show.tables import above, heading, marks, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
 from dalib.evaluation.floors import SURFACE
-from dalib.evaluation.protocols import HALVES
 
 TITLES = {"wheel": "in every install", "tune": "guided the scenes", "table": "kept for this table"}
 VERDICTS = {-1: "below", 0: "not to be told apart", 1: "above"}
@@ -59,7 +60,7 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     plain. Motorcycle is shown twice and counted once.
 
     Args:
-        results: of the main table; means over images, then over seeds.
+        results: of an experiment; means over images, then over seeds.
         metric: "abs_rel" or "delta1".
     """
     record = read_floors()
@@ -98,7 +99,7 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
         )
     arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
     caption = f"{arrow}; in parentheses the number of images"
-    table = html(lines, headings, caption=caption, name=f"real-{metric}")
+    table = html(lines, headings, caption=caption, name=f"real-{metric}-{results.experiment}")
     below = marks(known) if metric == "abs_rel" else Html("")
     rest = _line(record) + scales(results, "real") + provenance_line(results)
     return table + below + rest
@@ -165,13 +166,15 @@ def _line(floors: dict | None) -> Html:
 
 
 def changes_table(results: Results) -> Html:
-    """Paired changes per real data set and over each half, in percent, with both intervals."""
+    """Paired changes per real data set and over each half, in percent, with both intervals: each row
+    beside the one that it is compared with, and each student beside labelled images alone of as much
+    compute, with the reading."""
     halves = data_sets(results, read_floors())
     counts = {d: images(results, d) for half in halves.values() for d in half}
     sets = counted(results)
     lines = {}
     headings = []
-    for row, other in comparisons(results):
+    for row, other in [*comparisons(results), *results.equal_compute.items()]:
         line = {}
         link = row_link(results, row)
         for half, members in halves.items():
@@ -183,32 +186,70 @@ def changes_table(results: Results) -> Html:
                 moved = change(results, row, other, chosen)
                 line[TITLES[half], name] = cell(moved, 1, sign=True, link=link)
         lines[f"{row} {other}"] = line
-        headings.append(f"{heading(results, row)}<br>against {heading(results, other)}")
+        headings.append(
+            f"{heading(results, row)}<br>against {heading(results, other)}"
+            f'<br><span class="interval">{budget.reading_of(results, row, other)}</span>'
+        )
     if not sets or not results.found:
         return Html(
             '<p class="provenance"><span class="stale">Nothing is recorded on real images '
             "yet.</span></p>"
         )
     caption = "change of AbsRel, %; in parentheses the number of images"
-    return html(lines, headings, caption=caption, name="real-changes") + provenance_line(results)
+    table = html(lines, headings, caption=caption, name=f"real-changes-{results.experiment}")
+    return table + provenance_line(results)
 
 
 def effects(results: Results, *, half: str = "table") -> str:
     """The paired changes on the mean over the data sets of a half: sentences, the whole recipe
-    first."""
-    sets = [d for d in counted(results) if d in HALVES[half]]
-    found = {pair: change(results, *pair, sets) for pair in comparisons(results)[::-1]}
+    first, and at the end what is left at equal compute."""
+    sets = of_half(results, half)
+    found = {pair: change(results, *pair, sets) for pair in comparisons(results)}
     if not any(c.count for c in found.values()):
         return UNRECORDED
-    first, *rest = found.items()
-    labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
-    (row, other), whole = first
+    row, other = whole(results)
     sentences = [
-        f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {labels[row]} beside "
-        f"{labels[other]} {effect(whole)}."
+        f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {_beside(results, row, other)} "
+        f"{effect(found[row, other])}."
     ]
-    sentences += [f"{subject(results, row)} {effect(moved)}." for (row, _), moved in rest[::-1]]
-    return " ".join(sentences)
+    sentences += [
+        f"{subject(results, row)} {effect(moved)}."
+        for (row, other), moved in found.items()
+        if (row, other) != whole(results)
+    ]
+    return " ".join([*sentences, *_at_compute(results, sets)])
+
+
+def each(results: Results, sets: Sequence[str]) -> str:
+    """What the whole recipe does on each of several data sets by itself, at both readings: a
+    sentence for each, and how many images it is of."""
+    row, other = whole(results)
+    sentences = []
+    for d in sets:
+        moved = change(results, row, other, [d])
+        if moved.count:
+            count = images(results, d)
+            where = f"On {name_of(d)} ({count} image{'s' * (count != 1)})"
+            sentences.append(f"{where}, {_beside(results, row, other)} {effect(moved)}.")
+            sentences += _at_compute(results, [d], rows=[row])
+    return " ".join(sentences) or UNRECORDED
+
+
+def _at_compute(
+    results: Results, sets: Sequence[str], rows: Sequence[str] | None = None
+) -> list[str]:
+    """The second reading on some data sets, of all rows that have one or of some: a sentence, where
+    anything is recorded."""
+    asked = results.equal_compute if rows is None else rows
+    pairs = {row: results.equal_compute[row] for row in asked if row in results.equal_compute}
+    found = {pair: change(results, *pair, sets) for pair in pairs.items()}
+    told = [f"{_beside(results, *pair)} {effect(c)}" for pair, c in found.items() if c.count]
+    return [f"At equal compute, {'; '.join(told)}."] * bool(told)
+
+
+def _beside(results: Results, row: str, other: str) -> str:
+    """Two rows by their labels."""
+    return f"“{results.rows[row].label}” beside “{results.rows[other].label}”"
 
 
 def standing(results: Results, row: str) -> Html:

@@ -9,7 +9,7 @@ import torch
 
 from dabook.analysis.budget import image_passes, operations
 from dabook.analysis.paper import counterparts
-from dabook.runs.experiments import Experiment
+from dabook.runs.experiments import Experiment, expand
 from dabook.show.html import Html, html, number
 from dalib import paths
 from dalib.training.costs import measure, network
@@ -48,8 +48,9 @@ def _billions(name: str, *, height: int, width: int, encoder: bool) -> float:
     return multiply_adds(name, height, width, encoder=encoder) / 1e9
 
 
-def sizes(height: int = 96, width: int = 128) -> Html:
+def sizes() -> Html:
     """Weights and multiply-adds of both networks, and how many times as many the large one has."""
+    height, width = _image()
     parts = (("all", False), ("encoder", True))
     columns: dict[tuple[str, str], Callable[[str], float]] = {}
     for part, encoder in parts:
@@ -71,9 +72,15 @@ def sizes(height: int = 96, width: int = 128) -> Html:
     )
 
 
+def _image() -> tuple[int, int]:
+    """Height and width of the study's images."""
+    config = expand(EXPERIMENT, profile="study", seeds=1).rows[0].configs[0]
+    return config.height, config.width
+
+
 def budgets(plan: Experiment) -> Html:
     """What the training of each row takes: image passes, operations of its own and of its teacher,
-    and all of them beside the first row's."""
+    and all of them beside the first row's; and how often it reads each labelled image."""
     first = sum(operations(plan.rows[0].configs[0]))
     lines = {}
     for row in plan.rows:
@@ -84,6 +91,7 @@ def budgets(plan: Experiment) -> Html:
             "TFLOP": number(own / 1e12, 2),
             "teacher, TFLOP": number(before / 1e12, 2) if before else "",
             "in all": f"× {number((own + before) / first, 2)}",
+            "reads of a label": number(config.steps * config.batch / config.labelled_images, 1),
         }
     return html(lines, [row.label for row in plan.rows], name="small-large-budgets")
 
@@ -91,7 +99,7 @@ def budgets(plan: Experiment) -> Html:
 def ratio() -> str:
     """How much larger the large network is: the end of a sentence."""
     weights = parameters(LARGE) / parameters(SMALL)
-    work = multiply_adds(LARGE, 96, 128) / multiply_adds(SMALL, 96, 128)
+    work = multiply_adds(LARGE, *_image()) / multiply_adds(SMALL, *_image())
     return (
         f"{number(weights, 2)} times as many weights and {number(work, 2)} times as many "
         "multiply-adds for an image"

@@ -14,6 +14,9 @@ FILE = "experiments.yaml"
 RECORDS = ("local", "committed")
 AGAINST = ("above", "first")
 MOST_SEEDS = 1000  # of one row in one command
+STUDY = "study"
+"""The profile for which the steps that rows set themselves are written; another may have more, as
+`gpu`, or divide them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +199,11 @@ def profiles() -> list[str]:
     return list(tree()["profiles"])
 
 
+def usual(profile: str) -> RunConfig:
+    """What a row without settings of its own is under a profile."""
+    return RunConfig.from_dict(tree()["profiles"][profile]["set"])
+
+
 def divides(profile: str) -> bool:
     """Whether a profile divides what a row sets itself, and so rounds it."""
     return bool(tree()["profiles"][profile].get("divide"))
@@ -300,7 +308,7 @@ def _check_steps(
     for label, members in curves.items():
         where = f"{FILE}, {name}, curves: {label!r}"
         steps = [configs[row].steps for row in members]
-        if sorted(set(steps)) != steps and not divides(profile):
+        if sorted(set(steps)) != steps and profile == STUDY:
             raise ConfigError(f"{where}: the steps {steps} of its rows do not rise")
         alike = {configs[row].replace(steps=1) for row in members}
         if len(alike) > 1:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 
 from dabook.analysis import budget, floors
+from dabook.analysis.budget import EQUAL_COMPUTE
 from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.show.html import number
 
@@ -102,12 +103,14 @@ def subject(results: Results, row: str) -> str:
 
 def reading(results: Results) -> str:
     """A paragraph on the changes of a table, one sentence per comparison, and one on the whole
-    chain."""
+    chain; then labelled images alone that train for longer, and the students beside these."""
     if not results.found:
         return UNRECORDED
-    sentences = [
-        f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
-    ]
+    longer = set(results.equal_compute.values())
+    told = {
+        row: f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
+    }
+    sentences = [text for row, text in told.items() if row not in longer]
     first = next(iter(results.rows))
     last = list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
@@ -115,6 +118,7 @@ def reading(results: Results) -> str:
             "From the first row to the last, the recipe as a whole "
             f"{effect(results.change(last, versus=first))}."
         )
+    sentences += [text for row, text in told.items() if row in longer]
     sentences.append(at_compute(results))
     if any(e.status == "stale" for e in results.found):
         sentences.append(STALE)
@@ -459,19 +463,28 @@ def contrast(results: Results, row: str, other: str) -> str:
 
 def precision(results: Results, *, aim: float | int) -> str:
     """Whether the study can see what it was planned to see: each half-width, over seeds, beside the
-    aim, in percent."""
-    halves = {row: results.change(row).half for row in results.against}
-    known = {row: half for row, half in halves.items() if not isnan(half)}
+    aim, both in percent of the error of the row at which the chain of comparisons begins."""
+    halves = {row: _half(results, row, other) for row, other in results.against.items()}
+    pairs = results.equal_compute.items()
+    halves |= {f"{row} {EQUAL_COMPUTE}": _half(results, row, other) for row, other in pairs}
+    known = {name: half for name, half in halves.items() if not isnan(half)}
     if not known:
         return UNRECORDED
-    wide = [row for row, half in known.items() if half > aim]
-    values = ", ".join(f"{row} {number(half, 1)} %" for row, half in known.items())
+    wide = [name for name, half in known.items() if half > aim]
+    values = ", ".join(f"{name} {number(half, 1)} %" for name, half in known.items())
     verdict = (
         f"the aim of {aim:g} % is missed by {', '.join(wide)}"
         if wide
         else (f"all within the aim of {aim:g} %")
     )
     return f"Half-widths of the intervals of the changes: {values}; {verdict}."
+
+
+def _half(results: Results, row: str, other: str) -> float:
+    """Half the width of a change's interval over seeds, in percent of the first error of its
+    chain."""
+    share = results.value(other).mean / results.value(results.base(row)).mean
+    return share * results.change(row, versus=other).half
 
 
 def headline(text: str) -> str:
@@ -487,7 +500,8 @@ def quotes(
     Args:
         results: of the experiment.
         prefix: of every key: `<prefix>_<row>_mean`, `_diff`, `_lo`, `_hi` (percent), `_told` (the
-            change as a sentence), `_seeds`, `_reading`, `_answer`, `_headline`.
+            change as a sentence), `_seeds`, `_reading`, `_answer`, `_headline`, and `_compute`, the
+            second reading, where the experiment has one.
         rows: those that answer the question, see `answer`; all by default.
         sentences: more of them, `<prefix>_<name>`; an `answer` takes the place of this module's
             own.
@@ -499,6 +513,8 @@ def quotes(
     sentences = {"answer": answer(results, rows)} | sentences
     values |= {f"{prefix}_{name}": text for name, text in sentences.items()}
     values[f"{prefix}_headline"] = headline(sentences["answer"])
+    if results.equal_compute:
+        values[f"{prefix}_compute"] = at_compute(results) or UNRECORDED
     for row in results.rows:
         change = results.change(row)
         values |= {

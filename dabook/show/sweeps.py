@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
+from dabook.analysis import real
 from dabook.analysis.curves import Point
 from dabook.analysis.statistics import MEAN, Estimate, Results, over_seeds
 from dabook.show.charts import bar
@@ -136,15 +137,7 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
             places[y] = results.rows[row].label
             change = results.change(row)
             if change.resampled:
-                ax.plot(
-                    change.resampled,
-                    [y, y],
-                    color=colour,
-                    lw=0.8,
-                    marker="|",
-                    ms=7,
-                    zorder=3,
-                )
+                _ends(ax, change.resampled, y, colour)
             if change.count:
                 bar(ax, change, y, colour, marker=marker)
             else:
@@ -164,6 +157,46 @@ def grouped(results: Results, groups: Mapping[str, Sequence[str]]) -> Figure:
     ax.axvline(0, color=INK, lw=0.9, zorder=1)
     ax.grid(False, axis="y")
     return fig
+
+
+@figure
+def real_sets(results: Results, pairs: Mapping[str, tuple[str, str]]) -> Figure:
+    """Changes of AbsRel on real images: on the mean over the table half, then on each data set with
+    its number of images; a colour for each pair of rows. A thick line is the interval over seeds,
+    ticks are the ends of that over seeds and images (or sequences).
+
+    Args:
+        results: of an experiment.
+        pairs: label -> a row, and what it is held against.
+    """
+    half = real.of_half(results, "table")
+    places = {"mean, table half": half} | {
+        f"{real.name_of(d)} ({real.images(results, d)})": [d] for d in real.counted(results)
+    }
+    if not any(real.change(results, *pair, half).count for pair in pairs.values()):
+        return empty()
+    fig, ax = plt.subplots(figsize=(7.4, 1.0 + 0.22 * len(places) * len(pairs)))
+    for k, (label, pair) in enumerate(pairs.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        marker = MARKERS[k % len(MARKERS)]
+        for i, sets in enumerate(places.values()):
+            y = i + (k - (len(pairs) - 1) / 2) * 0.6 / len(pairs)
+            change = real.change(results, *pair, sets)
+            if change.resampled:
+                _ends(ax, change.resampled, y, colour)
+            if change.count:
+                bar(ax, change, y, colour, marker=marker, label=None if i else label)
+    ax.set(yticks=range(len(places)), yticklabels=list(places), ylim=(len(places) - 0.5, -0.5))
+    ax.set_xlabel("change of AbsRel, paired by seed, %")
+    ax.axvline(0, color=INK, lw=0.9, zorder=1)
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside upper left", ncols=len(pairs))
+    return fig
+
+
+def _ends(ax: Axes, ends: tuple[float, float], y: float, colour: str) -> None:
+    """The interval over seeds and images as a thin line with ticks at its ends."""
+    ax.plot(ends, [y, y], color=colour, lw=0.8, marker="|", ms=7, zorder=3)
 
 
 @figure

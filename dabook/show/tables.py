@@ -12,10 +12,9 @@ from dabook.analysis.curves import Point
 from dabook.analysis.paper import paper, paper_change
 from dabook.analysis.statistics import MEAN, VALIDATION, Estimate, Results
 from dabook.runs import records
-from dabook.runs.experiments import Experiment
+from dabook.runs.experiments import Experiment, usual
 from dabook.runs.records import Entry, Record
 from dabook.show.html import DASH, Html, anchor, cell, html, number, record_link, row_link, title
-from dalib.config import RunConfig
 
 RESAMPLED = (
     "“seeds”, Student's t over seeds; “+ images”, the bootstrap over seeds and test images"
@@ -304,8 +303,8 @@ def learning_table(results: Results, curves: Mapping[str, Sequence[Point]]) -> H
             line[f"{steps} steps", "from the budget before, %"] = cell(gained, 1, sign=True)
             line[f"{steps} steps", "from the first row, %"] = cell(beside, 1, sign=True)
         lines[label] = line
-    if not lines:
-        return Html("")
+    if not results.found:
+        return missing(results)
     headings = [escape(label) for label in lines]
     name = f"curves-{results.experiment}-{results.profile}"
     return html(lines, headings, name=name) + provenance(results) + missing(results)
@@ -364,21 +363,25 @@ def side_by_side(yours: Results, recorded: Results) -> Html:
 
 
 def plan(experiment: Experiment) -> Html:
-    """The rows as they were written down, each by the settings in which it differs from the defaults
-    of `RunConfig`; below it the size of the study."""
-    plain = RunConfig().to_dict()
+    """The rows as they were written down, each by the settings in which it differs from what all rows
+    of the profile share; below it the size of the study."""
+    c = usual(experiment.profile)
+    plain = c.to_dict()
     lines = {}
     for row in experiment.rows:
         settings = {k: v for k, v in row.configs[0].to_dict().items() if v != plain[k]}
-        text = ", ".join(f"{name}: {_said(value)}" for name, value in settings.items())
+        text = ", ".join(f"{name}: {_said(value, plain)}" for name, value in settings.items())
         lines[row.name] = {
             "row": f"<code>{row.name}</code>",
-            "differs from the defaults in": escape(text) or DASH,
+            "differs from the profile in": escape(text) or DASH,
         }
-    c = experiment.rows[0].configs[0]
+    student = any(row.configs[0].pseudo_labels for row in experiment.rows)
+    beside = f" (and {c.pool_batch} of the pool, in a student's step)" if student else ""
+    pool = f", {c.unlabelled_images} of a drawn pool" if student else ""
     scale = (
         f"{len(experiment.rows[0].configs)} seeds per row, {c.steps} steps of {c.batch} labelled "
-        f"images, {c.height} x {c.width} pixels, {c.test_images} images per test domain"
+        f"images{beside}, {c.height} x {c.width} pixels, {c.labelled_images} images of a drawn "
+        f"labelled set{pool}, {c.test_images} per test domain; where a row says nothing else"
     )
     table = html(
         lines, [escape(row.label) for row in experiment.rows], name=f"plan-{experiment.name}"
@@ -386,19 +389,18 @@ def plan(experiment: Experiment) -> Html:
     return table + Html(f'<p class="provenance">Profile {escape(experiment.profile)}: {scale}.</p>')
 
 
-def _said(value: object) -> str:
-    """A setting in words; of a block of settings each, in brackets."""
+def _said(value: object, plain: Mapping[str, object]) -> str:
+    """A setting in words; of a block of settings, in brackets, those that differ from `plain`."""
     if isinstance(value, dict):
-        said = {name: each for name, each in value.items() if each is not None}
-        inner = "; ".join(f"{name}: {_said(each)}" for name, each in said.items())
-        return f"({inner or 'the defaults'})"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        said = {k: v for k, v in value.items() if v is not None and v != plain.get(k)}
+        inner = "; ".join(f"{name}: {_said(each, plain)}" for name, each in said.items())
+        return f"({inner or 'as the profile has it'})"
+    return ", ".join(_said(v, plain) for v in value) if isinstance(value, list) else str(value)
 
 
-def readme_table(entries: list[Entry]) -> str:
+def readme_table(results: Results) -> str:
     """The table as Markdown for the README, each row with links to its records. Intervals are over
     seeds; a sentence where nothing is recorded."""
-    results = Results(entries)
     if not results.found:
         return (
             "The runs of this study are not yet recorded. What the one before it measured, and why it "

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dabook.analysis.statistics import recorded
 from dabook.runs import records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
@@ -133,7 +134,7 @@ def update_readme() -> None:
     path = paths.root() / "README.md"
     if not path.is_file():
         raise UserError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
-    table = tables.readme_table(records.entries(expand("main_table", profile="study")))
+    table = tables.readme_table(recorded("main_table"))
     front.put(path, "main-table", table)
     front.update()
 

@@ -5,12 +5,13 @@ import ast
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from helpers import fabricated
 
 from dabook.analysis import evidence, verdicts
-from dabook.analysis.evidence import FLOORS, Comparison, source, sources
+from dabook.analysis.evidence import FLOORS, REAL, Comparison, source, sources
 from dabook.analysis.statistics import MEAN, Estimate
 from dabook.pages import claims
 from dalib import paths
@@ -46,6 +47,11 @@ def test_each_source_has_its_own_columns_and_references():
     table = source("main_table", blank=True)
     assert table.columns["night_street"] == "night street"
     assert table.averaged == TEST_DOMAINS
+    assert table.columns["kitti"] == "on KITTI"
+    assert table.columns[REAL] == "on the real data sets of the table half"
+    assert not set(evidence.REAL_COLUMNS) & {*TEST_DOMAINS, MEAN}
+    for name in ("segmentation", "metric", "robustness", "real_images"):
+        assert not set(evidence.REAL_COLUMNS) & source(name, blank=True).columns.keys()
     assert table.references["naive"] == f"“{table.results.rows['naive'].label}”"
     metres = source("metric", blank=True)
     assert metres.columns[MEAN] == "in metres, zero-shot"
@@ -60,6 +66,24 @@ def test_each_source_has_its_own_columns_and_references():
         {FLOORS: "the best floor"},
     )
     assert not real.contrasts
+
+
+def test_real_columns_are_of_the_real_images(study):
+    """Levels are 0.02 higher there; the table half of the made-up sets is NYUv2 and KITTI."""
+    levels = {"labelled_only": [0.30, 0.31], "naive": [0.28, 0.29], "perturbed": [0.26, 0.25]}
+    fabricated.write("drawn_to_real", levels)
+    asked = source("drawn_to_real")
+    for column in ("nyuv2", REAL):
+        test = {"experiment": "drawn_to_real", "expect": "lower", "column": column}
+        logs = {row: np.log(np.array(values) + 0.02) for row, values in levels.items()}
+        naive = Comparison(row="naive", versus="labelled_only", **test)
+        change = (logs["naive"] - logs["labelled_only"]).mean()
+        assert asked.estimate(naive).mean == pytest.approx(100 * np.expm1(change))
+        beside = Comparison(row="perturbed", versus="naive", beside="naive", **test)
+        change = (logs["perturbed"] - 2 * logs["naive"] + logs["labelled_only"]).mean()
+        assert asked.estimate(beside).mean == pytest.approx(100 * np.expm1(change))
+    absent = Comparison(row="naive", versus="labelled_only", **test | {"column": "habitat"})
+    assert asked.estimate(absent) == Estimate()
 
 
 def test_an_unknown_source_is_named_with_the_nearest():

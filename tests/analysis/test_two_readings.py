@@ -43,8 +43,9 @@ def root(tmp_path, monkeypatch):
 
 
 def declare(root, **changes):
-    """One experiment, `tiny`, beside the others."""
+    """One experiment, `tiny`, beside the others, of 250 steps where a row says nothing else."""
     tree = yaml.safe_load((root / "experiments.yaml").read_text())
+    tree["profiles"]["study"]["set"] = {"steps": 250}
     tree["experiments"]["tiny"] = QUESTION | changes
     (root / "experiments.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
@@ -119,12 +120,41 @@ def test_a_table_shows_both_readings_with_both_intervals(root):
 
 
 def test_a_table_without_such_a_row_says_so(root):
-    results = recorded("main_table")
+    results = recorded("dropping")
     assert budget.beside(results) == (
         "At equal compute: no row of equal compute is declared for this table"
     )
-    assert tables.compute_cell(results, "naive") == "–"
+    assert tables.compute_cell(results, "pixel") == "–"
     assert sentences.at_compute(results) == ""
+    assert "dr_compute" not in sentences.quotes(results, "dr")
+
+
+@pytest.mark.parametrize("name", ["main_table", "drawn_to_real", "real", "real_and_drawn"])
+def test_labelled_images_alone_have_the_compute_of_the_recipe(name):
+    """In every world the long row is held against each student, and costs what the whole recipe
+    does."""
+    results = recorded(name)
+    students = [row for row, spec in results.rows.items() if spec.configs[0].pseudo_labels]
+    assert list(results.equal_compute) == students
+    for row, long in results.equal_compute.items():
+        budget.check_equal(results, row, long)
+    full, long = (results.rows[row].configs[0] for row in ("full", "labelled_long"))
+    assert budget.compute(full, long) == pytest.approx(1, abs=budget.TOLERANCE)
+    assert sentences.quotes(results, "x")["x_compute"] == sentences.UNRECORDED
+
+
+def test_what_passes_and_what_is_read_is_counted(root):
+    """250 steps of 8 labelled images; of a student 16 of the pool beside them, 4000 in all."""
+    declare(root)
+    results = recorded("tiny")
+    assert budget.passes(results) == (
+        "Image passes in training, without teacher and labelling: 2000 for “labels”; 9336 for "
+        "“labels, longer”; 664 for “labels, a third”; 6000 for “student”; 1992 for “student, a third”."
+    )
+    assert budget.pool_reads(results) == (
+        "In training each image of the pool is read 1.0 times for “student”; 0.3 times for “student, a "
+        "third”."
+    )
 
 
 @pytest.mark.parametrize(

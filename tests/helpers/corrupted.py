@@ -13,8 +13,10 @@ ROWS = ("labelled_only", "naive", "perturbed", "full")
 
 def corrupted(levels, *, profile: str = "study", rows=ROWS, **changed) -> corruption.Robustness:
     """Records in which `levels(row, seed, kind, strength)` is the AbsRel, and one minus it the
-    ordinal accuracy."""
-    plan, today = expand("main_table", profile=profile), provenance.code_hash("training")
+    ordinal accuracy; of the study five seeds."""
+    seeds = 5 if profile == "study" else None
+    plan = expand("main_table", profile=profile, seeds=seeds)
+    today = provenance.code_hash("training")
     for row in (plan[name] for name in rows):
         for config in row.configs:
             found = {}
@@ -34,7 +36,7 @@ def corrupted(levels, *, profile: str = "study", rows=ROWS, **changed) -> corrup
                 | changed
             )
             write_text(robustness.path(config, committed=plan.committed), records.dump(record))
-    return corruption.Robustness(robustness.entries(profile=profile))
+    return corruption.Robustness(robustness.entries(profile=profile, seeds=seeds))
 
 
 def example(row, seed, kind, strength) -> float:

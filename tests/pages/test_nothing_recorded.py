@@ -36,6 +36,7 @@ def empty(tmp_path, monkeypatch):
     (root / "data" / "claims.yaml").write_text(paths.claims().read_text())
     (root / "data" / "history.yaml").write_text("[]\n")
     shutil.copytree(paths.benchmarks(), root / "data" / "benchmarks")
+    shutil.copytree(paths.root() / "data" / "pools", root / "data" / "pools")
     monkeypatch.setenv("DALIB_ROOT", str(root))
     monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "runs"))
     return root
@@ -69,9 +70,9 @@ def test_your_run_stands_beside_the_paper_alone(empty):
 def test_a_study_that_has_begun_shows_what_there_is(empty):
     fabricated.write("main_table", {"labelled_only": [0.3, 0.31]})
     table = tables.main_table(recorded("main_table")).text
-    assert "2 of 5 seeds" in table
+    assert "2 of 10 seeds" in table
     assert "0.305" in table
-    assert "18 of 20 runs are not recorded yet" in table
+    assert "48 of 50 runs are not recorded yet" in table
     assert sentences.reading(recorded("main_table")).startswith("Adding pseudo labels is not yet")
 
 
@@ -99,7 +100,7 @@ def test_claims_have_no_tally(empty):
 
 
 def test_the_readme_has_a_sentence_and_no_table(empty):
-    text = tables.readme_table(records.entries(expand("main_table", profile="study")))
+    text = tables.readme_table(recorded("main_table"))
     assert text.startswith("The runs of this study are not yet recorded.")
     assert "|" not in text
 
@@ -107,7 +108,7 @@ def test_the_readme_has_a_sentence_and_no_table(empty):
 def test_the_readme_is_what_its_command_writes():
     text = (paths.root() / "README.md").read_text(encoding="utf-8")
     between = text.partition("<!-- main-table -->\n")[2].partition("\n<!-- /main-table -->")[0]
-    assert between == tables.readme_table(records.entries(expand("main_table", profile="study")))
+    assert between == tables.readme_table(recorded("main_table"))
 
 
 def test_what_is_told_of_a_change_is_a_whole_sentence(empty):

@@ -1,16 +1,21 @@
 """Real images: paired changes by hand, one Motorcycle, and sentences that name what no row
 beats."""
 
+import csv
+
 import numpy as np
 import pytest
 from helpers import fabricated
+from matplotlib.container import ErrorbarContainer
 from scipy import stats
 
 from dabook.analysis import real
 from dabook.analysis.statistics import recorded
-from dabook.pages import real_images
+from dabook.pages import real_images, worlds
 from dabook.runs import records
+from dabook.show import sweeps
 from dabook.show.sentences import UNRECORDED
+from dalib import paths
 
 ROWS = ("labelled_only", "naive", "perturbed", "full")
 BASE = [0.20, 0.22, 0.21]
@@ -165,6 +170,71 @@ def test_the_effects_tell_the_whole_recipe_first():
         < text.index("Adding strong perturbation")
         < text.index("Adding feature alignment")
     )
+
+
+def test_a_student_has_a_second_reading_on_real_images_too():
+    """The whole recipe 0.02 below labelled images alone, and as far above those with its compute."""
+    levels = dict.fromkeys(ROWS, BASE) | {
+        "labelled_long": [x - 0.04 for x in BASE],
+        "full": [x - 0.02 for x in BASE],
+    }
+    for name in ("main_table", "drawn_to_real"):
+        fabricated.write(name, levels)
+        results = recorded(name)
+        assert real.comparisons(results)[-2:] == [
+            ("labelled_long", "labelled_only"),
+            ("full", "labelled_only"),
+        ]
+        told = real_images.effects(results)
+        labels = {row: f"“{spec.label}”" for row, spec in results.rows.items()}
+        whole = f"{labels['full']} beside {labels['labelled_only']} lowers the error by 8.7 %"
+        long = f"{labels['full']} beside {labels['labelled_long']} raises the error by 10.5 %"
+        assert told.startswith(f"On the mean of the 2 data sets of the table half, {whole}")
+        assert "At equal compute, " in told
+        assert told.index(long) > told.index("At equal compute, ")
+        each = real_images.each(results, ["nyuv2", "kitti"])
+        assert each.startswith(f"On NYUv2 (4 images), {whole}")
+        assert f"On KITTI (4 images), {whole}" in each
+        assert each.count(f"At equal compute, {long}") == 2
+        table = real_images.changes_table(results).text
+        assert table.index("NYUv2 (4)") < table.index("KITTI (4)") < table.index("SUN RGB-D (4)")
+        assert table.count(">at equal compute<") == 3
+        assert f'id="T_real-changes-{name}"' in table
+    assert real_images.each(results, ["habitat"]) == UNRECORDED
+
+
+def test_changes_on_real_images_are_drawn_set_by_set():
+    levels = {"labelled_only": BASE, "full": [x - 0.02 for x in BASE]}
+    fabricated.write("drawn_to_real", levels)
+    results = recorded("drawn_to_real")
+    pairs = {"steps": ("full", "labelled_only"), "compute": ("full", "labelled_long")}
+    ax = sweeps.real_sets(results, pairs).axes[0]
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names[:3] == ["mean, table half", "NYUv2 (4)", "KITTI (4)"]
+    bars = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
+    assert len(bars) == len(names)  # the longer training is not recorded
+    for bar, sets in zip(bars[:2], (["nyuv2", "kitti"], ["nyuv2"]), strict=True):
+        change = real.change(results, "full", "labelled_only", sets)
+        assert bar.lines[0].get_xdata()[0] == pytest.approx(change.mean)
+        ends = bar.lines[2][0].get_segments()[0][:, 0]
+        assert sorted(ends) == pytest.approx([change.low, change.high])
+    assert sweeps.real_sets(recorded("real"), pairs).axes[0].texts[0].get_text() == (
+        "not yet recorded"
+    )
+
+
+def test_what_the_pools_hold_is_counted_in_their_tables(monkeypatch):
+    monkeypatch.delenv("DALIB_ROOT")
+    lines = {
+        name: list(csv.DictReader((paths.root() / "data" / "pools" / f"{name}.csv").open()))
+        for name in ("photos", "rgbd")
+    }
+    assert worlds.photographs() == f"The pool has {len(lines['photos'])} photographs."
+    pairs = [line for line in lines["rgbd"] if line["split"] == "train"]
+    ready = [line for line in pairs if line["checked"] in ("equal", "near")]
+    told = worlds.pairs()
+    assert told.startswith(f"The real labels are {len(pairs)} pairs of ")
+    assert f"public repositories has {len(ready)} of them" in told
 
 
 def test_data_sets_of_a_manifest_of_ones_own_are_shown_too():

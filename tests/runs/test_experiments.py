@@ -386,14 +386,23 @@ def test_every_row_of_every_profile_expands(checkout):
 
 def test_the_main_table_adds_one_idea_a_row(checkout):
     rows = expand("main_table", profile="study").rows
-    assert [r.name for r in rows] == ["labelled_only", "naive", "perturbed", "full"]
-    first, naive, perturbed, full = (r.configs[0] for r in rows)
+    assert [r.name for r in rows] == [
+        "labelled_only",
+        "labelled_long",
+        "naive",
+        "perturbed",
+        "full",
+    ]
+    first, long, naive, perturbed, full = (r.configs[0] for r in rows)
+    assert first == long.replace(steps=first.steps)
+    assert long.steps > first.steps
     assert naive == first.replace(pseudo_labels=True)
     assert perturbed == naive.replace(perturb=("colour", "blur", "cutmix"))
     assert full == perturbed.replace(align="unlabelled")
     teacher = first.replace(seed=TEACHER_SEEDS, draw=0)
-    assert all(r.configs[0].teacher_run().hash() == teacher.hash() for r in rows)
-    assert len(rows[0].configs) >= 5
+    students = (naive, perturbed, full)
+    assert all(c.teacher_run().hash() == teacher.hash() for c in students)
+    assert len(rows[0].configs) == 10  # as the plan on its page says
     assert [c.seed for c in rows[0].configs] == list(range(len(rows[0].configs)))
 
 

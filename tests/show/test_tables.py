@@ -22,6 +22,7 @@ from dalib.errors import ConfigError
 
 LEVELS = {
     "labelled_only": [0.29, 0.31, 0.33, 0.30, 0.32],
+    "labelled_long": [0.28, 0.31, 0.32, 0.30, 0.31],
     "naive": [0.29, 0.32, 0.32, 0.31, 0.31],  # up and down: nothing to see
     "perturbed": [0.27, 0.30, 0.30, 0.29, 0.29],  # 0.02 lower, every time
     "full": [0.269, 0.302, 0.299, 0.291, 0.289],
@@ -33,6 +34,12 @@ def study(tmp_path, monkeypatch):
     """An empty checkout whose records a test may write."""
     monkeypatch.setenv("DALIB_ROOT", str(fabricated.root(tmp_path / "root")))
     return tmp_path / "root"
+
+
+def main(levels: dict[str, list[float]], **options) -> Results:
+    """The main table with made-up levels, and the seeds that these have."""
+    found = fabricated.write("main_table", levels, **options)
+    return Results(found, against=expand("main_table", profile="study").against)
 
 
 def geometric(row: str) -> float:
@@ -67,7 +74,7 @@ def test_one_seed_or_none_has_no_interval():
 
 
 def test_a_change_is_paired_by_seed(study):
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     assert results.value("labelled_only").mean == pytest.approx(geometric("labelled_only"))
     change = results.change("full")
     logs = np.log(LEVELS["full"]) - np.log(LEVELS["perturbed"])
@@ -84,7 +91,7 @@ def test_a_change_is_paired_by_seed(study):
 
 
 def test_a_change_uses_only_seeds_that_both_rows_have(study):
-    results = Results(fabricated.write("main_table", LEVELS | {"naive": [0.28, 0.30]}))
+    results = main(LEVELS | {"naive": [0.28, 0.30]})
     assert results.change("naive").count == 2
     ratio = np.sqrt(0.28 / 0.29 * 0.30 / 0.31)
     assert results.change("naive").mean == pytest.approx(100 * (ratio - 1))
@@ -92,7 +99,7 @@ def test_a_change_uses_only_seeds_that_both_rows_have(study):
 
 
 def test_the_mean_gives_every_domain_the_same_weight(study):
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     wide = results.scores()
     assert list(wide.columns) == ["mean", *fabricated.DOMAINS]
     product = wide[results.domains].prod(axis=1).to_numpy()
@@ -110,7 +117,7 @@ def test_unknown_rows_cannot_be_compared(study):
 
 
 def test_every_number_leads_to_a_record(study):
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     table, listed = (
         tables.main_table(results)._repr_html_(),
         tables.record_list(results)._repr_html_(),
@@ -128,9 +135,7 @@ def test_every_number_leads_to_a_record(study):
 
 
 def test_a_single_run_is_linked_directly(study):
-    results = Results(
-        fabricated.write("main_table", {row: values[:1] for row, values in LEVELS.items()})
-    )
+    results = main({row: values[:1] for row, values in LEVELS.items()})
     only = results.of("naive")[0]
     assert row_link(results, "naive") == record_link(only.record)
 
@@ -142,12 +147,12 @@ def test_a_row_shared_by_two_experiments_is_linked_where_it_lies(study):
 
 
 def test_provenance_tells_fresh_from_stale(study):
-    fresh = Results(fabricated.write("main_table", LEVELS))
+    fresh = main(LEVELS)
     assert "fresh" in tables.provenance(fresh)._repr_html_()
     assert 'class="stale"' not in tables.main_table(fresh)._repr_html_()
-    stale = Results(fabricated.write("main_table", LEVELS, code="0" * 12))
+    stale = main(LEVELS, code="0" * 12)
     line = tables.provenance(stale)._repr_html_()
-    assert "STALE: 20 of 20" in line
+    assert "STALE: 25 of 25" in line
     assert "5 seed(s)" in line
     assert "0123456789ab" in line
     assert tables.main_table(stale)._repr_html_().count(">stale<") == len(LEVELS)
@@ -164,19 +169,19 @@ def test_without_records_everything_still_renders(study):
     assert sentences.precision(results, aim=3) == sentences.UNRECORDED
     assert isnan(sentences.quotes(results, "mt")["mt_full_mean"])
     assert "not recorded" in tables.record_list(results)._repr_html_()
-    assert "not yet recorded" in tables.readme_table(results.entries)
+    assert "not yet recorded" in tables.readme_table(results)
     beside = tables.side_by_side(results, results).text
-    assert "20 of 20 runs are not recorded yet" in beside
+    assert "50 of 50 runs are not recorded yet" in beside
     assert "<table" not in beside
     assert "Nothing is recorded on real images yet." in real_images.real_table(results).text
 
 
 def test_a_run_that_you_did_not_make_says_how_to(study):
-    recorded = Results(fabricated.write("main_table", LEVELS))
+    recorded = main(LEVELS)
     yours = Results(entries(expand("main_table", profile="quick")))
     text = tables.side_by_side(yours, recorded)._repr_html_()
     assert "python -m dabook run main_table --profile quick" in text
-    assert "4 of 4 runs are not recorded yet" in text
+    assert "5 of 5 runs are not recorded yet" in text
     assert ">your run<" not in text
     assert ">the recorded run<" in text
     assert "not recorded" not in tables.side_by_side(recorded, recorded)._repr_html_()
@@ -210,7 +215,7 @@ def test_an_interval_that_holds_zero_is_never_worded_as_an_effect(mean, half):
 
 
 def test_the_reading_of_a_study(study):
-    text = sentences.reading(Results(fabricated.write("main_table", LEVELS)))
+    text = sentences.reading(main(LEVELS))
     assert "Adding pseudo labels has an effect that cannot be told from zero" in text
     assert "Adding strong perturbation lowers the error by 6.5 %" in text
     assert "Adding feature alignment has an effect that cannot be told from zero" in text
@@ -218,8 +223,18 @@ def test_the_reading_of_a_study(study):
 
 
 def test_precision_is_compared_with_the_aim(study):
-    results = Results(fabricated.write("main_table", LEVELS))
-    assert "missed by naive" in sentences.precision(results, aim=0.5)
+    """Every half-width in percent of the error of labelled images alone, at both readings: by hand, of
+    the alignment beside the perturbation."""
+    halved = {row: [x / 2 for x in LEVELS[row]] for row in ("perturbed", "full")}
+    results = main(LEVELS | halved)
+    told = sentences.precision(results, aim=0.5)
+    logs = np.log(LEVELS["full"]) - np.log(LEVELS["perturbed"])
+    reach = 2.776445 * logs.std(ddof=1) / sqrt(5)  # t(0.975, 4), from a printed table
+    half = 100 * np.exp(logs.mean()) * np.sinh(reach)
+    shrunk = half * geometric("perturbed") / 2 / geometric("labelled_only")
+    assert f", full {shrunk:.1f} %, " in told
+    assert f"full {half:.1f} %" not in told
+    assert "missed by labelled_long, naive, naive at equal compute" in told
     assert "all within the aim of 30 %" in sentences.precision(results, aim=30)
 
 
@@ -238,7 +253,7 @@ def test_a_contrast_of_changes(study):
 
 
 def test_quotes_are_plain_values(study):
-    values = sentences.quotes(Results(fabricated.write("main_table", LEVELS)), "mt")
+    values = sentences.quotes(main(LEVELS), "mt")
     assert values["mt_seeds"] == 5
     assert values["mt_labelled_only_mean"] == pytest.approx(geometric("labelled_only"))
     ratio = geometric("perturbed") / geometric("naive")
@@ -247,7 +262,7 @@ def test_quotes_are_plain_values(study):
 
 
 def test_the_readme_table_is_markdown_with_links(study):
-    lines = tables.readme_table(fabricated.write("main_table", LEVELS)).splitlines()
+    lines = tables.readme_table(main(LEVELS)).splitlines()
     assert len(lines) == 2 + len(LEVELS)
     assert len({line.count("|") for line in lines}) == 1
     hashed = expand("main_table", profile="study")["full"].configs[4].hash()
@@ -274,7 +289,7 @@ def test_the_papers_rows_are_means_of_its_columns():
 
 
 def test_the_floors_stand_under_the_rows_of_a_drawn_table(study):
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     assert "floor" not in tables.main_table(results).text
     fabricated.write_floors({"constant": 0.4, "mean map": 0.25})
     lines = [line for line in tables.main_table(results).text.split("<tr>") if "<i>floor: " in line]
@@ -307,7 +322,7 @@ def test_floors_of_another_size_or_number_of_images_stand_under_no_row(study):
 
 
 def test_an_older_record_of_the_floors_is_read_as_it_is(study):
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     fabricated.write_floors(drawn=False)
     assert "floor" not in tables.main_table(results).text
     assert "<i>floor: vertical ramp</i>" in real_images.real_table(results).text
@@ -319,7 +334,7 @@ def test_an_older_record_of_the_floors_is_read_as_it_is(study):
 def test_the_heaviest_domain_stands_apart(study):
     """The made-up domains rise by a factor of 1.1 each: floating, the sixth, is 1.1^2.5 times the
     mean, and the other five are 1.1^-0.5 times it."""
-    results = Results(fabricated.write("main_table", LEVELS))
+    results = main(LEVELS)
     assert results.heaviest == "floating"
     assert results.value("labelled_only", results.others).mean == pytest.approx(
         geometric("labelled_only") / np.sqrt(1.1)
@@ -332,7 +347,7 @@ def test_scales_below_zero_are_counted_where_they_are_recorded(study):
     """Two records that have scales, one image in four below zero on every domain; the others are of
     an older form."""
     fabricated.write("main_table", LEVELS)
-    for entry in entries(expand("main_table", profile="study")):
+    for entry in entries(expand("main_table", profile="study", seeds=5)):
         if entry.row.name == "naive":
             for scores in (entry.record["images"] | entry.record["real"]).values():
                 scores["scale"] = [0.2, -0.2, 0.0, float("nan")]
@@ -344,8 +359,8 @@ def test_scales_below_zero_are_counted_where_they_are_recorded(study):
     assert "21 of 700: floor: vertical ramp" in text
     assert "0 of 700: floor: constant, floor: mean map" in text
     assert (
-        "not recorded: “Labelled images only”, “+ strong perturbation”, “+ feature alignment”"
-        in text
+        "not recorded: “Labelled images only”, “Labelled images only, the compute of a student”, "
+        "“+ strong perturbation”, “+ feature alignment”" in text
     )
     # five seeds, six data sets
     assert "30 of 120: “+ pseudo labels”" in repr(tables.scales(results, "real"))
@@ -368,23 +383,35 @@ def test_an_interval_leaves_out_zero_where_p_is_below_its_level(values):
 
 
 def test_a_row_says_how_many_of_its_seeds_are_there(study):
-    results = Results(
-        fabricated.write(
-            "main_table", LEVELS | {"naive": LEVELS["naive"][:2], "full": []}, profile="study"
-        )
-    )
+    results = main(LEVELS | {"naive": LEVELS["naive"][:2], "full": []})
     assert tables.heading(results, "naive").endswith(' <span class="stale">2 of 5 seeds</span>')
     assert tables.heading(results, "full").endswith(' <span class="stale">not recorded</span>')
 
 
 def test_the_plan_says_what_a_run_begins_with():
     text = tables.plan(expand("segmentation", profile="study")).text
-    assert "start: (trained: (the defaults); part: encoder)" in text
+    assert "start: (trained: (as the profile has it); part: encoder)" in text
     assert (
         "start: (trained: (pseudo_labels: True; perturb: colour, blur, cutmix; align: unlabelled); "
         "part: encoder)" in text
     )
     assert "{" not in text
+
+
+def test_the_plan_tells_a_row_from_the_others_and_what_all_share():
+    plan = expand("real_and_drawn", profile="study")
+    text = repr(tables.plan(plan))
+    line = re.search(r"Real and drawn labels only labelled_only (.*?) Real and drawn", text)[1]
+    # a source with its weight, and nothing that the profile has
+    assert line == "labelled: scenes:labelled, (source: pool:rgbd?split=train; weight: 4)"
+    first, last = plan.rows[0].configs[0], plan.rows[-1].configs[0]
+    assert f"{first.steps} steps of {first.batch} labelled images" in text
+    assert f"(and {last.pool_batch} of the pool, in a student's step)" in text
+    assert "pool" not in repr(tables.plan(expand("target", profile="study")))
+    # the first row of these is the shortest
+    curves = repr(tables.plan(expand("learning_curves", profile="study")))
+    assert f"per row, {first.steps} steps of" in curves
+    assert re.search(r"labelled_only_third steps: \d+ ", curves)
 
 
 def test_the_plan_says_of_a_block_what_it_says():

@@ -27,7 +27,7 @@ SETTINGS = {  # page -> numbers that nobody measured, and where they come from
     # the paper's margin; a cosine of 30 degrees, worked out by hand there
     "losses": {"0.85", "0.87"},
     # the half-width that the plan aims at: the argument `aim` of the page's `sentences.precision`
-    "main_table": {"3 %"},
+    "main_table": {"1 %"},
     # thresholds: the table of the code, and the shares and the shift that its rules work with
     "check_data": {*NUMBER.findall(rules.table()), "5 %", "20 %"},
     # the version of the licence
@@ -108,7 +108,12 @@ def loose_numbers(text: str) -> list:
 def test_every_question_is_in_the_contents_and_in_the_list_of_answers():
     asked = set(experiments()) - {"main_table"} | {"bugs"}
     parts = {part["caption"]: files(part) for part in TOC["parts"]}
-    pages = [*parts["The paper's choices, one by one"], *parts["Questions left open"]]
+    named = (
+        "The paper's choices, one by one",
+        "Photographs and real labels",
+        "Questions left open",
+    )
+    pages = [page for part in named for page in parts[part]]
     assert sorted(pages) == sorted(f"notebooks/{name}" for name in asked)
     listed = (ROOT / "book" / "questions.md").read_text(encoding="utf8")
     for name in asked:
