@@ -223,7 +223,7 @@ def test_every_row_of_the_study_is_among_the_kinds():
         "oracle.oracle_naive",
         "dropping.region",
     } <= kinds.keys()
-    assert "pool.pool_750" not in kinds
+    assert "pool.pool_250" not in kinds
     assert all(settings["steps"] == certify.SHORT["steps"] for settings in kinds.values())
     assert kinds["vit.perturbed"]["encoder"] == "vitt"
 
