@@ -44,16 +44,17 @@ def first(local):
 @pytest.mark.slow
 def test_every_row_has_a_record_with_its_provenance(first):
     found = records.entries(experiments.expand("main_table", profile="smoke"))
-    assert [e.row.name for e in found] == ["labelled_only", "naive", "perturbed", "full"]
+    rows = ["labelled_only", "labelled_long", "naive", "perturbed", "full"]
+    assert [e.row.name for e in found] == rows
     assert all(e.status == "fresh" for e in found)
-    alone, *students = (e.record for e in found)
-    assert alone["teacher"] is None
-    teacher = found[1].config.teacher_run()  # one for all of them, of a seed of its own
+    alone, longer, *students = (e.record for e in found)
+    assert alone["teacher"] is longer["teacher"] is None
+    teacher = found[-1].config.teacher_run()  # one for all of them, of a seed of its own
     assert {s["teacher"] for s in students} == {teacher.hash()} != {alone["hash"]}
     assert len(alone["images"]["validation"]["abs_rel"]) == 4
     assert alone["versions"]["torch"]
     assert alone["wall_seconds"] > 0
-    assert len({json.dumps(e.record["images"]) for e in found}) == 4  # four networks, not one
+    assert len({json.dumps(e.record["images"]) for e in found}) == 5  # five networks, not one
 
 
 @pytest.mark.slow
