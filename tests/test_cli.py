@@ -76,8 +76,8 @@ def test_rows_tells_another_profiles_records_from_foreign_ones(tmp_path, monkeyp
     (paths.records() / "main_table" / "notes.json").write_text("{}")
     assert main(["rows", "main_table", "--profile", "gpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[:4]] == ["missing"] * 4
-    assert lines[4:] == [
+    assert [line.split()[1] for line in lines[:5]] == ["missing"] * 5
+    assert lines[5:] == [
         "notes  foreign  no readable record; look at it before you delete it",
         "and 3 records of profile study",
     ]

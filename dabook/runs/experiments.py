@@ -1,5 +1,6 @@
 """experiments.yaml to rows to configs."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,9 +15,7 @@ FILE = "experiments.yaml"
 RECORDS = ("local", "committed")
 AGAINST = ("above", "first")
 MOST_SEEDS = 1000  # of one row in one command
-STUDY = "study"
-"""The profile for which the steps that rows set themselves are written; another may have more, as
-`gpu`, or divide them."""
+SCALES = ("divide", "multiply")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +64,20 @@ def _read(path: Path, _changed: float) -> dict:
 
 def _check_profile(name: str, profile) -> None:
     where = f"profile {name}"
-    _check(profile, where, required=("seeds", "record", "set"), optional=("divide",))
+    _check(profile, where, required=("seeds", "record", "set"), optional=SCALES)
     check_names([profile["record"]], RECORDS, what=f"kind of record in {where}")
     check_number(profile["seeds"], f"{FILE}, {where}: seeds", most=MOST_SEEDS)
     _expect(profile["set"], dict, f"{where}: set", "settings")
-    _expect(profile.get("divide", {}), dict, f"{where}: divide", "numbers by setting")
+    for key in SCALES:
+        _expect(profile.get(key, {}), dict, f"{where}: {key}", "numbers by setting")
     for setting, divisor in profile.get("divide", {}).items():
         check_number(divisor, f"{FILE}, {where}, divide: {setting}")
+    for setting, factor in profile.get("multiply", {}).items():
+        is_number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+        if not is_number or not 1 <= factor < math.inf:
+            raise ConfigError(
+                f"{FILE}, {where}, multiply: {setting}: expected a number from 1, got {brief(factor)}"
+            )
 
 
 def _check_experiment(name: str, experiment, profiles: dict) -> None:
@@ -222,8 +228,9 @@ def expand(
         seed: this one alone, whatever `seeds` says.
 
     Raises `ConfigError` for an unknown name or setting, with the known ones, and for seeds out of
-    range. A row's settings win over the profile's; the numbers among them are divided by the
-    profile's `divide`, so that a row keeps its size beside the others.
+    range. A row's settings win over the profile's; the whole numbers among them, which are those of
+    the profile `study`, are divided by the profile's `divide` or multiplied by its `multiply`, so
+    that a row keeps its size beside the others.
     """
     data = tree()
     check_names([name], data["experiments"], what="experiment")
@@ -308,7 +315,7 @@ def _check_steps(
     for label, members in curves.items():
         where = f"{FILE}, {name}, curves: {label!r}"
         steps = [configs[row].steps for row in members]
-        if sorted(set(steps)) != steps and profile == STUDY:
+        if sorted(set(steps)) != steps and not divides(profile):
             raise ConfigError(f"{where}: the steps {steps} of its rows do not rise")
         alike = {configs[row].replace(steps=1) for row in members}
         if len(alike) > 1:
@@ -328,15 +335,20 @@ def _pinned(config: RunConfig) -> RunConfig:
 def _merged(settings: dict, profile: dict) -> dict:
     """A row's settings over the profile's, and so those of a run that is trained first
     (`start: {trained: ...}`), which is a row of its own elsewhere."""
-    merged = {**profile["set"], **_scaled(settings, profile.get("divide", {}))}
+    merged = {**profile["set"], **_scaled(settings, profile)}
     start = merged.get("start")
     if isinstance(start, dict) and isinstance(start.get("trained"), dict):
         merged["start"] = start | {"trained": _merged(start["trained"], profile)}
     return merged
 
 
-def _scaled(settings: dict, divide: dict) -> dict:
-    return {
-        k: max(1, v // divide[k]) if k in divide and isinstance(v, int) else v
-        for k, v in settings.items()
-    }
+def _scaled(settings: dict, profile: dict) -> dict:
+    """A row's whole numbers, brought to the size of the profile's other rows."""
+    divide, multiply = (profile.get(key, {}) for key in SCALES)
+
+    def scaled(name: str, value):
+        if isinstance(value, bool) or not isinstance(value, int):
+            return value
+        return max(1, round(value * multiply.get(name, 1)) // divide.get(name, 1))
+
+    return {name: scaled(name, value) for name, value in settings.items()}

@@ -52,6 +52,7 @@ def test_the_same_key_draws_the_same():
         assert torch.equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 def test_another_key_draws_something_else():
     one, other = draw(keys(20, 1), ALL, **SIZE), draw(keys(20, 2), ALL, **SIZE)
     assert not torch.equal(one.colour, other.colour)

@@ -489,7 +489,6 @@ def searched():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_every_convention_that_has_an_effect_is_found(searched):
     """Each of them alone: its numbers, rounded to seven digits, lead back to it."""
     single = [f for f in searched.everything if len(f.conventions) == 1]
@@ -531,6 +530,7 @@ def test_the_estimate_of_chance_is_what_happens(searched):
     assert more.chance[2] < np.mean(estimated)
 
 
+@pytest.mark.slow
 def test_a_second_metric_leaves_fewer(searched):
     planted = next(f for f in searched.everything if f.names == ("no_clamp", "mean_pixels"))
     mine = {n: f"{v:.3f}" for n, v in searched.values.items()}
@@ -541,6 +541,7 @@ def test_a_second_metric_leaves_fewer(searched):
     assert both.chance[2] < one.chance[2]
 
 
+@pytest.mark.slow
 def test_both_numbers_may_differ_from_the_protocol(searched):
     """Yours by one convention, theirs by another: both are found, and the gap is both."""
     here = next(f for f in searched.everything if f.names == ("mean_pixels",))
@@ -556,6 +557,7 @@ def test_both_numbers_may_differ_from_the_protocol(searched):
     assert "not that of the protocol. It is given by:\n  mean over all pixels" in str(found)
 
 
+@pytest.mark.slow
 def test_what_nothing_explains_is_said(searched):
     found = searched.with_numbers({"abs_rel": "77.1"}, {"abs_rel": "88.1"})
     assert not found.here
@@ -564,6 +566,7 @@ def test_what_nothing_explains_is_said(searched):
     assert "Nothing that was tried gives their number" in str(found)
 
 
+@pytest.mark.slow
 def test_no_gap_is_said(searched):
     value = f"{searched.values['abs_rel']:.2f}"
     assert "no gap" in str(searched.with_numbers(value, value))

@@ -289,6 +289,7 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
         verdicts.load(tmp_path / "claims.yaml")
 
 
+@pytest.mark.slow
 def test_without_records_the_page_reads_well(study):
     results = verdicts.results_of(KNOWN)
     found = verdicts.verdicts(KNOWN, results)

@@ -72,6 +72,7 @@ def test_an_order_that_holds_is_told():
     assert "“+ feature alignment”" not in gained
 
 
+@pytest.mark.slow
 def test_labelled_images_alone_at_equal_compute_stand_beside_the_curves():
     rows = {row.name: row.configs[0] for row in expand("main_table", profile="study").rows}
     takes = f"takes {rows['labelled_long'].steps} steps, "

@@ -110,6 +110,7 @@ def test_small_sizes_are_pytorchs(vit, engine):
     assert not run.deviations
 
 
+@pytest.mark.slow
 def test_what_an_engine_gets_wrong_is_pytorchs(vit, monkeypatch):
     run = engines.Engine(model=vit, engine="onnxruntime")
     right = run._network.run
@@ -159,6 +160,7 @@ def test_one_export_for_both_engines_and_all_sizes(vit, exports):
     assert engines.fingerprint(again) != engines.fingerprint(vit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "other bits", "no note", "no file", "note"])
 def test_a_damaged_file_is_made_again(cnn, damage, monkeypatch):
     file = engines.exported(cnn, digest=engines.fingerprint(cnn))

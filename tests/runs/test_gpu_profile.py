@@ -83,6 +83,7 @@ def at_the_second_step(line):
         raise Interruption
 
 
+@pytest.mark.slow
 def test_teacher_and_student_by_the_profile(config, monkeypatch, runs, tmp_path):
     """Teacher, its labels in each step, student with everything on; 5e-6 for encoders and 5e-5 for
     decoders, decaying.

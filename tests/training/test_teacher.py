@@ -211,6 +211,7 @@ def test_pseudo_labels_alone(tiny, weights, launched, runs):
     assert list(noted) == ["unlabelled"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelling", ["stored", "online"])
 def test_a_run_with_a_given_teacher_resumes_to_the_same_bits(
     tiny, weights, launched, labelling, tmp_path, monkeypatch
@@ -337,6 +338,7 @@ def test_a_name_alone_stands_for_weights():
 # a frozen encoder of another kind
 
 
+@pytest.mark.slow
 def test_features_of_another_width_are_compared_behind_a_linear_layer(tiny_student, launched):
     """A CNN's 320 channels on its 2 x 3 grid against a ResNet's 512: both at the frozen one's
     places."""

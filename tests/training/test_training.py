@@ -80,6 +80,7 @@ train(RunConfig.from_dict(json.loads({config!r})), out=Path({out!r}), labelled=S
 """
 
 
+@pytest.mark.slow
 def test_killed_run_ends_with_the_same_bits(tmp_path, tiny_student, pool, labels):
     """SIGKILL after step 5, the last checkpoint being that of step 4; then the run is started
     again."""

@@ -193,6 +193,7 @@ def test_a_killed_run_has_the_same_scores(step, tmp_path, tiny, folder):
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_killed_between_a_checkpoint_and_its_scores(tmp_path, tiny, folder, monkeypatch):
     """Which are made up for when the run goes on."""
     config = tiny.replace(validate_every=2, validation=(f"depth:{folder}",))
@@ -241,6 +242,7 @@ class Asking(Source):
         return Smooth()[index] | {"name": str(index)}
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_cuts_it_short(tmp_path, tiny, folder):
     """After one batch of 16 of its 18 images, with the state of that very step saved, though no
     checkpoint was due; what is missing is made up for."""
