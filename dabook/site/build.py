@@ -29,13 +29,6 @@ from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
 
 STAMPS = "stamps.json"
-RENDER = """
-from functools import partial
-import jupyter_book.sphinx as book
-book.build_sphinx = partial(book.build_sphinx, jobs={jobs})  # there is no option for it
-from jupyter_book.cli.main import main
-main()
-"""
 SLOW = ("adapt", "costs", "why_your_absrel_differs", "confidence")
 """Notebooks that train no row and take half a minute or more: they begin before the short ones, lest
 the last one run alone."""
@@ -76,7 +69,7 @@ def build(*, profile: str = "quick") -> Path:
     command = [
         sys.executable,
         "-c",
-        RENDER.format(jobs=lanes.LANES),
+        "from jupyter_book.cli.main import main; main()",
         "build",
         str(stage),
     ]

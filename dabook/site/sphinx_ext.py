@@ -151,7 +151,8 @@ def record_body(record: dict, stem: str) -> str:
         f"<p>One run of the experiment <code>{escape(str(record.get('experiment')))}</code>. "
         "The numbers of every table come from files like this one: <a "
         f'href="{escape(stem)}.json">{escape(stem)}.json</a> '
-        "holds the score of each image.</p>",
+        "holds the score of each image. What its lines mean, and all other records: "
+        '<a href="../../book/provenance.html">How to read a record</a>.</p>',
         table(facts),
     ]
     pooled = {
@@ -318,6 +319,15 @@ def no_thebe(
     ]
 
 
+def no_contents_beside(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Sphinx event: pages of source code and of records, hundreds of them, lead back to where one
+    comes from, and have no table of contents: it takes longer to make than all else on them."""
+    if page.startswith(("_modules/", "records/")):
+        context["sidebars"] = []
+
+
 def plotly_where_needed(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
@@ -378,6 +388,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-resolved", dress_numbers)
     app.connect("doctree-resolved", say_once)
     app.connect("html-page-context", plotly_where_needed)
+    app.connect("html-page-context", no_contents_beside, priority=100)
     app.connect("html-page-context", no_thebe, priority=900)
     app.connect("build-finished", copy_records)
     app.connect("build-finished", copy_plotly)
