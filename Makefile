@@ -24,7 +24,7 @@ test: ready
 test-all: ready ## and what takes long: every question, parity at every size, certificates, jobs side by side
 	$(PYTEST) -m "slow or not slow"
 
-study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some fifteen hours of one core
+study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some 45 hours of one core
 	for name in $$($(BIN)/python -c 'from dabook.runs.experiments import experiments; print(*experiments())'); do \
 		$(BIN)/python -m dabook run $$name --profile study || exit 1; done
 
