@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from dabook.runs import records
+from dabook.runs import allocation, records
 from dabook.runs.jobs import HOUR, Job, Pace, jobs, seconds_left
 from dabook.runs.plan import FILE, PROFILE, Plan, changes, contradictions, read, rows_now
 from dabook.runs.precedence import git
@@ -275,7 +275,8 @@ class Study:
         experiment, row = job.key
         log = paths.runs() / "study" / f"{experiment}.{row}.{job.config.seed}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | ONE_THREAD | {"GIT_OPTIONAL_LOCKS": "0"}
+        environment = os.environ | ONE_THREAD | allocation.environment()
+        environment |= {"GIT_OPTIONAL_LOCKS": "0"}
         before = job.untrained()
         with log.open("ab") as file:
             process = subprocess.Popen(

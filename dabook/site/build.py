@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dabook.analysis.statistics import recorded
-from dabook.runs import records
+from dabook.runs import allocation, records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
 from dabook.site import front, lanes, notebooks
@@ -147,6 +147,7 @@ def execute(out: Path, profile: str) -> None:
     ]
 
     count = Countdown(out, stale)
+    os.environ.update(allocation.environment())  # which the kernels inherit
 
     def work(name: str) -> None:
         begun = time.perf_counter()
