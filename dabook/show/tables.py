@@ -400,10 +400,11 @@ def _said(value: object, plain: Mapping[str, object]) -> str:
 
 def readme_table(results: Results) -> str:
     """The table as Markdown for the README, each row with links to its records. Intervals are over
-    seeds; a sentence where nothing is recorded."""
-    if not results.found:
+    seeds; a sentence where no row has two of them yet."""
+    if max(len(results.of(row)) for row in results.rows) < 2:
+        state = "being recorded" if results.found else "not yet recorded"
         return (
-            "The runs of this study are not yet recorded. What the one before it measured, and why it "
+            f"The runs of this study are {state}. What the one before it measured, and why it "
             "could not say more, is kept in [`data/first_study`](data/first_study) and on a page of the "
             "book, *What the first study could not say*.\n"
         )

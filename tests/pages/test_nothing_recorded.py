@@ -105,6 +105,13 @@ def test_the_readme_has_a_sentence_and_no_table(empty):
     assert "|" not in text
 
 
+def test_the_readme_waits_for_a_second_seed(empty):
+    fabricated.write("main_table", {"labelled_only": [0.3], "naive": [0.29]})
+    assert "are being recorded." in tables.readme_table(recorded("main_table"))
+    fabricated.write("main_table", {"labelled_only": [0.3, 0.31]})
+    assert "| Labelled images only | 0.305" in tables.readme_table(recorded("main_table"))
+
+
 def test_the_readme_is_what_its_command_writes():
     text = (paths.root() / "README.md").read_text(encoding="utf-8")
     between = text.partition("<!-- main-table -->\n")[2].partition("\n<!-- /main-table -->")[0]
