@@ -33,6 +33,9 @@ except ImportError as error:
 PARAMETERS, INJECTED = "parameters", "injected-parameters"  # papermill's tags of cells
 ERROR_NOTE = "papermill-error-cell-tag"
 CAPTION, FIGURE = "caption", "**Figure.** "  # tag of a figure's caption, and how its text begins
+FIRST = "first"  # tag of what a reader of the book sees first: the answer, its figure, its table
+QUESTION = "## The question"  # heads what then follows of the notebook's first cell
+HIDDEN, FOLDED = "remove-cell", "hide-input"  # MyST's tags
 PYTHON = ("python", "python3", "ipython")
 NULL = ("null", "Null", "NULL", "~")  # how YAML writes None
 # where a notebook says which one it is in
@@ -119,7 +122,10 @@ def stage(executed: Path, folder: Path) -> None:
 
     In a notebook a caption is a Markdown cell below its figure, tagged `caption`, so that JupyterLab
     shows it too. Here it goes into the figure's cell, where MyST looks for it and numbers it. What
-    is kept for other pages becomes outputs of their own.
+    is kept for other pages becomes outputs of their own. Parameters are not shown.
+
+    A notebook runs from the question to the answer; a page has the answer first: cells tagged
+    `first` follow its title, and code is folded on such a page.
     """
     from dabook.site.glue import unfold  # what an analysis needs, and a run does not
 
@@ -137,8 +143,32 @@ def stage(executed: Path, folder: Path) -> None:
                 "figure; give that one the metadata mystnb.figure.name"
             )
         figure["caption"] = cell.source.removeprefix(FIGURE).strip()
-    found.cells = cells
+    found.cells = _answer_first(cells)
     nbformat.write(found, folder / executed.name)
+
+
+def _answer_first(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """The cells of a page: without parameters, and with what is tagged `first` below its title."""
+    for cell in cells:
+        if {PARAMETERS, INJECTED} & set(cell.metadata.get("tags", ())):
+            _tag(cell, HIDDEN)
+    first = [cell for cell in cells if FIRST in cell.metadata.get("tags", ())]
+    if not first:
+        return cells
+    for cell in cells:
+        if cell.cell_type == "code":
+            _tag(cell, FOLDED)
+    title, *rest = cells
+    heading, _, question = title.source.partition("\n")
+    title.source = heading
+    asked = nbformat.v4.new_markdown_cell(
+        f"{QUESTION}\n\n{question.strip()}", id=f"{title.id}-question"
+    )
+    return [title, *first, asked, *(cell for cell in rest if cell not in first)]
+
+
+def _tag(cell: nbformat.NotebookNode, tag: str) -> None:
+    cell.metadata["tags"] = [*cell.metadata.get("tags", ()), tag]
 
 
 def parameters(path: Path) -> dict[str, type]:

@@ -16,8 +16,8 @@ from dalib import paths
 
 # that one is run by test_smoke
 QUESTIONS = [name for name in experiments() if name != "main_table"]
-# four steps take no token below a margin
-ALIKE = {"margin_015", "margin_070", "margin_085", "labelled", "both"}
+# one to four steps take no token below a margin
+ALIKE = {"margin_015", "margin_070", "margin_085", "labelled", "both", "full_third"}
 
 
 @pytest.fixture(scope="module")
