@@ -216,8 +216,9 @@ class RecordIndex(Directive):
             )
             rows.append((f'<a href="{link}">{escape(name)}</a>', *map(plain, cells)))
         rows.sort(key=lambda cells: (cells[2], cells[1], re.sub("<[^>]*>", "", cells[0])))
+        head = ("run", "experiment", "profile", "device", "made")
         text = (
-            table(rows, ("run", "experiment", "profile", "device", "made"))
+            f'<div class="record-index">{table(rows, head)}</div>'  # which is not printed
             if rows
             else f"<p>{UNRECORDED}</p>"
         )
