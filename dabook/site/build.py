@@ -57,14 +57,16 @@ def build(*, profile: str = "quick") -> Path:
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
+    commit = "{} {}".format(*provenance.commit())
     if index.exists() and _stamps(out).get("site") == fingerprint:
+        _stamp(out, COMMIT, commit)
         return index
     folder = out / "stage"
     stage(folder, out / "notebooks")
     sphinx(folder, "html", log=out / "build.log")
     shutil.rmtree(out / "html", ignore_errors=True)
     shutil.move(folder / "_build" / "html", out / "html")
-    _stamp(out, COMMIT, "{} {}".format(*provenance.commit()))
+    _stamp(out, COMMIT, commit)
     _stamp(out, "site", fingerprint)
     return index
 
@@ -123,6 +125,13 @@ def sphinx(folder: Path, builder: str, *, log: Path) -> None:
     made = {"html": "index.html", "singlehtml": "objects.inv"}
     if result.returncode or not (folder / "_build" / builder / made[builder]).is_file():
         raise UserError(f"the book did not build ({log}):\n{causes(result.stdout)}")
+
+
+def built_from(out: Path) -> tuple[str, bool]:
+    """The commit of the site in this folder, and whether the checkout differed from it: as it was
+    when the site was built."""
+    commit, _, changed = _stamps(out).get(COMMIT, "unknown False").partition(" ")
+    return commit, changed == "True"
 
 
 def causes(log: str) -> str:

@@ -19,6 +19,7 @@ import ast
 import base64
 import json
 import re
+import struct
 from functools import lru_cache
 from html import escape
 from math import isnan
@@ -159,9 +160,12 @@ class NotebookFigure(SphinxDirective, _Takes):
         if "image/png" in data:
             folder = Path(self.env.app.outdir) / "_images"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{name}.png").write_bytes(base64.b64decode("".join(data["image/png"])))
+            picture = base64.b64decode("".join(data["image/png"]))
+            (folder / f"{name}.png").write_bytes(picture)
+            width, height = struct.unpack(">II", picture[16:24])
             alt = escape(LETTERS.sub("", caption) or name, quote=True)
-            html = f'<img src="_images/{name}.png" alt="{alt}">'
+            size = f'width="{width}" height="{height}" style="--ratio: {width / height:.4f}"'
+            html = f'<img src="_images/{name}.png" alt="{alt}" {size}>'
         else:
             html = "".join(data["text/html"])
         found = nodes.figure(
@@ -183,6 +187,10 @@ class GlueDomain(Domain):
     name = "glue"
     label = "glue"
     roles = {"text": GlueText()}  # noqa: RUF012
+
+    def resolve_any_xref(self, *args) -> list:
+        """Nothing can be referred to."""
+        return []
 
     def merge_domaindata(self, docnames: list[str], otherdata: dict) -> None:
         """Nothing is kept from page to page."""
