@@ -173,8 +173,7 @@ def test_a_page_has_the_answer_first_and_folds_what_does_not_teach(tmp_path):
     def code(name, *tags):
         return nbformat.v4.new_code_cell("1", id=name, metadata={"tags": list(tags)})
 
-    source = executed(
-        tmp_path / "n.ipynb",
+    cells = [
         markdown("title", "# Why?\n\nBecause it matters."),
         code("parameters", "parameters"),
         code("injected", "injected-parameters"),
@@ -183,7 +182,9 @@ def test_a_page_has_the_answer_first_and_folds_what_does_not_teach(tmp_path):
         markdown("answer-text", "## The answer", "first"),
         code("answer", "first", "hide-input"),
         code("rest"),
-    )
+    ]
+    source = tmp_path / "n.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
     (tmp_path / "stage").mkdir()
     notebooks.stage(source, tmp_path / "stage")
     cells = nbformat.read(tmp_path / "stage" / "n.ipynb", as_version=4).cells
