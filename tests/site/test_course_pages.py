@@ -11,11 +11,12 @@ if importlib.util.find_spec("sphinx_exercise") is None:
     pytest.skip("the book's packages are not installed", allow_module_level=True)
 
 from bs4 import BeautifulSoup
+from helpers.browser import opened
 from sphinx.application import Sphinx
 
 from dabook.site import source
 from dabook.site.words import WORDS
-from dalib import losses
+from dalib import losses, paths
 
 PAGE = """# A page
 
@@ -91,6 +92,8 @@ def build(folder, text):
         "myst_enable_extensions": ["colon_fence", "dollarmath"],
         "numfig": True,
         "html_theme": "basic",
+        "html_static_path": [str(paths.root() / "book" / "_static")],
+        "mathjax_path": "doctools.js",
     }
     app = Sphinx(
         folder, None, folder / "out", folder / "trees", "html", settings, status=None, warning=Log()
@@ -101,11 +104,16 @@ def build(folder, text):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    found, warnings = build(tmp_path_factory.mktemp("site"), PAGE)
-    # there is no documentation of dalib to lead to
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    found, warnings = build(folder, PAGE)
     assert [line for line in warnings.splitlines() if "WARNING" in line] == []
-    return found
+    return found, folder / "out" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def page(site):
+    return site[0]
 
 
 def quiz(page, name):
@@ -200,3 +208,85 @@ def test_the_source_that_is_shown_computes_the_same():
 def test_what_is_wrong_is_said(text, said, tmp_path):
     _, warnings = build(tmp_path, f"# A page\n\n{text}\n")
     assert said in warnings
+
+
+# in a browser
+
+
+@pytest.fixture
+def tab(site):
+    with opened(site[1]) as (tab, trouble):
+        yield tab
+    assert not trouble
+
+
+def verdict(tab, name):
+    return tab.locator(f"#quiz-{name} [role=status]").inner_text()
+
+
+@pytest.mark.slow
+def test_choices_are_checked_by_mouse(tab):
+    box = tab.locator("#quiz-film")
+    box.get_by_role("button").click()
+    assert verdict(tab, "film") == WORDS["none"]
+    box.get_by_label("3").check()
+    box.get_by_role("button").click()
+    assert verdict(tab, "film") == WORDS["wrong"]
+    assert box.locator(".quiz-why:visible").all_inner_texts() == ["A loss that compares values."]
+    box.get_by_label("0, for").check()
+    assert verdict(tab, "film") == ""
+    assert box.locator(".quiz-why:visible").count() == 0
+    box.get_by_role("button").click()
+    assert verdict(tab, "film") == WORDS["right"]
+    assert box.locator(".quiz-why:visible").all_inner_texts() == ["The median takes the shift."]
+
+
+@pytest.mark.slow
+def test_choices_are_checked_by_keyboard(tab):
+    tab.locator("#quiz-film input").first.focus()
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    assert verdict(tab, "film") == WORDS["wrong"]
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.tagName") == "BUTTON"
+    tab.keyboard.press("Enter")
+    assert verdict(tab, "film") == WORDS["right"]
+
+
+@pytest.mark.slow
+def test_several_answers_are_all_needed_and_no_other(tab):
+    box = tab.locator("#quiz-several")
+    box.get_by_label("shape").check()
+    box.get_by_role("button").click()
+    assert verdict(tab, "several") == WORDS["partly"]
+    box.get_by_label("order").check()
+    box.get_by_role("button").click()
+    assert verdict(tab, "several") == WORDS["right"]
+    box.get_by_label("size").check()
+    box.get_by_role("button").click()
+    assert verdict(tab, "several") == WORDS["wrong"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        *(("0.5", "right"), ("0,505", "right"), (".51", "right"), (" 0.49 ", "right")),
+        *(("0.52", "wrong"), ("-0.5", "wrong"), ("half", "nan"), ("", "nan"), ("0.5.1", "nan")),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(tab, typed, word):
+    tab.locator("#quiz-half input").fill(typed)
+    tab.locator("#quiz-half input").press("Enter")
+    assert verdict(tab, "half") == WORDS[word]
+
+
+@pytest.mark.slow
+def test_without_a_script_the_answer_can_be_opened(site):
+    with opened(site[1], java_script_enabled=False) as (tab, _):
+        box = tab.locator("#quiz-film")
+        assert box.get_by_role("button").count() == 0
+        assert not box.get_by_text("The median takes").last.is_visible()
+        box.locator("summary").click()
+        assert box.get_by_text("The median takes").last.is_visible()

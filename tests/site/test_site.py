@@ -6,28 +6,16 @@ light, narrow and dark.
 """
 
 import os
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from helpers.browser import launched, watch
 
 from dalib import paths
 
 SITE = Path(os.environ.get("DALIB_SITE", paths.root() / "_build" / "html"))
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -119,27 +107,11 @@ def test_a_number_of_the_main_table_leads_to_its_record(parsed):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def watched(browser):
+def watched():
     """A browser tab without a network, and the list of everything that goes wrong in it."""
-    page, trouble = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.route(
-        lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort()
-    )
-    page.on("requestfailed", lambda r: trouble.append(f"request failed: {r.url}"))
-    page.on("console", lambda m: m.type == "error" and trouble.append(f"console: {m.text}"))
-    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
-    return page, trouble
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        yield page, watch(page)
 
 
 @pytest.fixture
