@@ -93,7 +93,7 @@ def build(folder, text):
         "numfig": True,
         "html_theme": "basic",
         "html_static_path": [str(paths.root() / "book" / "_static")],
-        "mathjax_path": "doctools.js",
+        "mathjax_path": "quiz.js",
     }
     app = Sphinx(
         folder, None, folder / "out", folder / "trees", "html", settings, status=None, warning=Log()
