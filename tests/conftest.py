@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from dalib.config import RunConfig
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 # jsonschema, which nbformat checks notebooks with, builds 38 grammars for international web
 # addresses as soon as it finds this package; without it, it checks all else and none of those
 sys.modules.setdefault("rfc3987_syntax", None)
+
+# a slow machine is no fault of the code
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
     "lab",

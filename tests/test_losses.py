@@ -96,7 +96,7 @@ def test_affine_invariant_by_hand():
     assert normalise(pred, valid).flatten().tolist() == pytest.approx([-0.6, 0, 2.4, 0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 8), st.integers(1, 11), st.floats(0.05, 1))
 def test_affine_invariant_reference(seed, height, width, share):
     pred, target, valid = draw(seed=seed, height=height, width=width, valid=share)
@@ -122,7 +122,7 @@ def test_affine_invariant_gradient_reference():
     assert_allclose(pred.grad[0], numeric, rtol=2e-3, atol=2e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seeds, st.floats(0.05, 50), st.floats(-20, 20), st.floats(0.05, 50), st.floats(-20, 20))
 def test_affine_invariant_is_invariant(seed, scale, shift, scale_t, shift_t):
     pred, target, valid = draw(seed=seed)
@@ -130,7 +130,7 @@ def test_affine_invariant_is_invariant(seed, scale, shift, scale_t, shift_t):
     assert_allclose(moved, affine_invariant(pred, target, valid), rtol=5e-3, atol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_affine_invariant_sees_the_sign(seed):
     """Invariance holds for scale > 0 only: an inverted map is not a good one."""
@@ -139,7 +139,7 @@ def test_affine_invariant_sees_the_sign(seed):
     assert_allclose(affine_invariant(pred, pred, valid), 0, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.sampled_from(JUNK), st.sampled_from(JUNK))
 def test_invalid_pixels_never_matter(seed, junk, other):
     pred, target, valid = draw(seed=seed)
@@ -166,7 +166,7 @@ def test_targets_that_are_not_finite_are_left_out(junk):
     assert torch.equal(affine_invariant(pred, torch.where(hole, junk, target), valid), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.permutations(range(4)))
 def test_images_are_independent(seed, order):
     pred, target, valid = draw(seed=seed, images=4)
@@ -220,7 +220,7 @@ def reference_cutmix(pred, a, b, inside, valid):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.floats(0.1, 1))
 def test_cutmix_reference(seed, share):
     pred, a, valid = draw(seed=seed, valid=share)
@@ -279,7 +279,7 @@ def test_the_partner_is_found_as_the_docstring_says():
     assert (cutmix_unlabelled(mixed.mean(1), target, **wrong) > 0.1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.floats(0.1, 30), st.floats(-9, 9), st.floats(0.1, 30), st.floats(-9, 9))
 def test_cutmix_regions_are_normalised_separately(seed, scale, shift, scale_b, shift_b):
     """Each region may have a scale and shift of its own, in the prediction as in the label."""
@@ -299,7 +299,7 @@ def test_cutmix_regions_are_normalised_separately(seed, scale, shift, scale_b, s
     assert_allclose(got, expected, rtol=5e-3, atol=1e-3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seeds, st.floats(0, 1), st.floats(0, 1))
 def test_region_weights_sum_to_one(seed, share, inside_share):
     valid = draw(seed=seed, valid=share)[2]
@@ -313,7 +313,7 @@ def test_region_weights_sum_to_one(seed, share, inside_share):
     assert_allclose(region_weights(inside, valid), expected, rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.sampled_from(JUNK))
 def test_cutmix_ignores_what_does_not_show(seed, junk):
     """Label a outside the rectangle, label b inside it, and everything in invalid pixels."""
@@ -362,7 +362,7 @@ def features(seed, closeness=0.0, shape=(2, 5, 3, 4)):
     return frozen * closeness + torch.randn(shape, generator=generator), frozen
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.floats(0, 4), st.floats(0.1, 1))
 def test_feature_alignment_reference(seed, closeness, margin):
     student, frozen = features(seed, closeness)
@@ -376,7 +376,7 @@ def test_feature_alignment_reference(seed, closeness, margin):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.floats(0, 4), st.floats(0.1, 0.99))
 def test_no_gradient_above_the_margin(seed, closeness, margin):
     student, frozen = features(seed, closeness)
@@ -390,7 +390,7 @@ def test_no_gradient_above_the_margin(seed, closeness, margin):
     assert frozen.grad is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.floats(0.01, 100), st.floats(0.01, 100))
 def test_feature_alignment_ignores_length(seed, one, other):
     student, frozen = features(seed, 0.5)

@@ -25,6 +25,11 @@ def order(results: Results, plan: Experiment) -> str:
     if not any(known.values()):
         return UNRECORDED
     numbers = sorted({steps for sides in known.values() for steps in sides})
+    if len(numbers) < 2:
+        return (
+            f"Only runs of {numbers[0]} steps are recorded so far, so that nothing can be said of the "
+            "order at other numbers."
+        )
     later = [label for label in later if known[label]]
     turned = [label for label, sides in known.items() if {-1, 1} <= set(sides.values())]
     whole = {

@@ -97,7 +97,7 @@ def html(
         escape=None, sparse_columns=True
     )
     text = text[text.index("<table") :]  # without the empty style sheet
-    return Html(f'<div class="table-scroll">{text}</div>')
+    return Html(f'<div class="table-scroll" tabindex="0">{text}</div>')
 
 
 def record_link(record: Record) -> str:

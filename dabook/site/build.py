@@ -87,8 +87,8 @@ def stage(folder: Path, executed: Path) -> None:
     root = paths.root()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(root / name, folder / name)
+    for path in _settings(root):
+        shutil.copy2(path, folder / path.name)
     shutil.copytree(root / "book", folder / "book")
     (folder / "notebooks").mkdir()
     for name in table_of_contents():
@@ -322,14 +322,20 @@ def _inputs() -> list[Path]:
     return [*code, *settings, *shipped, *sorted((root / "data").rglob("*.*"))]
 
 
+def _settings(root: Path) -> list[Path]:
+    """What lies at the top of the checkout and makes the site: its settings, its contents, and what
+    changed, which a page includes."""
+    names = ("_config.yml", "_toc.yml", "CHANGELOG.md")
+    return [root / name for name in names if name != "CHANGELOG.md" or (root / name).is_file()]
+
+
 def _site_inputs(executed: Path) -> list[Path]:
     root = paths.root()
     book = [p for p in sorted((root / "book").rglob("*")) if p.is_file()]
     local = sorted(paths.local_records().rglob("*.json"))
     return [
         *_inputs(),
-        root / "_config.yml",
-        root / "_toc.yml",
+        *_settings(root),
         *book,
         *local,
         *sorted(executed.glob("*.ipynb")),

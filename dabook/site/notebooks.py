@@ -34,6 +34,7 @@ PARAMETERS, INJECTED = "parameters", "injected-parameters"  # papermill's tags o
 ERROR_NOTE = "papermill-error-cell-tag"
 CAPTION, FIGURE = "caption", "**Figure.** "  # tag of a figure's caption, and how its text begins
 FIRST = "first"  # tag of what a reader of the book sees first: the answer, its figure, its table
+TEACHES = "teaches"  # tag of code that is worth reading; other code is folded
 QUESTION = "## The question"  # heads what then follows of the notebook's first cell
 HIDDEN, FOLDED = "remove-cell", "hide-input"  # MyST's tags
 PYTHON = ("python", "python3", "ipython")
@@ -125,7 +126,7 @@ def stage(executed: Path, folder: Path) -> None:
     is kept for other pages becomes outputs of their own. Parameters are not shown.
 
     A notebook runs from the question to the answer; a page has the answer first: cells tagged
-    `first` follow its title, and code is folded on such a page.
+    `first` follow its title. Code is folded unless it is tagged `teaches`.
     """
     from dabook.site.glue import unfold  # what an analysis needs, and a run does not
 
@@ -148,16 +149,17 @@ def stage(executed: Path, folder: Path) -> None:
 
 
 def _answer_first(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """The cells of a page: without parameters, and with what is tagged `first` below its title."""
+    """The cells of a page: parameters unseen, code folded, and below the title what is tagged
+    `first`."""
     for cell in cells:
-        if {PARAMETERS, INJECTED} & set(cell.metadata.get("tags", ())):
+        tags = set(cell.metadata.get("tags", ()))
+        if {PARAMETERS, INJECTED} & tags:
             _tag(cell, HIDDEN)
+        elif cell.cell_type == "code" and not {TEACHES, FOLDED} & tags:
+            _tag(cell, FOLDED)
     first = [cell for cell in cells if FIRST in cell.metadata.get("tags", ())]
     if not first:
         return cells
-    for cell in cells:
-        if cell.cell_type == "code":
-            _tag(cell, FOLDED)
     title, *rest = cells
     heading, _, question = title.source.partition("\n")
     title.source = heading

@@ -34,21 +34,15 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_id
 from sphinx.writers.html5 import HTML5Translator
 
+from dabook.site.words import words
+
 MARK = re.compile(r"^\[(?P<mark>[xX =])\]\s*")
 NUMBER = re.compile(
     r"^(?P<value>[-−]?\d+(?:\.\d+)?)\s*±\s*(?P<within>\d+(?:\.\d+)?)\s*(?P<unit>.*)$"
 )
 ONE, SOME, VALUE = "one", "some", "number"
 TYPES = {ONE: "radio", SOME: "checkbox"}
-WORDS = {"check": "Check", "answer": "Show the answer", "yours": "Your answer"}
-"""What stands on buttons and lines, in English; an edition in another language has its own."""
-SAID = {
-    "right": "Right.",
-    "wrong": "Not this.",
-    "partly": "Not all of it yet.",
-    "none": "Choose an answer first.",
-    "nan": "Type a number, such as 0.5.",
-}
+SAID = ("right", "wrong", "partly", "none", "nan")  # verdicts, and what is missing
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +154,6 @@ def _choice(item: nodes.list_item) -> quiz_choice:
 # as HTML
 
 
-def words(app: Sphinx) -> dict[str, str]:
-    """What stands on the buttons, in the language of the edition."""
-    return WORDS | SAID | app.config.quiz_words
-
-
 def visit_quiz(self: HTML5Translator, node: quiz) -> None:
     name = node["ids"][0]
     said = words(self.builder.app)
@@ -247,7 +236,6 @@ NODES = {
 
 
 def setup(app: Sphinx) -> dict:
-    app.add_config_value("quiz_words", {}, "html", dict)
     for node, visitors in NODES.items():
         app.add_node(node, html=visitors)
     app.add_directive("quiz", Quiz)

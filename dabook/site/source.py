@@ -53,7 +53,8 @@ class Source(SphinxDirective):
         except (ValueError, TypeError, OSError) as error:
             raise self.error(f"source: {error}") from error
         self.env.note_dependency(inspect.getsourcefile(found))
-        block = nodes.literal_block("\n".join(code), textwrap.dedent("\n".join(code)))
+        shown = textwrap.dedent("\n".join(code))
+        block = nodes.literal_block(shown, shown)  # highlighted because both are the same
         block["language"] = "python"
         role = "class" if inspect.isclass(found) else "func"
         holder = nodes.container(classes=["library-source"])

@@ -59,7 +59,7 @@ def table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
     )
     kind = "record" if head else "record facts"
     return (
-        '<div class="table-scroll"><table class="dataframe '
+        '<div class="table-scroll" tabindex="0"><table class="dataframe '
         f'{kind}">{thead}<tbody>{body}</tbody></table></div>'
     )
 

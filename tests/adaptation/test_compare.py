@@ -101,7 +101,7 @@ def test_a_student_that_is_its_teacher():
         assert found[name] == pytest.approx(measure.perfect, abs=1e-12), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)),
     scale=st.floats(0.01, 100),
@@ -122,7 +122,7 @@ def test_no_scale_and_no_shift_changes_anything(seeds, scale, shift, of):
         assert found[name] == pytest.approx(plain[name], abs=5e-3), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9))
 def test_distance_is_the_loss_of_the_paper(seed, height, width):
     draw = torch.Generator().manual_seed(seed)

@@ -113,7 +113,7 @@ def test_one_picture_ten_times_is_refused():
         keep_back(Named([f"{k}" for k in range(12)]), hashes=[7] * 12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     count=st.integers(10, 60),
     kinds=st.integers(6, 60),

@@ -203,7 +203,7 @@ def test_two_factors_are_none():
     assert run(loss, "affine_invariant").faults == ["unexplained"]
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     subject=st.sampled_from([s for s in QUICK if s[0] != "aligner"]),
     place=st.integers(0, 100),

@@ -27,7 +27,7 @@ def write(path, *batches, **notes):
     return Rows(path, SCHEMA)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 2**60), max_size=5), max_size=6))
 def test_every_row_is_found_in_its_batch(tmp_path_factory, batches):
     """Also beside batches without rows."""

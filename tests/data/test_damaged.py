@@ -54,7 +54,7 @@ def mixture(source, *, pseudo=None, **options):
 # the rule
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 60), st.data())
 def test_a_replacement_is_readable_and_follows_from_the_index_alone(count, data):
     damaged = data.draw(st.sets(st.integers(0, count - 1), max_size=count // 2))

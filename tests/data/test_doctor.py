@@ -467,7 +467,7 @@ def test_numbers_of_a_map_by_hand():
     assert (truth.far_share, truth.near_share) == (0, 0)  # neither stands out from the other
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_map_can_be_measured(data):
     """Of any size, with holes, sky and the greatest and least values that float32 has, without a

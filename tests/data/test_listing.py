@@ -228,7 +228,7 @@ def test_small_folders_are_listed_each_time(folder, runs, monkeypatch):
     assert not (runs / "cache" / "listings").exists()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text("ab/-é\udce9", min_size=1, max_size=6), unique=True))
 def test_the_order_is_that_of_characters(names):
     import pyarrow as pa

@@ -68,7 +68,7 @@ def pair(tmp_path):
 # ---- values as stored
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 65535),

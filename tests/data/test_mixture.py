@@ -122,7 +122,7 @@ def test_uniform_is_uniform():
     assert abs(np.corrcoef(values, uniform(8, np.arange(20000)))[0, 1]) < 0.03
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3000), st.integers(0, 2**40), st.integers(0, 2**20))
 def test_every_index_exactly_once_per_epoch(count, key, epoch):
     positions = epoch * count + np.arange(count)
@@ -154,7 +154,7 @@ def test_shuffling_is_random_access():
 # in blocks of neighbours
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 700), st.integers(1, 90), st.integers(0, 2**40), st.integers(0, 2**20))
 def test_blocks_give_every_index_exactly_once_per_epoch(count, block, key, epoch):
     positions = epoch * count + np.arange(count)

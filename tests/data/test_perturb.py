@@ -63,7 +63,8 @@ def test_another_key_draws_something_else():
     )  # nor do the images of a batch share their numbers
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), min_size=1, max_size=6),
     st.randoms(),
@@ -152,7 +153,7 @@ def stepwise(image, *, brightness, contrast, saturation, angle, order, grey):
     return np.repeat(np.tensordot(LUMA, image, 1)[None], 3, 0) if grey else image
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(-1, 1), min_size=4, max_size=4),
     st.permutations(range(4)),
@@ -310,7 +311,7 @@ def test_box_law():
         assert where.std().item() == pytest.approx(1 / math.sqrt(12), abs=0.02)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(8, 600), st.integers(8, 600), st.integers(0, 10**6))
 def test_boxes_fit(height, width, seed):
     box = draw(keys(20, seed), ("cutmix",), height=height, width=width).box
@@ -335,7 +336,7 @@ def test_partner_by_hand():
         partner(5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_partners_stay_in_their_slice(pairs, world):
     """Each process pairs its own images, so a batch split over processes has the pairs of the whole
@@ -352,7 +353,7 @@ def test_inside_by_hand():
     assert not mask[1].any()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_mixed_image_is_the_partner_inside_and_itself_outside(seed):
     """The partner as distorted for itself (eq. 5), not the clean one and not distorted with the
@@ -370,7 +371,7 @@ def test_mixed_image_is_the_partner_inside_and_itself_outside(seed):
         assert mask[i, top:bottom, left:right].all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 3.0]))
 def test_images_stay_within_0_and_1(seed, strength):
     drawn = draw(keys(8, seed), ALL, **SIZE, strength=strength)

@@ -197,7 +197,7 @@ LINES = st.lists(st.tuples(*[st.text("abc", min_size=1, max_size=3)] * 3), max_s
 
 
 @given(LINES, st.randoms())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_fingerprint_knows_no_order_and_every_line(lines, random):
     shuffled = random.sample(lines, len(lines))
     whole = fingerprint(lines, rule="r 1")
@@ -619,7 +619,7 @@ def slow_shrink(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_shrink_against_a_slow_reference(data):
     new = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     old = data.draw(st.tuples(st.integers(new[1], 20), st.integers(new[0], 20)))

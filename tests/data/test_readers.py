@@ -29,7 +29,7 @@ def read(path, reader, part="", size=SIZE):
 # ---- values as stored
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=6, max_size=6))
 def test_any_float32_is_read_as_it_was_packed(tmp_path_factory, values):
     """Through bytes, row by row, without a header; in a .dpt; and in the channels of a picture."""
@@ -192,7 +192,7 @@ def test_a_damaged_calibration_is_named(lost, tmp_path):
 # ---- rays
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(1, 170))
 def test_rays_of_a_field_of_view(height, width, fov):
     """By the angles of the pixels: the edges of the picture lie at half the field of view."""

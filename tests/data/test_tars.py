@@ -447,7 +447,7 @@ NAMES = st.text(st.sampled_from("ab/.é漢 "), min_size=1, max_size=300).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(NAMES, st.binary(max_size=1100)), max_size=6),
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),

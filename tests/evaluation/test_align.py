@@ -41,7 +41,7 @@ def test_reference(dtype):
     assert_allclose(torch.stack([scale, shift], 1), expected, rtol=1e-10)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-100, 100))
 def test_recovers_scale_and_shift(seed, scale, shift):
     pred, _, valid = maps(seed=seed, images=2)
@@ -51,7 +51,7 @@ def test_recovers_scale_and_shift(seed, scale, shift):
     assert_allclose(got[1], shift, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 10**6), st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e38, 0.0])
 )

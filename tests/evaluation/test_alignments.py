@@ -154,7 +154,7 @@ def test_trimmed_with_nothing_to_trim_is_least_squares():
         trimmed_least_squares(pred, target, valid, keep=0.5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.floats(0.01, 100), st.sampled_from(FITTED))
 def test_a_prediction_in_another_unit_changes_the_scale_alone(seed, unit, alignment):
     pred, target, valid = maps(seed)
@@ -164,7 +164,7 @@ def test_a_prediction_in_another_unit_changes_the_scale_alone(seed, unit, alignm
     assert_allclose(other[1], shift, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from(FITTED))
 def test_the_order_of_pixels_never_matters(seed, alignment):
     pred, target, valid = maps(seed, height=1, width=40)
@@ -174,7 +174,7 @@ def test_the_order_of_pixels_never_matters(seed, alignment):
         assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([math.nan, math.inf, -1e38, 0.0]),
@@ -281,7 +281,7 @@ def test_half_precision_does_not_overflow():
     assert median_scale(pred, pred, everywhere(pred))[0].item() == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12))
 def test_median_is_numpys(values):
     assert median(torch.tensor(values, dtype=torch.float64)).item() == np.median(values)

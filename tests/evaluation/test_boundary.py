@@ -137,7 +137,7 @@ def reference(pred, target, valid, *, definition, radius):
     return float(np.array(scores) @ weights / weights.sum())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(DEFINITIONS), st.integers(1, 3))
 def test_as_published_against_a_reference_pixel_by_pixel(seed, definition, radius):
     rng = np.random.default_rng(seed)

@@ -347,7 +347,7 @@ SPOIL = {
 """By these a perfect prediction of disparity up to scale and shift has an error."""
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(scale=st.floats(0.01, 100.0), shift=st.floats(0.001, 10.0))
 def test_a_perfect_network_has_no_error_by_any_choice(scale, shift):
     samples = SAMPLES[:2]

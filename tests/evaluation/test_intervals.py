@@ -26,7 +26,7 @@ def table(seed: int, count: int) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("mean", MEANS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 999), count=st.integers(3, 9), sequences=st.booleans())
 def test_a_draw_is_the_number_of_the_images_that_are_drawn(mean, seed, count, sequences):
     """Each draw is written out as a list of images, and summed up as any list is."""

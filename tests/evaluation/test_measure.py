@@ -68,7 +68,7 @@ class TestPerfect:
             assert summarise(found) == pytest.approx(PERFECT, abs=1e-6), (kind, name)
             assert found["abs_rel"].max() < 1e-12
 
-    @settings(max_examples=16, deadline=None)
+    @settings(max_examples=16)
     @given(
         st.integers(0, 10**6),
         st.floats(0.01, 100),
@@ -92,7 +92,7 @@ class TestPerfect:
         got = summarise(measure(pred, target, valid, protocol, kind=kind, alignment=name))
         assert got == pytest.approx(PERFECT, abs=1e-6)
 
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=12)
     @given(
         st.integers(0, 10**6),
         st.floats(0.01, 100),
@@ -255,7 +255,7 @@ def test_against_numpy(space):
         assert got[i].item() == pytest.approx(wanted, rel=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([math.nan, math.inf, -1e38, 0.0]),

@@ -72,7 +72,7 @@ def test_reference(dtype):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([float("nan"), float("inf"), 0.0, -1.0, 1e38]))
 def test_invalid_pixels_never_matter(seed, junk):
     pred, target, valid = maps(seed=seed)
@@ -172,7 +172,7 @@ def test_delta05_lies_between():
     assert (got["delta05"].item(), got["delta1"].item()) == (0.5, 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_every_metric_against_numpy(seed):
     pred, target, valid = maps(seed=seed)
@@ -247,7 +247,7 @@ class TestSummary:
     def test_the_median_of_an_even_number(self):
         assert summarise({"rmse": [1.0, 2.0, 10.0, 3.0]}, mean="median") == {"rmse": 2.5}
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.integers(0, 10**6))
     def test_over_pixels_is_one_large_image(self, seed):
         """Every metric, roots and variances too."""

@@ -45,7 +45,7 @@ def test_the_truth_is_right_its_negative_wrong_and_a_constant_a_guess():
     assert ordinal_accuracy(torch.ones_like(TRUE), TRUE, ALL).tolist() == [0.5, 0.5, 0.5]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     scale=st.floats(0.1, 100),
     shift=st.floats(-10, 10),

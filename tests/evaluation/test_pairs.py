@@ -171,7 +171,7 @@ class TestJudge:
         assert judge(pred, pairs, POINT)["right"].tolist() == [0]
         assert judge(pred, pairs, PairRule(name="test", window=3))["right"].tolist() == [1]
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.integers(0, 10**6), st.floats(0.1, 100), st.floats(-10, 10))
     def test_scale_and_shift_change_nothing_and_a_sign_all(self, seed, scale, shift):
         generator = torch.Generator().manual_seed(seed)

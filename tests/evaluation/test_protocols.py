@@ -75,7 +75,7 @@ def test_reference():
         assert_allclose([got[key][i] for key in ("abs_rel", "delta1", "rmse")], expected, rtol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.floats(0.01, 100),
@@ -91,7 +91,7 @@ def test_invariant_to_scale_and_shift(seed, scale, shift, protocol):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([float("nan"), float("inf"), -1e38, 0.0]))
 def test_invalid_pixels_never_matter(seed, junk):
     pred, target, valid = maps(seed=seed)

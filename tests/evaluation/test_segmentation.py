@@ -118,7 +118,7 @@ def plain(pred, truth, classes):
     return float(np.mean(np.array(values, np.float64)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_against_a_plain_count(seed, classes):
     rng = np.random.default_rng(seed)

@@ -97,7 +97,7 @@ class TestTae:
     def test_a_still_film_has_none(self):
         assert temporal_alignment_error(room(3)).abs().max() < 1e-12
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.integers(0, 10**6), st.floats(0.01, 100))
     def test_the_same_backwards_and_in_any_unit(self, seed, unit):
         pred = 1 + torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(seed)).double()
@@ -113,7 +113,7 @@ class TestStatic:
         """Values 0, 1, 0, 3: median 1/2, deviations 1/2, 1/2, 1/2, 5/2, mean 1. Steps 1, 1, 3."""
         assert static_flicker(film(0, 1, 0, 3)).tolist() == pytest.approx([100, 100, 300])
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(
         st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-100, 100), st.sampled_from([1, -1])
     )

@@ -41,7 +41,7 @@ class TestCamera:
         assert Camera.from_fov(90, (4, 2)).fx == pytest.approx(2), "across the longer side"
 
     @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 50), st.integers(1, 50))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_a_resized_image_is_seen_by_a_camera_of_the_same_angles(self, height, width, h, w):
         camera = Camera(fx=20, fy=30, cx=width / 3, cy=height / 4, size=(height, width))
         small = camera.resized((h, w))
@@ -162,7 +162,7 @@ def test_a_plane_is_found():
         fit_plane(torch.arange(4.0).view(4, 1).expand(4, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(0.2, 5), st.floats(-0.03, 0.5))
 def test_a_wrong_shift_of_disparity_moves_planes_and_bends_none(nx, ny, scale, shift):
     """1/z of a plane is affine in the pixel, and so is scale / z + shift: a projective map of

@@ -376,6 +376,7 @@ def test_families_of_timm(name, strides):
     assert torch.isfinite(optimise(model)(images(1, height, width))).all()
 
 
+@pytest.mark.slow
 def test_a_training_step_draws_no_random_numbers():
     """timm's Swin drops whole branches at random: from a stream that no step and no seed names."""
     model = build("swin_tiny_patch4_window7_224", pretrained=False, seed=0).train()

@@ -77,6 +77,7 @@ def small():
     return adaptation.expected("lite0", 1_000, LAPTOP)
 
 
+@pytest.mark.slow
 def test_it_is_the_run_that_adapt_makes(small):
     """900 to learn from, 20 times, 16 a step: 1,125 steps; labelled once before."""
     config = small.part.config

@@ -134,6 +134,7 @@ class Metres(models.DepthAnything):
     kind = "depth_m"
 
 
+@pytest.mark.slow
 def test_the_readers_own_network(tmp_path, monkeypatch):
     torch.manual_seed(0)
     images = [{"image": torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)}]

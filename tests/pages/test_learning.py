@@ -72,6 +72,15 @@ def test_an_order_that_holds_is_told():
     assert "“+ feature alignment”" not in gained
 
 
+def test_of_one_number_of_steps_no_order_is_told():
+    levels = {"labelled_only": BASE, "naive": [0.9 * x for x in BASE]}
+    fabricated.write("learning_curves", levels)
+    results, plan = recorded("learning_curves"), expand("learning_curves", profile="study")
+    assert learning.order(results, plan).startswith(
+        f"Only runs of {numbers(plan)[1]} steps are recorded so far"
+    )
+
+
 @pytest.mark.slow
 def test_labelled_images_alone_at_equal_compute_stand_beside_the_curves():
     rows = {row.name: row.configs[0] for row in expand("main_table", profile="study").rows}

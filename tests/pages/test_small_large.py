@@ -68,6 +68,7 @@ def test_weights_and_multiply_adds(name):
     assert small_large.multiply_adds(name, 64, 96, encoder=True) == by_hand(model.encoder, 64, 96)
 
 
+@pytest.mark.slow
 def test_the_large_one_is_larger_and_the_table_says_by_how_much():
     table = text(small_large.sizes())
     factor = small_large.parameters("lite2") / small_large.parameters("lite0")

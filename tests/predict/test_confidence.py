@@ -271,6 +271,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_calibrate_and_predict_with_it(files, tmp_path, capsys):
     facts = json.loads((files / "c.json").read_text())
     assert facts["about"]["images"] == 12

@@ -151,6 +151,7 @@ def test_pseudo_labels(cnn, tmp_path, engine):
 # ---- the cache
 
 
+@pytest.mark.slow
 def test_one_export_for_both_engines_and_all_sizes(vit, exports):
     for engine in (*OTHERS, *OTHERS):
         run = engines.Engine(model=vit, engine=engine)

@@ -76,7 +76,7 @@ def test_a_stated_shift_needs_one_point():
     assert more.scale == pytest.approx((2 * 0.2 + 4 * 0.45) / 20)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(0.01, 10),
     st.floats(-0.05, 1),
@@ -114,6 +114,7 @@ def simulate(count, *, scatter, sigma, options, seed=1):
     return one, wide
 
 
+@pytest.mark.slow
 def test_one_sigma_holds_68_percent_of_new_pixels():
     """Three sources of error at once: the network's, the measurements', the line's."""
     one, wide = simulate(30, scatter=0.01, sigma=0.01, options={"sigma_relative": 0.01})
@@ -121,6 +122,7 @@ def test_one_sigma_holds_68_percent_of_new_pixels():
     assert wide == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 def test_noisy_measurements_hide_the_scatter_of_the_network():
     """As the module says: ten points whose measurements are noisier than the network promise a
     little too much."""

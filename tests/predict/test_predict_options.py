@@ -87,6 +87,7 @@ def test_a_place_that_is_read_only(photos, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [1, 7, 33])
 def test_a_short_side_is_raised_to_a_multiple(photos, tmp_path, side):
     models.save(models.build("lite0", seed=0), tmp_path / "net.safetensors")

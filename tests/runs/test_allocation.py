@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from dabook.runs import allocation
 
 STEP = """
@@ -23,6 +25,7 @@ def test_what_the_user_has_set_stands(monkeypatch):
     assert "glibc.malloc.hugetlb=1:" in value
 
 
+@pytest.mark.slow
 def test_it_changes_no_bit(monkeypatch):
     monkeypatch.delenv(allocation.VARIABLE, raising=False)
 

@@ -343,6 +343,7 @@ def test_the_heaviest_domain_stands_apart(study):
     assert "0.295" in tables.main_table(results).text
 
 
+@pytest.mark.slow
 def test_scales_below_zero_are_counted_where_they_are_recorded(study):
     """Two records that have scales, one image in four below zero on every domain; the others are of
     an older form."""

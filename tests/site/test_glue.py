@@ -164,3 +164,40 @@ def test_a_caption_under_no_figure_is_named(tmp_path):
     source = executed(tmp_path / "n.ipynb", *figure())
     with pytest.raises(ConfigError, match=r"n\.ipynb, cell f-caption: .*the cell above it is no"):
         notebooks.stage(source, tmp_path)
+
+
+def test_a_page_has_the_answer_first_and_folds_what_does_not_teach(tmp_path):
+    def markdown(name, source, *tags):
+        return nbformat.v4.new_markdown_cell(source, id=name, metadata={"tags": list(tags)})
+
+    def code(name, *tags):
+        return nbformat.v4.new_code_cell("1", id=name, metadata={"tags": list(tags)})
+
+    cells = [
+        markdown("title", "# Why?\n\nBecause it matters."),
+        code("parameters", "parameters"),
+        code("injected", "injected-parameters"),
+        markdown("plan", "## The plan"),
+        code("teaching", "teaches"),
+        markdown("answer-text", "## The answer", "first"),
+        code("answer", "first", "hide-input"),
+        code("rest"),
+    ]
+    source = tmp_path / "n.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    (tmp_path / "stage").mkdir()
+    notebooks.stage(source, tmp_path / "stage")
+    cells = nbformat.read(tmp_path / "stage" / "n.ipynb", as_version=4).cells
+    assert [c.id for c in cells] == [
+        *("title", "answer-text", "answer", "title-question"),
+        *("parameters", "injected", "plan", "teaching", "rest"),
+    ]
+    assert cells[0].source == "# Why?"
+    assert cells[3].source == "## The question\n\nBecause it matters."
+    tags = {c.id: c.metadata.get("tags", []) for c in cells}
+    assert {name for name, found in tags.items() if "remove-cell" in found} == {
+        "parameters",
+        "injected",
+    }
+    assert {name for name, found in tags.items() if "hide-input" in found} == {"answer", "rest"}
+    assert tags["answer"].count("hide-input") == 1

@@ -141,11 +141,13 @@ def test_the_page_of_a_question_asks_for_itself_and_answers_first(path):
         "run",
         "answer-text",
         "answer",
-        "table",
         "figure",
+        "figure-caption",
+        "table",
         "limits",
     ]
     assert [i for i in ids if i in order] == order
+    assert [c.id for c in cells if "first" in c.metadata.get("tags", ())] == order[5:10]
     assert ids[-4:] == ["beside", "records-text", "records", "records-yours"]
     assert cells[ids.index("answer-text")].source == "## The answer"
     answer = cells[ids.index("answer")].source

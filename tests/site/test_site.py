@@ -6,28 +6,17 @@ light, narrow and dark.
 """
 
 import os
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
+from helpers.browser import launched, watch
 
 from dalib import paths
 
 SITE = Path(os.environ.get("DALIB_SITE", paths.root() / "_build" / "html"))
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -119,27 +108,11 @@ def test_a_number_of_the_main_table_leads_to_its_record(parsed):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def watched(browser):
+def watched():
     """A browser tab without a network, and the list of everything that goes wrong in it."""
-    page, trouble = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.route(
-        lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort()
-    )
-    page.on("requestfailed", lambda r: trouble.append(f"request failed: {r.url}"))
-    page.on("console", lambda m: m.type == "error" and trouble.append(f"console: {m.text}"))
-    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
-    return page, trouble
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        yield page, watch(page)
 
 
 @pytest.fixture
@@ -187,6 +160,77 @@ def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
             page.screenshot(
                 path=shots / f"{name}-{scheme}-{width}.png", full_page=True, animations="disabled"
             )
+    assert not trouble, "\n".join(trouble)
+
+
+AA = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+    "resultTypes": ["violations"],
+}
+
+
+@pytest.mark.parametrize(
+    "path", pages() if SITE.is_dir() else [], ids=lambda p: str(p.relative_to(SITE))
+)
+def test_page_meets_wcag_aa_in_both_themes(tab, path):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page, _ = tab
+    page.set_viewport_size({"width": 1280, "height": 900})
+    found = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.goto(path.as_uri(), wait_until="load")
+        page.wait_for_function(TYPESET, timeout=60_000)
+        for violation in axe.run(page, options=AA).response["violations"]:
+            places = [f"{node['target']}: {node['html'][:120]}" for node in violation["nodes"]]
+            found.append(f"{scheme}: {violation['id']}: {'; '.join(places[:3])}")
+    assert not found, "\n".join(found)
+
+
+MOST = 1_500_000  # bytes of a page, without what it loads
+
+
+def test_pages_are_light_where_no_plotly_is():
+    heavy = {
+        str(p.relative_to(SITE)): p.stat().st_size
+        for p in pages()
+        if p.stat().st_size > MOST and "Plotly.newPlot" not in p.read_text(encoding="utf8")
+    }
+    assert not heavy
+
+
+def test_the_theme_can_be_switched(tab):
+    page, _ = tab
+    page.emulate_media(color_scheme="light")
+    page.goto((SITE / "book" / "intro.html").as_uri())
+    themes = set()
+    for _ in range(3):
+        page.locator("button.theme-switch-button").first.click()
+        themes.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert themes == {"light", "dark"}
+
+
+def terms() -> list[str]:
+    """The terms of the glossary."""
+    found = BeautifulSoup(
+        (SITE / "book" / "glossary.html").read_text(encoding="utf8"), "html.parser"
+    )
+    return [dt.find(string=True).strip() for dt in found.select("dl.glossary dt")]
+
+
+def test_search_finds_every_term_of_the_glossary(tab):
+    page, trouble = tab
+    missing = []
+    for term in terms():
+        page.goto((SITE / "search.html").as_uri() + "?" + urlencode({"q": term}))
+        page.wait_for_function(
+            "document.querySelector('ul.search li') || "
+            "/did not match|not match any/.test(document.querySelector('#search-results').textContent)",
+            timeout=60_000,
+        )
+        if not page.locator("ul.search li").count():
+            missing.append(term)
+    assert not missing
     assert not trouble, "\n".join(trouble)
 
 

@@ -114,6 +114,7 @@ def test_the_gradient_is_that_of_the_whole_batch(changes, parts):
     assert (split - whole).norm() < 1e-6 * whole.norm()
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_has_the_losses_of_one_in_one_piece(tmp_path, monkeypatch):
     """Of a real network, whose convolutions round otherwise in another batch; where that turns the
     sign of a pixel's error, its share of the gradient turns: 2e-4 of the norm here."""

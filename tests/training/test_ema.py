@@ -98,6 +98,7 @@ class Spied(torch.optim.AdamW):
         return done
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_average(tmp_path, tiny, monkeypatch):
     """By the rule in float64 from the weights that the optimiser made; the raw ones beside it."""
     weights = []
@@ -129,6 +130,7 @@ def test_a_run_ends_with_the_average(tmp_path, tiny, monkeypatch):
     assert_allclose(early, 0.6 * first + 0.4 * weights[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 5])
 def test_it_resumes_to_the_same_bits(step, tmp_path, tiny):
     config = tiny.replace(ema=0.9)

@@ -110,6 +110,7 @@ def test_the_first_steps_do_not_count_for_what_is_left():
     assert pace.left(0) == 0
 
 
+@pytest.mark.slow
 def test_what_is_left_after_a_resume_is_of_this_leg_alone(tmp_path, tiny, monkeypatch):
     """Steps of 10 seconds by the clock, of which 4 of 12 are left after the eighth, in a run that
     went on from step 2: 40 s, whatever the earlier leg took."""
@@ -145,6 +146,7 @@ def test_images_of_a_step(tiny, tiny_student):
     assert alone.images == 4
 
 
+@pytest.mark.slow
 def test_rates_and_speed_go_to_files_of_their_own(tmp_path, tiny):
     """The rates fall linearly; what differs from run to run is not in metrics.jsonl, which is the
     same for a run that was interrupted."""
@@ -232,6 +234,7 @@ def test_the_best_step():
 # trackers
 
 
+@pytest.mark.slow
 def test_tensorboard_goes_on_without_doubled_steps(tmp_path, tiny):
     """Read back as TensorBoard itself reads them: every step once, with the values of
     metrics.jsonl, though steps 3 to 5 were written twice; the settings once."""
@@ -325,6 +328,7 @@ def test_a_tracker_is_told_all_and_its_settings_once(tmp_path, tiny, fake):
     assert all(isinstance(v, str | int | float) for v in settings.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["start", "settings", "log", "finish"])
 def test_a_tracker_that_fails_is_told_of_once_and_changes_nothing(where, tmp_path, tiny, fake):
     config = tiny.replace(steps=3)

@@ -235,6 +235,7 @@ def test_what_cannot_be_is_found_before_the_first_step(files, changes, error, me
 # the commands
 
 
+@pytest.mark.slow
 def test_train_from_a_file_and_resume_from_its_folder(files, run_file, runs, capsys):
     teacher = f"teacher.weights={files / 'teacher.safetensors'}"
     words = ["train", str(run_file), "--set", teacher, "--set", "labelled=[]"]

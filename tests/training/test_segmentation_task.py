@@ -129,6 +129,7 @@ def test_training_learns_and_resumes_to_the_same_bits(tmp_path, config):
         load(again)
 
 
+@pytest.mark.slow
 def test_an_encoder_is_taken_and_the_decoder_is_new(tiny, launched):
     """The same decoder whatever is begun with, so that rows differ in their encoder alone."""
     run = {**vars(tiny), "start": "encoder", "seed": 4}
@@ -149,6 +150,7 @@ def test_an_encoder_is_taken_and_the_decoder_is_new(tiny, launched):
     assert changed > 50
 
 
+@pytest.mark.slow
 def test_depth_can_begin_with_an_encoder_of_classes(tiny, config, tmp_path, monkeypatch):
     """What a run of segmentation left is a run like any other."""
     start = TrainedStart(trained={**vars(config), "start": "encoder"}, part="encoder")
@@ -239,6 +241,7 @@ def plan_of(tmp_path, capsys, settings):
     return code, said.err if code else said.out
 
 
+@pytest.mark.slow
 def test_a_file_of_classes_is_a_start_where_it_fits(tmp_path, config, capsys, monkeypatch):
     """The whole for a run of the same classes, the encoder for every other; never a teacher, never
     other classes, and nothing else is asked of the file than what it says."""
@@ -267,6 +270,7 @@ def test_a_file_of_classes_is_a_start_where_it_fits(tmp_path, config, capsys, mo
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_what_begins_with_a_file_of_classes_has_its_weights_and_licence(tmp_path, config, tiny):
     path = tmp_path / "classes.safetensors"
     whole = build_segmenter("lite0", classes=CLASSES, pretrained=False, seed=3)

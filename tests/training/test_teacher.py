@@ -163,6 +163,7 @@ def test_stored_and_online_labels_of_a_larger_teacher(tiny, weights, launched):
     assert student_weights.parent == folder(config)
 
 
+@pytest.mark.slow
 def test_a_metric_teacher_is_turned_into_disparity(tiny, weights, launched):
     config = pin(student(tiny, weights["metric"], steps=1))
     launch.ensure_weights(config, report=quiet)
@@ -178,6 +179,7 @@ def test_a_metric_teacher_is_turned_into_disparity(tiny, weights, launched):
         assert torch.corrcoef(both)[0, 1] < -0.5  # near is large now
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_trained_here_first_may_be_larger(tiny, launched, runs):
     teacher = TrainedTeacher(
         encoder="vitt", pretrained=False, height=70, width=98, steps=3, seed=5, batch=1
@@ -198,6 +200,7 @@ def test_a_teacher_that_is_trained_here_first_may_be_larger(tiny, launched, runs
     assert labels.get_batch(torch.arange(2).numpy()).shape == (2, 64, 96)
 
 
+@pytest.mark.slow
 def test_pseudo_labels_alone(tiny, weights, launched, runs):
     """V2's last stage: no image with ground truth is read."""
     config = pin(student(tiny, weights["vit"], labelled=(), perturb=("cutmix",)))
@@ -232,6 +235,7 @@ def test_a_run_with_a_given_teacher_resumes_to_the_same_bits(
 # what a student begins with
 
 
+@pytest.mark.slow
 def test_a_student_begins_with_given_weights(tiny, weights, launched):
     config = tiny.replace(
         start=GivenNetwork(weights=str(weights["small"])),

@@ -39,6 +39,7 @@ def watched(config, out, *, report=quiet, **more):
 # what comes out
 
 
+@pytest.mark.slow
 def test_the_last_scores_are_those_of_the_evaluation_afterwards(tmp_path, tiny, folder):
     """Of the weights that the run ended with, averaged or not, by `dalib.evaluate`, to the bit."""
     for ema in (0.0, 0.8):
@@ -112,6 +113,7 @@ def test_drawn_scenes_by_their_protocol(tiny, monkeypatch):
 # nothing depends on it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", [False, True])
 def test_the_bits_are_those_of_a_run_without(student, tmp_path, tiny, tiny_student, folder):
     """Weights, snapshots, metrics.jsonl and checkpoints; global generators stand where they would,
@@ -182,6 +184,7 @@ def test_shares_come_back_in_order():
 # a run that is cut short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 5])
 def test_a_killed_run_has_the_same_scores(step, tmp_path, tiny, folder):
     config = tiny.replace(validate_every=2, validation=(f"depth:{folder}",))

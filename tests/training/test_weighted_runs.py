@@ -37,6 +37,7 @@ def test_a_weighted_run_that_was_stopped_in_an_epoch_ends_with_the_same_bits(
     assert ensure_weights(plain, report=quiet).read_bytes() != whole
 
 
+@pytest.mark.slow
 def test_a_plan_names_the_weights(config):
     lines = [line for line in plan(config).lines() if line.startswith("reads")]
     once, often = lines
