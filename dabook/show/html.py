@@ -29,8 +29,9 @@ class Html:
         return self.text
 
     def __repr__(self) -> str:
-        """For a terminal: what is read, without the tags."""
-        return " ".join(re.sub(r"<[^>]*>", " ", self.text).split())
+        """For a terminal: what is read, without the tags, styles and scripts."""
+        read = re.sub(r"<(style|script)\b.*?</\1>", " ", self.text, flags=re.DOTALL)
+        return " ".join(re.sub(r"<[^>]*>", " ", read).split())
 
     def __add__(self, other: "Html") -> "Html":
         return Html(self.text + other.text)
