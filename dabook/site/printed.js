@@ -28,9 +28,8 @@
 
   const page = 225 / 25.4 * 96; // pixels of its height
   for (const frame of document.querySelectorAll("iframe[srcdoc]")) {
-    const inside = frame.contentDocument.documentElement;
-    frame.style.height = `${inside.scrollHeight + 2}px`;
-    if (inside.scrollHeight > page) frame.style.zoom = page / inside.scrollHeight;
+    // a page within the page: as much of it as stands on one sheet
+    frame.style.height = `${Math.min(page, frame.contentDocument.documentElement.scrollHeight + 2)}px`;
   }
 
   // first what stands inside others
