@@ -8,7 +8,15 @@ belong to, `checks` are the tests that stand in a notebook, `bench` is where row
 predictions written down, `gap` is the puzzle of one exercise, `grading` counts points.
 """
 
-from dabook.course.checks import CheckError, NotWrittenError, WrongError, agree, check, holds, written
+from dabook.course.checks import (
+    CheckError,
+    NotWrittenError,
+    WrongError,
+    agree,
+    check,
+    holds,
+    written,
+)
 from dabook.course.pin import belongs_to
 
 __all__ = [

@@ -58,7 +58,9 @@ def _url() -> str:
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: has no repository.url; write it, or leave it empty") from error
     if url and not (isinstance(url, str) and URL.fullmatch(url)):
-        raise ConfigError(f"{path}: repository.url is {url!r}; write https://..., or leave it empty")
+        raise ConfigError(
+            f"{path}: repository.url is {url!r}; write https://..., or leave it empty"
+        )
     return url.rstrip("/")
 
 
