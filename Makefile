@@ -1,9 +1,9 @@
 # make lab: set up, open the notebooks in JupyterLab.   make book: set up, run the quick rows, build the site.
-# make test: set up, run the quick tests (minutes).   make test-all: all tests.
+# make test: set up, run the quick tests (minutes).   make test-all: all tests.   make course: set up, write the exercises and labs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: lab book test test-all study serve lint clean ready
+.PHONY: lab book course test test-all study serve lint clean ready
 
 # the kernel is this .venv's own, whatever others the user has; LAB="--no-browser --port 9000" passes options on
 lab: .venv/lab
@@ -13,6 +13,9 @@ lab: .venv/lab
 
 book: ready
 	$(BIN)/python -m dabook book
+
+course: ready ## exercises and labs, a student's edition and an instructor's: OUT=DIR for another folder than _build/course
+	$(BIN)/python -m dabook course $(if $(OUT),--out '$(OUT)')
 
 # files are dealt to the two workers in the order that tests/conftest.py gives them: longest first; compiled code is
 # kept, whatever the environment says: each worker and each process that a test starts would compile it all again
