@@ -176,6 +176,28 @@ def _book(args: argparse.Namespace) -> None:
     print(f"the book is at {build(profile=args.profile)}")
 
 
+def _slides(_: argparse.Namespace) -> None:
+    """Build the slides of the four lectures, with the figures and numbers of the notebooks that `make
+    book` executed."""
+    from dabook.site import slides
+
+    print(f"the lectures are at {slides.slides()}")
+
+
+def _pdf(_: argparse.Namespace) -> None:
+    """Print the book that `make book` executed as one PDF (needs Chromium or Chrome)."""
+    from dabook.site import printed
+
+    print(f"the printed book is at {printed.pdf()}")
+
+
+def _zip(_: argparse.Namespace) -> None:
+    """Pack the site that `make book` built into one zip that reads offline."""
+    from dabook.site import archive
+
+    print(f"the packed site is at {archive.archive()}")
+
+
 def _readme(_: argparse.Namespace) -> None:
     """Put the recorded main table into README.md."""
     from dabook.site.build import update_readme
@@ -330,6 +352,9 @@ def commands() -> Commands:
         default="quick",
         help="the scale of the ablation notebooks' training (default: quick)",
     )
+    top.add("slides", _slides)
+    top.add("pdf", _pdf)
+    top.add("zip", _zip)
     robustness = top.add("robustness", _robustness)
     robustness.add_argument("--profile", default="study")
     robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")

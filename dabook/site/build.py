@@ -24,11 +24,13 @@ from dabook.runs import allocation, records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
 from dabook.site import front, lanes, notebooks
-from dalib import paths, strict_yaml
+from dalib import paths, provenance, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
 
 STAMPS = "stamps.json"
+COMMIT = "commit"
+"""Under which the stamps have the commit of the site, and whether the checkout differed from it."""
 SLOW = ("adapt", "costs", "why_your_absrel_differs", "confidence")
 """Notebooks that train no row and take half a minute or more: they begin before the short ones, lest
 the last one run alone."""
@@ -55,28 +57,62 @@ def build(*, profile: str = "quick") -> Path:
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
+    commit = "{} {}".format(*provenance.commit())
     if index.exists() and _stamps(out).get("site") == fingerprint:
+        _stamp(out, COMMIT, commit)
         return index
-    stage = out / "stage"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
+    folder = out / "stage"
+    stage(folder, out / "notebooks")
+    sphinx(folder, "html", log=out / "build.log")
+    shutil.rmtree(out / "html", ignore_errors=True)
+    shutil.move(folder / "_build" / "html", out / "html")
+    _stamp(out, COMMIT, commit)
+    _stamp(out, "site", fingerprint)
+    return index
+
+
+def stage(folder: Path, executed: Path) -> None:
+    """Put pages and executed notebooks into a new folder, as Sphinx takes them.
+
+    Raises:
+        ConfigError: a notebook of the book has not been executed.
+    """
+    missing = [n for n in table_of_contents() if not (executed / f"{n}.ipynb").is_file()]
+    if missing:
+        named = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+        raise ConfigError(
+            f"{executed}: {len(missing)} notebooks of the book have not been executed ({named}); "
+            "run `make book` first"
+        )
+    root = paths.root()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for path in _settings(root):
-        shutil.copy2(path, stage / path.name)
-    shutil.copytree(root / "book", stage / "book")
-    (stage / "notebooks").mkdir()
+        shutil.copy2(path, folder / path.name)
+    shutil.copytree(root / "book", folder / "book")
+    (folder / "notebooks").mkdir()
     for name in table_of_contents():
-        notebooks.stage(out / "notebooks" / f"{name}.ipynb", stage / "notebooks")
+        notebooks.stage(executed / f"{name}.ipynb", folder / "notebooks")
+
+
+def sphinx(folder: Path, builder: str, *, log: Path) -> None:
+    """Build what is staged into `_build/<builder>` of its folder, with warnings as errors; a
+    `UserError` that names their causes where it does not build."""
     command = [
         sys.executable,
         "-c",
         "from jupyter_book.cli.main import main; main()",
         "build",
-        str(stage),
+        str(folder),
+        "--path-output",
+        str(folder),
+        "--builder",
+        builder,
     ]
-    command += ["--path-output", str(stage), "-W", "--all", "--keep-going"]
+    command += ["-W", "--all", "--keep-going"]
     result = subprocess.run(
         command,
-        cwd=stage,
+        cwd=folder,
         env=os.environ | {"NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,16 +120,21 @@ def build(*, profile: str = "quick") -> Path:
         encoding="utf-8",
         errors="replace",
     )
-    (out / "build.log").write_text(result.stdout, encoding="utf-8")
-    if result.returncode or not (stage / "_build" / "html" / "index.html").is_file():
-        raise UserError(f"the book did not build ({out / 'build.log'}):\n{_causes(result.stdout)}")
-    shutil.rmtree(out / "html", ignore_errors=True)
-    shutil.move(stage / "_build" / "html", out / "html")
-    _stamp(out, "site", fingerprint)
-    return index
+    log.write_text(result.stdout, encoding="utf-8")
+    # what a build makes last
+    made = {"html": "index.html", "singlehtml": "objects.inv"}
+    if result.returncode or not (folder / "_build" / builder / made[builder]).is_file():
+        raise UserError(f"the book did not build ({log}):\n{causes(result.stdout)}")
 
 
-def _causes(log: str) -> str:
+def built_from(out: Path) -> tuple[str, bool]:
+    """The commit of the site in this folder, and whether the checkout differed from it: as it was
+    when the site was built."""
+    commit, _, changed = _stamps(out).get(COMMIT, "unknown False").partition(" ")
+    return commit, changed == "True"
+
+
+def causes(log: str) -> str:
     """The warnings and errors of a build, which a build that failed ends far behind; its end where
     there are none."""
     lines = log.splitlines()

@@ -19,6 +19,7 @@ from statistics import fmean
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -216,8 +217,9 @@ class RecordIndex(Directive):
             )
             rows.append((f'<a href="{link}">{escape(name)}</a>', *map(plain, cells)))
         rows.sort(key=lambda cells: (cells[2], cells[1], re.sub("<[^>]*>", "", cells[0])))
+        head = ("run", "experiment", "profile", "device", "made")
         text = (
-            table(rows, ("run", "experiment", "profile", "device", "made"))
+            f'<div class="record-index">{table(rows, head)}</div>'  # which is not printed
             if rows
             else f"<p>{UNRECORDED}</p>"
         )
@@ -361,15 +363,15 @@ def say_once(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Sphinx event: a page says once that runs are not yet recorded, however many tables and sentences
     it quotes that say so. In a list of questions each keeps a short word; a paragraph that is left
     empty goes."""
-    said = any(NO_RUN.search(node.astext()) for node in doctree.findall(nodes.raw))
+    said = {_page(n) for n in doctree.findall(nodes.raw) if NO_RUN.search(n.astext())}
     for node in list(doctree.findall(nodes.inline)):
         text = node.astext()
         if UNRECORDED not in text or text.replace(UNRECORDED, "").strip():
             continue
         if "pasted-text" not in node["classes"]:
             continue
-        parent = node.parent
-        if not said:
+        parent, here = node.parent, _page(node)
+        if here not in said:
             node.children = [nodes.Text(UNRECORDED)]
         elif isinstance(parent.parent, nodes.definition):
             node.children = [nodes.Text("Not yet recorded.")]
@@ -377,7 +379,14 @@ def say_once(app: Sphinx, doctree: nodes.document, page: str) -> None:
             parent.remove(node)
             if not parent.astext().strip() and isinstance(parent, nodes.paragraph):
                 parent.parent.remove(parent)
-        said = True
+        said.add(here)
+
+
+def _page(node: nodes.Node) -> int:
+    """Which page a node is on, also where all pages are one."""
+    while node.parent is not None and not isinstance(node, addnodes.start_of_file):
+        node = node.parent
+    return id(node)
 
 
 def setup(app: Sphinx) -> dict:

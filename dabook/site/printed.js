@@ -1,0 +1,49 @@
+// Makes the page of the printed book (dabook/site/printed.py) ready: formulas are typeset, what a script draws becomes
+// a picture, and what is too wide is made smaller. What could not be done is marked, and nothing is printed then.
+(async () => {
+  const main = document.querySelector("main");
+  await new Promise((go) => (document.readyState === "complete" ? go() : addEventListener("load", go)));
+  await window.MathJax?.startup?.promise;
+  for (const formula of document.querySelectorAll(".math")) {
+    if (formula.querySelector("mjx-merror, [data-mjx-error]") || !formula.querySelector("mjx-container")) {
+      formula.dataset.undone = "a formula";
+    }
+  }
+
+  for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+    try {
+      const image = new Image();
+      image.src = await Plotly.toImage(plot, { format: "png", width: 640, height: plot.clientHeight || 440, scale: 2 });
+      await image.decode();
+      image.alt = "A picture that can be turned on the site";
+      (plot.closest(".cloud") ?? plot).replaceChildren(image);
+    } catch (error) {
+      plot.dataset.undone = "a figure that a script draws";
+    }
+  }
+  for (const image of document.images) if (!image.naturalWidth) image.dataset.undone = `a picture, ${image.alt || "without a text"}`;
+
+  // figures of notebooks have 144 pixels an inch; the widest is as wide as the page, and others keep the size of their text
+  for (const image of main.querySelectorAll('img[src*="_images/"][src$=".png"]')) image.style.width = `${(0.8 * 96 / 144) * image.naturalWidth}px`;
+
+  const page = 225 / 25.4 * 96; // pixels of its height
+  for (const frame of document.querySelectorAll("iframe[srcdoc]")) {
+    const inside = frame.contentDocument.documentElement;
+    frame.style.height = `${inside.scrollHeight + 2}px`;
+    if (inside.scrollHeight > page) frame.style.zoom = page / inside.scrollHeight;
+  }
+
+  // first what stands inside others
+  const width = (box) => {
+    const style = getComputedStyle(box);
+    return box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  };
+  const wide = [...main.querySelectorAll("table, mjx-container[display=true] > svg, .output > div")].reverse();
+  for (const part of wide) {
+    let room = part.parentElement;
+    while (getComputedStyle(room).display.startsWith("inline") || room.tagName === "MJX-CONTAINER") room = room.parentElement;
+    const factor = width(room) / Math.max(part.scrollWidth ?? 0, part.getBoundingClientRect().width);
+    if (factor < 0.995) part.style.zoom = factor.toFixed(3);
+  }
+  document.documentElement.dataset.ready = "";
+})();
