@@ -114,7 +114,8 @@ def pack(
                 data = files[name].read_bytes()
                 if files[name].suffix in TEXTS:
                     data = told(data, places or {})
-                    telling |= {name: path for path in left(data)}
+                    for path in left(data):
+                        telling[name] = path
             info = zipfile.ZipInfo(f"{folder}/{name}", moment)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16

@@ -42,17 +42,17 @@ NUMPY = re.compile(r"^np\.\w+\((.*)\)$")
 LETTERS = re.compile(r"[\\*`\[\]<]|\$")
 
 
-class Missing(ValueError):
+class MissingError(ValueError):
     """A notebook that was not executed, or does not have what a page takes from it."""
 
 
 @lru_cache
 def executed(path: Path) -> dict:
-    """An executed notebook; `Missing` where there is none."""
+    """An executed notebook; `MissingError` where there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Missing(f"{path.stem} has not been executed: run `make book` first") from error
+        raise MissingError(f"{path.stem} has not been executed: run `make book` first") from error
 
 
 def kept(path: Path, key: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def kept(path: Path, key: str) -> dict[str, str]:
             values = json.loads("".join(found)) if found else {}
             if key in values:
                 return values[key]
-    raise Missing(f"{path.stem} keeps nothing under {key}")
+    raise MissingError(f"{path.stem} keeps nothing under {key}")
 
 
 def figure(path: Path, name: str) -> tuple[dict, str]:
@@ -78,7 +78,7 @@ def figure(path: Path, name: str) -> tuple[dict, str]:
         for output in cell.get("outputs", ()):
             if {"image/png", "text/html"} & set(output.get("data", {})):
                 return output["data"], caption
-    raise Missing(f"{path.stem} has no figure {name}")
+    raise MissingError(f"{path.stem} has no figure {name}")
 
 
 def value(shown: dict[str, str], spec: str) -> str:
@@ -117,7 +117,7 @@ class Glue(SphinxDirective, _Takes):
     def run(self) -> list[nodes.Node]:
         try:
             shown = kept(self.notebook(self.options["doc"]), self.arguments[0])
-        except Missing as error:
+        except MissingError as error:
             raise self.error(str(error)) from error
         html = "".join(shown.get("text/html", ())) or f"<p>{escape(value(shown, ''))}</p>"
         # a finger that moves a figure does not turn the slide
@@ -131,10 +131,10 @@ class GlueText(SphinxRole, _Takes):
         found = REFERENCE.match(self.text)
         try:
             if found is None:
-                raise Missing(f"{self.text!r} is not of the form x.ipynb::key:format")
+                raise MissingError(f"{self.text!r} is not of the form x.ipynb::key:format")
             shown = kept(self.notebook(f"{found['notebook']}.ipynb"), found["key"])
             made = value(shown, found["spec"] or "")
-        except Missing as error:
+        except MissingError as error:
             message = self.inliner.reporter.error(str(error), line=self.lineno)
             return [], [message]
         return [nodes.inline(self.rawtext, made, classes=["pasted-text"])], []
@@ -155,7 +155,7 @@ class NotebookFigure(SphinxDirective, _Takes):
         name = self.arguments[0]
         try:
             data, caption = figure(self.notebook(self.options["doc"]), name)
-        except Missing as error:
+        except MissingError as error:
             raise self.error(str(error)) from error
         if "image/png" in data:
             folder = Path(self.env.app.outdir) / "_images"

@@ -26,10 +26,7 @@ BODY = "body.html"
 MATHJAX = "mathjax.json"
 PAGE = "document-"
 """Before the name of a page in the id that stands for the whole of it."""
-GONE = (
-    ".headerlink, .toctree-wrapper, link, .dalib-divider-live, .quiz-live, "
-    ".copybtn"
-)
+GONE = ".headerlink, .toctree-wrapper, link, .dalib-divider-live, .quiz-live, .copybtn"
 """What is of no use on paper."""
 DRAWS = "Plotly.newPlot"
 """What a script has that draws what cannot be seen without it."""
@@ -85,10 +82,8 @@ def assemble(
     sections = {}
     for page in pages:
         mark = soup.find(id=PAGE + page.name)
-        if page is pages[0]:
-            section = soup.find("section")
-        else:
-            section = mark and mark.find_next_sibling("section")
+        first = page is pages[0]
+        section = soup.find("section") if first else mark and mark.find_next_sibling("section")
         if section is None:
             raise ValueError(f"{page.name} is not in the book that Sphinx wrote")
         sections[page.name] = section
@@ -165,9 +160,7 @@ def _link(section: Tag, name: str, places: Mapping[tuple[str, str], str]) -> Non
             tag["id"] = places.get((name, tag["id"]), tag["id"])
 
 
-def printed_target(
-    link: str, name: str, places: Mapping[tuple[str, str], str]
-) -> str | None:
+def printed_target(link: str, name: str, places: Mapping[tuple[str, str], str]) -> str | None:
     """Where a link of a page leads in print; None for nowhere.
 
     Args:

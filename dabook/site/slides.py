@@ -15,7 +15,12 @@ from dabook.site.build import causes
 from dalib import paths
 from dalib.errors import ConfigError, UserError
 
-KEPT = ("dist/reveal.css", "dist/reveal.js", "plugin/highlight/highlight.js", "plugin/notes/notes.js")
+KEPT = (
+    "dist/reveal.css",
+    "dist/reveal.js",
+    "plugin/highlight/highlight.js",
+    "plugin/notes/notes.js",
+)
 """What the slides use of reveal.js; the rest of its files is not delivered."""
 LICENCE = "LICENSE"
 
