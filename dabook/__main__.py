@@ -3,6 +3,7 @@ a thin call."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from dalib.commands import Commands
 from dalib.errors import ConfigError
@@ -256,6 +257,25 @@ def _student(args: argparse.Namespace) -> None:
     print(networks.student(args.profile))
 
 
+def _course(args: argparse.Namespace) -> None:
+    """Make the course's exercises and labs as notebooks, in a student's edition with gaps and an
+    instructor's with solutions."""
+    from dabook.course.editions import make
+
+    made = make(args.out)
+    for edition, folder in made.folders.items():
+        print(f"{edition}: {len(made.names)} notebooks in {folder}")
+
+
+def _grade(args: argparse.Namespace) -> None:
+    """Run a student's notebooks of the course with the course's own tests, and print the points. It
+    runs what the student wrote."""
+    from dabook.course.grading import grade
+
+    for path in args.notebooks:
+        print(grade(path, seconds=args.seconds), flush=True)
+
+
 def commands() -> Commands:
     """The whole command line."""
     top = Commands(
@@ -346,6 +366,24 @@ def commands() -> Commands:
     )
     certify.add_argument(
         "--profile", default="study", help="whose rows are compared (default: study)"
+    )
+    course = top.add("course", _course)
+    course.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder for student/ and instructor/ (default: _build/course)",
+    )
+    grade = top.add("grade", _grade)
+    grade.add_argument(
+        "notebooks",
+        nargs="+",
+        type=Path,
+        metavar="NOTEBOOK",
+        help="named as in the student's edition",
+    )
+    grade.add_argument(
+        "--seconds", type=int, default=600, help="that a cell may take (default: 600)"
     )
     top.add("readme", _readme)
     top.add("floors", _floors)

@@ -9,7 +9,7 @@ import pytest
 import dabook
 
 HOME = Path(dabook.__file__).parent
-FLOORS = ("runs", "analysis", "show", "pages", "site")
+FLOORS = ("runs", "analysis", "show", "pages", "site", "course")
 """From the lowest to the highest; above them is the command line."""
 
 

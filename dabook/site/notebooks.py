@@ -337,6 +337,11 @@ def _kernel(variables: Mapping[str, str]) -> type[AsyncKernelManager]:
     return Kernel
 
 
+def own_kernel() -> type[AsyncKernelManager]:
+    """What starts a kernel of this interpreter, for who runs a notebook without papermill."""
+    return _kernel({})
+
+
 @contextmanager
 def _showing(show: bool) -> Iterator[Mapping[str, str]]:
     """The variables with which a kernel's progress becomes a bar in this terminal; none where there
