@@ -6,6 +6,7 @@ light, narrow and dark.
 """
 
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlencode, urlsplit
@@ -14,9 +15,12 @@ import pytest
 from bs4 import BeautifulSoup
 from helpers.browser import launched, watch
 
+from dabook.site import languages
 from dalib import paths
 
 SITE = Path(os.environ.get("DALIB_SITE", paths.root() / "_build" / "html"))
+CHAPTERS = languages.chapters()
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -32,6 +36,7 @@ def pages() -> list[Path]:
         p
         for p in SITE.rglob("*.html")
         if not {"_static", "_modules", "records"} & set(p.relative_to(SITE).parts)
+        and (p.relative_to(SITE).parts[0] != "ko" or p.parent.name == "book")
     )
     return found + [
         next(iter(sorted(d.glob("*.html"))))
@@ -239,3 +244,33 @@ def test_search_works_offline(tab):
     page.goto((SITE / "search.html").as_uri() + "?q=median")
     page.wait_for_selector("ul.search li", timeout=60_000)
     assert not trouble, "\n".join(trouble)
+
+
+def test_the_language_can_be_switched_and_back(tab):
+    page, trouble = tab
+    page.set_viewport_size({"width": 1280, "height": 900})
+    first = SITE / "book" / "primer.html"
+    page.goto(first.as_uri())
+    page.locator("a.language-switch").first.click()
+    assert page.evaluate("document.documentElement.lang") == "ko"
+    page.locator("a.language-switch").first.click()
+    assert page.url == first.as_uri()
+    assert not trouble, "\n".join(trouble)
+
+
+DIGITS = re.compile(r"\d+(?:\.\d+)?")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_numbers_and_code_are_the_same_in_korean(name):
+    def read(path):
+        page = BeautifulSoup(path.read_text(encoding="utf8"), "html.parser").article
+        glued = [DIGITS.findall(tag.get_text()) for tag in page.select(".pasted-text")]
+        return {
+            "glued": sorted(map(str, glued)),
+            "code": [tag.get_text() for tag in page.select("div.highlight pre")],
+            "formulas": sorted(tag.get_text() for tag in page.select("div.math")),
+            "right": [tag.has_attr("data-right") for tag in page.select(".quiz-choice")],
+        }
+
+    assert read(SITE / "ko" / f"{name}.html") == read(SITE / f"{name}.html")
