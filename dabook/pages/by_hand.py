@@ -73,14 +73,14 @@ def frozen_features(image: UInt8[Tensor, "3 H W"], config: RunConfig) -> Float[T
 
 
 def perturbed(
-    image: UInt8[Tensor, "3 H W"], strengths: Sequence[float]
+    image: UInt8[Tensor, "3 H W"], strengths: Sequence[float | int]
 ) -> list[UInt8[Tensor, "3 H W"]]:
     """An image under one draw of colour distortion and blur at several strengths."""
     height, width = image.shape[1:]
     found = []
     for strength in strengths:
         drawn = perturb.draw(
-            [DRAW], ("colour", "blur"), height=height, width=width, strength=strength
+            [DRAW], ("colour", "blur"), height=height, width=width, strength=float(strength)
         )
         moved = perturb.distort(image[None].float() / 255, drawn)[0]
         found.append((255 * moved).round().to(torch.uint8))

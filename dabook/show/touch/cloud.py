@@ -4,7 +4,7 @@ disparity, or of its depth, under a slider.
 A pixel in direction r (right, down, 1) at depth z is the point z r. A shift s makes of its
 disparity 1 / z the depth 1 / (1 / z + s). The points of a plane satisfy n · z r = c, so their
 disparity is n · r / c, linear in r, and stays linear under a shift: planes stay planes, while
-depths, and the angles between planes, change. A shift of *depth* has no such excuse.
+depths, and the angles between planes, change. A shift of *depth* bends them.
 """
 
 import math
