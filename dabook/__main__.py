@@ -257,6 +257,18 @@ def _student(args: argparse.Namespace) -> None:
     print(networks.student(args.profile))
 
 
+def _translate(args: argparse.Namespace) -> None:
+    """Bring the catalogues of a language up to date with the pages: what is new is empty, what has
+    changed is marked, what is translated stays. Needs the notebooks that `make book` executed."""
+    from dabook.site import build, languages
+    from dalib import paths
+
+    folder = paths.root() / "_build" / "stage-catalogues"
+    build.stage(folder, paths.root() / "_build" / "notebooks")
+    for line in languages.update(args.language, folder):
+        print(line)
+
+
 def _course(args: argparse.Namespace) -> None:
     """Make the course's exercises and labs as notebooks, in a student's edition with gaps and an
     instructor's with solutions."""
@@ -355,6 +367,8 @@ def commands() -> Commands:
     top.add("slides", _slides)
     top.add("pdf", _pdf)
     top.add("zip", _zip)
+    translate = top.add("translate", _translate)
+    translate.add_argument("language", help="of the catalogues in book/locale, such as ko")
     robustness = top.add("robustness", _robustness)
     robustness.add_argument("--profile", default="study")
     robustness.add_argument("--seeds", type=int, help="how many (default: the profile's)")

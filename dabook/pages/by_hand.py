@@ -7,10 +7,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dabook.runs import networks
+from dabook.show import divider
+from dabook.show.html import Html
+from dabook.show.touch import cloud
 from dalib.config import RunConfig
 from dalib.data import perturb
 from dalib.data.scenes import Scenes, describe, render
 from dalib.data.schema import Sample
+from dalib.data.sources import Motorcycle
 from dalib.geometry import Camera
 from dalib.losses import median_scale
 from dalib.models.sizes import resize_disparity
@@ -86,3 +90,30 @@ def perturbed(
 def seen(config: RunConfig, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Tensor]:
     """What the network of a run sees in images, at their own sizes."""
     return networks.predict(config, [{"image": image} for image in images])
+
+
+EVERY = 10
+"""Of the rows and columns of the front's cloud, out of those of its photograph."""
+FRONT = (
+    "“Motorcycle” of Middlebury 2014, out of scikit-image. Drag the divider between the photograph and "
+    "its depth, near in bright colours. Turn the cloud by pointer or arrow keys, and give its disparity "
+    "a wrong shift: the room changes its shape."
+)
+
+
+def front() -> Html:
+    """A photograph, its measured depth under a divider, and both as a cloud that turns."""
+    (sample,) = Motorcycle()
+    image, disparity, valid = (sample[key] for key in ("image", "disparity", "valid"))
+    views = [
+        divider.View(label="photograph", picture=divider.smaller(image)),
+        divider.View(
+            label="measured depth",
+            picture=divider.smaller(divider.coloured(disparity, valid)),
+        ),
+    ]
+    pair = divider.together([divider.show("Motorcycle", views)])
+    few = tuple(x[..., ::EVERY, ::EVERY].contiguous() for x in (image, disparity, valid))
+    camera = Camera.from_focal(Motorcycle.FOCAL_PX / EVERY, tuple(few[1].shape))
+    turning = cloud.figure(*few, camera, title="The same as a cloud of points", caption=FRONT)
+    return Html(f'<div class="dalib-front"><div>{pair.text}</div><div>{turning.text}</div></div>')

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dabook.analysis.statistics import recorded
 from dabook.runs import allocation, records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
-from dabook.site import front, lanes, notebooks
+from dabook.site import front, lanes, languages, notebooks
 from dalib import paths, provenance, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
@@ -61,11 +62,16 @@ def build(*, profile: str = "quick") -> Path:
     if index.exists() and _stamps(out).get("site") == fingerprint:
         _stamp(out, COMMIT, commit)
         return index
-    folder = out / "stage"
-    stage(folder, out / "notebooks")
-    sphinx(folder, "html", log=out / "build.log")
+    folders = {languages.FIRST: out / "stage"}
+    stage(folders[languages.FIRST], out / "notebooks")
+    for language in languages.editions():
+        folders[language] = out / f"stage-{language}"
+        languages.stage(folders[languages.FIRST], folders[language], language)
+    _side_by_side(folders, out)
     shutil.rmtree(out / "html", ignore_errors=True)
-    shutil.move(folder / "_build" / "html", out / "html")
+    for language, folder in folders.items():  # the first makes the folder of the others
+        target = out / "html" / ("" if language == languages.FIRST else language)
+        shutil.move(folder / "_build" / "html", target)
     _stamp(out, COMMIT, commit)
     _stamp(out, "site", fingerprint)
     return index
@@ -93,6 +99,18 @@ def stage(folder: Path, executed: Path) -> None:
     (folder / "notebooks").mkdir()
     for name in table_of_contents():
         notebooks.stage(executed / f"{name}.ipynb", folder / "notebooks")
+
+
+def _side_by_side(folders: Mapping[str, Path], out: Path) -> None:
+    """Build the site of each language, each in a process of its own; raises what the first that fails
+    raises."""
+
+    def one(language: str) -> None:
+        end = "" if language == languages.FIRST else f"-{language}"
+        sphinx(folders[language], "html", log=out / f"build{end}.log")
+
+    with ThreadPoolExecutor(max_workers=min(len(folders), os.cpu_count() or 1)) as pool:
+        list(pool.map(one, folders))
 
 
 def sphinx(folder: Path, builder: str, *, log: Path) -> None:

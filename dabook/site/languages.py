@@ -77,6 +77,19 @@ def settings(text: str, language: str) -> str:
     return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
 
 
+def stage(first: Path, folder: Path, language: str) -> None:
+    """Put the book that is staged in the first language into a new folder, as an edition."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(first, folder, ignore=shutil.ignore_patterns("_build"))
+    config = folder / "_config.yml"
+    config.write_text(settings(config.read_text(encoding="utf-8"), language), encoding="utf-8")
+
+
+def is_first(app: Sphinx) -> bool:
+    """Whether this is the edition in the book's own language, beside which the records lie."""
+    return (app.config.language or FIRST) == FIRST
+
+
 # what an edition shows beside its text
 
 
@@ -106,7 +119,7 @@ def _from(here: str, other: str) -> str:
 
 def progress(app: Sphinx, doctree: nodes.document) -> None:
     """Sphinx event: a translated page says what of it is not translated."""
-    if (app.config.language or FIRST) == FIRST or app.env.docname not in chapters():
+    if is_first(app) or app.env.docname not in chapters():
         return
     found = doctree.get("translation_progress", {"total": 0, "translated": 0})
     missing = found["total"] - found["translated"]
@@ -120,7 +133,7 @@ def progress(app: Sphinx, doctree: nodes.document) -> None:
 
 def lead_to_records(app: Sphinx, exception: Exception | None) -> None:
     """Sphinx event: records are the same in all editions, and lie beside the first."""
-    if exception is not None or (app.config.language or FIRST) == FIRST:
+    if exception is not None or is_first(app):
         return
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
@@ -183,7 +196,8 @@ def update(language: str, stage: Path) -> Iterator[str]:
 def _extract(stage: Path, out: Path) -> None:
     """Every message of the staged book, as templates."""
     shutil.rmtree(out, ignore_errors=True)
-    configure = [sys.executable, "-m", "jupyter_book", "config", "sphinx", str(stage)]
+    program = "from jupyter_book.cli.main import main; main()"
+    configure = [sys.executable, "-c", program, "config", "sphinx", str(stage)]
     extract = [sys.executable, "-m", "sphinx", "-b", "gettext", "-q", str(stage), str(out)]
     extract += ["-D", "gettext_compact=0", "-D", "gettext_location=0"]
     for command in (configure, extract):

@@ -82,11 +82,40 @@ class Quiz(SphinxDirective):
         found = quiz(name=self.arguments[0])
         self.set_source_info(found)
         self.state.nested_parse(self.content, self.content_offset, found)
+        if found.children and isinstance(found[-1], nodes.bullet_list):
+            for item in found[-1]:
+                _part(item)
         return [found]
 
 
+def _part(item: nodes.list_item) -> None:
+    """Make the first line of a choice a paragraph, and what stands below it another: each is
+    translated by itself."""
+    if not item.children or not isinstance(item[0], nodes.paragraph):
+        return
+    first = item[0]
+    source, _, below = first.rawsource.partition("\n")
+    lines = [[]]
+    for node in first:
+        pieces = node.astext().split("\n") if isinstance(node, nodes.Text) else [node]
+        for k, piece in enumerate(pieces):
+            if k:
+                lines.append([])
+            lines[-1].append(nodes.Text(piece) if isinstance(piece, str) else piece)
+    reason = [node for line in lines[1:] for node in [*line, nodes.Text("\n")]][:-1]
+    for text, parts in ((below, reason), (source, lines[0])):
+        if parts:
+            made = nodes.paragraph(text, "", *parts)
+            made.source, made.line = first.source, first.line
+            item.insert(0, made)
+    item.remove(first)
+
+
 def shape(app: Sphinx, doctree: nodes.document) -> None:
-    """Sphinx event: what was parsed, and perhaps translated, becomes question and choices."""
+    """Sphinx event: what was parsed, and perhaps translated, becomes question and choices. Catalogues
+    are made of what was parsed."""
+    if app.builder.name == "gettext":
+        return
     for found in list(doctree.findall(quiz)):
         try:
             _shape(found, doctree)
@@ -119,26 +148,18 @@ def _shape(found: quiz, doctree: nodes.document) -> None:
 
 
 def _choice(item: nodes.list_item) -> quiz_choice:
-    """A choice from an item of the list: its first line, and what stands below."""
+    """A choice from an item of the list: its first paragraph, and what stands below."""
     first, *rest = item.children
     if not isinstance(first, nodes.paragraph) or not isinstance(first[0], nodes.Text):
         raise ValueError("a choice does not begin with [x], [ ] or [=]")
-    lines = [[]]
-    for node in first:  # the lines of a paragraph: the first is the choice, the others the reason
-        pieces = node.astext().split("\n") if isinstance(node, nodes.Text) else [node]
-        for k, piece in enumerate(pieces):
-            if k:
-                lines.append([])
-            lines[-1].append(nodes.Text(piece) if isinstance(piece, str) else piece)
-    label, why = lines[0], [node for line in lines[1:] for node in [*line, nodes.Text(" ")]]
+    label = first.children
     mark = MARK.match(label[0].astext())
     if mark is None:
         raise ValueError(f"a choice does not begin with [x], [ ] or [=]: {first.astext()[:40]!r}")
     label[0] = nodes.Text(label[0].astext()[mark.end() :])
-    reasons = ([nodes.paragraph("", "", *why)] if why else []) + rest
-    if not reasons:
+    if not rest:
         raise ValueError(f"a choice without a reason: {first.astext()[:40]!r}")
-    made = quiz_choice("", quiz_label("", *label), quiz_why("", *reasons))
+    made = quiz_choice("", quiz_label("", *label), quiz_why("", *rest))
     made["right"] = mark["mark"] != " "
     if mark["mark"] == "=":
         number = NUMBER.match("".join(node.astext() for node in label).strip())

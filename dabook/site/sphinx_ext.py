@@ -25,6 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from dabook.runs import records
 from dabook.show.sentences import UNRECORDED
+from dabook.site import languages
 from dalib import certificates, paths, provenance
 from dalib.evaluation.segmentation import PARTS, Areas
 
@@ -177,7 +178,9 @@ def record_body(record: dict, stem: str) -> str:
 
 
 def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
-    """Sphinx event: one themed page per record."""
+    """Sphinx event: one themed page per record, beside the first edition."""
+    if not languages.is_first(app):
+        return
     for experiment, path in record_files():
         record = json.loads(path.read_text(encoding="utf8"))
         title = f"{record.get('row', path.stem)}, seed {record.get('seed')}"
@@ -190,7 +193,7 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
 
 def copy_records(app: Sphinx, exception: Exception | None) -> None:
     """Sphinx event: the JSON itself, beside its page; certificates in a folder of their own."""
-    if exception is None and app.builder.format == "html":
+    if exception is None and app.builder.format == "html" and languages.is_first(app):
         if paths.certificates().is_dir():
             known = Path(app.outdir) / "certificates"
             shutil.copytree(paths.certificates(), known, dirs_exist_ok=True)

@@ -43,7 +43,7 @@ def share(cosines: Float[Tensor, " n"], margin: float) -> float:
 
 
 def figure(
-    cosines: Mapping[str, Float[Tensor, " n"]],
+    cosines: Mapping[str, Float[Tensor, "*n"]],
     *,
     title: str,
     margin: float = 0.85,

@@ -32,6 +32,7 @@ HERE = Path(__file__).parent
 STYLE, TOOLS = ((HERE / f"touch.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
 
 Stored = dict[str, object]
+Real = float | int
 
 
 # ---- arrays as text
@@ -80,7 +81,7 @@ def _colours(name: str) -> np.ndarray:
 
 
 def painted(
-    values: Float[Tensor, "h w"], low: float, high: float, name: str
+    values: Float[Tensor, "h w"], low: Real, high: Real, name: str
 ) -> UInt8[Tensor, "3 h w"]:
     """A map in fixed colours, `low` and `high` at the ends of the colour map, grey where it is NaN.
     `paint` of touch.js does the same."""
@@ -189,10 +190,10 @@ def slider(
     key: str,
     label: str,
     *,
-    low: float,
-    high: float,
-    value: float,
-    step: float = 1,
+    low: Real,
+    high: Real,
+    value: Real,
+    step: Real = 1,
     shown: str = "",
 ) -> str:
     """A slider with its name, and its value as text beside it; the script keeps `shown` up to
@@ -316,7 +317,7 @@ def check(title: str, what: str, found: Tensor, shape: Sequence[int]) -> None:
 # ---- charts
 
 
-def ticks(low: float, high: float, *, most: int = 5) -> dict[float, str]:
+def ticks(low: Real, high: Real, *, most: int = 5) -> dict[float, str]:
     """Round numbers between two ends -> their words."""
     found = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return {float(x): f"{x:g}".replace("-", "−") for x in found if low <= x <= high}
@@ -332,10 +333,10 @@ class Axes:
         x_label, y_label: what the axes are.
     """
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    x_ticks: Mapping[float, str]
-    y_ticks: Mapping[float, str]
+    x: tuple[Real, Real]
+    y: tuple[Real, Real]
+    x_ticks: Mapping[Real, str]
+    y_ticks: Mapping[Real, str]
     x_label: str
     y_label: str = ""
     log_x: bool = False
@@ -345,11 +346,11 @@ class Axes:
     LEFT, RIGHT, TOP, BELOW = 34, 8, 20, 34
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> tuple[Real, Real, Real, Real]:
         """Left, top, right and bottom of the field, in units of the SVG; for the payload."""
         return self.LEFT, self.TOP, self.WIDTH - self.RIGHT, self.height - self.BELOW
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
+    def place(self, x: Real, y: Real) -> tuple[float, float]:
         """Where a point lies."""
         left, top, right, bottom = self.box
         low, high = self.x
@@ -359,7 +360,7 @@ class Axes:
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return float(left + across * (right - left)), float(bottom - up * (bottom - top))
 
-    def points(self, x: Sequence[float], y: Sequence[float]) -> str:
+    def points(self, x: Sequence[Real], y: Sequence[Real]) -> str:
         """A line through points, as SVG has it."""
         found = [self.place(a, b) for a, b in zip(x, y, strict=True)]
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in found)
