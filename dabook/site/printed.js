@@ -44,5 +44,18 @@
     const factor = width(room) / Math.max(part.scrollWidth ?? 0, part.getBoundingClientRect().width);
     if (factor < 0.995) part.style.zoom = factor.toFixed(3);
   }
+  // Chromium would shrink the whole book for one thing that is wider than the page
+  const edge = main.getBoundingClientRect().right + 2;
+  const beyond = () =>
+    [...main.querySelectorAll("*")].filter((part) => {
+      if (part.closest("svg, mjx-assistive-mml, nav")) return false;
+      const box = part.getBoundingClientRect();
+      return box.width && box.right > edge;
+    });
+  for (const part of beyond()) {
+    const box = part.getBoundingClientRect();
+    if (box.right > edge) part.style.zoom = ((edge - 2 - box.left) / box.width) * (part.currentCSSZoom || 1);
+  }
+  for (const part of beyond()) part.dataset.undone = `what is wider than the page (${part.tagName.toLowerCase()})`;
   document.documentElement.dataset.ready = "";
 })();

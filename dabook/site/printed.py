@@ -55,7 +55,7 @@ UNUSED = ("sphinx.ext.autodoc", "sphinx.ext.viewcode")
 """Extensions that only serve those pages."""
 STYLES = ("pygments.css", "sphinx-design.min.css", "dalib.css")
 STYLE, SCRIPT = "printed.css", "printed.js"
-PATIENCE = 900  # seconds that one call of Chromium may take
+PATIENCE = 1800  # seconds that one call of Chromium may take
 
 
 def pdf() -> Path:
