@@ -238,6 +238,7 @@ def test_a_site_without_records_and_certificates_is_finished(extension, tmp_path
     class App:
         outdir = tmp_path / "site"
         builder = type("Builder", (), {"format": "html"})
+        config = type("Config", (), {"language": "en"})
 
     extension.copy_records(App, None)
     assert not (tmp_path / "site").exists()
