@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from dabook.site import build
+from dabook.site import build, languages
 from dalib import paths
 from dalib.errors import ConfigError, UserError
 from dalib.writing import whole
@@ -34,7 +34,8 @@ move, formulas and the search work without one.
 book/        the chapters
 notebooks/   the executed notebooks; each page has a button that downloads its notebook
 records/     the record behind each number, as a page and as JSON
-{changed}"""
+{others}{changed}"""
+OTHER = "{language}/          the book in {name}\n"
 CHANGED = """
 The checkout that this site was built from differed from its commit.
 """
@@ -49,8 +50,16 @@ def archive() -> Path:
     commit, dirty = build.built_from(root / "_build")
     name = f"{NAME}-{commit}"
     target = root / "_build" / f"{name}.zip"
+    others = [
+        OTHER.format(language=language, name=languages.NAMES.get(language, language))
+        for language in languages.editions()
+        if (site / language).is_dir()
+    ]
     readme = README.format(
-        title="Depth Anything, rebuilt from its parts", commit=commit, changed=CHANGED * dirty
+        title="Depth Anything, rebuilt from its parts",
+        commit=commit,
+        others="".join(others),
+        changed=CHANGED * dirty,
     )
     with whole(target) as partial:
         pack(site, partial, folder=name, readme=readme, moment=moment(commit), places=places())
