@@ -85,13 +85,18 @@ def stage(first: Path, folder: Path, language: str) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(first, folder, ignore=shutil.ignore_patterns("_build"))
+    _leave_docstrings(folder)
+    config = folder / "_config.yml"
+    config.write_text(settings(config.read_text(encoding="utf-8"), language), encoding="utf-8")
+
+
+def _leave_docstrings(folder: Path) -> None:
+    """Put a line that leads to the first edition in the place of each page made of docstrings."""
     for page in (folder / "book" / "api").glob("*.md"):
         lines = page.read_text(encoding="utf-8").splitlines()
         title = next(line for line in lines if line.startswith("# "))
         target = f"../../../book/api/{page.stem}.html"
         page.write_text(f'{title}\n\n<a href="{target}">{NAMES[FIRST]}</a>\n', encoding="utf-8")
-    config = folder / "_config.yml"
-    config.write_text(settings(config.read_text(encoding="utf-8"), language), encoding="utf-8")
 
 
 def is_first(app: Sphinx) -> bool:
@@ -173,33 +178,40 @@ def update(language: str, stage: Path) -> Iterator[str]:
         A line for each page, with the number of its paragraphs that are not translated.
 
     Raises:
-        ConfigError: an unknown language, or sphinx-intl is not installed.
+        ConfigError: an unknown language.
         UserError: Sphinx could not read the pages.
     """
     check_names([language], [name for name in NAMES if name != FIRST], what="language")
-    try:
-        from babel.messages.pofile import read_po
-        from sphinx_intl.basic import update as merge
-    except ImportError as error:
-        raise ConfigError(
-            f"catalogues need {error.name}, which is not installed: pip install -e '.[dev]'"
-        ) from error
     pots = stage / "_build" / "gettext"
+    _leave_docstrings(stage)
     _extract(stage, pots)
-    target = paths.root() / "book" / CATALOGUES
-    wanted = set(chapters())
-    for pot in list(pots.rglob("*.pot")):
-        if str(pot.relative_to(pots).with_suffix("")) not in wanted:
-            pot.unlink()
-    merge(str(target), str(pots), [language], line_width=-1, ignore_obsolete=True)
+    target = paths.root() / "book" / CATALOGUES / language / "LC_MESSAGES"
     for page in chapters():
-        path = target / language / "LC_MESSAGES" / f"{page}.po"
-        if not path.is_file():
-            continue
+        missing, total = _merge(pots / f"{page}.pot", target / f"{page}.po", language)
+        yield f"{page}: {missing} of {total} to translate"
+
+
+def _merge(template: Path, path: Path, language: str) -> tuple[int, int]:
+    """Bring one catalogue up to date; returns how many messages are to be translated, of how many."""
+    from babel.messages import Catalog
+    from babel.messages.pofile import read_po, write_po
+
+    with template.open("rb") as stream:
+        wanted = read_po(stream)
+    found = Catalog(locale=language)
+    if path.is_file():
         with path.open("rb") as stream:
-            messages = [m for m in read_po(stream) if m.id]
-        missing = sum(not m.string or m.fuzzy for m in messages)
-        yield f"{page}: {missing} of {len(messages)} to translate"
+            found = read_po(stream, locale=language)
+    kept = found.mime_headers
+    found.update(wanted, update_creation_date=False)
+    found.mime_headers = kept
+    messages = [message for message in found if message.id]
+    for message in messages:
+        message.locations, message.flags = [], message.flags & {"fuzzy"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        write_po(stream, found, width=0, ignore_obsolete=True)
+    return sum(not m.string or m.fuzzy for m in messages), len(messages)
 
 
 def _extract(stage: Path, out: Path) -> None:

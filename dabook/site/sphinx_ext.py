@@ -290,7 +290,10 @@ class SvgFigure(SphinxDirective):
         holder = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, holder)
         if holder.children:
-            figure += nodes.caption("", "", *holder[0].children)
+            first = holder[0]
+            caption = nodes.caption(first.rawsource, "", *first.children)
+            caption.source, caption.line = first.source, first.line  # so that it is translated
+            figure += caption
         self.add_name(figure)
         return [figure]
 
