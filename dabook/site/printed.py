@@ -72,6 +72,7 @@ def pdf() -> Path:
     target = out / "depth-anything-book.pdf"
     with whole(target) as partial:
         print_page(browser, page, partial)
+    shutil.rmtree(stage)
     return target
 
 
