@@ -78,9 +78,18 @@ def settings(text: str, language: str) -> str:
 
 
 def stage(first: Path, folder: Path, language: str) -> None:
-    """Put the book that is staged in the first language into a new folder, as an edition."""
+    """Put the book that is staged in the first language into a new folder, as an edition.
+
+    The pages that are made of docstrings, which take as long to make as all others, stay those of
+    the first edition: what stands in their place leads there.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(first, folder, ignore=shutil.ignore_patterns("_build"))
+    for page in (folder / "book" / "api").glob("*.md"):
+        lines = page.read_text(encoding="utf-8").splitlines()
+        title = next(line for line in lines if line.startswith("# "))
+        target = f"../../../book/api/{page.stem}.html"
+        page.write_text(f'{title}\n\n<a href="{target}">{NAMES[FIRST]}</a>\n', encoding="utf-8")
     config = folder / "_config.yml"
     config.write_text(settings(config.read_text(encoding="utf-8"), language), encoding="utf-8")
 
