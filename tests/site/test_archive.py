@@ -55,6 +55,7 @@ def test_folders_of_this_machine_are_told_as_those_of_the_checkout(site, tmp_pat
 
 
 def test_real_images_and_pools_are_among_the_folders_of_this_machine(tmp_path, monkeypatch):
+    (tmp_path / "checkout").mkdir()
     (tmp_path / "measured").mkdir()
     (tmp_path / "measured" / "manifest.csv").write_text("")
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path / "checkout"))
