@@ -4,6 +4,7 @@ The same site gives the same bytes: files in the order of their names, dated by 
 write where they ran into what they show; paths of this machine are told as paths in the checkout.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -68,7 +69,10 @@ def archive() -> Path:
 
 def places() -> dict[str, str]:
     """Folders of this machine that a page may name -> how the zip names them."""
-    found = {str(paths.runs()): "runs", str(paths.root()): ""}
+    data = {"realdepth": paths.realdepth(), **{name: paths.pool(name) for name in paths.POOLS}}
+    found = {str(folder): name for name, folder in data.items() if str(folder) != os.devnull}
+    found |= {str(paths.root().parent / "shared"): "../shared"}
+    found |= {str(paths.runs()): "runs", str(paths.root()): ""}
     return {**found, **{str(Path(path).resolve()): name for path, name in found.items()}}
 
 
@@ -155,5 +159,5 @@ def told(data: bytes, places: Mapping[str, str]) -> bytes:
 def left(data: bytes) -> list[str]:
     """Folders of this machine that a text still names: the user's home and Python's environment."""
     # short ones, such as / or /root, are in texts that mean no machine
-    folders = {str(Path.home()), sys.prefix, str(paths.root()), str(paths.runs())}
+    folders = {str(Path.home()), sys.prefix, *places()}
     return sorted(f for f in folders if len(Path(f).parts) > 2 and f.encode() in data)

@@ -25,6 +25,7 @@ from html import escape
 from math import isnan
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -39,6 +40,7 @@ from dabook.site.sphinx_ext import SvgFigure
 
 REFERENCE = re.compile(r"^(?:.*/)?(?P<notebook>\w+)\.ipynb::(?P<key>[\w-]+)(?::(?P<spec>.*))?$")
 NUMPY = re.compile(r"^np\.\w+\((.*)\)$")
+COLUMN = re.compile(r"^col(\d+)$")  # of the cells of a table, as pandas names them
 LETTERS = re.compile(r"[\\*`\[\]<]|\$")
 
 
@@ -108,11 +110,36 @@ class _Takes:
         return path
 
 
+def piece(html: str, columns: int | None = None) -> str:
+    """A piece of a page as it stands elsewhere: links that lead into the site are words.
+
+    Args:
+        html: as a notebook keeps it.
+        columns: so many of a table's, from the left, without the lines below it; all by default.
+    """
+    if columns is None and 'href="../' not in html:
+        return html
+    soup = BeautifulSoup(html, "html.parser")
+    for link in soup.select('a[href^="../"]'):
+        link.unwrap()
+    if columns is not None:
+        for cell in soup.select("th, td"):
+            places = [int(m[1]) for name in cell.get("class", ()) if (m := COLUMN.match(name))]
+            if places and places[0] >= columns:
+                cell.decompose()
+        for line in soup.select(".provenance"):
+            line.decompose()
+    return str(soup)
+
+
 class Glue(SphinxDirective, _Takes):
-    """`glue KEY` with `:doc:`: a piece of a page."""
+    """`glue KEY` with `:doc:`: a piece of a page. `:columns: N` leaves a table its first N columns."""
 
     required_arguments = 1
-    option_spec = {"doc": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {  # noqa: RUF012
+        "doc": directives.unchanged_required,
+        "columns": directives.positive_int,
+    }
 
     def run(self) -> list[nodes.Node]:
         try:
@@ -120,6 +147,7 @@ class Glue(SphinxDirective, _Takes):
         except MissingError as error:
             raise self.error(str(error)) from error
         html = "".join(shown.get("text/html", ())) or f"<p>{escape(value(shown, ''))}</p>"
+        html = piece(html, self.options.get("columns"))
         # a finger that moves a figure does not turn the slide
         return [nodes.raw("", f'<div class="kept" data-prevent-swipe>{html}</div>', format="html")]
 

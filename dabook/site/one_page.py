@@ -115,6 +115,8 @@ def _open(section: Tag) -> None:
     for tag in section.select("script"):
         if DRAWS not in tag.get_text():
             tag.decompose()
+    for tag in section.select("details.below-input .output.stream"):  # lines of progress
+        tag.decompose()
     for tag in section.select("details"):
         for summary in tag.find_all("summary", recursive=False):
             if "hide" in tag.get("class", ()):  # a cell: what its fold says is of no use

@@ -54,6 +54,21 @@ def test_folders_of_this_machine_are_told_as_those_of_the_checkout(site, tmp_pat
     assert text == f'File "dalib/losses.py", runs/ab/weights; in ., {home}-2, ?without=runs%2Fx'
 
 
+def test_real_images_and_pools_are_among_the_folders_of_this_machine(tmp_path, monkeypatch):
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "measured").mkdir()
+    (tmp_path / "measured" / "manifest.csv").write_text("")
+    monkeypatch.setenv("DALIB_ROOT", str(tmp_path / "checkout"))
+    monkeypatch.setenv("DALIB_RUNS", str(tmp_path / "checkout" / "runs"))
+    monkeypatch.setenv("DALIB_REALDEPTH", str(tmp_path / "measured"))
+    monkeypatch.setenv("DALIB_PHOTOS", "none")
+    text = f"{tmp_path}/measured/manifest.csv, {tmp_path}/shared/x, /dev/null".encode()
+    told = archive.told(text, archive.places())
+    assert told == b"realdepth/manifest.csv, ../shared/x, /dev/null"
+    assert archive.left(text)
+    assert not archive.left(told)
+
+
 def test_a_path_that_nobody_knows_is_refused(site, tmp_path):
     (site / "book" / "a.html").write_text(f"<p>{sys.prefix}/lib/python</p>")
     with pytest.raises(UserError, match=r"1 files of the site name folders .*book/a\.html"):

@@ -29,6 +29,8 @@ BODY = """
 <section id="a"><h2>A &amp; B</h2><section id="idea"><h3>Idea</h3>
 <p id="p">x <a href="#idea">here</a> <a href="#document-notebooks/n">n</a> <a href="https://arxiv.org/abs/1">out</a></p>
 <details class="admonition hide"><summary>Show code</summary><pre>code</pre></details>
+<details class="hide below-input"><div class="output stream">step 1</div></details>
+<details class="hide below-input"><p>shown</p></details>
 <details><summary>More</summary><p>inside</p></details></section>
 <div class="toctree-wrapper compound"><span id="document-notebooks/n"></span>
 <section id="n"><h3>N</h3><section id="idea"><h4>Idea too</h4><p aria-labelledby="idea other">y</p>
@@ -87,7 +89,8 @@ def test_a_book_of_one_page():
         "Functions",
     ):
         assert gone not in made
-    for kept in ("code", "inside", "More", ">0.1<", ">f<", ">file<", "a page of the site"):
+    assert "Functions" not in made
+    for kept in ("code", "shown", "inside", "More", ">0.1<", ">f<", ">file<", "a page of the site"):
         assert kept in made
 
 

@@ -72,6 +72,22 @@ def test_figures_come_with_their_caption(executed):
     assert caption == "A *red* box."
 
 
+def test_a_table_on_a_slide_has_few_columns_and_no_links_into_the_site():
+    html = (
+        '<table><tr><th class="row_heading level0 row0">a</th><td class="data row0 col0">'
+        '<a href="../records/x.html">1</a></td><td class="data row0 col1">2</td></tr></table>'
+        '<p class="provenance">long</p><a href="https://arxiv.org">out</a>'
+    )
+    short = excerpts.piece(html, 1)
+    assert short.count("<td") == 1
+    assert ">1<" in short
+    assert "../records" not in short
+    assert "long" not in short
+    assert "https://arxiv.org" in short
+    assert "long" in excerpts.piece(html)
+    assert excerpts.piece("<b>as</b> it is") == "<b>as</b> it is"
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

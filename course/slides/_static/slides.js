@@ -30,5 +30,11 @@ const fit = () => {
     part.style.zoom = factor(best).toFixed(3);
   }
 };
-Reveal.on("ready", fit);
-Reveal.on("slidechanged", fit);
+// Sentences that are computed may be long: smaller letters, where they would leave the slide.
+const shrink = () => {
+  const slide = Reveal.getCurrentSlide();
+  if (!slide || slide.dataset.shrunk !== undefined) return;
+  slide.dataset.shrunk = "";
+  for (let size = 34; size >= 20 && slide.scrollHeight > slide.clientHeight + 1; size -= 2) slide.style.fontSize = `${size}px`;
+};
+for (const name of ["ready", "slidechanged"]) Reveal.on(name, () => { fit(); shrink(); });
