@@ -83,6 +83,7 @@ def test_rows_tells_another_profiles_records_from_foreign_ones(tmp_path, monkeyp
     ]
 
 
+@pytest.mark.slow
 def test_export_writes_what_load_reads(tmp_path, capsys):
     model = build("vitt", pretrained=False, position="transformers", seed=0)
     save(model, tmp_path / "weights.safetensors")

@@ -50,6 +50,7 @@ def left_by(words, place, *, code) -> set:
     return set(place.rglob("*")) - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

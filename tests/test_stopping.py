@@ -44,6 +44,7 @@ def send_at(step, number):
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_lets_the_step_end_and_saves_the_state(number, tiny, launched, whole):
     """Asked after step 3, noticed by step 4, which is no step of a checkpoint's own here."""
@@ -253,6 +254,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="processes of other systems have no such parents")
 @pytest.mark.parametrize(
     ("wait", "grace"),

@@ -35,6 +35,7 @@ def relative(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_network_and_a_record(rooms, relative, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["finetune", str(relative), str(rooms), str(out), *WORDS, "--test", str(rooms)]

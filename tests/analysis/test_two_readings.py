@@ -129,6 +129,7 @@ def test_a_table_without_such_a_row_says_so(root):
     assert "dr_compute" not in sentences.quotes(results, "dr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["main_table", "drawn_to_real", "real", "real_and_drawn"])
 def test_labelled_images_alone_have_the_compute_of_the_recipe(name):
     """In every world the long row is held against each student, and costs what the whole recipe

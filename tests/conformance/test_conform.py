@@ -80,6 +80,7 @@ def test_no_bug_of_the_bugs_page_is_forgotten():
     assert priced == {subject.fault for subject in page.TWINS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "metric"), RINGS)
 def test_every_known_fault_is_named_and_no_two_are_alike(name, metric, number):
@@ -128,6 +129,7 @@ def test_a_convention_must_be_the_same_everywhere():
     assert not run(loss, "affine_invariant")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metric", "faults", "options"),
     [

@@ -197,6 +197,7 @@ def test_nothing_fires_on_good_data(drawn):
     assert report.facts[0]["images"] == report.facts[0]["with_truth"] == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("twin", TWINS)
 def test_just_the_rule_fires_on_a_spoilt_twin(twin, drawn):
     rule, severity, change = TWINS[twin]

@@ -201,6 +201,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPED)
 def test_training_files_are_read(wrapping, tensors, tmp_path):
     torch.save(WRAPPED[wrapping](tensors), tmp_path / "last.ckpt")

@@ -89,6 +89,7 @@ def test_packable():
     assert not answer(init_values=0, act_layer=nn.ReLU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_where_blocks_are_packed(dtype):
     """In the copy for inference alone; not where they are to be compiled."""

@@ -308,6 +308,7 @@ def test_without_records_the_page_reads_well(study):
     assert all(v.claim.cannot in unescape(reasons) for v in found if v.word == CANNOT)
 
 
+@pytest.mark.slow
 def test_a_plan_stands_beside_what_was_measured(study):
     """And whatever was planned after the fact says so, where the page is read."""
     results = verdicts.results_of(KNOWN)
@@ -454,6 +455,7 @@ def test_a_verdict_says_at_which_reading_it_holds_and_another_claim_asks_for_equ
     assert lines["small_beats_large"].endswith(none)
 
 
+@pytest.mark.slow
 def test_a_claim_on_real_images_is_judged_on_the_table_half_and_set_by_set(study):
     """Made-up real images are 0.02 above the level of a row, NYUv2 and KITTI the table half."""
     levels = {"labelled_only": [0.30, 0.31, 0.32], "labelled_long": [0.27, 0.28, 0.29]}

@@ -107,6 +107,7 @@ def test_the_size_of_an_upright_photograph_by_its_header(tmp_path, turn, end):
     assert upright_size(path) == ((96, 64) if turn >= 5 else (64, 96))
 
 
+@pytest.mark.slow
 def test_maps_that_were_made_otherwise(photo, tmp_path, capsys):
     weights = tmp_path / "net.safetensors"
     save(build("lite0", pretrained=False, seed=5), weights)

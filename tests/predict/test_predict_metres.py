@@ -188,6 +188,7 @@ def write_csv(path, lines, header="image,x,y,metres"):
     return path
 
 
+@pytest.mark.slow
 def test_a_folder_by_a_table_and_only_what_changed_again(photos, tmp_path, lite0, capsys):
     table = write_csv(
         tmp_path / "known.csv",

@@ -237,6 +237,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
 def test_a_refused_write_leaves_the_old_record():
     """The system itself refuses: no file may grow beyond 5,000 bytes, and the write fails half

@@ -77,6 +77,7 @@ def test_study_figures_without_records_say_so(tmp_path, monkeypatch):
         assert shown(figure).axes[0].texts[0].get_text() == "not yet recorded"
 
 
+@pytest.mark.slow
 def test_domains_and_real_images(results):
     levels, changes = shown(charts.domains(results)).axes
     assert len(levels.containers) == 5 * 8
@@ -86,6 +87,7 @@ def test_domains_and_real_images(results):
     assert (names[:2], names[-1]) == (["NYUv2 (4)", "KITTI (4)"], "Motorcycle (4)")
 
 
+@pytest.mark.slow
 def test_floors_are_strokes_beside_the_rows(results):
     for figure, count in (
         (charts.domains(results), 8),
@@ -102,6 +104,7 @@ def test_floors_are_strokes_beside_the_rows(results):
         assert {len(xy) for xy in strokes.values()} == {count}
 
 
+@pytest.mark.slow
 def test_one_seed_has_points_but_no_interval(results):
     single = main(entries(expand("main_table", profile="study", seeds=1)))
     left, right = shown(charts.seeds(single)).axes

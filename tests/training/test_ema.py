@@ -143,6 +143,7 @@ def test_it_resumes_to_the_same_bits(step, tmp_path, tiny):
     assert seen[0].startswith(f"step {step}/")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_an_average_is_not_gone_on_with(tmp_path, tiny):
     """It would begin anew in the middle; the one before it serves."""
     config = tiny.replace(ema=0.9)

@@ -82,6 +82,7 @@ def test_a_time_for_a_person(seconds, words):
     assert span(seconds) == words
 
 
+@pytest.mark.slow
 def test_what_a_run_needs_is_counted(files):
     """By hand: labels are two bytes a pixel; a run keeps its weights, and twice weights with AdamW's
     two moments."""

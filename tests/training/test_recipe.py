@@ -174,6 +174,7 @@ def test_a_configuration_that_is_whole_needs_its_data_no_more(launched, tiny, mo
     assert train(tiny, report=quiet) == weights
 
 
+@pytest.mark.slow
 def test_a_run_says_which_data_and_pools_it_read(tmp_path):
     """Two photographs with a `pool.json` beside them, and the same without one."""
     for name in ("pool", "own"):

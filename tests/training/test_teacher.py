@@ -125,6 +125,7 @@ def test_a_folder_is_known_by_its_files_and_their_names(tmp_path):
 # what it is asked
 
 
+@pytest.mark.slow
 def test_stored_and_online_labels_of_a_larger_teacher(tiny, weights, launched):
     """Both are what the teacher says of the same crop at its own size, brought to the student's."""
     pool = Smooth(count=8, seed=1, labelled=False, height=100, width=200)
