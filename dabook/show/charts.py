@@ -111,7 +111,7 @@ def seeds(results: Results) -> Figure:
         ylim=(len(rows) - 0.5, -0.6),
     )
     left.set(
-        xlabel="AbsRel, geometric mean over the test domains (smaller is better)",
+        xlabel="AbsRel, geometric mean over the\ntest domains (smaller is better)",
         ylabel="",
         title="Each seed, and the mean of the seeds",
     )

@@ -1,6 +1,7 @@
 """What the theme and Sphinx leave out for those who read by ear or by keyboard, put into the finished
-pages: a name for each arrow of the contents, and parameters of a function as plain lines (Sphinx
-makes them the definitions of no term)."""
+pages: a name for each arrow of the contents, a place in the order of the Tab key for formulas that
+can be scrolled, and parameters of a function as plain lines (Sphinx makes them the definitions of no
+term)."""
 
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ PARAMETERS = re.compile(
     r'(?P<open><span class="sig-paren">\(</span>\s*)<dl>(?P<inner>.*?)</dl>(?=\s*<span class="sig-paren">\))',
     re.S,
 )
+FORMULA = re.compile(r'<div class="((?:amsmath )?math notranslate nohighlight)"')
 PAGES_OF = "Pages of {title}"
 
 
@@ -35,13 +37,18 @@ def plain_parameters(html: str) -> str:
     return PARAMETERS.sub(lines, html)
 
 
+def reachable_formulas(html: str) -> str:
+    """A page whose formulas, which scroll where they are wider than a phone, are reached by keyboard."""
+    return FORMULA.sub(r'<div tabindex="0" class="\1"', html)
+
+
 def mend(app: Sphinx, exception: Exception | None) -> None:
     """Sphinx event: every page, once all are written."""
     if exception is not None or app.builder.format != "html":
         return
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
-        mended = plain_parameters(named(text))
+        mended = reachable_formulas(plain_parameters(named(text)))
         if mended != text:
             path.write_text(mended, encoding="utf-8")
 

@@ -25,3 +25,11 @@ def test_parameters_are_lines_and_other_lists_stay():
     assert mended.count('<div class="sig-line">') == mended.count("</div>") - 1 == 2
     assert mended.endswith("<dl><dd>a field</dd></dl>")
     assert accessible.plain_parameters(mended) == mended
+
+
+def test_formulas_are_reached_by_keyboard():
+    mended = accessible.reachable_formulas(
+        '<div class="math notranslate nohighlight" id="e">x</div>'
+    )
+    assert mended == '<div tabindex="0" class="math notranslate nohighlight" id="e">x</div>'
+    assert accessible.reachable_formulas(mended) == mended

@@ -134,7 +134,7 @@ UNSET = """() => [...document.querySelectorAll('.math')].filter(m => !m.querySel
   + document.querySelectorAll('mjx-merror, [data-mjx-error]').length"""
 SCROLLS = (
     ".table-scroll, .pst-scrollable-table-container, .output, .cell_output, pre, "
-    "mjx-container, dt, svg, [hidden]"
+    "div.math, mjx-container, dt, svg, [hidden]"
 )
 WIDER = f"""() => [...document.querySelectorAll('article *')].filter(e => !e.closest('{SCROLLS}')
   && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '.' + e.className).slice(0, 3)"""
@@ -149,6 +149,7 @@ except ImportError:
 AA = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
     "resultTypes": ["violations"],
+    "preload": False,  # it would fetch style sheets, which a page opened from the disk may not do
 }
 
 
