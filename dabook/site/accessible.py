@@ -42,13 +42,18 @@ def reachable_formulas(html: str) -> str:
     return FORMULA.sub(r'<div tabindex="0" class="\1"', html)
 
 
+def listed_papers(html: str) -> str:
+    """A page whose papers are items of their list; docutils gives them a role that is deprecated."""
+    return html.replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def mend(app: Sphinx, exception: Exception | None) -> None:
     """Sphinx event: every page, once all are written."""
     if exception is not None or app.builder.format != "html":
         return
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
-        mended = reachable_formulas(plain_parameters(named(text)))
+        mended = listed_papers(reachable_formulas(plain_parameters(named(text))))
         if mended != text:
             path.write_text(mended, encoding="utf-8")
 

@@ -215,8 +215,10 @@ def visit_label(self: HTML5Translator, node: quiz_label) -> None:
             f"{escape(choice['unit'])}</label>"
         )
         raise nodes.SkipNode
+    formulas = any(True for _ in node.findall(nodes.math))  # drawings that nobody can hear
+    heard = f' aria-label="{escape(node.astext())}"' if formulas else ""
     self.body.append(
-        f'<label><input class="quiz-live" hidden type="{TYPES[holder["kind"]]}" name="{name}">'
+        f'<label><input class="quiz-live" hidden type="{TYPES[holder["kind"]]}" name="{name}"{heard}>'
         "<span>"
     )
 
