@@ -128,6 +128,20 @@ def sphinx(folder: Path, builder: str, *, log: Path) -> None:
         builder,
     ]
     command += ["-W", "--all", "--keep-going"]
+    # what a build makes last
+    made = {"html": "index.html", "singlehtml": "objects.inv"}
+    run(
+        command,
+        folder / "_build" / builder / made[builder],
+        what="the book",
+        log=log,
+        folder=folder,
+    )
+
+
+def run(command: Sequence[str], made: Path, *, what: str, log: Path, folder: Path) -> None:
+    """Run a build and keep what it says; a `UserError` that names the causes where it fails, or does
+    not make what it should."""
     result = subprocess.run(
         command,
         cwd=folder,
@@ -139,10 +153,8 @@ def sphinx(folder: Path, builder: str, *, log: Path) -> None:
         errors="replace",
     )
     log.write_text(result.stdout, encoding="utf-8")
-    # what a build makes last
-    made = {"html": "index.html", "singlehtml": "objects.inv"}
-    if result.returncode or not (folder / "_build" / builder / made[builder]).is_file():
-        raise UserError(f"the book did not build ({log}):\n{causes(result.stdout)}")
+    if result.returncode or not made.is_file():
+        raise UserError(f"{what} did not build ({log}):\n{causes(result.stdout)}")
 
 
 def built_from(out: Path) -> tuple[str, bool]:

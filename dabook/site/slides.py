@@ -5,15 +5,13 @@ from the book.
 """
 
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from dabook.site.build import causes
+from dabook.site.build import run
 from dalib import paths
-from dalib.errors import ConfigError, UserError
+from dalib.errors import ConfigError
 
 KEPT = (
     "dist/reveal.css",
@@ -65,18 +63,8 @@ def build(source: Path, out: Path, executed: Path, *, log: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-b", "revealjs", "-W", "--keep-going", "-E", "-q"]
     command += ["-D", f"executed_notebooks={executed}", "-d", str(fresh / ".doctrees")]
-    result = subprocess.run(
-        [*command, str(source), str(fresh)],
-        env=os.environ | {"NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    log.write_text(result.stdout, encoding="utf-8")
-    if result.returncode or not (fresh / "index.html").is_file():
-        raise UserError(f"the slides did not build ({log}):\n{causes(result.stdout)}")
+    command += [str(source), str(fresh)]
+    run(command, fresh / "index.html", what="the slides", log=log, folder=Path.cwd())
     _prune(fresh)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(fresh, out)

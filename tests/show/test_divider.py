@@ -4,22 +4,19 @@ that nothing is asked of anybody."""
 import base64
 import io
 import re
-import shutil
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from helpers.browser import launched
 from PIL import Image
 
 from dabook.show import divider
 from dabook.show.divider import View
 from dalib.errors import ConfigError
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 COLOURS = {"image": (200, 30, 30), "truth": (30, 200, 30), "student": (30, 30, 200)}
 
 
@@ -153,15 +150,8 @@ def test_pictures_are_made_small_and_never_large(height, width, size):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

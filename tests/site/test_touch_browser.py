@@ -5,13 +5,13 @@ Skips where there is no Chromium.
 """
 
 import io
-import shutil
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from helpers import touched
+from helpers.browser import launched
 from helpers.touched import HEIGHT, WIDTH
 from PIL import Image
 
@@ -21,9 +21,6 @@ from dabook.show.touch import cloud, cutmix, features, margin, shell, strength
 from dalib.evaluation.conventions import rescore
 from dalib.losses import affine_invariant
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 VIEWS = {"wide": (1000, "light"), "phone": (360, "dark")}
 ALL = {**VIEWS, "dark": (1000, "dark")}
 HEAD = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>
@@ -37,15 +34,8 @@ made = cache(touched.make)
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
