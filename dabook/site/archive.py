@@ -6,11 +6,9 @@ write where they ran into what they show; paths of this machine are told as path
 
 import os
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -78,15 +76,8 @@ def places() -> dict[str, str]:
 
 def moment(commit: str) -> tuple[int, ...]:
     """When a commit was made, in UTC; the first moment of a zip where git does not know it."""
-    told = subprocess.run(
-        ["git", "-C", paths.root(), "show", "-s", "--format=%ct", commit],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if told.returncode or not told.stdout.strip().isdigit():
-        return EARLIEST
-    return datetime.fromtimestamp(int(told.stdout), UTC).timetuple()[:6]
+    made = build.committed(commit)
+    return made.timetuple()[:6] if made else EARLIEST
 
 
 def pack(

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dabook.analysis.statistics import recorded
@@ -162,6 +163,18 @@ def built_from(out: Path) -> tuple[str, bool]:
     when the site was built."""
     commit, _, changed = _stamps(out).get(COMMIT, "unknown False").partition(" ")
     return commit, changed == "True"
+
+
+def committed(commit: str) -> datetime | None:
+    """When a commit was made, in UTC; None where git does not know it."""
+    told = subprocess.run(
+        ["git", "-C", paths.root(), "show", "-s", "--format=%ct", commit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    stamp = told.stdout.strip()
+    return datetime.fromtimestamp(int(stamp), UTC) if stamp.isdigit() else None
 
 
 def causes(log: str) -> str:

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
@@ -144,13 +143,8 @@ def edition() -> str:
     commit, dirty = provenance.commit()
     if commit == "unknown":
         return "Made outside a git checkout."
-    stamp = subprocess.run(
-        ["git", "-C", paths.root(), "show", "-s", "--format=%ct", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    day = f" of {datetime.fromtimestamp(int(stamp), UTC):%-d %B %Y}" if stamp.isdigit() else ""
+    made = build.committed("HEAD")
+    day = f" of {made:%-d %B %Y}" if made else ""
     changed = ", with changes that are not committed" if dirty else ""
     return f"Made from commit {commit}{day}{changed}."
 
