@@ -12,7 +12,8 @@ NONE = Html("<p>Not written yet.</p>")
 
 
 def state(plan: Plan | None) -> str:
-    """Whether there is a plan, what it is about, and whether it is as it was frozen."""
+    """Whether there is a plan, what it is about, how much of it is recorded, and whether it is as it
+    was frozen."""
     if plan is None:
         return (
             "There is no plan yet. It will be written after the pilots, and no run of the study "
@@ -20,10 +21,13 @@ def state(plan: Plan | None) -> str:
         )
     if plan.rows is None or plan.science is None:
         return f"{plan.about} The plan is not frozen yet, and no run starts before it is."
+    lines = overview(plan).lines
+    runs = sum(line.runs for line in lines)
+    recorded = f"Recorded: {sum(line.recorded for line in lines)} of {runs} runs."
     changed = changes(plan)
     if not changed:
-        return f"{plan.about} Rows and code are as they were frozen."
-    return f"{plan.about} Not as it was frozen: {'; '.join(changed.values())}."
+        return f"{plan.about} Rows and code are as they were frozen. {recorded}"
+    return f"{plan.about} Not as it was frozen: {'; '.join(changed.values())}. {recorded}"
 
 
 def budget(plan: Plan | None) -> Html:

@@ -36,7 +36,7 @@ def test_the_state_is_told_before_and_after_the_freezing(root):
     assert "not frozen yet" in page.state(plan.read_if_there())
     plan.freeze()
     assert page.state(plan.read_if_there()) == (
-        "A study of two questions. Rows and code are as they were frozen."
+        "A study of two questions. Rows and code are as they were frozen. Recorded: 0 of 7 runs."
     )
     path = root / "experiments.yaml"
     path.write_text(path.read_text().replace("steps: 80", "steps: 9"))

@@ -42,7 +42,7 @@ def test_one_student_alone(checkout):
     found = page.found()
     assert list(found) == ["research"]
     assert "Research student" in page.table(found).text
-    assert "when both students are there" in page.cost(found)
+    assert "both students are there; 1 of 2 are recorded" in page.cost(found)
     assert page.watching("smoke") == []  # its weights are not on this machine
 
 
