@@ -3,9 +3,9 @@ notebooks call.
 
     from dabook.course import agree, check, holds
 
-`markers` finds solutions in a cell, `editions` makes both editions, `pin` says which commit they
-belong to, `checks` are the tests that stand in a notebook, `bench` is where rows are added and
-predictions written down, `gap` is the puzzle of one exercise, `grading` counts points.
+`markers` finds solutions in a cell, `editions` makes both editions, `checks` are the tests that stand
+in a notebook, `bench` is where rows are added and predictions written down, `gap` is the puzzle of
+one exercise, `grading` counts points.
 """
 
 from dabook.course.checks import (
@@ -17,14 +17,12 @@ from dabook.course.checks import (
     holds,
     written,
 )
-from dabook.course.pin import belongs_to
 
 __all__ = [
     "CheckError",
     "NotWrittenError",
     "WrongError",
     "agree",
-    "belongs_to",
     "check",
     "holds",
     "written",

@@ -24,8 +24,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from dabook.course import markers
-from dabook.course.pin import cell, pin, requirements
 from dabook.site.notebooks import read
+from dabook.site.pin import REQUIREMENTS, pin, pinned, requirements
 from dalib import paths
 from dalib.errors import ConfigError
 from dalib.writing import nothing_left, refuse_place, whole_files
@@ -36,9 +36,6 @@ EDITIONS = (STUDENT, INSTRUCTOR)
 SOLUTION, TEST, LECTURER = "solution", "test", "instructor"
 """Tags of cells."""
 POINTS = "points"
-PIN = "pin"
-"""The id of the cell that says which commit a notebook belongs to."""
-REQUIREMENTS = "requirements.txt"
 MADE = ".made.json"
 """In an edition's folder: file -> digest of what was written there."""
 ANSWER = "*Your answer.*"
@@ -104,14 +101,13 @@ def make(out: Path | None = None) -> Made:
     """
     out = paths.root() / "_build" / "course" if out is None else out
     state = pin()
-    head = nbformat.v4.new_code_cell(cell(state), id=PIN)
     files: dict[str, dict[str, str]] = {edition: {} for edition in EDITIONS}
     for path in sources():
         whole = instructor(read(path), where=_shown(path))
         for edition, found in ((INSTRUCTOR, whole), (STUDENT, student(whole, where=_shown(path)))):
-            found.cells.insert(1, nbformat.from_dict(head))
-            nbformat.validate(found)
-            files[edition][path.name] = nbformat.writes(found) + "\n"
+            given = pinned(found, state)
+            nbformat.validate(given)
+            files[edition][path.name] = nbformat.writes(given) + "\n"
     for edition in EDITIONS:
         files[edition][REQUIREMENTS] = requirements(state)
     folders = {edition: out / edition for edition in EDITIONS}

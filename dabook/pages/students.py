@@ -105,9 +105,7 @@ def _cell(estimate: Estimate) -> str:
 def cost(records: Mapping[str, Record]) -> str:
     """What licences cost, in a sentence."""
     if not {"research", "shipped"} <= records.keys():
-        return (
-            f"What licences cost is known when both students are there; {len(records)} of 2 are recorded."
-        )
+        return f"What licences cost is known when both students are there; {len(records)} of 2 are recorded."
     change = analysis.cost_of_licences(*(records[n]["real"] for n in ("research", "shipped")))
     if change.low > 0:
         verdict = "The licences cost accuracy."

@@ -25,7 +25,8 @@ from dabook.analysis.statistics import recorded
 from dabook.runs import allocation, records
 from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
-from dabook.site import front, lanes, languages, notebooks
+from dabook.site import downloads, front, lanes, languages, notebooks
+from dabook.site.pin import Pin, pin
 from dalib import paths, provenance, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
@@ -56,11 +57,13 @@ def build(*, profile: str = "quick") -> Path:
             f"{out}: cannot be made ({error.strerror}); the book is built there"
         ) from error
     paths.writable_runs()
+    state = pin()
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
     commit = "{} {}".format(*provenance.commit())
     if index.exists() and _stamps(out).get("site") == fingerprint:
+        _downloads(out, state)
         _stamp(out, COMMIT, commit)
         return index
     folders = {languages.FIRST: out / "stage"}
@@ -73,9 +76,17 @@ def build(*, profile: str = "quick") -> Path:
     for language, folder in folders.items():  # the first makes the folder of the others
         target = out / "html" / ("" if language == languages.FIRST else language)
         shutil.move(folder / "_build" / "html", target)
+    _downloads(out, state)
     _stamp(out, COMMIT, commit)
     _stamp(out, "site", fingerprint)
     return index
+
+
+def _downloads(out: Path, state: Pin) -> None:
+    """Put the notebooks that are offered into the site of each language."""
+    for language in (languages.FIRST, *languages.editions()):
+        site = out / "html" / ("" if language == languages.FIRST else language)
+        downloads.put(out / "notebooks", site, state)
 
 
 def stage(folder: Path, executed: Path) -> None:

@@ -24,8 +24,6 @@ from dabook.course.editions import (
     ANSWER,
     INSTRUCTOR,
     LECTURER,
-    PIN,
-    REQUIREMENTS,
     SOLUTION,
     STUDENT,
     TEST,
@@ -37,9 +35,9 @@ from dabook.course.editions import (
     student,
 )
 from dabook.course.grading import grade
-from dabook.course.pin import Pin, belongs_to, cell, requirements
 from dabook.site import notebooks
-from dalib import losses, provenance
+from dabook.site.pin import PIN, REQUIREMENTS
+from dalib import losses
 from dalib.errors import ConfigError, DataError, UserError
 
 SOURCES = sorted((ROOT / "course").glob("*/*.ipynb"))
@@ -467,80 +465,6 @@ def test_what_is_no_longer_a_source_goes(checkout, tmp_path):
     for folder in made.folders.values():
         names = {p.name for p in folder.glob("*.ipynb")}
         assert names == {"one.ipynb", "three.ipynb"}
-
-
-# ---- the commit that a notebook belongs to
-
-ADDRESS = "https://example.org/somebody/book"
-
-
-def test_without_an_address_the_first_cell_says_where_the_library_is():
-    state = Pin(commit="0123456789ab", dirty=False, url="")
-    assert cell(state) == (
-        "# This notebook belongs to commit 0123456789ab of the book.\n"
-        "# It needs the book's own environment: `make lab` in a checkout opens it.\n"
-        "from dabook.course import belongs_to\n\n"
-        'belongs_to("0123456789ab")'
-    )
-    assert all(line.startswith("#") for line in requirements(state).splitlines())
-
-
-def test_with_an_address_it_gets_the_library_of_the_commit():
-    state = Pin(commit="0123456789ab", dirty=False, url=ADDRESS)
-    text = cell(state)
-    assert f"!git clone --quiet {ADDRESS} book" in text
-    assert "!git -C book checkout --quiet 0123456789ab" in text
-    assert '%pip install --quiet --editable "./book[runs]"' in text
-    ast.parse(TransformerManager().transform_cell(text))
-    last = requirements(state).splitlines()[-1]
-    assert last == f"depth-anything-book[lab] @ git+{ADDRESS}@0123456789ab"
-
-
-def test_a_tree_with_changes_is_said():
-    state = Pin(commit="0123456789ab", dirty=True, url="")
-    assert "made with uncommitted changes" in cell(state)
-    assert "made with uncommitted changes" in requirements(state)
-
-
-def test_outside_of_git_no_commit_is_named():
-    state = Pin(commit="unknown", dirty=False, url=ADDRESS)
-    assert "checkout" not in cell(state)
-    assert requirements(state).splitlines()[-1].endswith(f"git+{ADDRESS}")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("repository: {}", "has no repository.url"),
-        ("repository: {url: example}", "repository.url is 'example'"),
-        ("repository: {url: 'https://example.org/a b'}", "repository.url is"),
-        ("a: [", "has no repository.url"),
-        (None, "not found"),
-    ],
-)
-def test_an_address_that_is_none_is_named(checkout, text, words, tmp_path):
-    path = checkout / "_config.yml"
-    path.unlink()
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ConfigError, match=f"_config.yml: {words}"):
-        make(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("here", "asked", "words"),
-    [
-        (("0123456789ab", False), "0123456789ab", "is of commit 0123456789ab, like this"),
-        (("0123456789ab", True), "0123456789ab", "note: .*0123456789ab with uncommitted changes"),
-        (("0123456789ab", False), "ba9876543210", "note: .*, this notebook of ba9876543210"),
-        (("unknown", False), "0123456789ab", "not known"),
-        (("0123456789ab", False), "unknown", "not known"),
-    ],
-)
-def test_a_library_of_another_commit_is_said(here, asked, words, monkeypatch, capsys):
-    monkeypatch.setattr(provenance, "commit", lambda: here)
-    belongs_to(asked)
-    assert re.search(words, capsys.readouterr().out)
 
 
 # ---- the tests that stand in a notebook

@@ -1,14 +1,20 @@
-"""Which commit of the book a notebook of the course belongs to, and how to get the library of it."""
+"""Which commit of the book a notebook belongs to that has left the checkout, and how to get the library
+of it."""
 
 import re
 from dataclasses import dataclass
 
+import nbformat
 import yaml
 
 from dalib import paths, provenance
 from dalib.errors import ConfigError
 
 UNKNOWN = "unknown"
+PIN = "pin"
+"""The id of the cell that says which commit a notebook belongs to."""
+REQUIREMENTS = "requirements.txt"
+"""What lies beside pinned notebooks, and says what they need."""
 URL = re.compile(r"https://[\w.-]+/\S+")
 
 
@@ -64,6 +70,13 @@ def _url() -> str:
     return url.rstrip("/")
 
 
+def pinned(found: nbformat.NotebookNode, state: Pin) -> nbformat.NotebookNode:
+    """A notebook with the `cell` of a state below its title."""
+    result = nbformat.from_dict(found)
+    result.cells.insert(1, nbformat.v4.new_code_cell(cell(state), id=PIN))
+    return result
+
+
 def cell(state: Pin) -> str:
     """The first code cell of a notebook: says which commit it belongs to, gets the library where it
     is missing and can be had, and says whether it is the right one."""
@@ -85,7 +98,7 @@ def cell(state: Pin) -> str:
         ]
     else:
         lines.append("# It needs the book's own environment: `make lab` in a checkout opens it.")
-    return "\n".join([*lines, "from dabook.course import belongs_to", "", _call(state)])
+    return "\n".join([*lines, "from dabook.site.pin import belongs_to", "", _call(state)])
 
 
 def _call(state: Pin) -> str:
@@ -97,7 +110,8 @@ def requirements(state: Pin) -> str:
     lines = [f"# What the notebooks beside this file need. Their library {state.words}."]
     if state.url:
         at = "" if state.commit == UNKNOWN else f"@{state.commit}"
-        lines.append(f"depth-anything-book[lab] @ git+{state.url}{at}")
+        # editable: records and settings lie beside the packages
+        lines.append(f"--editable git+{state.url}{at}#egg=depth-anything-book[lab]")
     else:
         lines += [
             "# The repository has no public address yet. In a checkout of that commit:",
