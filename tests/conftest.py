@@ -9,6 +9,7 @@ import gc
 import itertools
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +26,11 @@ sys.modules.setdefault("rfc3987_syntax", None)
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
+ONE_WORKER = ("every_question", "lab")
+"""Files that one worker runs, in this order: the notebooks in JupyterLab find the networks that the
+questions have trained."""
 LONGEST = (  # files by the time they take, longest first: what a worker begins last should be short
-    "lab",
-    "every_question",
+    *ONE_WORKER,
     "course",
     "parity_sizes",
     "site",
@@ -64,6 +67,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files are dealt whole, and those of `ONE_WORKER` as one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getvalue("dist") != "loadfile":
+        return None
+    together = {f"test_{name}.py" for name in ONE_WORKER}
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "one worker" if Path(file).name in together else file
+
+    return Scheduling(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """Nothing of what the imports make becomes garbage: it is not searched, then or later."""
@@ -80,6 +100,12 @@ def unmade_folders(tmp_path_factory):
     """Paths of folders that nobody has made yet."""
     base = tmp_path_factory.mktemp("runs")
     return (base / str(number) for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory):
+    """The folder of runs for the files of `ONE_WORKER`, which share teachers and rows."""
+    return tmp_path_factory.mktemp("smoke")
 
 
 @pytest.fixture(autouse=True)

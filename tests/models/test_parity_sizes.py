@@ -1,9 +1,5 @@
 """Parity at the paper's sizes: ViT-S and ViT-B, both choices of layers, against `transformers` and
-the float64 reference.
-
-`make test` runs what one or two minutes allow: against `transformers` all of S, and B once at each
-size and twice with each choice; against the reference S at the smallest size, since the others cost
-20 to 75 s each. `make test-all` runs the rest as well.
+the float64 reference. The largest size is S's alone: it is three of eleven minutes with B.
 """
 
 import itertools
@@ -18,14 +14,18 @@ from dalib.models.lively import enliven
 from dalib.models.names import to_official
 
 SIZES = ((518, 518), (518, 686), (350, 476), (1036, 518))
-SMALLEST = SIZES[2]
+LARGEST = SIZES[3]
 NETWORKS = tuple(itertools.product(("vits", "vitb"), BLOCKS))
 
 
-def case(network, size):
-    """The same object `network` for all of its sizes: so pytest makes it once."""
-    words = *([network] if isinstance(network, str) else network), "x".join(map(str, size))
-    return pytest.param(network, size, id="-".join(words))
+def cases(networks):
+    """Networks at sizes: the same object `network` for all of its sizes, so that pytest makes it once."""
+    found = []
+    for network, size in itertools.product(networks, SIZES):
+        words = *([network] if isinstance(network, str) else network), "x".join(map(str, size))
+        if (words[0], size) != ("vitb", LARGEST):
+            found.append(pytest.param(network, size, id="-".join(words)))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def pair(request, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "size"),
-    [case(network, size) for network, size in itertools.product(NETWORKS, SIZES)],
+    cases(NETWORKS),
     indirect=["pair"],
 )
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def ours(request):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "size"),
-    [case(encoder, size) for encoder, size in itertools.product(("vits", "vitb"), SIZES)],
+    cases(("vits", "vitb")),
     indirect=["ours"],
 )
 @torch.inference_mode()

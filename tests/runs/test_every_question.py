@@ -21,14 +21,12 @@ ALIKE = {"margin_015", "margin_070", "margin_085", "labelled", "both", "full_thi
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """A place of its own for this module's runs, which share teachers and rows; no real images but
-    the one in the wheel."""
-    folder = tmp_path_factory.mktemp("runs")
+def local(smoke_runs):
+    """The place of this module's runs; no real images but the one in the wheel."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DALIB_RUNS", str(folder))
+        patch.setenv("DALIB_RUNS", str(smoke_runs))
         patch.setenv("DALIB_REALDEPTH", "none")
-        yield folder
+        yield smoke_runs
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(tmp_path_factory, smoke_runs):
     """The address of a JupyterLab with the notebooks, which finds nothing of the user's own."""
     pytest.importorskip("jupyterlab")
     root = tmp_path_factory.mktemp("lab")
@@ -75,7 +75,7 @@ def lab(tmp_path_factory):
     setting(root, "apputils-extension/notification", fetchNews="false", checkForUpdates=False)
     own = {name: str(root / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     own |= {name: str(root / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(root / "settings"), "DALIB_RUNS": str(root / "runs")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(root / "settings"), "DALIB_RUNS": str(smoke_runs)}
     own |= {"JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"), "JUPYTER_PREFER_ENV_PATH": "1"}
     own |= {"DALIB_ROOT": str(ROOT), "DALIB_REALDEPTH": "none", "PYTHONPATH": str(ROOT)}
     port = free_port()
