@@ -128,7 +128,9 @@ def block(picture: str) -> str:
         return ""
     return (
         f"![A photograph, and its depth as the shipped student sees it]({picture})\n\n"
-        "```bash\npython -m dalib predict photo.jpg out/    # a small student comes with the library\n```"
+        "Left a photograph, right its depth as a small student sees it that comes with the library: bright "
+        "is near. Try your own:\n\n"
+        "```bash\npython -m dalib predict photo.jpg out/\n```"
     )
 
 
