@@ -51,6 +51,7 @@ def checkout(tmp_path, monkeypatch):
     """Writes notebooks, name -> (parameters, cell), as those of a checkout with `TREE`."""
     monkeypatch.setenv("DALIB_ROOT", str(tmp_path))
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(TREE, sort_keys=False))
+    (tmp_path / "_config.yml").write_text('repository: {url: ""}')
 
     def write(**cells):
         notebooks.folder().mkdir(exist_ok=True)
@@ -214,6 +215,10 @@ def test_damaged_or_foreign_stamps_count_as_none(content, checkout, executed):
         (
             lambda root: (root / "notebooks" / "plain.ipynb").write_text("{"),
             r"plain\.ipynb: damaged or no notebook",
+        ),
+        (
+            lambda root: (root / "_config.yml").write_text("repository: {url: nowhere}"),
+            r"_config\.yml: repository\.url is 'nowhere'",
         ),
     ],
 )
