@@ -1,6 +1,7 @@
 """The tests that stand in a notebook of the course: each says in words what is wrong, and ends its
 cell with an error, so that nbgrader and `python -m dabook grade` count it."""
 
+import traceback
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -122,8 +123,20 @@ def _given(what: str, yours: object) -> object:
         found = yours() if callable(yours) else yours
     except NotImplementedError as gap:
         raise NotWrittenError(_unwritten(what, str(gap))) from None
+    except CheckError:
+        raise
+    except Exception as error:
+        raise WrongError(f"{what}: {_failed(error)}") from None
     written(what, found)
     return found
+
+
+def _failed(error: Exception) -> str:
+    """What went wrong in a student's code, and in which line of a cell."""
+    frames = traceback.extract_tb(error.__traceback__)
+    cells = [frame for frame in frames if "ipykernel" in frame.filename]
+    where = f" in line {cells[-1].lineno} of its cell, {cells[-1].line}" if cells else ""
+    return f"ends with {type(error).__name__}{where}: {error}"
 
 
 # ---- words

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 
-from dabook.course.editions import SOLUTION, TEST, is_tagged, points, sources
+from dabook.course.editions import ANSWER, SOLUTION, TEST, is_tagged, points, sources
 from dabook.site.notebooks import own_kernel, read
 from dalib import paths
 from dalib.config import check_names
@@ -123,7 +123,8 @@ def _run(notebook: NotebookNode, path: Path, seconds: int) -> None:
 
 def _graded(asked: NotebookNode, given: NotebookNode) -> Graded:
     if _is_answer(asked):
-        return Graded(cell=asked.id, points=points(asked), passed=None, words=given.source)
+        words = "empty" if given.source.strip() == ANSWER else given.source
+        return Graded(cell=asked.id, points=points(asked), passed=None, words=words)
     errors = [output for output in given.outputs if output.output_type == "error"]
     words = f"{errors[0].ename}: {errors[0].evalue}" if errors else ""
     return Graded(cell=asked.id, points=points(asked), passed=not errors, words=words)

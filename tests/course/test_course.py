@@ -5,6 +5,7 @@ written."""
 import ast
 import itertools
 import json
+import linecache
 import math
 import re
 import shutil
@@ -555,6 +556,20 @@ def test_a_dictionary_of_metrics_is_checked_metric_by_metric():
         check(scores, "metric", named=False)
 
 
+def test_code_that_ends_with_an_error_is_told_in_words_with_its_line():
+    source = "def nearest(n):\n    return divmod(n, 'two')\n"
+    scope = {}
+    exec(compile(source, "/tmp/ipykernel_1/2.py", "exec"), scope)
+    linecache.cache["/tmp/ipykernel_1/2.py"] = (len(source), None, source.splitlines(True), "")
+    words = r"it: ends with TypeError in line 2 of its cell, return divmod\(n, 'two'\): unsupported"
+    with pytest.raises(WrongError, match=words):
+        agree("it", lambda: scope["nearest"](3), 1)
+    with pytest.raises(WrongError, match="it: ends with ZeroDivisionError: "):
+        agree("it", lambda: 1 / 0, 1)
+    with pytest.raises(NotWrittenError):
+        agree("it", lambda: agree("inside", ..., 1), 1)
+
+
 def test_numbers_agree_or_are_said_to_differ(capsys):
     agree("half", 0.5, torch.tensor([0.5]))
     agree("a map", [[1, 2.0]], torch.tensor([[1, 2.00001]]))
@@ -752,6 +767,7 @@ def test_grading_counts_the_tests_of_the_course(made, tmp_path, capsys):
     none = grade(made.folders[STUDENT] / name)
     assert (none.reached, none.tested, none.by_hand) == (0, 10, 3)
     assert "NotWrittenError" in str(none)
+    assert [one.words for one in none.cells if one.passed is None] == ["empty"]
 
     worked = raw(made.folders[STUDENT] / name)
     cells = {c.id: c for c in worked.cells}
