@@ -121,11 +121,11 @@ def _given(what: str, yours: object) -> object:
     """What a student found, called where it is a function."""
     try:
         found = yours() if callable(yours) else yours
-    except NotImplementedError as gap:
-        raise NotWrittenError(_unwritten(what, str(gap))) from None
     except CheckError:
         raise
     except Exception as error:
+        if (hint := _gap(error)) is not None:
+            raise NotWrittenError(_unwritten(what, hint)) from None
         raise WrongError(f"{what}: {_failed(error)}") from None
     written(what, found)
     return found

@@ -25,9 +25,12 @@ def state(plan: Plan | None) -> str:
     runs = sum(line.runs for line in lines)
     recorded = f"Recorded: {sum(line.recorded for line in lines)} of {runs} runs."
     changed = changes(plan)
-    if not changed:
-        return f"{plan.about} Rows and code are as they were frozen. {recorded}"
-    return f"{plan.about} Not as it was frozen: {'; '.join(changed.values())}. {recorded}"
+    kept = (
+        f"Not as it was frozen: {'; '.join(changed.values())}."
+        if changed
+        else "Rows and code are as they were frozen."
+    )
+    return f"{plan.about} {kept} {recorded}"
 
 
 def budget(plan: Plan | None) -> Html:

@@ -27,7 +27,7 @@ from dabook.runs.experiments import expand, experiments, profiles
 from dabook.show import tables
 from dabook.site import downloads, front, lanes, languages, notebooks
 from dabook.site.pin import Pin, pin
-from dalib import paths, provenance, strict_yaml
+from dalib import paths, strict_yaml
 from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, UserError
 
@@ -61,7 +61,7 @@ def build(*, profile: str = "quick") -> Path:
     execute(out / "notebooks", profile)
     fingerprint = _digest(_site_inputs(out / "notebooks"))
     index = out / "html" / "index.html"
-    commit = "{} {}".format(*provenance.commit())
+    commit = f"{state.commit} {state.dirty}"
     if index.exists() and _stamps(out).get("site") == fingerprint:
         _downloads(out, state)
         _stamp(out, COMMIT, commit)
@@ -74,8 +74,7 @@ def build(*, profile: str = "quick") -> Path:
     _side_by_side(folders, out)
     shutil.rmtree(out / "html", ignore_errors=True)
     for language, folder in folders.items():  # the first makes the folder of the others
-        target = out / "html" / ("" if language == languages.FIRST else language)
-        shutil.move(folder / "_build" / "html", target)
+        shutil.move(folder / "_build" / "html", _site(out, language))
     _downloads(out, state)
     _stamp(out, COMMIT, commit)
     _stamp(out, "site", fingerprint)
@@ -85,8 +84,12 @@ def build(*, profile: str = "quick") -> Path:
 def _downloads(out: Path, state: Pin) -> None:
     """Put the notebooks that are offered into the site of each language."""
     for language in (languages.FIRST, *languages.editions()):
-        site = out / "html" / ("" if language == languages.FIRST else language)
-        downloads.put(out / "notebooks", site, state)
+        downloads.put(out / "notebooks", _site(out, language), state)
+
+
+def _site(out: Path, language: str) -> Path:
+    """The folder of a language's site."""
+    return out / "html" / ("" if language == languages.FIRST else language)
 
 
 def stage(folder: Path, executed: Path) -> None:

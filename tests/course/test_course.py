@@ -559,8 +559,8 @@ def test_a_dictionary_of_metrics_is_checked_metric_by_metric():
 def test_code_that_ends_with_an_error_is_told_in_words_with_its_line():
     source = "def nearest(n):\n    return divmod(n, 'two')\n"
     scope = {}
-    exec(compile(source, "/tmp/ipykernel_1/2.py", "exec"), scope)
-    linecache.cache["/tmp/ipykernel_1/2.py"] = (len(source), None, source.splitlines(True), "")
+    exec(compile(source, "ipykernel_1/2.py", "exec"), scope)
+    linecache.cache["ipykernel_1/2.py"] = (len(source), None, source.splitlines(True), "")
     words = r"it: ends with TypeError in line 2 of its cell, return divmod\(n, 'two'\): unsupported"
     with pytest.raises(WrongError, match=words):
         agree("it", lambda: scope["nearest"](3), 1)

@@ -6,7 +6,6 @@ Skips where there is no Chromium. DALIB_SCREENSHOTS names a folder for a picture
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,23 +16,17 @@ from pathlib import Path
 import nbformat
 import pytest
 from helpers import ROOT
+from helpers.browser import launched
 
 from dabook.site import notebooks
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 ALL = sorted(notebooks.folder().glob("*.ipynb"))
 START, RUN = 120, 900  # seconds for JupyterLab to come up, and for one notebook to run
 RAW = re.compile(r"\{[a-z][\w:-]*\}|:::|```")
 """A role or directive of MyST, as JupyterLab shows one: letter by letter."""
 SHOWN = "div.jp-NotebookPanel:not(.lm-mod-hidden)"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
+pytestmark = pytest.mark.slow
 
 
 def smoke(source: Path, target: Path) -> None:
@@ -111,11 +104,8 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launched() as running:
         yield running
-        running.close()
 
 
 RUN_ALL = """() => {
