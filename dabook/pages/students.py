@@ -1,6 +1,7 @@
 """The page of the students that are made to be used: how near they are, what licences cost, and what
 they see in photographs."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -168,6 +169,19 @@ def photographs(count: int = COUNT) -> tuple[list[dict], list[str]]:
     return samples, missing
 
 
+def kept(records: Mapping[str, Record]) -> Html:
+    """What the research student saw when it was made, for whoever has not its weights; in words while
+    there is no picture."""
+    path = students.picture_of("research")
+    if "research" not in records or not path.is_file():
+        return Html("<p>There is no picture of the research student's maps yet.</p>")
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    label = (
+        "Five photographs of scikit-image, and under each its depth as the research student sees it"
+    )
+    return Html(f'<img src="data:image/jpeg;base64,{data}" alt="{label}">')
+
+
 def watching(profile: str) -> list[Network]:
     """The students that are on this machine, the shipped one first; and your own run where it is
     trained. Empty without a student, whatever else there is."""
@@ -175,8 +189,7 @@ def watching(profile: str) -> list[Network]:
     for name in ("shipped", "research"):
         path = students.weights_of(name) if name in students.recipes() else None
         if path is not None:
-            side = students.read(name)["config"]
-            short = min(side["height"], side["width"])
+            short = students.short_side(students.read(name))
             shown.append(Network(label=name, model=load(path), short_side=short))
     if not shown:
         return []

@@ -322,6 +322,16 @@ def read(name: str) -> Record | None:
     return records.read_if_there(path_of(name), KIND)
 
 
+def picture_of(name: str) -> Path:
+    """Where the picture lies of what a student sees whose weights are not passed on."""
+    return path_of(name).with_suffix(".jpg")
+
+
+def short_side(record: Record) -> int:
+    """Of the images that a student was trained on, in pixels."""
+    return min(record["config"]["height"], record["config"]["width"])
+
+
 def weights_of(name: str) -> Path | None:
     """The network that a student's record is of, where it is on this machine: of the shipped one that
     of the package, of another one that of its run.

@@ -1,10 +1,13 @@
-"""Putting a student into the project: its record, and of the shipped one the file in the package, the
-model card, and the picture that README and the book's first page open with."""
+"""Putting a student into the project: its record; of the shipped one the file in the package, the
+model card, and the picture that README and the book's first page open with; of one whose weights stay
+here a picture of what it sees."""
 
 import shutil
 from pathlib import Path
 
+from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
 
 from dabook.runs import records, shipping, students
 from dabook.runs.students import Record
@@ -12,6 +15,7 @@ from dabook.show import divider, model_card
 from dalib import paths
 from dalib.data.sources import SkimagePhotos
 from dalib.errors import ConfigError, UserError
+from dalib.evaluation.run import predict_images
 from dalib.models import load
 from dalib.models.checkpoints import SHIPPED
 from dalib.predict import predict
@@ -26,6 +30,10 @@ MARK = "student"
 """Between `<!-- student -->` and `<!-- /student -->` stands what `block` says."""
 PAGES = {"README.md": "book/_static/student.jpg", "book/intro.md": "_static/student.jpg"}
 """What opens with the picture, and how it names the picture."""
+TALL = 240
+"""Pixels of the height of a photograph among others."""
+GAP = 6
+"""Pixels between them."""
 
 
 def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list[str]:
@@ -54,6 +62,9 @@ def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list
         lines += _place(made.record, made.weights)
     else:
         lines.append(f"{made.weights}: its weights, which are not for passing on and stay here")
+        picture = students.picture_of(name)
+        _draw_all(made.weights, picture, short_side=students.short_side(made.record))
+        lines.append(f"{picture}: what it sees in free photographs, to be committed")
     path = students.path_of(name)
     write_text(path, records.dump(made.record))
     lines.append(f"{path}: its record, to be committed")
@@ -112,6 +123,31 @@ def _draw(weights: Path, path: Path) -> None:
         both.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (place * width, 0))
     with whole(path) as partial:
         both.save(partial, format="JPEG", quality=88)
+
+
+def _draw_all(weights: Path, path: Path, *, short_side: int) -> None:
+    """All photographs of scikit-image in a row, and under each its depth as the network sees it, as
+    JPEG."""
+    images = [sample["image"] for sample in SkimagePhotos()]
+    maps = predict_images(load(weights), images, short_side=short_side)
+    columns = [
+        [_of_height(picture, TALL) for picture in (image, divider.coloured(seen))]
+        for image, seen in zip(images, maps, strict=True)
+    ]
+    width = sum(photograph.width + GAP for photograph, _ in columns) - GAP
+    sheet = Image.new("RGB", (width, 2 * TALL + GAP), "white")
+    left = 0
+    for photograph, depth in columns:
+        sheet.paste(photograph, (left, 0))
+        sheet.paste(depth, (left, TALL + GAP))
+        left += photograph.width + GAP
+    with whole(path) as partial:
+        sheet.save(partial, format="JPEG", quality=88)
+
+
+def _of_height(picture: UInt8[Tensor, "3 h w"], height: int) -> Image.Image:
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    return image.resize((round(image.width * height / image.height), height), Image.LANCZOS)
 
 
 # what README and the first page open with

@@ -35,6 +35,7 @@ def test_while_there_is_no_student(checkout):
     assert "no model card" in page.card(found).data
     assert page.watching("smoke") == []
     assert "no student here yet" in page.sheet([], []).text
+    assert "no picture" in page.kept(found).text
 
 
 def test_one_student_alone(checkout):
@@ -44,6 +45,10 @@ def test_one_student_alone(checkout):
     assert "Research student" in page.table(found).text
     assert "both students are there; 1 of 2 are recorded" in page.cost(found)
     assert page.watching("smoke") == []  # its weights are not on this machine
+    assert "no picture" in page.kept(found).text
+    students.picture_of("research").write_bytes(b"\xff\xd8\xff picture")
+    assert "data:image/jpeg;base64,/9j/IHBpY3R1cmU=" in page.kept(found).text
+    assert "no picture" in page.kept({}).text  # without a record it says nothing of anybody
 
 
 def test_the_table_is_made_from_the_records(checkout):

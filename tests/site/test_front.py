@@ -4,14 +4,17 @@ picture; and the places that wait for it."""
 import json
 import tomllib
 
+import numpy as np
 import pytest
 import torch
 from helpers import students as made
+from PIL import Image
 
 from dabook.runs import shipping, students
 from dabook.show import model_card
 from dabook.site import front
 from dalib import load, paths
+from dalib.data.sources import SkimagePhotos
 from dalib.errors import ConfigError, Stopped, UserError
 from dalib.models.files import read_safetensors
 from dalib.models.sizes import default_short_side
@@ -160,7 +163,17 @@ def test_a_research_student_is_recorded_and_stays_out_of_the_project(checkout):
     before = {p for p in checkout.rglob("*") if p.is_file()}
     lines = front.ship("research", report=quiet)
     new = {p for p in checkout.rglob("*") if p.is_file()} - before
-    assert new == {students.path_of("research")}
+    assert new == {students.path_of("research"), students.picture_of("research")}
+    with Image.open(students.picture_of("research")) as picture:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+    assert pixels.shape[1] == 2 * front.TALL + front.GAP
+    first = SkimagePhotos()[0]["image"].float()  # a square
+    photograph, depth = (
+        pixels[:, : front.TALL, : front.TALL],
+        pixels[:, -front.TALL :, : front.TALL],
+    )
+    torch.testing.assert_close(photograph.mean((1, 2)), first.mean((1, 2)), atol=2, rtol=0)
+    assert depth.std((1, 2)).max() > 20  # near and far have their colours
     record = students.read("research")
     ships = {part["ship"] for each in record["seen"] for part in each["parts"]}
     assert {"yes", "no", "unclear"} == ships
