@@ -9,9 +9,10 @@ from torch import Tensor
 
 from dabook.runs import networks
 from dabook.runs.networks import Network
-from dabook.show import clouds, divider
+from dabook.show import divider
 from dabook.show.divider import View
 from dabook.show.html import Html, number
+from dabook.show.photographs import samples
 from dabook.show.pictures import relative_error
 from dalib.data.scenes import Scenes
 from dalib.evaluation.align import least_squares
@@ -66,7 +67,7 @@ def scenes(group: str, *, height: int = HEIGHT, width: int = WIDTH) -> list[Samp
 
 def photographs(folder: str = "") -> list[Sample]:
     """Those of a folder; without one, Motorcycle, which has a truth, and scikit-image's."""
-    return [{**s, "title": str(s["name"]).capitalize()} for s in clouds.samples(folder)]
+    return [{**s, "title": str(s["name"]).capitalize()} for s in samples(folder)]
 
 
 def others(weights: str, profile: str) -> list[Network]:

@@ -26,10 +26,8 @@ BODY = "body.html"
 MATHJAX = "mathjax.json"
 PAGE = "document-"
 """Before the name of a page in the id that stands for the whole of it."""
-GONE = ".headerlink, .toctree-wrapper, link, .dalib-divider-live, .quiz-live, .copybtn"
+GONE = "script, .headerlink, .toctree-wrapper, link, .dalib-divider-live, .quiz-live, .copybtn"
 """What is of no use on paper."""
-DRAWS = "Plotly.newPlot"
-"""What a script has that draws what cannot be seen without it."""
 POINTS = ("aria-labelledby", "aria-describedby", "for")
 """Attributes that hold ids."""
 
@@ -112,9 +110,6 @@ def _open(section: Tag) -> None:
     """Nothing folded, and nothing that only a screen can use."""
     for tag in section.select(GONE):
         tag.decompose()
-    for tag in section.select("script"):
-        if DRAWS not in tag.get_text():
-            tag.decompose()
     for tag in section.select("details.below-input .output.stream"):  # lines of progress
         tag.decompose()
     for tag in section.select("details"):

@@ -1,5 +1,5 @@
-// Makes the page of the printed book (dabook/site/printed.py) ready: formulas are typeset, what a script draws becomes
-// a picture, and what is too wide is made smaller. What could not be done is marked, and nothing is printed then.
+// Makes the page of the printed book (dabook/site/printed.py) ready: formulas are typeset, and what is too wide is
+// made smaller. What could not be done is marked, and nothing is printed then.
 (async () => {
   const main = document.querySelector("main");
   await new Promise((go) => (document.readyState === "complete" ? go() : addEventListener("load", go)));
@@ -10,17 +10,6 @@
     }
   }
 
-  for (const plot of document.querySelectorAll(".js-plotly-plot")) {
-    try {
-      const image = new Image();
-      image.src = await Plotly.toImage(plot, { format: "png", width: 640, height: plot.clientHeight || 440, scale: 2 });
-      await image.decode();
-      image.alt = "A picture that can be turned on the site";
-      (plot.closest(".cloud") ?? plot).replaceChildren(image);
-    } catch (error) {
-      plot.dataset.undone = "a figure that a script draws";
-    }
-  }
   for (const image of document.images) if (!image.naturalWidth) image.dataset.undone = `a picture, ${image.alt || "without a text"}`;
 
   // figures of notebooks have 144 pixels an inch; the widest is as wide as the page, and others keep the size of their text

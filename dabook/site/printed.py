@@ -20,7 +20,6 @@ from bs4 import BeautifulSoup
 
 from dabook.site import build, one_page
 from dabook.site.one_page import Chapter
-from dabook.site.sphinx_ext import PLOTLY
 from dalib import paths, provenance, strict_yaml
 from dalib.errors import ConfigError, UserError
 from dalib.writing import whole
@@ -130,7 +129,6 @@ def write_page(stage: Path, work: Path) -> Path:
             told=edition(),
             styles=[name for name in STYLES if (static / name).is_file()],
             mathjax=mathjax,
-            first=[PLOTLY] if one_page.DRAWS in book else [],
             scripts=[settings.get("mathjax_path", "")],
         ),
         encoding="utf-8",
@@ -158,7 +156,6 @@ def whole_page(
     told: str,
     styles: Sequence[str] = (),
     mathjax: dict | None = None,
-    first: Sequence[str] = (),
     scripts: Sequence[str] = (),
 ) -> str:
     """The page of HTML: cover, contents, chapters.
@@ -169,7 +166,6 @@ def whole_page(
         title, author, told: what stands on the cover.
         styles: in `_static`, as are scripts.
         mathjax: what MathJax is told.
-        first: scripts that those within the chapters call.
         scripts: those that come last.
     """
     lines = []
@@ -181,12 +177,11 @@ def whole_page(
             f'{escape(name)}</a><span class="page-number"></span></li>'
         )
     links = "".join(f'<link rel="stylesheet" href="_static/{s}">' for s in [*styles, STYLE])
-    early = "".join(f'<script src="_static/{s}"></script>' for s in first)
     loaded = "".join(f'<script src="_static/{s}"></script>' for s in [*scripts, SCRIPT] if s)
     settings = json.dumps(mathjax or {}).replace("<", "\\u003c")
     return (
         f'<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title>{links}<script>window.MathJax = {settings}</script>{early}</head>"
+        f"<title>{escape(title)}</title>{links}<script>window.MathJax = {settings}</script></head>"
         f'<body><main class="bd-article"><div class="cover"><p class="cover-title">{escape(title)}'
         f'</p><p class="cover-author">{escape(author)}</p><p class="cover-edition">{escape(told)} The '
         "site has what paper does not: figures that move, the record behind each number, the "

@@ -5,7 +5,7 @@ leads to its run.
 colours in light and dark. `record-index` lists the records there are, `certificate-index` the
 certificates. Every record gets a page `records/<experiment>/<hash>.html` beside a copy of its JSON;
 tables link there as `../records/<experiment>/<hash>.html`, since every page of the book lies one
-folder deep. Pages that draw with plotly get its script, copied from the installed package.
+folder deep.
 """
 
 import json
@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import fmean
 
@@ -29,7 +28,6 @@ from dabook.site import languages
 from dalib import certificates, paths, provenance
 from dalib.evaluation.segmentation import PARTS, Areas
 
-PLOTLY = "plotly.min.js"
 NO_RUN = re.compile(
     r"\b(\d+) of \1 runs are not recorded yet"
 )  # under a table of which there is none
@@ -336,22 +334,6 @@ def no_contents_beside(
         context["sidebars"] = []
 
 
-def plotly_where_needed(
-    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
-) -> None:
-    """Sphinx event: plotly.js on the pages that draw with it, and on no other, since it is 5 MB."""
-    if "Plotly.newPlot" in context.get("body", ""):
-        app.add_js_file(PLOTLY)
-
-
-def copy_plotly(app: Sphinx, exception: Exception | None) -> None:
-    """Sphinx event: plotly.js out of the installed package, so that the page loads it from its own
-    folder."""
-    if exception is None and app.builder.format == "html":
-        with as_file(files("plotly") / "package_data" / PLOTLY) as source:
-            shutil.copyfile(source, Path(app.outdir) / "_static" / PLOTLY)
-
-
 def dress_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Sphinx event: glued numbers get a true minus sign where Python writes a hyphen, and a dash
     where there is no number yet."""
@@ -402,11 +384,9 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-collect-pages", collect_pages)
     app.connect("doctree-resolved", dress_numbers)
     app.connect("doctree-resolved", say_once)
-    app.connect("html-page-context", plotly_where_needed)
     app.connect("html-page-context", no_contents_beside, priority=100)
     app.connect("html-page-context", no_thebe, priority=900)
     app.connect("build-finished", copy_records)
-    app.connect("build-finished", copy_plotly)
     app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", plain_bars, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 
 from dabook.show.html import Html
-from dabook.show.touch import affine, cloud, conventions, cutmix, features, margin, strength
+from dabook.show.touch import (
+    affine,
+    cloud,
+    conventions,
+    cutmix,
+    features,
+    margin,
+    relative,
+    strength,
+)
 from dalib.geometry import Camera
 
 HEIGHT, WIDTH = 18, 24
@@ -113,6 +122,12 @@ def _cloud() -> Made:
     return Made(html, {"disparity": disparity[valid & (disparity > 0)]})
 
 
+def _relative() -> Made:
+    disparity = 2 + 5 * smooth(15, HEIGHT, WIDTH)
+    html = relative.figure(picture(16, HEIGHT, WIDTH), disparity, title="A photograph")
+    return Made(html, {"disparity": disparity})
+
+
 def _conventions() -> Made:
     samples = scenes()
     maps = [s["disparity"] + 0.2 * smooth(60 + k, HEIGHT, WIDTH) for k, s in enumerate(samples)]
@@ -127,5 +142,6 @@ MAKERS = {
     "features": _features,
     "strength": _strength,
     "cloud": _cloud,
+    "relative": _relative,
     "conventions": _conventions,
 }

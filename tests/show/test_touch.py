@@ -4,6 +4,7 @@ given, and what is refused. What they do in a browser is in `tests/site/test_tou
 import base64
 import io
 import json
+import math
 import re
 from functools import cache
 from html.parser import HTMLParser
@@ -18,7 +19,18 @@ from helpers.touched import HEIGHT, WIDTH
 from PIL import Image
 
 from dabook.show.html import Html, number
-from dabook.show.touch import affine, cloud, conventions, cutmix, features, margin, shell, strength
+from dabook.show.touch import (
+    affine,
+    cloud,
+    conventions,
+    cutmix,
+    features,
+    margin,
+    relative,
+    shell,
+    strength,
+)
+from dabook.show.touch.turning import Eye
 from dalib import losses
 from dalib.errors import ConfigError
 from dalib.evaluation.conventions import rescore
@@ -268,6 +280,49 @@ def test_sky_and_invalid_pixels_are_no_points():
     assert torch.allclose(
         turned @ down / down.norm(), torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     )
+
+
+class TestAPhotographAsACloud:
+    def test_depth_spans_the_guessed_ratio_and_is_affine_in_disparity(self):
+        near = torch.linspace(0, 1, 101).expand(4, 101)
+        depth = relative.depth(7 + 3 * near, 4.0)  # scale and shift do not matter
+        assert depth.min() == pytest.approx(1)
+        assert depth.max() == pytest.approx(4)
+        assert depth[0, 50] == pytest.approx(1 / (0.25 + 0.75 * 0.5))  # by hand
+        assert np.abs(np.diff(1 / depth[0, 3:-3].numpy(), 2)).max() < 1e-5
+
+    def test_the_script_gets_the_depths_of_every_guess(self):
+        html, of = made("relative").html, made("relative").of
+        given = payload(html)
+        near = shell.restored(given["near"]) / relative.STEPS
+        for k, ratio in enumerate(given["ratios"]):
+            want = relative.depth(of["disparity"], ratio).flatten().numpy()
+            found = 1 / (1 / ratio + (1 - 1 / ratio) * near)  # as relative.js has it
+            assert np.abs(found / want - 1).max() < 1e-3
+            # the eye looks at the middle of that very cloud
+            rays = Camera.from_fov(relative.FIELD, (HEIGHT, WIDTH)).rays().flatten(1).numpy()
+            assert given["eyes"][k]["middle"] == pytest.approx(Eye.on(rays * want).middle, rel=1e-4)
+        assert given["camera"]["f"] == pytest.approx(WIDTH / 2 / math.tan(math.radians(55 / 2)))
+
+    @pytest.mark.parametrize(("height", "width"), [(300, 400), (640, 9), (6, 8)])
+    def test_there_are_few_points_in_the_colours_of_the_image(self, height, width):
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        image[0, :, : width // 2], image[2, :, width // 2 :] = 200, 100
+        disparity = torch.linspace(0, 1, height)[:, None].expand(height, width)
+        given = payload(relative.figure(image, disparity, points=2000))
+        places, table = (shell.restored(given[key]) for key in ("ink", "table"))
+        assert (
+            len(places) == len(shell.restored(given["near"])) == math.prod(given["camera"]["size"])
+        )
+        assert 0 < len(places) <= 2000
+        colours = {tuple(table[k].tolist()) for k in places}
+        assert {(200, 0, 0), (0, 0, 100)} <= colours
+
+    def test_a_large_photograph_makes_a_light_figure(self):
+        noise = torch.Generator().manual_seed(0)
+        image = torch.randint(0, 256, (3, 900, 1200), generator=noise).to(torch.uint8)
+        html = relative.figure(image, torch.rand(900, 1200, generator=noise))
+        assert len(html.text.encode()) <= shell.LIMIT
 
 
 def test_the_table_of_conventions_is_that_of_the_evaluation():

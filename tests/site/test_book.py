@@ -372,20 +372,3 @@ def test_bars_in_docstrings_are_not_substitutions(extension):
     lines = ["mean of |a - b| over `x|y`"]
     extension.plain_bars(None, "function", "f", None, None, lines)
     assert lines == [r"mean of \|a - b\| over `x|y`"]
-
-
-def test_plotly_is_loaded_only_where_it_draws(extension):
-    class App:
-        loaded = []  # noqa: RUF012
-
-        def add_js_file(self, name):
-            self.loaded.append(name)
-
-    app = App()
-    extension.plotly_where_needed(app, "a", "page.html", {"body": "<p>plain</p>"}, None)
-    extension.plotly_where_needed(app, "b", "page.html", {}, None)
-    assert app.loaded == []
-    extension.plotly_where_needed(
-        app, "c", "page.html", {"body": "<script>Plotly.newPlot()</script>"}, None
-    )
-    assert app.loaded == ["plotly.min.js"]

@@ -197,12 +197,8 @@ def test_page_reads_offline_wide_and_narrow_light_and_dark(tab, path):
 MOST = 1_500_000  # bytes of a page, without what it loads
 
 
-def test_pages_are_light_where_no_plotly_is():
-    heavy = {
-        str(p.relative_to(SITE)): p.stat().st_size
-        for p in pages()
-        if p.stat().st_size > MOST and "Plotly.newPlot" not in p.read_text(encoding="utf8")
-    }
+def test_pages_are_light():
+    heavy = {str(p.relative_to(SITE)): p.stat().st_size for p in pages() if p.stat().st_size > MOST}
     assert not heavy
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dabook.show.html import number
 from dabook.show.pictures import NEAR
-from dabook.show.touch import cloud, cutmix, features, margin, shell, strength
+from dabook.show.touch import cloud, cutmix, features, margin, relative, shell, strength
 from dalib.evaluation.conventions import rescore
 from dalib.losses import affine_invariant
 
@@ -344,8 +344,31 @@ class TestCloud:
         figure.control("what").select_option("depth")
         self.check(figure)
 
-    def test_pointer_keys_and_buttons_turn_it(self, page):
-        figure = Figure(page, "cloud")
+
+class TestRelative:
+    def test_pointer_and_keys_change_the_guess(self, page):
+        figure = Figure(page, "relative")
+        disparity = made("relative").of["disparity"]
+        middle = HEIGHT // 2 * WIDTH + WIDTH // 2
+
+        def check() -> None:
+            ratio = relative.RATIOS[int(figure.value("guess"))]
+            want = float(relative.depth(disparity, ratio).flatten()[middle])
+            agree(figure.number("middle"), want, 2)
+
+        check()
+        assert figure.value("guess") == relative.RATIOS.index(relative.SHOWN)
+        figure.press(figure.control("guess"), 0.99)
+        assert figure.value("guess") == len(relative.RATIOS) - 1
+        check()
+        figure.keys(figure.control("guess"), "Home")
+        check()
+
+
+@pytest.mark.parametrize("kind", ["cloud", "relative"])
+class TestTurning:
+    def test_pointer_keys_and_buttons_turn_it(self, page, kind):
+        figure = Figure(page, kind)
         canvas = figure.live.locator("canvas")
         page.wait_for_function("e => e.width > 300", arg=canvas.element_handle())
         seen = [canvas.screenshot()]
@@ -360,9 +383,9 @@ class TestCloud:
             seen.append(canvas.screenshot())
         assert len(set(seen)) == len(seen)
 
-    def test_it_begins_as_its_still(self, page, browser, address):
+    def test_it_begins_as_its_still(self, page, browser, address, kind):
         """The same points at the same places, drawn by Python and by the script."""
-        figure = Figure(page, "cloud")
+        figure = Figure(page, kind)
         canvas = figure.live.locator("canvas")
         page.wait_for_function("e => e.width > 300", arg=canvas.element_handle())
         context = browser.new_context(
@@ -371,7 +394,7 @@ class TestCloud:
         quiet = context.new_page()
         quiet.goto(address)
         page.emulate_media(color_scheme="light")
-        still = quiet.locator('.dalib-touch[data-kind="cloud"] .still img')
+        still = quiet.locator(f'.dalib-touch[data-kind="{kind}"] .still img')
         shots = [
             Image.open(io.BytesIO(part.screenshot())).convert("L").resize((60, 40))
             for part in (canvas, still)
@@ -421,7 +444,7 @@ every_view = pytest.mark.parametrize("page", ALL.values(), ids=ALL, indirect=Tru
 @every_view
 def test_it_fits_and_every_figure_is_awake_once(page):
     boxes = page.locator(".dalib-touch")
-    assert boxes.count() == page.locator(".dalib-touch[data-awake]").count() == 8
+    assert boxes.count() == page.locator(".dalib-touch[data-awake]").count() == 9
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator(".dalib-touch .still:visible").count() == 0
     assert page.locator(".dalib-touch .live:visible").count() == 8
@@ -463,9 +486,9 @@ def test_what_has_the_focus_is_seen(page):
         reached.add((kind, name))
     assert {kind for kind, _ in reached} == set(touched.MAKERS)
     assert ("cutmix", "box hand") in reached
-    assert ("cloud", "above") in reached
-    assert len(reached) == 18
-    assert figures == 8
+    assert {("cloud", "above"), ("relative", "above")} <= reached
+    assert len(reached) == 23
+    assert figures == 9
 
 
 def test_on_paper_the_first_state_stands_still(page):
@@ -473,7 +496,7 @@ def test_on_paper_the_first_state_stands_still(page):
     figure.keys(figure.control("scale"), "End")
     page.emulate_media(media="print")
     assert page.locator(".dalib-touch .live:visible").count() == 0
-    assert page.locator(".dalib-touch .still:visible").count() == 8
+    assert page.locator(".dalib-touch .still:visible").count() == 9
     still = figure.box.locator('.still [data-number="error"]').inner_text()
     label, prediction = made("affine").of.values()
     agree(still, float((prediction.double() - label).abs().mean()), 4)
@@ -486,7 +509,7 @@ def test_without_a_script_the_still_is_seen(browser, address, scheme):
     )
     page = context.new_page()
     page.goto(address)
-    assert page.locator(".dalib-touch .still:visible").count() == 8
+    assert page.locator(".dalib-touch .still:visible").count() == 9
     assert page.locator(".dalib-touch .live:visible").count() == 0
     assert page.locator(".dalib-touch .still img:visible").count() > 15
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -7,17 +7,15 @@ disparity is n · r / c, linear in r, and stays linear under a shift: planes sta
 depths, and the angles between planes, change. A shift of *depth* bends them.
 """
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dabook.show.html import Html, number
-from dabook.show.touch import shell
+from dabook.show.touch import shell, turning
 from dabook.show.touch.shell import Number
+from dabook.show.touch.turning import Eye
 from dalib.errors import ConfigError
 from dalib.evaluation.align import least_squares_scale
 from dalib.evaluation.metrics import depth_metrics
@@ -33,10 +31,6 @@ STEPS = 100
 """Of the slider, to each side."""
 VIEWS = {"front": (0.0, 0.0), "side": (80.0, 0.0), "above": (0.0, 90.0), "first": (28.0, 22.0)}
 """Degrees to the side and upwards from which the cloud is seen."""
-AWAY = 3.0
-"""Distance of the eye from the middle of the cloud, as a multiple of its radius."""
-STILL = (320, 480)  # height and width of the still picture
-ZOOM = 1.7
 POINT = 0.016
 """Side of a point that lies in the middle, as a share of the picture's width."""
 WORDS = {"disparity": "disparity", "depth": "depth"}
@@ -75,34 +69,6 @@ def ends(disparity: Float[Tensor, " n"], what: str = "disparity") -> tuple[float
     return -down * float(values.min()), up * float(values.max())
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Eye:
-    """Where a cloud is seen from: it turns about its middle.
-
-    Args:
-        middle: of the true cloud.
-        radius: of most of it.
-    """
-
-    middle: tuple[float, float, float]
-    radius: float
-
-    def project(
-        self, points: Float[np.ndarray, "3 n"], view: tuple[float, float]
-    ) -> Float[np.ndarray, "3 n"]:
-        """Right and down in units of the picture's width, from its centre, and the distance in
-        units of the radius. `cloud.js` does the same."""
-        side, up = (math.radians(angle) for angle in view)
-        x, y, z = (points - np.array(self.middle)[:, None]) / self.radius
-        x, z = (
-            math.cos(side) * x + math.sin(side) * z,
-            math.cos(side) * z - math.sin(side) * x,
-        )
-        y, z = math.cos(up) * y - math.sin(up) * z, math.cos(up) * z + math.sin(up) * y
-        away = z + AWAY
-        return np.stack([ZOOM * x / away, ZOOM * y / away, away])
-
-
 def figure(
     image: UInt8[Tensor, "3 h w"],
     disparity: Float[Tensor, "h w"],
@@ -138,9 +104,7 @@ def figure(
     rays = torch.einsum("ij,jn->in", _upright(down), camera.rays()[:, counts])
     colours = image[:, counts].T.contiguous()
     points = (rays / kept.double()).numpy()
-    low, high = np.quantile(points, (0.02, 0.98), axis=1)
-    middle = tuple(float(x) for x in (low + high) / 2)
-    eye = _Eye(middle=middle, radius=max(float(np.linalg.norm(high - low)) / 2, 1e-9))
+    eye = Eye.on(points)
 
     _, _, error = shifted(kept, 0.0)
     shown = shell.numbers(
@@ -149,9 +113,9 @@ def figure(
             Number(key="shift", label="shift", value=f"{number(0, DIGITS)} 1/m"),
         ]
     )
-    picture = shell.image(
-        shell.address(_still(points, colours, eye), "PNG"), f"{title}: cloud of points"
-    )
+    sides = np.full(points.shape[1], POINT)
+    still = turning.still(points, colours, sides, eye, VIEWS["first"])
+    picture = shell.image(shell.address(still, "PNG"), f"{title}: cloud of points")
     hand = (
         '<canvas class="cloud" tabindex="0" role="application" data-canvas="cloud" aria-label="'
         'The cloud of points. Drag it to turn it, or use the arrow keys."></canvas>'
@@ -167,12 +131,9 @@ def figure(
             "disparity": shell.stored(kept, "f4"),
             "rays": shell.stored(rays, "f4"),
             "colours": shell.stored(colours, "u1"),
-            "middle": middle,
-            "radius": eye.radius,
-            "away": AWAY,
+            "eye": eye.payload(),
             "point": POINT,
-            "zoom": ZOOM,
-            "ratio": STILL[0] / STILL[1],
+            "turning": turning.payload(VIEWS["first"]),
             "views": VIEWS,
             "ends": {what: ends(kept, what) for what in WORDS},
             "steps": STEPS,
@@ -195,6 +156,7 @@ def figure(
         + shown,
         still=shell.stage(picture) + shown,
         caption=caption,
+        tools=("turning",),
     )
 
 
@@ -206,21 +168,3 @@ def _upright(down: tuple[float, float, float]) -> Float[Tensor, "3 3"]:
     z = ahead - (ahead @ y) * y
     z = z / z.norm()
     return torch.stack([torch.linalg.cross(y, z), y, z])
-
-
-def _still(
-    points: Float[np.ndarray, "3 n"], colours: UInt8[Tensor, "n 3"], eye: _Eye
-) -> UInt8[Tensor, "4 h w"]:
-    """The cloud as it is seen at first, on a clear ground."""
-    height, width = STILL
-    right, down, away = eye.project(points, VIEWS["first"])
-    picture = np.zeros((height, width, 4), np.uint8)
-    for k in np.argsort(-away):
-        side = POINT * width * AWAY / away[k]
-        x, y = (0.5 + right[k]) * width, 0.5 * height + down[k] * width
-        left, top = round(x - side / 2), round(y - side / 2)
-        rows = slice(max(top, 0), max(top + max(round(side), 1), 0))
-        columns = slice(max(left, 0), max(left + max(round(side), 1), 0))
-        picture[rows, columns, :3] = colours[k].numpy()
-        picture[rows, columns, 3] = 255
-    return torch.from_numpy(picture).movedim(-1, 0)

@@ -24,7 +24,7 @@ from dalib.errors import ConfigError
 
 LIMIT = 150_000
 """Bytes of one figure, with its style and its script."""
-KINDS = {"f4": np.float32, "u1": np.uint8, "i1": np.int8}
+KINDS = {"f4": np.float32, "u2": np.uint16, "u1": np.uint8, "i1": np.int8}
 """How an array is stored: little-endian, row by row."""
 QUALITY = 80  # of JPEGs
 TABLE = 256  # colours of a colour map
@@ -55,7 +55,7 @@ def stored(values: Tensor | np.ndarray, kind: str) -> Stored:
         limits = np.iinfo(KINDS[kind])
         if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
             raise ConfigError(f"values from {array.min()} to {array.max()} do not fit {kind}")
-        kept = array.astype(KINDS[kind])
+        kept = array.astype(np.dtype(KINDS[kind]).newbyteorder("<"))
     data = base64.b64encode(np.ascontiguousarray(kept).tobytes()).decode()
     return {"type": kind, "shape": list(array.shape), "data": data}
 
@@ -273,6 +273,7 @@ def frame(
     live: str,
     still: str,
     caption: str,
+    tools: Sequence[str] = (),
 ) -> Html:
     """A figure with its style and its scripts, for the end of a cell or for another page.
 
@@ -283,12 +284,13 @@ def frame(
         live: HTML that the script wakes up.
         still: HTML that stands in the page without a script, and on paper.
         caption: below both, as text.
+        tools: names of scripts that several kinds share, besides touch.js.
 
     Raises:
         ConfigError: the figure has more than `LIMIT` bytes.
     """
     data = json.dumps(payload, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    script = (HERE / f"{kind}.js").read_text(encoding="utf-8")
+    script = "".join((HERE / f"{n}.js").read_text(encoding="utf-8") for n in (*tools, kind))
     text = (
         f'<style>{STYLE}</style><div class="dalib-touch" data-kind="{kind}" role="group" '
         f'aria-label="{escape(title)}"><p class="title">{escape(title)}</p>'

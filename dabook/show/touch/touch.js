@@ -1,6 +1,6 @@
 // What the figures of a page share (dabook/show/touch/shell.py). Each figure brings it; the first one that is read stays.
 window.dalibTouch ??= (() => {
-  const ARRAYS = { f4: Float32Array, u1: Uint8Array, i1: Int8Array };
+  const ARRAYS = { f4: Float32Array, u2: Uint16Array, u1: Uint8Array, i1: Int8Array };
   const GROUND = [201, 208, 210]; // where a map has no value
   const PAUSE = 500; // milliseconds without a change before a reader of the screen is told
 
