@@ -126,7 +126,10 @@ TYPESET = f"""what => !({PROSE})(what).some(text => /\\$[^$\\n]+\\$/.test(text))
 @pytest.fixture
 def page(browser, lab):
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    trouble = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))  # of a figure's script, too
     yield page
+    assert not trouble
     page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
     page.close()
 
@@ -156,6 +159,8 @@ def test_a_notebook_runs_and_reads_well_in_jupyterlab(path, page, lab):
     assert not [text for text in read if RAW.search(text)]
     concluded = page.evaluate(TEXTS, f"{SHOWN} .jp-OutputArea-output.jp-RenderedMarkdown")
     assert any(re.search(r"\d", text) for text in concluded), "no conclusion has a number"
+    asleep = page.locator(f"{SHOWN} .dalib-touch:not([data-awake])").count()
+    assert not asleep, "a figure that should answer to the hand does not"
     hidden = page.evaluate(TEXTS, f"{SHOWN} .jp-TrimmedOutputs")
     assert not hidden, "a cell has more outputs than JupyterLab shows"
 

@@ -447,7 +447,7 @@ def test_it_fits_and_every_figure_is_awake_once(page):
     assert boxes.count() == page.locator(".dalib-touch[data-awake]").count() == 9
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator(".dalib-touch .still:visible").count() == 0
-    assert page.locator(".dalib-touch .live:visible").count() == 8
+    assert page.locator(".dalib-touch .live:visible").count() == 9
     # read again, as JupyterLab does for each cell that shows one
     script = made("affine").html.text.rpartition("<script>")[2].removesuffix("</script>")
     page.evaluate(script)
