@@ -1,10 +1,10 @@
 # make lab: set up, open the notebooks in JupyterLab.   make book: set up, run the quick rows, build the site.
-# make course: exercises and labs.   make slides, make pdf, make zip: lectures, the printed book, the packed site; each makes the book first.
+# make course: exercises and labs.   make handout: one zip of them with the library, for a class.   make slides, make pdf, make zip: lectures, the printed book, the packed site; each makes the book first.
 # make test: set up, run the quick tests (minutes).   make test-all: all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: lab book course slides pdf zip test test-all study serve lint clean ready
+.PHONY: lab book course handout slides pdf zip test test-all study serve lint clean ready
 
 # the kernel is this .venv's own, whatever others the user has; LAB="--no-browser --port 9000" passes options on
 lab: .venv/lab
@@ -17,6 +17,9 @@ book: ready
 
 course: ready ## exercises and labs, a student's edition and an instructor's: OUT=DIR for another folder than _build/course
 	$(BIN)/python -m dabook course $(if $(OUT),--out '$(OUT)')
+
+handout: ready ## one zip for a class: the library and the student's notebooks, without solutions
+	$(BIN)/python -m dabook handout
 
 slides pdf zip: book ## the lectures with the book's figures, the book as one PDF (needs Chromium), the site as one zip
 	$(BIN)/python -m dabook $@

@@ -279,6 +279,14 @@ def _course(args: argparse.Namespace) -> None:
         print(f"{edition}: {len(made.names)} notebooks in {folder}")
 
 
+def _handout(args: argparse.Namespace) -> None:
+    """Pack the library and the student's notebooks, without solutions, into one zip for a class."""
+    from dabook.course.handout import handout
+
+    path = handout(args.out)
+    print(f"{path}: {path.stat().st_size / 1e6:.0f} MB")
+
+
 def _grade(args: argparse.Namespace) -> None:
     """Run a student's notebooks of the course with the course's own tests, and print the points. It
     runs what the student wrote."""
@@ -387,6 +395,10 @@ def commands() -> Commands:
         type=Path,
         metavar="DIR",
         help="the folder for student/ and instructor/ (default: _build/course)",
+    )
+    handout = top.add("handout", _handout)
+    handout.add_argument(
+        "--out", type=Path, metavar="FILE", help="the zip file (default: _build/handout.zip)"
     )
     grade = top.add("grade", _grade)
     grade.add_argument(

@@ -11,6 +11,9 @@ from dalib import paths, provenance
 from dalib.errors import ConfigError
 
 UNKNOWN = "unknown"
+ARCHIVED = "COMMIT"
+"""The file that `git archive` writes the whole commit into (`.gitattributes`): what is unpacked
+elsewhere, a handout for instance, knows where it comes from."""
 PIN = "pin"
 """The id of the cell that says which commit a notebook belongs to."""
 REQUIREMENTS = "requirements.txt"
@@ -48,8 +51,19 @@ def pin() -> Pin:
     Raises:
         ConfigError: `_config.yml` has no `repository.url`, or one that is no address.
     """
-    commit, dirty = provenance.commit()
+    commit, dirty = _here()
     return Pin(commit=commit, dirty=dirty, url=_url())
+
+
+def _here() -> tuple[str, bool]:
+    """The commit of this checkout, or of the archive that was unpacked here; whether the checkout was
+    changed since."""
+    commit, dirty = provenance.commit()
+    path = paths.root() / ARCHIVED
+    if commit == UNKNOWN and path.is_file():
+        found = re.fullmatch(r"[0-9a-f]{40}", path.read_text(encoding="utf-8").strip())
+        commit = found[0][:12] if found else UNKNOWN
+    return commit, dirty
 
 
 def _url() -> str:
@@ -122,7 +136,7 @@ def requirements(state: Pin) -> str:
 
 def belongs_to(commit: str) -> None:
     """Print whether the library that is here is of the commit that a notebook belongs to."""
-    here, dirty = provenance.commit()
+    here, dirty = _here()
     changed = " with uncommitted changes" if dirty else ""
     if UNKNOWN in (here, commit):
         print("It is not known whether this library is of the notebook's commit.")
