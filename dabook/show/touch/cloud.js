@@ -7,7 +7,7 @@ dalibTouch.wake("cloud", (figure) => {
   const [shift, what, grey] = ["shift", "what", "truth"].map(figure.control);
   const inks = Array.from({ length: count }, (_, k) => `rgb(${colours.slice(3 * k, 3 * k + 3).join()})`);
   const GREY = "#8a8f92"; // seen on light and on dark
-  const view = dalibTurning(figure.canvas("cloud"), turning);
+  const view = dalibTurning(figure, turning, views);
   let depth = truth;
 
   const draw = () => {
@@ -31,9 +31,6 @@ dalibTouch.wake("cloud", (figure) => {
     draw();
   };
 
-  for (const name of ["front", "side", "above"]) {
-    figure.control(name).addEventListener("click", () => view.look(views[name]));
-  }
   for (const control of [shift, what]) control.addEventListener("input", update);
   grey.addEventListener("input", draw);
   update();

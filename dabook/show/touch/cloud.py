@@ -116,14 +116,6 @@ def figure(
     sides = np.full(points.shape[1], POINT)
     still = turning.still(points, colours, sides, eye, VIEWS["first"])
     picture = shell.image(shell.address(still, "PNG"), f"{title}: cloud of points")
-    hand = (
-        '<canvas class="cloud" tabindex="0" role="application" data-canvas="cloud" aria-label="'
-        'The cloud of points. Drag it to turn it, or use the arrow keys."></canvas>'
-    )
-    buttons = "".join(
-        shell.button(key, f"from {'the ' * (key != 'above')}{key}")
-        for key in ("front", "side", "above")
-    )
     return shell.frame(
         "cloud",
         title,
@@ -133,13 +125,13 @@ def figure(
             "colours": shell.stored(colours, "u1"),
             "eye": eye.payload(),
             "point": POINT,
-            "turning": turning.payload(VIEWS["first"]),
+            "turning": turning.payload(),
             "views": VIEWS,
             "ends": {what: ends(kept, what) for what in WORDS},
             "steps": STEPS,
             "digits": DIGITS,
         },
-        live=shell.stage(hand)
+        live=turning.stage()
         + shell.controls(
             shell.slider(
                 "shift",
@@ -151,7 +143,7 @@ def figure(
             ),
             shell.choice("what", "of", WORDS, chosen="disparity"),
             shell.tick("truth", "true cloud in grey", on=True),
-            f'<div class="buttons">{buttons}</div>',
+            turning.buttons(),
         )
         + shown,
         still=shell.stage(picture) + shown,

@@ -11,7 +11,7 @@ dalibTouch.wake("relative", (figure) => {
     rays[count + k] = (Math.floor(k / columns) - camera.cy) / camera.f;
     rays[2 * count + k] = 1;
   }
-  const view = dalibTurning(figure.canvas("cloud"), turning);
+  const view = dalibTurning(figure, turning, views);
 
   const update = () => {
     const ratio = ratios[guess.value], eye = eyes[guess.value];
@@ -22,9 +22,6 @@ dalibTouch.wake("relative", (figure) => {
     figure.value("guess", String(ratio));
     figure.say({ middle: here }, `The farthest is ${ratio} times as far as the nearest: the middle of the picture lies at ${here}.`);
   };
-  for (const name of ["front", "side", "above"]) {
-    figure.control(name).addEventListener("click", () => view.look(views[name]));
-  }
   guess.addEventListener("input", update);
   update();
 });

@@ -86,14 +86,6 @@ def figure(
     eye = eyes[SHOWN]
     sides = turning.ZOOM * pixel * clouds[SHOWN][2] / (eye.radius * turning.AWAY)
     picture = turning.still(clouds[SHOWN], table[places.long()], sides, eye, VIEWS["first"])
-    hand = (
-        '<canvas class="cloud" tabindex="0" role="application" data-canvas="cloud" aria-label="'
-        'The cloud of points. Drag it to turn it, or use the arrow keys."></canvas>'
-    )
-    buttons = "".join(
-        shell.button(key, f"from {'the ' * (key != 'above')}{key}")
-        for key in ("front", "side", "above")
-    )
     return shell.frame(
         "relative",
         title,
@@ -106,11 +98,11 @@ def figure(
             "eyes": [eyes[ratio].payload() for ratio in RATIOS],
             "middle": middle,
             "pixel": pixel,
-            "turning": turning.payload(VIEWS["first"]),
+            "turning": turning.payload(),
             "views": VIEWS,
             "digits": DIGITS,
         },
-        live=shell.stage(hand)
+        live=turning.stage()
         + shell.controls(
             shell.slider(
                 "guess",
@@ -120,7 +112,7 @@ def figure(
                 value=RATIOS.index(SHOWN),
                 shown=str(SHOWN),
             ),
-            f'<div class="buttons">{buttons}</div>',
+            turning.buttons(),
         )
         + shown,
         still=shell.stage(shell.image(shell.address(picture, "PNG"), f"{title}: cloud of points"))

@@ -1,8 +1,8 @@
 // A cloud of points that turns, by pointer and by arrow keys (dabook/show/touch/turning.py): each point is a square.
-window.dalibTurning ??= (canvas, { ratio, away, zoom, first }) => {
+window.dalibTurning ??= (figure, { ratio, away, zoom }, views) => {
   const TURN = 5, LEAST = 0.2; // degrees of a key; distance at which a point is behind the eye, or in it
-  const context = canvas.getContext("2d");
-  let [side, up] = first, shown = [];
+  const canvas = figure.canvas("cloud"), context = canvas.getContext("2d");
+  let [side, up] = views.first, shown = [];
 
   // right and down in units of the picture's width, and the distance (Eye.project)
   const projected = ({ count, depths, rays, middle, radius }) => {
@@ -55,6 +55,9 @@ window.dalibTurning ??= (canvas, { ratio, away, zoom, first }) => {
     event.preventDefault();
     turn(...step);
   });
+  for (const name of ["front", "side", "above"]) {
+    figure.control(name).addEventListener("click", () => { [side, up] = views[name]; draw(); });
+  }
   new ResizeObserver(() => {
     const width = Math.round(canvas.clientWidth * Math.min(devicePixelRatio, 2));
     if (!width || width === canvas.width) return;
@@ -65,6 +68,5 @@ window.dalibTurning ??= (canvas, { ratio, away, zoom, first }) => {
   return {
     // clouds: {count, depths, rays: all right, then down, then ahead; middle, radius; ink(k), side(k)}
     show(...clouds) { shown = clouds; draw(); },
-    look(view) { [side, up] = view; draw(); },
   };
 };

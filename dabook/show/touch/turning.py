@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dabook.show.touch import shell
+
 AWAY = 3.0
 """Distance of the eye from the middle of a cloud, as a multiple of its radius."""
 ZOOM = 1.7
@@ -58,9 +60,24 @@ class Eye:
         return {"middle": self.middle, "radius": self.radius}
 
 
-def payload(first: View) -> dict[str, object]:
-    """What `turning.js` needs to begin with a view."""
-    return {"ratio": STILL[0] / STILL[1], "away": AWAY, "zoom": ZOOM, "first": first}
+def payload() -> dict[str, object]:
+    """What `turning.js` needs of this module."""
+    return {"ratio": STILL[0] / STILL[1], "away": AWAY, "zoom": ZOOM}
+
+
+def stage() -> str:
+    """The place where the script draws the cloud."""
+    return shell.stage(
+        '<canvas class="cloud" tabindex="0" role="application" data-canvas="cloud" aria-label="'
+        'The cloud of points. Drag it to turn it, or use the arrow keys."></canvas>'
+    )
+
+
+def buttons() -> str:
+    """To look from the front, the side and above."""
+    names = {"front": "from the front", "side": "from the side", "above": "from above"}
+    content = "".join(shell.button(key, words) for key, words in names.items())
+    return f'<div class="buttons">{content}</div>'
 
 
 def still(
