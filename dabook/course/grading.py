@@ -262,7 +262,7 @@ def _followed(failed: Graded, test: NotebookNode, needed: Sequence[str]) -> Grad
     """A test that failed, after it ran with the course's own solutions of what it needs."""
     if _error(test):
         return failed
-    note = f"follows from {', '.join(needed)}: passes with the course's own"
+    note = f"follows from {' or '.join(needed)}: passes with the course's own"
     return replace(failed, passed=True, note=note)
 
 
