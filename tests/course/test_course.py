@@ -34,6 +34,7 @@ from dabook.course.editions import (
     instructor,
     is_tagged,
     make,
+    needs,
     points,
     source_name,
     sources,
@@ -64,7 +65,11 @@ def editions(path):
 
 
 def code_of(found) -> list:
-    return [c for c in found.cells if c.cell_type == "code"]
+    return code_of_cells(found.cells)
+
+
+def code_of_cells(cells) -> list:
+    return [c for c in cells if c.cell_type == "code"]
 
 
 @pytest.fixture(scope="module")
@@ -769,6 +774,34 @@ def test_the_instructors_edition_passes(path, made, tmp_path, monkeypatch):
     notebooks.execute(made.folders[INSTRUCTOR] / path.name, out, given(path), show=False)
     done = nbformat.read(out, as_version=4)
     assert all(c.execution_count for c in code_of(done) if c.source.strip())
+
+
+def own_solutions(notebook, test_id) -> set[str]:
+    """The solutions that a test is about: those nearest above it, up to another test."""
+    found: set[str] = set()
+    place = [c.id for c in notebook.cells].index(test_id)
+    for each in reversed(code_of_cells(notebook.cells[:place])):
+        if is_tagged(each, SOLUTION):
+            found.add(each.id)
+        elif is_tagged(each, TEST) and found:
+            break
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [EXERCISES[3], LABS[0]], ids=lambda path: path.stem)
+def test_a_test_needs_the_solutions_that_it_says_and_no_other(path, monkeypatch):
+    """With one gap left, what fails is the gap's own tests and those that say that they need it."""
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    whole, stubs = editions(path)
+    tests = [c for c in whole.cells if is_tagged(c, TEST)]
+    for gap_ in [c for c in stubs.cells if is_tagged(c, SOLUTION) and c.cell_type == "code"]:
+        notebook = nbformat.from_dict(whole)
+        next(c for c in notebook.cells if c.id == gap_.id).source = gap_.source
+        errors = run(notebook, given(path))
+        failed = {c.id for c in tests if errors[c.id] is not None}
+        said = {c.id for c in tests if gap_.id in own_solutions(whole, c.id) | set(needs(c))}
+        assert failed == said, gap_.id
 
 
 @pytest.mark.slow
