@@ -288,12 +288,11 @@ def _handout(args: argparse.Namespace) -> None:
 
 
 def _grade(args: argparse.Namespace) -> None:
-    """Run a student's notebooks of the course with the course's own tests, and print the points. It
-    runs what the student wrote."""
-    from dabook.course.grading import grade
+    """Run students' notebooks of the course with the course's own tests, and print the points. It
+    runs what the students wrote."""
+    from dabook.course.gradebook import grade_all
 
-    for path in args.notebooks:
-        print(grade(path, seconds=args.seconds), flush=True)
+    grade_all(args.notebooks, seconds=args.seconds, table=args.csv)
 
 
 def commands() -> Commands:
@@ -406,7 +405,13 @@ def commands() -> Commands:
         nargs="+",
         type=Path,
         metavar="NOTEBOOK",
-        help="named as in the student's edition",
+        help="its name begins or ends as in the student's edition, or its cells say what it is",
+    )
+    grade.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="a table with a line for each notebook, written after each; again, it goes on there",
     )
     grade.add_argument(
         "--seconds", type=int, default=600, help="that a cell may take (default: 600)"

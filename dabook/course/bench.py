@@ -18,6 +18,9 @@ BECAUSE = "because"
 """The entry of an expectation that says why."""
 WORDS = 5
 """The least that a reason has."""
+PLACE = "DALIB_COURSE"
+"""The variable that names a folder for what exercises and labs leave behind, in the place of `course`
+in the folder for runs: so that a notebook that is graded does not find another one's expectation."""
 _BOOK: list[Path] = []
 """The checkout, as it was before the first bench."""
 
@@ -27,7 +30,7 @@ def bench(name: str) -> Path:
     there, and its runs where they were before.
 
     Args:
-        name: of the folder, below `runs/course`.
+        name: of the folder, below `place()`.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -35,10 +38,16 @@ def bench(name: str) -> Path:
     runs = paths.writable_runs()
     if not _BOOK:
         _BOOK.append(paths.root())
-    folder = runs / "course" / name
+    folder = place() / name
     write_text(folder / FILE, (_BOOK[0] / FILE).read_text(encoding="utf-8"))
     os.environ |= {"DALIB_ROOT": str(folder), "DALIB_RUNS": str(runs)}
     return folder
+
+
+def place() -> Path:
+    """Where exercises and labs leave what they write: `DALIB_COURSE`, else `runs/course`."""
+    named = os.environ.get(PLACE)
+    return Path(named) if named else paths.writable_runs() / "course"
 
 
 def add(folder: Path, rows: object) -> None:
@@ -135,7 +144,7 @@ def expect(
     if len(str(reason).split()) < WORDS:
         raise WrongError(f"{BECAUSE}: say why, in {WORDS} words or more")
     known = {question: said[question] for question in (*choices, BECAUSE)}
-    path = paths.writable_runs() / "course" / "expected" / f"{found.name}-{found.profile}.json"
+    path = place() / "expected" / f"{found.name}-{found.profile}.json"
     first = _first(path)
     ran = any(entry.record for entry in entries(found))
     if first is not None and ran:

@@ -6,10 +6,12 @@ cells are for stands in their tags:
 - `solution`: of code, holds solutions (`dabook.course.markers`); of Markdown, is an answer, which a
   student gets empty.
 - `test`: a test, which students see. The cell's metadata `points` says what it is worth; so they do
-  for an answer, which is graded by hand.
+  for an answer, which is graded by hand. Its metadata `needs` names the solutions above that it
+  cannot do without: see `dabook.course.grading`.
 - `instructor`: left out of the student's edition.
 
-Both editions get nbgrader's metadata, so that nbgrader can take the instructor's as it is.
+Both editions get nbgrader's metadata, so that nbgrader can take the instructor's as it is, and the
+name of their source, by which grading knows them under another name.
 """
 
 import hashlib
@@ -35,7 +37,10 @@ STUDENT, INSTRUCTOR = "student", "instructor"
 EDITIONS = (STUDENT, INSTRUCTOR)
 SOLUTION, TEST, LECTURER = "solution", "test", "instructor"
 """Tags of cells."""
-POINTS = "points"
+POINTS, NEEDS = "points", "needs"
+"""In a cell's metadata."""
+COURSE, SOURCE = "course", "source"
+"""In a notebook's metadata: the name of its source, `{"course": {"source": NAME}}`."""
 MADE = ".made.json"
 """In an edition's folder: file -> digest of what was written there."""
 ANSWER = "*Your answer.*"
@@ -88,6 +93,22 @@ def is_tagged(each: NotebookNode, tag: str) -> bool:
     return tag in each.metadata.get("tags", ())
 
 
+def is_answer(each: NotebookNode) -> bool:
+    """Whether a cell is an answer in words."""
+    return is_tagged(each, SOLUTION) and each.cell_type == "markdown"
+
+
+def needs(each: NotebookNode) -> list[str]:
+    """The solutions that a test cannot do without."""
+    return each.metadata.get(NEEDS, [])
+
+
+def source_name(found: NotebookNode) -> str | None:
+    """The name of the source that a notebook says it was made from."""
+    said = found.metadata.get(COURSE)
+    return said.get(SOURCE) if isinstance(said, dict) else None
+
+
 def make(out: Path | None = None) -> Made:
     """Write both editions. Everything is read and looked at before anything is written.
 
@@ -106,6 +127,7 @@ def make(out: Path | None = None) -> Made:
         whole = instructor(read(path), where=_shown(path))
         for edition, found in ((INSTRUCTOR, whole), (STUDENT, student(whole, where=_shown(path)))):
             given = pinned(found, state)
+            given.metadata[COURSE] = {SOURCE: path.stem}
             nbformat.validate(given)
             files[edition][path.name] = nbformat.writes(given) + "\n"
     for edition in EDITIONS:
@@ -129,14 +151,19 @@ def instructor(source: NotebookNode, *, where: str) -> NotebookNode:
 
     Raises:
         ConfigError: a cell that has outputs, an unknown mixture of tags, markers or points where
-            none belong; a notebook without a title, a solution or a test.
+            none belong, a test that needs what is no solution above it; a notebook without a title,
+            a solution or a test.
     """
     found = nbformat.from_dict(source)
     if not found.cells or not TITLE.match(found.cells[0].source):
         raise ConfigError(f"{where}: the first cell is no title, such as '# The loss'")
+    above: set[str] = set()
     for each in found.cells:
         _check_cell(each, f"{where}, cell {each.id}")
+        _check_needs(each, above, f"{where}, cell {each.id}")
         _grade(each)
+        if is_tagged(each, SOLUTION) and each.cell_type == "code":
+            above.add(each.id)
     for tag, words in ((SOLUTION, "nothing is left to a student"), (TEST, "nothing is tested")):
         if not any(is_tagged(each, tag) and each.cell_type == "code" for each in found.cells):
             raise ConfigError(f"{where}: no code cell is tagged {tag}: {words}")
@@ -203,6 +230,15 @@ def _check_points(each: NotebookNode, where: str, *, graded: bool) -> None:
         raise ConfigError(f"{where}: has {POINTS}, but is neither a test nor an answer")
 
 
+def _check_needs(each: NotebookNode, above: set[str], where: str) -> None:
+    if needs(each) and not is_tagged(each, TEST):
+        raise ConfigError(f"{where}: has {NEEDS}, but is no test")
+    if unknown := [name for name in needs(each) if name not in above]:
+        raise ConfigError(
+            f"{where}: needs {', '.join(unknown)}, which is no solution in code above it"
+        )
+
+
 def _refuse_leaks(found: NotebookNode, hidden: Sequence[tuple[str, str]]) -> None:
     """A `ConfigError` where a solution still stands in the student's edition, whatever its spaces
     and comments."""
@@ -228,15 +264,15 @@ def _bare(text: str) -> str:
 
 def _grade(each: NotebookNode) -> None:
     """Say to nbgrader what a cell is."""
-    is_answer = is_tagged(each, SOLUTION)
+    is_solution = is_tagged(each, SOLUTION)
     is_test = is_tagged(each, TEST)
-    if not (is_answer or is_test):
+    if not (is_solution or is_test):
         return
-    by_hand = is_answer and each.cell_type == "markdown"
+    by_hand = is_answer(each)
     said = {
         "schema_version": 3,
         "grade_id": each.id,
-        "solution": is_answer,
+        "solution": is_solution,
         "grade": is_test or by_hand,
         "locked": is_test,
         "task": False,

@@ -3,6 +3,8 @@ fails on a gap and passes on its solution, and that a mistake of an author ends 
 written."""
 
 import ast
+import csv
+import difflib
 import itertools
 import json
 import linecache
@@ -21,6 +23,7 @@ from helpers.course import run
 from IPython.core.inputtransformer2 import TransformerManager
 
 from dabook.course import NotWrittenError, WrongError, agree, bench, check, holds, markers, written
+from dabook.course.bench import PLACE
 from dabook.course.editions import (
     ANSWER,
     INSTRUCTOR,
@@ -31,11 +34,13 @@ from dabook.course.editions import (
     instructor,
     is_tagged,
     make,
+    needs,
     points,
+    source_name,
     sources,
     student,
 )
-from dabook.course.grading import grade
+from dabook.course.grading import grade, put, source_of
 from dabook.site import notebooks
 from dabook.site.pin import PIN, REQUIREMENTS
 from dalib import losses
@@ -60,7 +65,11 @@ def editions(path):
 
 
 def code_of(found) -> list:
-    return [c for c in found.cells if c.cell_type == "code"]
+    return code_of_cells(found.cells)
+
+
+def code_of_cells(cells) -> list:
+    return [c for c in cells if c.cell_type == "code"]
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +202,12 @@ def test_cells_keep_their_names_and_order(path, made):
 
 
 @each_source
+def test_an_edition_says_what_it_was_made_from(path, made):
+    for folder in made.folders.values():
+        assert source_name(raw(folder / path.name)) == path.stem
+
+
+@each_source
 def test_an_instructor_gets_the_source(path, made):
     cells = {c.id: c for c in raw(made.folders[INSTRUCTOR] / path.name).cells}
     for each in raw(path).cells:
@@ -236,6 +251,22 @@ def test_every_gap_says_what_is_missing(path):
         for one in markers.solutions(each.source, each.id):
             said = re.sub(r'"\s+"|\n# ', "", own.source).replace('\\"', '"').replace(" ", "")
             assert one.hint.replace(" ", "") in said
+
+
+def words(text) -> list[str]:
+    """Names, numbers and signs, in their order."""
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+@each_source
+def test_a_hint_does_not_state_the_line(path):
+    """It may name what to look up: four signs in a row, such as `np.sort(`, and no more."""
+    for each in code_of(raw(path)):
+        for one in markers.solutions(each.source, each.id):
+            said, code = words(one.hint), words(one.code)
+            match = difflib.SequenceMatcher(None, said, code, autojunk=False)
+            longest = match.find_longest_match().size
+            assert longest <= 4, (each.id, one.hint)
 
 
 @each_source
@@ -357,7 +388,7 @@ def change(root, edit, name="labs/two"):
     nbformat.write(found, path)
 
 
-def put(cell_id, **values):
+def put_values(cell_id, **values):
     """An edit of one cell."""
 
     def edit(cells, _):
@@ -375,31 +406,42 @@ def drop(cell_id):
 
 
 def tag(cell_id, *tags, **more):
-    return put(cell_id, metadata={"tags": list(tags), **more})
+    return put_values(cell_id, metadata={"tags": list(tags), **more})
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (put("gap", source="x = 2"), "cell gap: tagged solution, but nothing in it is marked"),
-        (tag("gap"), "cell gap: holds a solution; tag it solution"),
-        (put("gap", source="### BEGIN SOLUTION: x\nx = 2"), "cell gap, line 1: .* has no end"),
         (
-            put("hint", source="### BEGIN SOLUTION: x", metadata={}),
+            put_values("gap", source="x = 2"),
+            "cell gap: tagged solution, but nothing in it is marked",
+        ),
+        (tag("gap"), "cell gap: holds a solution; tag it solution"),
+        (
+            put_values("gap", source="### BEGIN SOLUTION: x\nx = 2"),
+            "cell gap, line 1: .* has no end",
+        ),
+        (
+            put_values("hint", source="### BEGIN SOLUTION: x", metadata={}),
             "cell hint: markers in a cell that is no code",
         ),
         (
-            put("hint", source="It is x = 4/2.", metadata={}),
+            put_values("hint", source="It is x = 4/2.", metadata={}),
             "cell gap: .* stands in cell hint, too",
         ),
-        (put("hint", source="Be cause.", metadata={}), "cell why: .* stands in cell hint, too"),
+        (
+            put_values("hint", source="Be cause.", metadata={}),
+            "cell why: .* stands in cell hint, too",
+        ),
         (tag("test", TEST), "cell test: is graded, and worth 0"),
         (tag("test", TEST, points=True), "cell test: is graded, and worth True"),
         (tag("why", SOLUTION), "cell why: is graded, and worth 0"),
         (tag("gap", SOLUTION, points=3), "cell gap: has points, but is neither"),
         (tag("hint", TEST, points=1), "cell hint: tagged test, but is no code"),
         (tag("gap", SOLUTION, TEST, points=1), "cell gap: tagged solution and test"),
-        (put("test", execution_count=3), "cell test: has outputs"),
+        (put_values("test", execution_count=3), "cell test: has outputs"),
+        (tag("test", TEST, points=2, needs=["why"]), "cell test: needs why, which is no solution"),
+        (tag("gap", SOLUTION, needs=["gap"]), "cell gap: has needs, but is no test"),
         (drop("test"), "no code cell is tagged test"),
         (drop("gap"), "no code cell is tagged solution"),
         (drop("title"), "the first cell is no title"),
@@ -450,7 +492,7 @@ def test_what_somebody_worked_in_is_not_written_over(checkout, tmp_path):
     untouched = first.folders[INSTRUCTOR] / "two.ipynb"
     make(out)  # what was made is made again
     worked.write_text(worked.read_text().replace("half of four", "my answer"))
-    change(checkout, put("title", source="# Another title"), "labs/two")
+    change(checkout, put_values("title", source="# Another title"), "labs/two")
     with pytest.raises(ConfigError, match=r"student/one.ipynb: was changed since it was made"):
         make(out)
     assert "my answer" in worked.read_text()
@@ -660,12 +702,12 @@ def test_rows_go_into_a_copy(folder, capsys):
     ],
 )
 def test_rows_that_say_nothing_are_named(folder, text, error, words):
-    def put_in():
+    def put_values():
         bench.add(folder, text)
         bench.one_change("mine")
 
     with pytest.raises(error or WrongError, match=words):
-        put_in()
+        put_values()
 
 
 def test_an_expectation_can_be_changed_until_the_runs_are_there(folder, monkeypatch, capsys):
@@ -734,6 +776,65 @@ def test_the_instructors_edition_passes(path, made, tmp_path, monkeypatch):
     assert all(c.execution_count for c in code_of(done) if c.source.strip())
 
 
+def own_solutions(notebook, test_id) -> set[str]:
+    """The solutions that a test is about: those nearest above it, up to another test."""
+    found: set[str] = set()
+    place = [c.id for c in notebook.cells].index(test_id)
+    for each in reversed(code_of_cells(notebook.cells[:place])):
+        if is_tagged(each, SOLUTION):
+            found.add(each.id)
+        elif is_tagged(each, TEST) and found:
+            break
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [EXERCISES[3], LABS[0]], ids=lambda path: path.stem)
+def test_a_test_needs_the_solutions_that_it_says_and_no_other(path, monkeypatch):
+    """With one gap left, what fails is the gap's own tests and those that say that they need it."""
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    whole, stubs = editions(path)
+    tests = [c for c in whole.cells if is_tagged(c, TEST)]
+    for gap_ in [c for c in stubs.cells if is_tagged(c, SOLUTION) and c.cell_type == "code"]:
+        notebook = nbformat.from_dict(whole)
+        next(c for c in notebook.cells if c.id == gap_.id).source = gap_.source
+        errors = run(notebook, given(path))
+        failed = {c.id for c in tests if errors[c.id] is not None}
+        said = {c.id for c in tests if gap_.id in own_solutions(whole, c.id) | set(needs(c))}
+        assert failed == said, gap_.id
+
+
+@pytest.mark.slow
+def test_the_numbers_of_lab_1_are_those_that_it_computes(monkeypatch, capsys):
+    """What the lecturer is told to expect, and what the answers quote."""
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    whole, _ = editions(LABS[0])
+    run(whole, given(LABS[0]))
+    out = capsys.readouterr().out
+    cells = {c.id: c.source for c in whole.cells}
+
+    table = re.findall(r"^(.+?) +network (\S+) +constant (\S+) +vertical ramp (\S+)$", out, re.M)
+    told = re.findall(
+        r"^\| (.+?) \| (0.*?) \| (0.*?) \| (0.*?) \|$", cells["lecturer-results"], re.M
+    )
+    assert [line[0] for line in told] == [line[0] for line in table]
+    found = [float(value) for line in table for value in line[1:]]
+    assert [float(v) for line in told for v in line[1:]] == pytest.approx(found, abs=0.002)
+    quoted = [float(value) for value in re.findall(r"\b0\.\d{3}\b", cells["report"])]
+    assert quoted
+    assert all(min(abs(value - one) for one in found) <= 0.002 for value in quoted)
+
+    row, column = map(int, re.search(r"row and column \((\d+), (\d+)\)", out).groups())
+    said = re.search(r"row (\d+), column (\d+)", cells["lecturer-results"])
+    assert [int(x) for x in said.groups()] == pytest.approx([row, column], abs=3)
+    network, constant, ramp = zip(*[map(float, line[1:]) for line in table], strict=True)
+    left = [n / min(c, r) for n, c, r in zip(network, constant, ramp, strict=True)]
+    assert network[0] == min(network)  # the trap: the lowest error and the least lead
+    assert left[0] == max(left)
+    assert left[0] == pytest.approx(0.75, abs=0.05)
+    assert max(left[1:]) < 0.5
+
+
 @pytest.mark.slow
 def test_a_students_edition_stops_at_its_first_test(made, tmp_path):
     name = "exercise_5_find_the_bug.ipynb"
@@ -785,13 +886,242 @@ def test_grading_counts_the_tests_of_the_course(made, tmp_path, capsys):
     assert re.search(r"read +3  rank  My order is 5, 2, 1\.", said)
 
 
-def test_what_cannot_be_graded_is_said(made, tmp_path, capsys):
+# ---- which notebook it is
+
+
+def named(folder, name, source=None, **metadata):
+    """A student's edition under another name."""
+    found = raw(source)
+    found.metadata.pop("course", None)
+    found.metadata |= metadata
+    nbformat.write(found, folder / name)
+    return folder / name
+
+
+def without_pin(path):
+    """A notebook whose kernel has nothing to load."""
+    found = raw(path)
+    found.cells = [each for each in found.cells if each.id != PIN]
+    nbformat.write(found, path)
+    return path
+
+
+@pytest.fixture
+def two(checkout, tmp_path):
+    """The student's edition of `two`; `one` has the same cells."""
+    path = make(tmp_path / "out").folders[STUDENT] / "two.ipynb"
+    return without_pin(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "found"),
+    [
+        ("two.ipynb", "one", "two"),  # called exactly so
+        ("Ada_Two.ipynb", None, "two"),
+        ("two-ada (1).ipynb", None, "two"),
+        ("homework.ipynb", "one", "one"),
+        ("homework.ipynb", "three", None),
+    ],
+)
+def test_a_notebook_is_known_by_its_name_or_its_metadata(two, tmp_path, name, said, found):
+    path = named(tmp_path, name, two, **({"course": {"source": said}} if said else {}))
+    if found:
+        assert source_of(path, raw(path)).stem == found
+    else:  # its cells are those of both
+        with pytest.raises(
+            ConfigError, match=r"homework.ipynb: can be one or two; call it one\.ip"
+        ):
+            source_of(path, raw(path))
+
+
+def test_a_name_that_fits_two_is_refused(two, tmp_path):
+    for name, said in (("one_two.ipynb", None), ("one_ada.ipynb", {"source": "two"})):
+        path = named(tmp_path, name, two, **({"course": said} if said else {}))
+        with pytest.raises(ConfigError, match="can be one or two"):
+            source_of(path, raw(path))
+
+
+def new_ids(found, *, colab=False):
+    for k, each in enumerate(found.cells):
+        if colab:
+            each.metadata = nbformat.from_dict({"id": each.id})
+        each.id = f"new-{k}"
+
+
+@each_source
+@pytest.mark.parametrize("colab", [False, True])
+def test_a_notebook_is_known_by_its_cells(path, made, colab):
+    """Under any name, with ids that an editor has changed."""
+    found = raw(made.folders[STUDENT] / path.name)
+    del found.metadata["course"]
+    new_ids(found, colab=colab)
+    assert source_of(path.with_name("homework.ipynb"), found) == path
+
+
+# ---- what a notebook lacks
+
+
+def test_a_test_is_put_where_it_belongs(checkout, two):
+    source = raw(checkout / "course" / "labs" / "two.ipynb")
+    test = next(c for c in source.cells if c.id == "test")
+
+    def order(edit):
+        found = raw(two)
+        edit({c.id: c for c in found.cells}, found)
+        put(found, source, ["test"])
+        return [c.source if c.id == "test" else c.id for c in found.cells]
+
+    whole = order(lambda cells, found: None)
+    assert whole == ["title", "gap", test.source, "why"]
+    assert order(drop("test")) == whole
+    assert order(put_values("test", source="pass", cell_type="markdown")) == whole
+    skipped = put_values("test", metadata={"tags": ["skip-execution"]}, source="pass")
+    assert order(skipped) == whole
+    assert order(lambda cells, found: new_ids(found))[2] == test.source
+
+    def nothing(cells, found):
+        found.cells = [nbformat.v4.new_code_cell("x = 2", id="mine")]
+
+    assert order(nothing) == ["mine", test.source]
+
+
+def test_what_is_missing_is_put_in_and_said(checkout, two, tmp_path):
+    change(
+        checkout, put_values("test", source=f"import os\nassert x == 2 and os.environ[{PLACE!r}]")
+    )
+    found = raw(two)
+    found.cells = [c for c in found.cells if c.id not in ("test", "why")]
+    found.cells[-1].source = "x = 2"
+    nbformat.write(found, tmp_path / "two.ipynb")
+    said = grade(tmp_path / "two.ipynb")
+    assert (said.reached, said.tested, said.by_hand) == (2, 2, 1)
+    assert str(said).splitlines()[1:] == [
+        "  passed   2  test  (was missing, the course's own was put in)",
+        "  read     1  why  (was missing) empty",
+    ]
+    found.cells = found.cells[:1]
+    nbformat.write(found, tmp_path / "two.ipynb")
+    with pytest.raises(DataError, match="has no cell of two in which something is to be written"):
+        grade(tmp_path / "two.ipynb")
+
+
+# ---- one mistake costs once
+
+
+@pytest.fixture
+def chained(checkout, tmp_path):
+    """`two` with a second test, which needs the solution of the first."""
+
+    def edit(cells, found):
+        cells["test"].source = "assert x == 2"
+        cells["why"].cell_type = "markdown"
+        more = [
+            nbformat.v4.new_code_cell(
+                "### BEGIN SOLUTION: the sum of x and three\ny = x + 3\n### END SOLUTION",
+                id="sum",
+                metadata={"tags": [SOLUTION]},
+            ),
+            nbformat.v4.new_code_cell(
+                "assert y == x + 3 and x < 3",
+                id="sum-test",
+                metadata={"tags": [TEST], "points": 5, "needs": ["gap"]},
+            ),
+        ]
+        found.cells[3:3] = more
+
+    change(checkout, edit)
+    folder = make(tmp_path / "out").folders[STUDENT]
+
+    def worked(**sources):
+        found = raw(without_pin(folder / "two.ipynb"))
+        for each in found.cells:
+            each.source = sources.get(each.id, each.source)
+        nbformat.write(found, tmp_path / "two.ipynb")
+        return grade(tmp_path / "two.ipynb")
+
+    return worked
+
+
+@pytest.mark.slow
+def test_what_follows_from_another_mistake_costs_nothing(chained):
+    said = chained(gap="x = 4", sum="y = x + 3")
+    assert (said.reached, said.tested) == (5, 7)
+    assert [(c.cell, c.passed) for c in said.cells[:2]] == [("test", False), ("sum-test", True)]
+    assert "(follows from gap: passes with the course's own) AssertionError" in str(said)
+    assert chained(gap="x = 4", sum="y = 0").reached == 0
+
+
+# ---- a whole class
+
+
+def test_what_cannot_be_graded_is_said(two, tmp_path, capsys):
     path = tmp_path / "exercise_9.ipynb"
     assert main(["grade", str(path)]) == 1
-    assert "unknown exercise or lab 'exercise_9.ipynb'" in capsys.readouterr().err
-    name = "exercise_5_find_the_bug.ipynb"
-    notebook = raw(made.folders[STUDENT] / name)
-    notebook.cells = [c for c in notebook.cells if c.id != "two-check"]
-    nbformat.write(notebook, tmp_path / name)
-    with pytest.raises(DataError, match="lacks the cells two-check"):
-        grade(tmp_path / name)
+    assert "exercise_9.ipynb: cannot be read" in capsys.readouterr().err
+    nbformat.write(nbformat.v4.new_notebook(), path)
+    assert main(["grade", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert "unknown exercise or lab 'exercise_9.ipynb'" in said
+    assert "error: 1 of 1 notebooks could not be graded: " in said
+
+
+@pytest.mark.slow
+def test_a_class_is_graded_into_a_table(two, tmp_path, capsys):
+    """One that cannot be read and one that kills its kernel stop nobody."""
+    place = tmp_path / "class"
+    place.mkdir()
+    text = two.read_text()
+    (place / "two_ada.ipynb").write_text(text.replace("x = ...", "x = 2"))
+    (place / "two_bob.ipynb").write_text(text[:40])
+    (place / "two_cyd.ipynb").write_text(text.replace("x = ...", "import os; os._exit(1)"))
+    files = sorted(map(str, place.iterdir()))
+    table = tmp_path / "points.csv"
+    assert main(["grade", *files, "--csv", str(table)]) == 1
+    said = capsys.readouterr()
+    assert f"{files[0]} (two): 2 of 2 points by tests, 1 more by hand" in said.out
+    assert f"3 notebooks could not be graded: {files[1]}, {files[2]}" in said.err
+    lines = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert [line["file"] for line in lines] == files
+    ada, bob, cyd = lines
+    assert {k: v for k, v in ada.items() if v} == {
+        "file": files[0],
+        "name": "two",
+        "points by tests": "2",
+        "of": "2",
+        "of by hand": "1",
+        "test": "2",
+    }
+    assert "why (by hand)" in ada
+    assert "damaged or no notebook" in bob["error"]
+    assert "its kernel did not go on" in cyd["error"]
+
+    # again: what is there stays, with what somebody wrote into it; what failed is tried again
+    table.write_text(table.read_text().replace(",2,2,,1,", ",2,2,1,1,"))
+    (place / "two_bob.ipynb").write_text(text)
+    assert main(["grade", *files[:2], "--csv", str(table)]) == 0
+    assert f"{files[0]}: has its line in {table}" in capsys.readouterr().out
+    ada, bob, cyd = csv.DictReader(table.open(encoding="utf-8"))
+    assert (ada["points by hand"], bob["points by tests"], bob["error"]) == ("1", "2", "")
+    assert cyd["error"]
+
+
+def test_a_table_that_is_something_else_is_refused(two, tmp_path, capsys):
+    table = tmp_path / "points.csv"
+    table.write_text("file;name\n")
+    assert main(["grade", str(two), "--csv", str(table)]) == 1
+    assert "points.csv: is no table of this command" in capsys.readouterr().err
+    assert main(["grade", str(two), "--csv", str(tmp_path)]) == 1
+    assert "a folder where a file is to be written" in capsys.readouterr().err
+    assert table.read_text() == "file;name\n"
+
+
+def test_notebooks_that_are_graded_do_not_see_each_others_expectations(
+    folder, monkeypatch, tmp_path
+):
+    choices = {"lower": ("one", "two")}
+    monkeypatch.setattr(bench, "entries", lambda experiment: [SimpleNamespace(record={"a": 1})])
+    for student_, row in (("ada", "one"), ("bob", "two")):
+        monkeypatch.setenv(PLACE, str(tmp_path / student_))
+        bench.add(bench.bench("here"), ROWS)
+        said = {"lower": row, "because": "blur takes away the texture of things"}
+        bench.expect(bench.one_change("mine"), said, choices=choices)
