@@ -267,16 +267,25 @@ def curves(
 
 @figure
 def histograms(
-    values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins: int = 60
+    values: dict[str, Sequence[float] | Float[Tensor, " _"]],
+    *,
+    bins: int = 60,
+    what: str = "pixels",
 ) -> Figure:
-    """One histogram per quantity, side by side, each over its own range."""
+    """One histogram per quantity, side by side, each over its own range.
+
+    Args:
+        values: the quantity's name -> its values.
+        bins: of each.
+        what: the values belong to.
+    """
     fig, axes = plt.subplots(
         1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True
     )
     for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
         ax.hist(v, bins, weights=[100 / len(v)] * len(v), color=colour)
         ax.set(xlabel=name)
-    axes[0, 0].set_ylabel("pixels, %")
+    axes[0, 0].set_ylabel(f"{what}, %")
     return fig
 
 
