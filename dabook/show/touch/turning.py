@@ -19,8 +19,8 @@ STILL = (320, 480)  # height and width of the still picture
 SEEN = (0.02, 0.98)
 """Shares of the points, along each axis, between which the middle and the radius are taken."""
 
+# degrees to the side and upwards from which a cloud is seen
 View = tuple[float, float]
-"""Degrees to the side and upwards from which a cloud is seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
