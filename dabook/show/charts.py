@@ -267,15 +267,26 @@ def curves(
 
 @figure
 def histograms(
-    values: dict[str, Sequence[float] | Float[Tensor, " _"]], *, bins: int = 60
+    values: dict[str, Sequence[float] | Float[Tensor, " _"]],
+    *,
+    bins: int = 60,
+    bands: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
-    """One histogram per quantity, side by side, each over its own range."""
+    """One histogram per quantity, side by side, each over its own range.
+
+    Args:
+        values: quantity -> its values.
+        bins: of each histogram.
+        bands: quantity -> a part of its range, which is shaded.
+    """
     fig, axes = plt.subplots(
         1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True
     )
     for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
         ax.hist(v, bins, weights=[100 / len(v)] * len(v), color=colour)
         ax.set(xlabel=name)
+        if bands and name in bands:
+            ax.axvspan(*bands[name], color=MUTED, alpha=0.18, lw=0, zorder=0)
     axes[0, 0].set_ylabel("pixels, %")
     return fig
 
