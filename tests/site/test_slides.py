@@ -303,6 +303,13 @@ def test_a_slider_keeps_the_arrows_and_a_presenter_turns_the_page(lecture):
 
 
 @pytest.mark.slow
+def test_a_lecture_is_printed_a_slide_a_page_with_figures_that_fit(lecture):
+    lecture.goto(f"{lecture.url.partition('#')[0]}?print-pdf")
+    lecture.wait_for_function("document.querySelector('.kept[data-fits]')")
+    assert lecture.locator(".pdf-page").count() == 3
+
+
+@pytest.mark.slow
 def test_a_lecture_that_takes_what_is_not_there_leaves_the_last_one(
     tmp_path, tiny_lecture, executed
 ):

@@ -27,6 +27,7 @@ Reveal.initialize({
   transition: "none",
   backgroundTransition: "none",
   pdfSeparateFragments: false,
+  pdfMaxPagesPerSlide: 1,
   keyboardCondition: forSlides,
   plugins: [RevealHighlight, RevealNotes],
 });
