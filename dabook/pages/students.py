@@ -5,10 +5,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from dabook.analysis import students as analysis
+from dabook.analysis.statistics import VALIDATION
+from dabook.pages.by_hand import FIRST
 from dabook.pages.films_roads_rooms import see
 from dabook.runs import networks, students
 from dabook.runs.networks import Network
@@ -18,6 +21,7 @@ from dabook.show.html import DASH, Html, html, number
 from dalib import paths
 from dalib.data.photos import PhotoFolder
 from dalib.data.pools.sources import PoolPhotos
+from dalib.data.scenes import TEST_DOMAINS, Scenes
 from dalib.data.schema import Source
 from dalib.data.sources import SkimagePhotos
 from dalib.errors import DataError
@@ -167,6 +171,41 @@ def photographs(count: int = COUNT) -> tuple[list[dict], list[str]]:
             place = k * len(source) // share
             samples.append({**source[place], "title": source.domain})
     return samples, missing
+
+
+def scenes(*splits: str, each: int = 1) -> list[dict]:
+    """The first drawn scenes of these splits that no table scores, each with its kind as a name."""
+    found = []
+    for split in splits:
+        source = Scenes(split=split, count=FIRST + each, height=240, width=320)
+        name = split.removeprefix("labelled_").replace("_", " ")
+        found += [{**source[FIRST + k], "name": name} for k in range(each)]
+    return found
+
+
+def beside_truth(shown: Sequence[Network], samples: Sequence[dict]) -> Figure | Html:
+    """Drawn scenes in columns, with their truth and what the first network sees; words without one."""
+    if not shown:
+        return Html("<p>There is no student here yet, and so no map of one.</p>")
+    truth = [torch.where(s["valid"], s["disparity"], torch.nan) for s in samples]
+    return pictures.strip(samples, {"truth": truth, "network": see(shown[0], samples)})
+
+
+def off(records: Mapping[str, Record]) -> dict[str, float]:
+    """By how many percent of the distance the shipped student is wrong on average, by kind of scene:
+    on those that had labels, on the six that had none, and on the worst and the best of these."""
+    nan = float("nan")
+    if "shipped" not in records:
+        return dict.fromkeys(("known", "unknown", "worst", "best"), nan)
+    scores = analysis.by_set(records["shipped"]["images"])
+    unknown = [scores[name].mean for name in TEST_DOMAINS]
+    found = {
+        "known": scores[VALIDATION].mean,
+        "unknown": sum(unknown) / len(unknown),
+        "worst": max(unknown),
+        "best": min(unknown),
+    }
+    return {name: 100 * value for name, value in found.items()}
 
 
 def kept(records: Mapping[str, Record]) -> Html:

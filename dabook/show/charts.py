@@ -271,13 +271,15 @@ def histograms(
     *,
     bins: int = 60,
     what: str = "pixels",
+    bands: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """One histogram per quantity, side by side, each over its own range.
 
     Args:
         values: the quantity's name -> its values.
-        bins: of each.
+        bins: of each histogram.
         what: the values belong to.
+        bands: a quantity's name -> a part of its range, which is shaded.
     """
     fig, axes = plt.subplots(
         1, len(values), figsize=(4.2 * len(values), 2.4), squeeze=False, sharey=True
@@ -285,6 +287,8 @@ def histograms(
     for ax, (name, v), colour in zip(axes[0], values.items(), COLOURS[1:], strict=False):
         ax.hist(v, bins, weights=[100 / len(v)] * len(v), color=colour)
         ax.set(xlabel=name)
+        if bands and name in bands:
+            ax.axvspan(*bands[name], color=MUTED, alpha=0.18, lw=0, zorder=0)
     axes[0, 0].set_ylabel(f"{what}, %")
     return fig
 

@@ -140,6 +140,28 @@ def test_the_sheet_has_each_photograph_with_each_networks_map():
     assert titles == [t for k in range(3) for t in (f"photograph {k}", "one", "two")]
 
 
+def test_scenes_stand_beside_their_truth():
+    samples = page.scenes("labelled_room", "night_street", each=1)
+    assert [s["name"] for s in samples] == ["room", "night street"]
+    shown = [networks.Network(label="one", model=Flat(), short_side=24)]
+    figure = page.beside_truth(shown, samples)
+    assert [ax.get_title("left") for ax in figure.axes[:2]] == ["room", "night street"]
+    assert [ax.get_ylabel() for ax in figure.axes[2::2]] == ["truth", "network"]
+    assert "no student here yet" in page.beside_truth([], samples).text
+
+
+def test_how_far_off_it_is_comes_from_the_record():
+    record = made.record()
+    scores = record["images"]
+    for k, name in enumerate(page.TEST_DOMAINS):
+        scores[name]["abs_rel"] = [0.1 + 0.1 * k] * len(scores[name]["abs_rel"])
+    scores["validation"]["abs_rel"] = [0.05] * len(scores["validation"]["abs_rel"])
+    off = page.off({"shipped": record})
+    wanted = {"known": 5, "unknown": 35, "worst": 60, "best": 10}
+    assert off == pytest.approx(wanted)
+    assert all(value != value for value in page.off({}).values())
+
+
 def test_weights_that_are_not_those_of_the_record_are_not_shown(checkout):
     weights = paths.shipped_weights()
     weights.parent.mkdir(parents=True)

@@ -148,6 +148,14 @@ def test_histograms_are_in_percent_whatever_the_count():
         assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100)
 
 
+def test_a_band_of_a_histogram_is_shaded():
+    values = {"a": [0.0, 1.0, 4.0], "b": [1.0, 2.0]}
+    plain, shaded = shown(charts.histograms(values, bins=2, bands={"b": (1.5, 2.0)})).axes
+    assert len(plain.patches) == 2
+    *_, band = shaded.patches
+    assert (band.get_x(), band.get_width()) == (1.5, 0.5)
+
+
 @pytest.mark.parametrize(("hue", "bars"), [(None, [3.0, 4.0]), ("who", [1.0, 2.0, 5.0, 6.0])])
 def test_groups_are_sorted_by_their_means(hue, bars):
     """b is 0, 2, 4, 6 and a is 1, 3, 5, 7; x the first half of each."""

@@ -8,6 +8,7 @@ import shutil
 
 import nbformat
 import pytest
+from helpers.browser import opened
 from PIL import Image
 
 from dabook.site import excerpts, slides
@@ -234,6 +235,78 @@ def test_a_tiny_lecture_is_built_and_loads_nothing_from_elsewhere(tmp_path, tiny
     index = (out / "index.html").read_text(encoding="utf-8")
     assert 'href="1_one.html"' in index
     assert "reveal.js" not in index
+
+
+THREE = """---
+orphan: true
+---
+
+# A lecture
+
+## A figure
+
+```{raw} html
+<div class="kept"><input type="range" min="0" max="100" value="50"></div>
+```
+
+## The end
+
+Last.
+"""
+
+
+@pytest.fixture
+def lecture(tmp_path, tiny_lecture, executed):
+    """A lecture of three slides in a tab, with a slider on the second, on which it stands."""
+    (tiny_lecture / "1_one.md").write_text(THREE)
+    out = tmp_path / "out"
+    slides.build(tiny_lecture, out, executed, log=tmp_path / "log")
+    with opened(out / "1_one.html") as (tab, trouble):
+        tab.wait_for_function("window.Reveal && Reveal.isReady()")
+        tab.evaluate("Reveal.slide(1)")
+        yield tab
+        assert trouble == []
+
+
+def stands(tab) -> list:
+    """The number of the slide, and the value of the slider."""
+    return tab.evaluate("[Reveal.getIndices().h, document.querySelector('input').value]")
+
+
+@pytest.mark.slow
+def test_a_key_that_the_speakers_window_passes_on_turns_the_page(lecture):
+    """reveal.js calls its listener with an object that has a key code and no target."""
+    lecture.evaluate("Reveal.triggerKey(39)")
+    assert stands(lecture) == [2, "50"]
+    lecture.evaluate("Reveal.triggerKey(33)")  # PageUp
+    assert stands(lecture) == [1, "50"]
+    lecture.locator("input").focus()  # a slider that the lecturer has just used
+    lecture.evaluate("Reveal.triggerKey(34)")
+    assert stands(lecture) == [2, "50"]
+
+
+@pytest.mark.slow
+def test_a_slider_keeps_the_arrows_and_a_presenter_turns_the_page(lecture):
+    slider = lecture.locator("input")
+    slider.focus()
+    lecture.keyboard.press("ArrowRight")
+    assert stands(lecture) == [1, "51"]
+    lecture.keyboard.press("PageDown")
+    assert stands(lecture) == [2, "51"]
+    lecture.keyboard.press("PageUp")
+    assert stands(lecture) == [1, "51"]
+    slider.focus()
+    lecture.keyboard.press("PageUp")
+    assert stands(lecture) == [0, "51"]
+    lecture.keyboard.press("ArrowRight")  # the figure was left
+    assert stands(lecture) == [1, "51"]
+
+
+@pytest.mark.slow
+def test_a_lecture_is_printed_a_slide_a_page_with_figures_that_fit(lecture):
+    lecture.goto(f"{lecture.url.partition('#')[0]}?print-pdf")
+    lecture.wait_for_function("document.querySelector('.kept[data-fits]')")
+    assert lecture.locator(".pdf-page").count() == 3
 
 
 @pytest.mark.slow

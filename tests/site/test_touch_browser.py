@@ -177,6 +177,27 @@ class TestAffine:
         assert (shown[..., 3] == 255).all()
         assert int((shown[..., :3].movedim(-1, 0) - want).abs().max()) <= 6  # one step of 255
 
+    def test_a_negative_scale_shows_near_and_far_swapped(self, page):
+        figure = Figure(page, "affine")
+        charts = figure.live.locator(".charts > svg")
+        before = charts.first.inner_html()
+        figure.keys(figure.control("negative"), "Space")
+        seen = page.evaluate(
+            "e => [...e.getContext('2d').getImageData(0, 0, e.width, e.height).data]",
+            figure.live.locator('[data-canvas="moved"]').element_handle(),
+        )
+        moved = -made("affine").of["prediction"]
+        want = shell.painted(moved, float(moved.min()), float(moved.max()), NEAR).int()
+        shown = torch.tensor(seen).view(HEIGHT, WIDTH, 4)[..., :3].movedim(-1, 0)
+        assert int((shown - want).abs().max()) <= 6
+        assert charts.count() == 2
+        line = charts.first.locator("polyline.warm-line")
+        heights = [float(p.split(",")[1]) for p in line.get_attribute("points").split()]
+        top, bottom = 20, 190 - 34  # of the field
+        assert top <= min(heights) <= max(heights) <= bottom
+        figure.keys(figure.control("negative"), "Space")
+        assert charts.first.inner_html() == before
+
 
 class TestCutMix:
     def box(self, figure: Figure) -> tuple[int, int, int, int]:

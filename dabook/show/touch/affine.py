@@ -21,8 +21,9 @@ LEAST_SIDE, MOST_SIDE = 4, 96  # pixels of a map
 DIGITS = 4
 CAPTION = (
     "A label and a network's map, in the same fixed colours: black at the label's smallest value, "
-    "bright at its largest. At first the map has the label's median and scale. The charts show "
-    "both along the row of the white line, as they are and after normalisation (eq. 2)."
+    "bright at its largest. At first the map has the label's median and mean absolute deviation. The "
+    "charts show both along the row of the white line, as they are and after normalisation (eq. 2). "
+    "With a negative scale the map's colours are those of its own range."
 )
 
 
@@ -87,11 +88,17 @@ def figure(
     normal = [normalise(d[None], everywhere)[0] for d in both.values()]
     reach = max(float(d.abs().max()) for d in normal)
     as_is = _axes((low - span / 4, high + span / 4), width, "values along the row")
-    after = _axes((-reach, reach), width, "(d − median) / scale")
-    charts = as_is.drawing(
-        _lines(as_is, [d[row] for d in both.values()]),
-        alt="label and prediction along the row",
-    ) + after.drawing(
+    most = max(abs(low), abs(high)) + span / 4
+    mirrored = _axes((-most, most), width, "values along the row")  # for negative scales
+    after = _axes((-reach, reach), width, "(d − median) / deviation")
+    values, mirrored_values = (
+        axes.drawing(
+            _lines(axes, [d[row] for d in both.values()]),
+            alt="label and prediction along the row",
+        )
+        for axes in (as_is, mirrored)
+    )
+    charts = values + after.drawing(
         _lines(after, [d[row] for d in normal]),
         alt="label and prediction along the row, each normalised",
     )
@@ -128,6 +135,7 @@ def figure(
             "steps": STEPS,
             "digits": DIGITS,
             "charts": [as_is.payload(), after.payload()],
+            "mirrored": {"axes": mirrored.payload(), "drawing": mirrored_values},
             "table": shell.table(NEAR),
         },
         live=f"{shell.panels(live, columns=columns)}"
