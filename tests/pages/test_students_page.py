@@ -35,6 +35,8 @@ def test_while_there_is_no_student(checkout):
     assert "no model card" in page.card(found).data
     assert page.watching("smoke") == []
     assert "no student here yet" in page.sheet([], []).text
+    assert page.aims(found).text == page.table(found).text  # in words that there is none
+    assert page.beaten(found) == page.NONE
     assert "no picture" in page.kept(found).text
 
 
@@ -172,3 +174,32 @@ def test_weights_that_are_not_those_of_the_record_are_not_shown(checkout):
     record["weights"] |= {"sha256": students.digest(weights)}
     write(record)
     assert students.weights_of("shipped") == weights
+
+
+def test_aims_are_held_against_what_was_reached(checkout, monkeypatch):
+    record = made.record("research", level=0.2)
+    write(record)
+    nyu = sum(record["real"]["nyuv2"]["abs_rel"]) / len(record["real"]["nyuv2"]["abs_rel"])
+    share = sum(record["marked"]["right"]) / len(record["marked"]["right"])
+    for aims, verdicts in (
+        ({"nyuv2": nyu + 0.01, "all": share}, ["reached", "reached"]),
+        ({"nyuv2": nyu, "all": share + 0.01}, ["missed", "missed"]),
+    ):
+        monkeypatch.setitem(page.AIMS, "research", aims)
+        text = page.aims(page.found()).text
+        assert re.findall(r">(reached|missed)</td>", text) == verdicts
+        assert f"&lt; {number(aims['nyuv2'], 2)}" in text
+
+
+def test_who_is_below_what_looks_at_no_picture(checkout):
+    record = made.record("research", level=0.2)
+    for floor in record["floors"].values():
+        for found in floor["real"].values():
+            found["abs_rel"] = [2.0] * len(found["abs_rel"])
+    write(record)
+    sets = len(page._means(record["real"]))
+    assert f"below every floor on {sets} of {sets} real data sets, and" in page.beaten(page.found())
+    low = record["floors"]["vertical ramp"]["real"]["nyuv2"]
+    low["abs_rel"] = [0.0] * len(low["abs_rel"])
+    write(record)
+    assert f"on {sets - 1} of {sets} real data sets (not on nyuv2)" in page.beaten(page.found())
