@@ -15,6 +15,7 @@ from dabook.runs import records
 from dabook.runs.experiments import Experiment, usual
 from dabook.runs.records import Entry, Record
 from dabook.show.html import DASH, Html, anchor, cell, html, number, record_link, row_link, title
+from dabook.show.sentences import progress
 
 RESAMPLED = (
     "“seeds”, Student's t over seeds; “+ images”, the bootstrap over seeds and test images"
@@ -399,8 +400,8 @@ def _said(value: object, plain: Mapping[str, object]) -> str:
 
 
 def readme_table(results: Results) -> str:
-    """The table as Markdown for the README, each row with links to its records. Intervals are over
-    seeds; a sentence where no row has two of them yet."""
+    """The table as Markdown for the README, each row with links to its records, and what is still
+    missing. Intervals are over seeds; a sentence alone where no row has two of them yet."""
     if max(len(results.of(row)) for row in results.rows) < 2:
         state = "being recorded" if results.found else "not yet recorded"
         return (
@@ -435,6 +436,8 @@ def readme_table(results: Results) -> str:
             links or DASH,
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    if missing := progress(results):
+        lines += ["", missing]
     return "\n".join(lines) + "\n"
 
 

@@ -109,7 +109,9 @@ def test_the_readme_waits_for_a_second_seed(empty):
     fabricated.write("main_table", {"labelled_only": [0.3], "naive": [0.29]})
     assert "are being recorded." in tables.readme_table(recorded("main_table"))
     fabricated.write("main_table", {"labelled_only": [0.3, 0.31]})
-    assert "| Labelled images only | 0.305" in tables.readme_table(recorded("main_table"))
+    text = tables.readme_table(recorded("main_table"))
+    assert "| Labelled images only | 0.305" in text
+    assert text.endswith("\nSo far 0 to 2 of 10 seeds per row are recorded.\n")
 
 
 def test_the_readme_is_what_its_command_writes():
