@@ -102,15 +102,17 @@ def subject(results: Results, row: str) -> str:
 
 
 def reading(results: Results) -> str:
-    """A paragraph on the changes of a table, one sentence per comparison, and one on the whole
-    chain; then labelled images alone that train for longer, and the students beside these."""
+    """A paragraph on the changes of a table: what is still missing, one sentence per comparison, and one
+    on the whole chain; then labelled images alone that train for longer, and the students beside
+    these."""
     if not results.found:
         return UNRECORDED
     longer = set(results.equal_compute.values())
     told = {
         row: f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
     }
-    sentences = [text for row, text in told.items() if row not in longer]
+    sentences = [progress(results)]
+    sentences += [text for row, text in told.items() if row not in longer]
     first = next(iter(results.rows))
     last = list(results.rows)[-1]
     if len(results.against) > 1 and results.base(last) == first != results.against[last]:
@@ -120,8 +122,6 @@ def reading(results: Results) -> str:
         )
     sentences += [text for row, text in told.items() if row in longer]
     sentences.append(at_compute(results))
-    if any(e.status == "stale" for e in results.found):
-        sentences.append(STALE)
     return " ".join(filter(None, sentences))
 
 

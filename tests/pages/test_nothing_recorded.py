@@ -73,7 +73,9 @@ def test_a_study_that_has_begun_shows_what_there_is(empty):
     assert "2 of 10 seeds" in table
     assert "0.305" in table
     assert "48 of 50 runs are not recorded yet" in table
-    assert sentences.reading(recorded("main_table")).startswith("Adding pseudo labels is not yet")
+    assert sentences.reading(recorded("main_table")).startswith(
+        "So far 0 to 2 of 10 seeds per row are recorded. Adding pseudo labels is not yet"
+    )
 
 
 def test_prices_of_bugs_have_no_columns(empty):
