@@ -14,6 +14,7 @@ from dabook.runs.students import Marked
 from dalib import paths
 from dalib.data.scenes import TEST_DOMAINS
 from dalib.evaluation.intervals import Estimate, estimates, unit_numbers
+from dalib.evaluation.metrics import summarise
 
 METRIC = "abs_rel"
 FIRST = "full"
@@ -27,6 +28,14 @@ def by_set(scores: Scores) -> dict[str, Estimate]:
     (`dabook.analysis.units`)."""
     return {
         name: estimates({METRIC: found[METRIC]}, _sequences(found))[METRIC]
+        for name, found in scores.items()
+    }
+
+
+def means_by_set(scores: Scores) -> dict[str, float]:
+    """AbsRel of each data set or domain, as in `by_set`, without an interval."""
+    return {
+        name: summarise({METRIC: found[METRIC]}, names=(METRIC,))[METRIC]
         for name, found in scores.items()
     }
 

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from dabook.course.editions import FOLDERS, STUDENT, make
+from dabook.site.pin import UNKNOWN
 from dalib import paths, provenance
 from dalib.errors import ConfigError
 from dalib.writing import refuse_place, whole
@@ -33,7 +34,7 @@ def handout(out: Path | None = None) -> Path:
     else:
         refuse_place(out, option="--out")
     commit, dirty = provenance.commit()
-    if commit == "unknown":
+    if commit == UNKNOWN:
         raise ConfigError("a handout is made of a commit, and there is no git checkout here")
     if dirty:
         raise ConfigError(

@@ -37,6 +37,7 @@ NONE = (
     "No student is there yet: this page fills itself from data/students and from the package as soon as "
     "python -m dabook ship shipped and python -m dabook ship research have run."
 )
+NO_MAP = "There is no student here yet, and so no map of one."
 RAMP = "vertical ramp"
 MARKED = {"all": "marked pairs", "hard": "hard marked pairs"}
 SETS = {"nyuv2": "NYUv2", "kitti": "KITTI"}
@@ -135,7 +136,7 @@ def cost(records: Mapping[str, Record]) -> str:
 
 def aims(records: Mapping[str, Record]) -> Html:
     """What was aimed at, and what was reached."""
-    lines, headings = {}, []
+    lines, headings = [], []
     for name, record in records.items():
         real = record["real"]
         reached = {"table half": analysis.middle(analysis.counted(real, "table"))}
@@ -146,16 +147,18 @@ def aims(records: Mapping[str, Record]) -> Html:
                 continue
             up = what in MARKED
             found = reached[what].mean
-            lines[name, what] = {
-                "of": MARKED.get(what) or SETS.get(what, what),
-                "aim": ("≥ " if up else "&lt; ") + number(aim, 2),
-                "reached": _cell(reached[what]),
-                "verdict": "reached" if (found >= aim if up else found < aim) else "missed",
-            }
+            lines.append(
+                {
+                    "of": MARKED.get(what) or SETS.get(what, what),
+                    "aim": ("≥ " if up else "&lt; ") + number(aim, 2),
+                    "reached": _cell(reached[what]),
+                    "verdict": "reached" if (found >= aim if up else found < aim) else "missed",
+                }
+            )
             headings.append(escape(record["label"]))
     if not lines:
         return Html(f"<p>{escape(NONE)}</p>")
-    return html(dict(enumerate(lines.values())), headings, name="aims")
+    return html(dict(enumerate(lines)), headings, name="aims")
 
 
 def beaten(records: Mapping[str, Record]) -> str:
@@ -179,8 +182,7 @@ def beaten(records: Mapping[str, Record]) -> str:
 
 def _means(scores: Scores) -> dict[str, float]:
     """AbsRel of each real data set, each image once."""
-    found = analysis.by_set(analysis.counted(scores))
-    return {name: each.mean for name, each in found.items()}
+    return analysis.means_by_set(analysis.counted(scores))
 
 
 def card(records: Mapping[str, Record]) -> Markdown:
@@ -242,7 +244,7 @@ def scenes(*splits: str, each: int = 1) -> list[dict]:
 def beside_truth(shown: Sequence[Network], samples: Sequence[dict]) -> Figure | Html:
     """Drawn scenes in columns, with their truth and what the first network sees; words without one."""
     if not shown:
-        return Html("<p>There is no student here yet, and so no map of one.</p>")
+        return Html(f"<p>{NO_MAP}</p>")
     truth = [torch.where(s["valid"], s["disparity"], torch.nan) for s in samples]
     return pictures.strip(samples, {"truth": truth, "network": see(shown[0], samples)})
 
@@ -253,10 +255,10 @@ def off(records: Mapping[str, Record]) -> dict[str, float]:
     nan = float("nan")
     if "shipped" not in records:
         return dict.fromkeys(("known", "unknown", "worst", "best"), nan)
-    scores = analysis.by_set(records["shipped"]["images"])
-    unknown = [scores[name].mean for name in TEST_DOMAINS]
+    scores = analysis.means_by_set(records["shipped"]["images"])
+    unknown = [scores[name] for name in TEST_DOMAINS]
     found = {
-        "known": scores[VALIDATION].mean,
+        "known": scores[VALIDATION],
         "unknown": sum(unknown) / len(unknown),
         "worst": max(unknown),
         "best": min(unknown),
@@ -294,7 +296,7 @@ def watching(profile: str) -> list[Network]:
 def sheet(shown: Sequence[Network], samples: Sequence[dict]) -> Figure | Html:
     """The photographs with what each network sees in them; words where there is no network."""
     if not shown:
-        return Html("<p>There is no student here yet, and so no map of one.</p>")
+        return Html(f"<p>{NO_MAP}</p>")
     maps = [see(network, samples) for network in shown]
     tiles = []
     titles = []

@@ -120,9 +120,8 @@ def _draw(weights: Path, path: Path) -> None:
     height, width = image.shape[1:]
     both = Image.new("RGB", (2 * width, height))
     for place, picture in enumerate((image, seen)):
-        both.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (place * width, 0))
-    with whole(path) as partial:
-        both.save(partial, format="JPEG", quality=88)
+        both.paste(_image(picture), (place * width, 0))
+    _save(both, path)
 
 
 def _draw_all(weights: Path, path: Path, *, short_side: int) -> None:
@@ -141,12 +140,20 @@ def _draw_all(weights: Path, path: Path, *, short_side: int) -> None:
         sheet.paste(photograph, (left, 0))
         sheet.paste(depth, (left, TALL + GAP))
         left += photograph.width + GAP
+    _save(sheet, path)
+
+
+def _image(picture: UInt8[Tensor, "3 h w"]) -> Image.Image:
+    return Image.fromarray(picture.permute(1, 2, 0).numpy())
+
+
+def _save(image: Image.Image, path: Path) -> None:
     with whole(path) as partial:
-        sheet.save(partial, format="JPEG", quality=88)
+        image.save(partial, format="JPEG", quality=88)
 
 
 def _of_height(picture: UInt8[Tensor, "3 h w"], height: int) -> Image.Image:
-    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    image = _image(picture)
     return image.resize((round(image.width * height / image.height), height), Image.LANCZOS)
 
 

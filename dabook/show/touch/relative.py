@@ -100,6 +100,7 @@ def figure(
             "pixel": pixel,
             "turning": turning.payload(),
             "views": VIEWS,
+            "steps": STEPS,
             "digits": DIGITS,
         },
         live=turning.stage()
