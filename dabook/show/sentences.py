@@ -10,6 +10,7 @@ from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.show.html import number
 
 UNRECORDED = "These runs are not yet recorded."
+UNANSWERED = "The runs that answer this are not yet recorded."
 STALE = "Some of these runs come from older code (marked stale)."
 
 
@@ -154,9 +155,11 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     changes = {row: results.change(row) for row in results.against}
     changes = {row: change for row, change in changes.items() if change.count}
     asked = [row for row in rows or results.against if row in changes]
-    if not asked:
+    if not changes:
         return UNRECORDED
-    first, told = _first(results, {row: changes[row] for row in asked})
+    first, told = UNANSWERED, []
+    if asked:
+        first, told = _first(results, {row: changes[row] for row in asked})
 
     # the rows that are left, those asked for before the others, by what they show
     ordered = sorted(changes, key=lambda row: row not in asked)
