@@ -419,7 +419,7 @@ def commands() -> Commands:
     top.add("readme", _readme)
     top.add("floors", _floors)
     ship = top.add("ship", _ship)
-    ship.add_argument("name", help="a student of students.yaml: research or shipped")
+    ship.add_argument("name", help="of students.yaml: research, shipped, or a rung of its ladder")
     ship.add_argument("--processes", type=int, default=1, help="training processes (default: 1)")
     student = top.add("student", _student)
     student.add_argument(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from dabook.analysis import bootstrap, means, units
 from dabook.analysis.real import TWICE
+from dabook.analysis.statistics import Results
 from dabook.runs import records
 from dabook.runs.students import Marked
 from dalib import paths
@@ -134,21 +135,22 @@ def first_study() -> dict[str, Mapping[str, Any]]:
     }
 
 
-def cost_of_licences(research: Scores, shipped: Scores) -> Estimate:
-    """What licences cost: mean AbsRel of the shipped student against that of the research one on the
-    same real images, in per cent of the latter's; means of log AbsRel over data sets, with an interval
-    over the images or sequences of each, drawn together for both."""
-    shared = [d for d in counted(shipped) if d in research]
-    shared = [d for d in shared if len(research[d][METRIC]) == len(shipped[d][METRIC])]
+def change(before: Scores, after: Scores) -> Estimate:
+    """Mean AbsRel of one network against that of another on the real data sets that both were scored
+    on, in per cent of the latter's (`before`): what licences or a lever bring. Means of log AbsRel over
+    data sets, each image once, with an interval over the images or sequences of each, drawn together
+    for both."""
+    shared = [d for d in counted(after) if d in before]
+    shared = [d for d in shared if len(before[d][METRIC]) == len(after[d][METRIC])]
     nan = float("nan")
     if not shared:
         return Estimate(mean=nan, low=nan, high=nan, n=0, median=nan, units=0)
     ratios = []
     levels = []
     for place, name in enumerate(shared, 1):
-        ours, theirs = (found[name] for found in (shipped, research))
-        ratios.append(means.difference(_draws(ours, place), _draws(theirs, place), METRIC))
-        levels.append(means.difference(*(np.nanmean(s[METRIC]) for s in (ours, theirs)), METRIC))
+        pair = after[name], before[name]
+        ratios.append(means.difference(*(_draws(s, place) for s in pair), METRIC))
+        levels.append(means.difference(*(np.nanmean(s[METRIC]) for s in pair), METRIC))
     low, high = bootstrap.percentiles(np.mean(ratios, axis=0))
     return Estimate(
         mean=means.percent(np.mean(levels)),
@@ -156,5 +158,20 @@ def cost_of_licences(research: Scores, shipped: Scores) -> Estimate:
         high=means.percent(high),
         n=len(shared),
         median=means.percent(np.median(levels)),
-        units=sum(len(shipped[name][METRIC]) for name in shared),
+        units=sum(len(after[name][METRIC]) for name in shared),
     )
+
+
+def between_seeds(results: Results, half: str) -> float:
+    """How far two networks of one recipe lie apart on a half of the real sets by their seeds alone, in
+    per cent of AbsRel, in all but one of twenty pairs: 1.96 sqrt(2) standard deviations of its
+    logarithm, pooled over the rows of a study; NaN where no row has two seeds."""
+    variances = []
+    for row in results.rows:
+        real = [entry.record["real"] for entry in results.of(row) if "real" in entry.record]
+        levels = [middle(counted(scores, half)).mean for scores in real]
+        if len(levels) > 1:
+            variances.append(np.var(means.logarithms(np.array(levels)), ddof=1))
+    if not variances:
+        return float("nan")
+    return means.percent(1.96 * np.sqrt(2 * np.mean(variances)))

@@ -62,24 +62,58 @@ def recipes() -> dict[str, Recipe]:
     Raises:
         ConfigError: no such file, or something in it that cannot be, by its place.
     """
+    shared, named, _ = _tree()
+    return {str(name): _student(str(name), value, shared) for name, value in named.items()}
+
+
+def ladder() -> dict[str, Recipe]:
+    """The networks that say what each lever brought: each sets something more than the one before it.
+    By name, from the first rung to the last; none is shipped.
+
+    Raises:
+        ConfigError: as `recipes`.
+    """
+    settings, students, rungs = _tree()
+    found = {}
+    for name, value in rungs.items():
+        where = f"ladder, {name}"
+        if name in students:
+            raise ConfigError(f"{FILE}, {where}: a student has this name; give the rung another")
+        _check(str(name), value, where, required=("label", "set"))
+        settings = settings | value["set"]
+        config = _config(settings, where)
+        found[str(name)] = Recipe(
+            name=str(name), label=str(value["label"]), ship=False, config=config
+        )
+    return found
+
+
+def _tree() -> tuple[dict, dict, dict]:
+    """The file: what is shared, the students, and the ladder."""
     path = paths.root() / FILE
     if not path.is_file():
         raise ConfigError(f"{path}: not found; run from the checkout, or set DALIB_ROOT to it")
     tree = strict_yaml.read(path)
-    check_keys(tree, "top level", file=FILE, required=("students",), optional=("shared",))
-    shared = tree.get("shared", {})
-    named = tree["students"]
-    for where, value in (("shared", shared), ("students", named)):
+    check_keys(tree, "top level", file=FILE, required=("students",), optional=("shared", "ladder"))
+    parts = tree.get("shared", {}), tree["students"], tree.get("ladder", {})
+    for where, value in zip(("shared", "students", "ladder"), parts, strict=True):
         if not isinstance(value, dict):
             raise ConfigError(f"{FILE}, {where}: expected names with values, got {value!r}")
-    return {str(name): _recipe(str(name), value, shared) for name, value in named.items()}
+    return parts
 
 
-def _recipe(name: str, value: Any, shared: dict) -> Recipe:
-    where = f"student {name}"
-    check_keys(value, where, file=FILE, required=("label", "ship", "set"))
+def _check(name: str, value: Any, where: str, *, required: tuple[str, ...]) -> None:
+    """A `ConfigError` where a network's name or what is said of it cannot be."""
+    check_keys(value, where, file=FILE, required=required)
     if not name.isidentifier():
         raise ConfigError(f"{FILE}, {where}: {name!r} cannot name a file; use letters and digits")
+    if not isinstance(value["set"], dict):
+        raise ConfigError(f"{FILE}, {where}: set: expected settings, got {value['set']!r}")
+
+
+def _student(name: str, value: Any, shared: dict) -> Recipe:
+    where = f"student {name}"
+    _check(name, value, where, required=("label", "ship", "set"))
     if not isinstance(value["ship"], bool):
         raise ConfigError(f"{FILE}, {where}: ship is {value['ship']!r}, not true or false")
     if value["ship"] != (name == SHIPPED):
@@ -87,10 +121,13 @@ def _recipe(name: str, value: Any, shared: dict) -> Recipe:
             f"{FILE}, {where}: ship is {str(value['ship']).lower()}; the student called {SHIPPED} is "
             "the one that is shipped, and no other"
         )
-    if not isinstance(value["set"], dict):
-        raise ConfigError(f"{FILE}, {where}: set: expected settings, got {value['set']!r}")
+    config = _config({**shared, **value["set"]}, where)
+    return Recipe(name=name, label=str(value["label"]), ship=value["ship"], config=config)
+
+
+def _config(settings: dict, where: str) -> RunConfig:
     try:
-        config = RunConfig.from_dict({**shared, **value["set"]})
+        config = RunConfig.from_dict(settings)
     except ConfigError as error:
         raise ConfigError(f"{FILE}, {where}: {error}") from error
     if config.task != "disparity":
@@ -98,12 +135,13 @@ def _recipe(name: str, value: Any, shared: dict) -> Recipe:
             f"{FILE}, {where}: task is {config.task}; a student predicts relative disparity, so leave "
             "it out"
         )
-    return Recipe(name=name, label=str(value["label"]), ship=value["ship"], config=config)
+    return config
 
 
 def recipe(name: str) -> Recipe:
-    """One student's recipe; an unknown name is a `ConfigError` that lists the known ones."""
-    found = recipes()
+    """The recipe of a student or of a rung; an unknown name is a `ConfigError` that lists the known
+    ones."""
+    found = recipes() | ladder()
     check_names([name], found, what="student")
     return found[name]
 

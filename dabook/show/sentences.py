@@ -10,6 +10,7 @@ from dabook.analysis.statistics import MEAN, Estimate, Results
 from dabook.show.html import number
 
 UNRECORDED = "These runs are not yet recorded."
+UNANSWERED = "The runs that answer this are not yet recorded."
 STALE = "Some of these runs come from older code (marked stale)."
 
 
@@ -102,40 +103,71 @@ def subject(results: Results, row: str) -> str:
 
 
 def reading(results: Results) -> str:
-    """A paragraph on the changes of a table: what is still missing, one sentence per comparison, and one
-    on the whole chain; then labelled images alone that train for longer, and the students beside
-    these."""
+    """A short paragraph on the changes of a table: what is still missing; the recipe as a whole with its
+    intervals, then its parts by what they show; labelled images alone that train for longer, and the
+    students beside these. Of a table without a whole, each comparison with its intervals."""
     if not results.found:
         return UNRECORDED
     longer = set(results.equal_compute.values())
-    told = {
-        row: f"{subject(results, row)} {effect(results.change(row))}." for row in results.against
-    }
+    parts = {row: results.change(row) for row in results.against if row not in longer}
+    first, last = next(iter(results.rows)), list(results.rows)[-1]
     sentences = [progress(results)]
-    sentences += [text for row, text in told.items() if row not in longer]
-    first = next(iter(results.rows))
-    last = list(results.rows)[-1]
-    if len(results.against) > 1 and results.base(last) == first != results.against[last]:
-        sentences.append(
-            "From the first row to the last, the recipe as a whole "
-            f"{effect(results.change(last, versus=first))}."
-        )
-    sentences += [text for row, text in told.items() if row in longer]
+    if len(parts) > 1 and results.base(last) == first != results.against[last]:
+        whole = effect(results.change(last, versus=first))
+        named = {_part(results.rows[row].label): change for row, change in parts.items()}
+        sentences.append(f"From the first row to the last, the recipe as a whole {whole}.")
+        sentences.append(f"Part by part, {_by_verdict(named)}.")
+    else:
+        sentences += [f"{subject(results, row)} {effect(c)}." for row, c in parts.items()]
+    sentences += [
+        f"{subject(results, row)} {effect(results.change(row))}."
+        for row in results.against
+        if row in longer
+    ]
     sentences.append(at_compute(results))
     return " ".join(filter(None, sentences))
 
 
 def at_compute(results: Results) -> str:
-    """The second reading of a table: each row that names one beside labelled images alone with as
-    much compute. Sentences, or nothing where no row does."""
+    """The second reading of a table: the last row that names one beside labelled images alone with as
+    much compute, with its intervals, then the others by what they show. Nothing where no row does."""
     found = {row: budget.at_equal_compute(results, row) for row in results.equal_compute}
-    told = [
-        f"“{results.rows[row].label}” beside "
-        f"“{results.rows[results.equal_compute[row]].label}” {effect(change)}"
-        for row, change in found.items()
-        if change.count
-    ]
-    return f"At equal compute, {'; '.join(told)}." if told else ""
+    found = {row: change for row, change in found.items() if change.count}
+    if not found:
+        return ""
+    last, change = found.popitem()
+    base = results.rows[results.equal_compute[last]].label
+    text = f"At equal compute, “{results.rows[last].label}” beside “{base}” {effect(change)}"
+    others = {f"“{results.rows[row].label}”": each for row, each in found.items()}
+    return f"{text}; {_by_verdict(others)}." if others else f"{text}."
+
+
+def _part(label: str) -> str:
+    """What a row adds to the one above it."""
+    return label.removeprefix("+ ")
+
+
+def _by_verdict(changes: Mapping[str, Estimate]) -> str:
+    """Changes by what they show, as a clause: "the error is lower with a (-1.9 %); it cannot be told
+    from unchanged with b (-2.9 %) and c (+0.1 %)"."""
+    groups: dict[str, list[str]] = {
+        "is lower with {}": [n for n, c in changes.items() if c.count > 1 and _lower(c)],
+        "is higher with {}": [n for n, c in changes.items() if c.count > 1 and _higher(c)],
+        "cannot be told from unchanged with {}": [
+            n for n, c in changes.items() if c.count > 1 and not c.decided
+        ],
+        "moves with {} in a single seed, which shows nothing": [
+            n for n, c in changes.items() if c.count == 1
+        ],
+        "is not yet known with {}": [n for n, c in changes.items() if not c.count],
+    }
+    clauses = []
+    for words, members in groups.items():
+        told = [f"{n} ({_signed(changes[n].mean)})" if changes[n].count else n for n in members]
+        if told:
+            *most, end = told
+            clauses.append(words.format(f"{', '.join(most)} and {end}" if most else end))
+    return "the error " + "; it ".join(clauses)
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
@@ -154,9 +186,11 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     changes = {row: results.change(row) for row in results.against}
     changes = {row: change for row, change in changes.items() if change.count}
     asked = [row for row in rows or results.against if row in changes]
-    if not asked:
+    if not changes:
         return UNRECORDED
-    first, told = _first(results, {row: changes[row] for row in asked})
+    first, told = UNANSWERED, []
+    if asked:
+        first, told = _first(results, {row: changes[row] for row in asked})
 
     # the rows that are left, those asked for before the others, by what they show
     ordered = sorted(changes, key=lambda row: row not in asked)

@@ -43,7 +43,8 @@ def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list
     student replaces is kept in `runs/students`.
 
     Args:
-        name: of `students.yaml`.
+        name: of `students.yaml`, a student or a rung of the ladder (of which there is a record and
+            nothing else).
         processes: training processes.
         report: receives lines of progress; by default a bar where somebody watches.
 
@@ -54,6 +55,7 @@ def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list
         ConfigError: as `make`; and a package that is not that of the checkout.
     """
     to_ship = students.recipe(name).ship
+    is_rung = name in students.ladder()
     if to_ship:
         _refuse_elsewhere()
     made = shipping.make(name, processes=processes, report=report)
@@ -62,6 +64,7 @@ def ship(name: str, *, processes: int = 1, report: Report | None = None) -> list
         lines += _place(made.record, made.weights)
     else:
         lines.append(f"{made.weights}: its weights, which are not for passing on and stay here")
+    if not (to_ship or is_rung):
         picture = students.picture_of(name)
         _draw_all(made.weights, picture, short_side=students.short_side(made.record))
         lines.append(f"{picture}: what it sees in free photographs, to be committed")

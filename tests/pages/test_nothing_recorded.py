@@ -74,7 +74,9 @@ def test_a_study_that_has_begun_shows_what_there_is(empty):
     assert "0.305" in table
     assert "48 of 50 runs are not recorded yet" in table
     assert sentences.reading(recorded("main_table")).startswith(
-        "So far 0 to 2 of 10 seeds per row are recorded. Adding pseudo labels is not yet"
+        "So far 0 to 2 of 10 seeds per row are recorded. From the first row to the last, the recipe as "
+        "a whole is not yet recorded. Part by part, the error is not yet known with pseudo labels, "
+        "strong perturbation and feature alignment."
     )
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import yaml
 from helpers import students as made
 from torch import nn
 
@@ -94,6 +95,36 @@ def test_the_first_study_stands_beside_them_where_it_is_at_hand(checkout):
     text = kept.read_text().replace('"row": "naive"', '"row": "full"')
     (folder / kept.name).write_text(text)
     assert "First study, the whole recipe" in page.table(page.found()).text
+
+
+def climb(checkout, **levels: float) -> None:
+    """A ladder of rungs with records of this AbsRel."""
+    tree = yaml.safe_load((checkout / "students.yaml").read_text())
+    tree["ladder"] = {name: {"label": f"+ {name}", "set": {}} for name in levels}
+    (checkout / "students.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    write(*(made.record(name, level=level) for name, level in levels.items()))
+
+
+def test_each_lever_is_told_against_the_line_above_it(checkout, monkeypatch):
+    monkeypatch.setattr(page, "recorded", lambda _: None)
+    monkeypatch.setattr(page.analysis, "between_seeds", lambda *_: 4.0)
+    assert "0 of its networks are recorded" in page.brought(page.ladder(page.found()))
+    climb(checkout, first=0.3, better=0.24, alike=0.238, worse=0.25)
+    write(made.record(level=0.2))
+    rungs = page.ladder(page.found())
+    assert list(rungs) == ["first", "better", "alike", "worse", "shipped"]
+    table = page.levers(rungs).text
+    for change in ("−20.0", "−0.8", "+5.0"):
+        assert table.count(f"{change}<br>") == (2 if change == "−20.0" else 1), change
+    text = page.brought(rungs)
+    assert "4.0 % apart" in text
+    assert (
+        "excludes zero: Better student (−20.0 %); four times the steps: the shipped student (−20.0 %)."
+        in text
+    )
+    assert "These raise it so: Worse student (+5.0 %)." in text
+    assert "chance: Alike student (−0.8 %)." in text
+    assert page.found().keys() == {"shipped"}  # a rung is no student
 
 
 def test_the_card_fits_into_a_page(checkout):

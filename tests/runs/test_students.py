@@ -2,6 +2,7 @@
 taught it, what may not be passed on."""
 
 import copy
+import itertools
 
 import pytest
 import yaml
@@ -33,6 +34,43 @@ def test_the_two_students_differ_in_their_data_alone():
     assert not [n for each in found["shipped"].config.sources.values() for n in each if "rgbd" in n]
     assert found["shipped"].config.teacher_run().encoder == "lite2"
     assert [found[name].ship for name in found] == [False, True]
+
+
+def test_each_rung_of_the_ladder_is_one_lever_and_the_last_a_quarter_of_the_shipped_student():
+    rungs = [each.config.to_dict() for each in students.ladder().values()]
+    rungs.append(students.recipe("shipped").config.to_dict())
+    different = [
+        {key for key in above if above[key] != below[key]}
+        for below, above in itertools.pairwise(rungs)
+    ]
+    assert different == [
+        {"height", "width"},
+        {"gradient_weight"},
+        {"pseudo_labels", "perturb"},
+        {"unlabelled"},
+        {"teacher"},
+        {"steps"},
+    ]
+    assert rungs[-1]["steps"] == 4 * rungs[-2]["steps"]
+    assert not any(each.ship for each in students.ladder().values())
+
+
+@pytest.mark.parametrize(
+    ("rungs", "message"),
+    [
+        ([1], "ladder: expected names with values"),
+        ({"shipped": {"label": "a", "set": {}}}, "ladder, shipped: a student has this name"),
+        ({"first": {"set": {}}}, "label missing in ladder, first|ladder, first.*label missing"),
+        ({"a": {"label": "a", "set": {}, "ship": True}}, "ladder, a.*'ship'"),
+        ({"a": {"label": "a", "set": {"step": 1}}}, "ladder, a: .*'step'"),
+    ],
+)
+def test_a_ladder_is_read_strictly(tmp_path, monkeypatch, rungs, message):
+    folder = made.checkout(tmp_path / "checkout", monkeypatch)
+    tree = yaml.safe_load((folder / "students.yaml").read_text()) | {"ladder": rungs}
+    (folder / "students.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    with pytest.raises(ConfigError, match=message):
+        students.ladder()
 
 
 @pytest.mark.parametrize(

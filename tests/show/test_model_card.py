@@ -1,7 +1,9 @@
 """The model card: every number out of the record, the licences of all that was seen, and limits."""
 
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers import students as made
 
@@ -96,13 +98,13 @@ def test_frames_of_a_sequence_are_drawn_together():
 
 def test_what_licences_cost():
     research, shipped = made.record("research", level=0.2), made.record(level=0.22)
-    cost = analysis.cost_of_licences(research["real"], shipped["real"])
+    cost = analysis.change(research["real"], shipped["real"])
     assert cost.mean == pytest.approx(10, abs=0.01)
     assert cost.low == pytest.approx(cost.high, abs=0.01)  # every image alike
     assert cost.n == 3
-    same = analysis.cost_of_licences(research["real"], research["real"])
+    same = analysis.change(research["real"], research["real"])
     assert (same.mean, same.low, same.high) == (0, 0, 0)
-    assert analysis.cost_of_licences({}, shipped["real"]).n == 0
+    assert analysis.change({}, shipped["real"]).n == 0
 
 
 def test_shares_of_marked_pairs_are_drawn_by_photograph():
@@ -116,3 +118,27 @@ def test_shares_of_marked_pairs_are_drawn_by_photograph():
 
 def test_a_card_has_no_path_of_a_machine():
     assert not re.search(r"/(work|home|root|tmp)/", model_card.card(made.record()))
+
+
+def test_how_far_seeds_alone_set_two_networks_apart():
+    levels = {"a": [0.2, 0.21, 0.19], "b": [0.3, 0.3, 0.33], "alone": [0.5]}
+    sets = {"nyuv2": "table", "tum": "tune"}
+    of = {
+        row: [
+            SimpleNamespace(
+                record={
+                    "real": {
+                        d: {"half": h, "abs_rel": [x * (1 + 9 * (h == "tune"))]}
+                        for d, h in sets.items()
+                    }
+                }
+            )
+            for x in values
+        ]
+        for row, values in levels.items()
+    }
+    results = SimpleNamespace(rows=levels, of=of.get)
+    pooled = np.mean([np.var(np.log(levels[row]), ddof=1) for row in "ab"])
+    expected = 100 * np.expm1(1.96 * np.sqrt(2 * pooled))
+    assert analysis.between_seeds(results, "table") == pytest.approx(expected)
+    assert np.isnan(analysis.between_seeds(SimpleNamespace(rows=["alone"], of=of.get), "table"))

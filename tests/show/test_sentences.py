@@ -93,7 +93,9 @@ def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
         "5.0 to 5.0 over seeds and images). Also lower: “all three” beside “none”, −20.0 "
         "%. Not to be told"
     )
-    assert sentences.answer(found, ["labelled_too"]) == sentences.UNRECORDED
+    text = sentences.answer(found, ["labelled_too"])
+    assert text.startswith(f"{sentences.UNANSWERED} Lower, beside “none”: “all three”, −20.0 %;")
+    assert "So far 0 to" in text
     assert sentences.quotes(found, "pt", rows=["blur"])["pt_headline"].startswith("“blur only”")
 
 

@@ -216,10 +216,31 @@ def test_an_interval_that_holds_zero_is_never_worded_as_an_effect(mean, half):
 
 def test_the_reading_of_a_study(study):
     text = sentences.reading(main(LEVELS))
-    assert "Adding pseudo labels has an effect that cannot be told from zero" in text
-    assert "Adding strong perturbation lowers the error by 6.5 %" in text
-    assert "Adding feature alignment has an effect that cannot be told from zero" in text
+    assert (
+        "Part by part, the error is lower with strong perturbation (−6.5 %); it cannot be told from "
+        "unchanged with pseudo labels ("
+    ) in text
+    assert re.search(r"\) and feature alignment \([+−]\d\.\d %\)\. “Labelled", text)
     assert "the recipe as a whole lowers the error by" in text
+
+
+def test_parts_are_told_by_what_they_show():
+    """Each verdict has its clause, and none is worded as another."""
+    clause = sentences._by_verdict(
+        {
+            "a": Estimate(-3.0, 1.0, 5),
+            "b": Estimate(-2.0, 1.0, 5),
+            "c": Estimate(4.0, 1.0, 5),
+            "d": Estimate(-0.5, 1.0, 5),
+            "e": Estimate(-9.0, float("nan"), 1),
+            "f": Estimate(),
+        }
+    )
+    assert clause == (
+        "the error is lower with a (−3.0 %) and b (−2.0 %); it is higher with c (+4.0 %); it cannot be "
+        "told from unchanged with d (−0.5 %); it moves with e (−9.0 %) in a single seed, which shows "
+        "nothing; it is not yet known with f"
+    )
 
 
 def test_precision_is_compared_with_the_aim(study):
