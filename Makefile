@@ -7,10 +7,12 @@ BIN := .venv/bin
 .PHONY: lab book course handout slides pdf zip test test-all study serve lint clean ready
 
 # the kernel is this .venv's own, whatever others the user has; LAB="--no-browser --port 9000" passes options on
+# in a handout the student's notebooks
+lab: FIRST = $(if $(wildcard course/student),course/student,notebooks)
 lab: .venv/lab
 	@$(STARTS)
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyterlab --ServerApp.root_dir='$(CURDIR)' \
-		--LabApp.default_url=/lab/tree/notebooks $(LAB)
+		--LabApp.default_url=/lab/tree/$(FIRST) $(LAB)
 
 book: ready
 	$(BIN)/python -m dabook book

@@ -204,7 +204,8 @@ def _numbers(given: object, what: str) -> np.ndarray:
 
 
 def _places(mine: np.ndarray, wrong: np.ndarray) -> str:
-    """The first value that is wrong, and where it stands."""
-    place = tuple(int(k) for k in np.argwhere(wrong)[0]) if mine.ndim else ()
-    at = f" at {', '.join(map(str, place))}" if place else ""
-    return f"{mine[place]:.6g}{at}"
+    """The first value that is wrong, and where it stands: "element 1, 2 is 10"."""
+    if not mine.ndim:
+        return f"{mine:.6g}"
+    place = tuple(int(k) for k in np.argwhere(wrong)[0])
+    return f"element {', '.join(map(str, place))} is {mine[place]:.6g}"

@@ -33,6 +33,8 @@ from dalib.errors import ConfigError
 from dalib.writing import nothing_left, refuse_place, whole_files
 
 FOLDERS = ("exercises", "labs")
+HANDED = "course/student"
+"""Where a handout (`dabook.course.handout`) has the student's notebooks."""
 STUDENT, INSTRUCTOR = "student", "instructor"
 EDITIONS = (STUDENT, INSTRUCTOR)
 SOLUTION, TEST, LECTURER = "solution", "test", "instructor"
@@ -45,6 +47,14 @@ MADE = ".made.json"
 """In an edition's folder: file -> digest of what was written there."""
 ANSWER = "*Your answer.*"
 TITLE = re.compile(r"# \S")
+
+
+def _absent(folder: Path) -> str:
+    """Why there are no sources here."""
+    handed = paths.root() / HANDED
+    if handed.is_dir():
+        return f"{folder}: not in a handout; the student's notebooks are in {handed}"
+    return f"{folder}: no such folder; run from the checkout, or set DALIB_ROOT to it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +80,7 @@ def sources() -> list[Path]:
     for name in FOLDERS:
         folder = paths.root() / "course" / name
         if not folder.is_dir():
-            raise ConfigError(
-                f"{folder}: no such folder; run from the checkout, or set DALIB_ROOT to it"
-            )
+            raise ConfigError(_absent(folder))
         here = sorted(folder.glob("*.ipynb"))
         if not here:
             raise ConfigError(f"{folder}: no notebook in this folder; restore it from git")

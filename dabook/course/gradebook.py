@@ -5,16 +5,20 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
-from dabook.course.editions import is_answer
+from dabook.course.editions import is_answer, sources
 from dabook.course.grading import SECONDS, Grade, grade, graded_cells, source_of
 from dabook.site.notebooks import read
 from dalib.errors import ConfigError, Stopped, UserError
 from dalib.writing import check_place, write_text
 
-FILE, ERROR = "file", "error"
-FIRST = (FILE, "name", "points by tests", "of", "points by hand", "of by hand")
+FILE, NAME, ERROR = "file", "name", "error"
+TESTS, OF, HAND, OF_HAND, ALL = "points by tests", "of", "points by hand", "of by hand", "points"
+FIRST = (FILE, NAME, TESTS, OF, HAND, OF_HAND, ALL)
+BY_HAND = " (by hand)"
+"""At the end of the name of a column that a person fills in."""
 LAST = ("notes", ERROR)
 """Columns before and after those of the cells."""
 
@@ -57,6 +61,8 @@ def grade_all(
             line = _line(one)
         if kept is not None:
             kept.put(line)
+    if kept is not None:
+        kept.add_up()
     if failed:
         count = f"{len(failed)} of {len(files)} notebooks"
         raise UserError(f"{count} could not be graded: {', '.join(map(str, failed))}")
@@ -89,6 +95,23 @@ class Table:
     def put(self, line: dict[str, object]) -> None:
         """Add a line, or replace the one of the same notebook."""
         self._lines[str(line[FILE])] = {name: str(line.get(name, "")) for name in self.columns}
+        self._write()
+
+    def add_up(self) -> None:
+        """Fill in the sums: points by hand of each line whose answers have all been read, and all
+        points of each that has points by hand. What cannot be added yet stays as it is."""
+        answers = {source.stem: _answers(source) for source in sources()}
+        for line in self._lines.values():
+            if line[ERROR]:
+                continue
+            given = [line.get(name, "") for name in answers.get(line[NAME], ())]
+            if all(map(_is_number, given)):
+                line[HAND] = f"{sum(map(float, given)):g}"
+            if _is_number(line[HAND]) and _is_number(line[TESTS]):
+                line[ALL] = f"{float(line[HAND]) + float(line[TESTS]):g}"
+        self._write()
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -127,13 +150,26 @@ def _columns(files: Sequence[Path]) -> list[str]:
     return [*FIRST, *cells, *LAST]
 
 
+def _answers(source: Path) -> list[str]:
+    """The columns of a source's answers in words."""
+    return [_column(each.id, True) for each in graded_cells(read(source)) if is_answer(each)]
+
+
+def _is_number(text: str) -> bool:
+    """Whether points stand in a cell."""
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _column(cell: str, by_hand: bool) -> str:
-    return f"{cell} (by hand)" if by_hand else cell
+    return f"{cell}{BY_HAND}" if by_hand else cell
 
 
 def _line(one: Grade) -> dict[str, object]:
     """What stands in the table of a notebook. Points by hand are left empty, to be filled in."""
-    counts = (str(one.file), one.name, one.reached, one.tested, "", one.by_hand)
+    counts = (str(one.file), one.name, one.reached, one.tested, "", one.by_hand, "")
     notes = "; ".join(f"{each.cell}: {each.note}" for each in one.cells if each.note)
     tests = {
         _column(each.cell, False): each.points if each.passed else 0

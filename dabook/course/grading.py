@@ -8,6 +8,7 @@ their place: one mistake costs once.
 It runs what the student wrote: on a machine where that may do no harm.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Collection, Sequence
@@ -59,12 +60,13 @@ class Graded:
     note: str = ""
 
     @property
-    def line(self) -> str:
-        """For a terminal."""
+    def lines(self) -> list[str]:
+        """For a terminal: of an error the first line, of an answer all that was written."""
         verdict = {True: "passed", False: "failed", None: "read"}[self.passed]
-        first = (self.words.strip().splitlines() or [""])[0]
+        first, *more = self.words.strip().splitlines() or [""]
         said = f"({self.note}) {first}" if self.note else first
-        return f"  {verdict:7} {self.points:2}  {self.cell}  {said}".rstrip()
+        answer = [f"      {line}".rstrip() for line in more] if self.passed is None else []
+        return [f"  {verdict:7} {self.points:2}  {self.cell}  {said}".rstrip(), *answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class Grade:
         what = "" if self.file.stem == self.name else f" ({self.name})"
         by_hand = f", {self.by_hand} more by hand" if self.by_hand else ""
         first = f"{self.file}{what}: {self.reached} of {self.tested} points by tests{by_hand}"
-        return "\n".join([first, *(each.line for each in self.cells)])
+        return "\n".join([first, *(line for each in self.cells for line in each.lines)])
 
 
 def grade(path: Path, *, seconds: int = SECONDS) -> Grade:
@@ -230,6 +232,7 @@ def _run(notebook: NotebookNode, path: Path, seconds: int, place: str) -> None:
     for each in notebook.cells:
         if each.cell_type == "code":
             each.outputs, each.execution_count = [], None
+    logging.getLogger("traitlets").setLevel(logging.WARNING)  # else a line for each kernel
     client = NotebookClient(
         notebook,
         allow_errors=True,

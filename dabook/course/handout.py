@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from dabook.course.editions import FOLDERS, STUDENT, make
+from dabook.course.editions import FOLDERS, HANDED, STUDENT, make
 from dabook.site.pin import UNKNOWN
 from dalib import paths, provenance
 from dalib.errors import ConfigError
@@ -14,8 +14,14 @@ from dalib.writing import refuse_place, whole
 
 NAME = "depth-anything-book"
 """The folder that the archive unpacks to."""
-NOTEBOOKS = "course/student"
-"""Where the student's notebooks lie in it."""
+ABOUT = "course/README.md"
+TOLD = f"""# The course
+
+The notebooks are in `{HANDED}`: `make lab` opens them, once it has installed what they need. The library
+and the pages of the book are here too. What is not: the sources of the notebooks with their solutions, and
+with them `make course`; they are in the book's repository.
+"""
+"""What stands in the place of the page for those who write exercises."""
 
 
 def handout(out: Path | None = None) -> Path:
@@ -41,13 +47,14 @@ def handout(out: Path | None = None) -> Path:
             "tracked files are changed, and the handout is made of the last commit: commit them, or undo "
             "the changes"
         )
-    solved = [f":(exclude)course/{name}" for name in FOLDERS]
+    solved = [f":(exclude){name}" for name in (ABOUT, *(f"course/{name}" for name in FOLDERS))]
     with tempfile.TemporaryDirectory() as folder, whole(out) as partial:
         command = ["git", "archive", "--format=zip", f"--prefix={NAME}/", f"--output={partial}"]
         subprocess.run([*command, "HEAD", ".", *solved], cwd=paths.root(), check=True)
         student = make(Path(folder)).folders[STUDENT]
         with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{NAME}/{ABOUT}", TOLD)
             for path in sorted(student.iterdir()):
                 if not path.name.startswith("."):
-                    archive.write(path, f"{NAME}/{NOTEBOOKS}/{path.name}")
+                    archive.write(path, f"{NAME}/{HANDED}/{path.name}")
     return out

@@ -621,7 +621,7 @@ def test_numbers_agree_or_are_said_to_differ(capsys):
     assert capsys.readouterr().out.count(": right") == 5
     for given, known, words in (
         (0.6, 0.5, "half: 0.6, which is not what the library finds"),
-        ([1, 2, 4], [1, 2, 3], "half: 4 at 2, which"),
+        ([1, 2, 4], [1, 2, 3], "half: element 2 is 4, which"),
         ([1, 2], [1, 2, 3], r"half: has shape \(2,\), and \(3,\) is meant"),
         (np.nan, 0.5, "half: nan"),
         ("a", 0.5, "half: str is no number"),
@@ -833,6 +833,100 @@ def test_the_numbers_of_lab_1_are_those_that_it_computes(monkeypatch, capsys):
     assert left[0] == max(left)
     assert left[0] == pytest.approx(0.75, abs=0.05)
     assert max(left[1:]) < 0.5
+
+
+RIGHT = {
+    "grey": [
+        "def grey(image):\n    return sum(channel.float() for channel in image) / 3",
+        "def grey(image):\n    return image.numpy().mean(axis=0)",
+    ],
+    "nearest": [
+        "def nearest(disparity):\n    return np.unravel_index(disparity.numpy().argmax(), disparity.shape)",
+        "def nearest(disparity):\n    return tuple((disparity == disparity.max()).nonzero()[0].tolist())",
+    ],
+    "fit": [
+        "def fit(p, d):\n"
+        "    a = ((p - p.mean()) * (d - d.mean())).sum() / ((p - p.mean()) ** 2).sum()\n"
+        "    return a, d.mean() - a * p.mean()",
+        "def fit(p, d):\n"
+        "    return np.linalg.lstsq(np.stack([p, np.ones_like(p)], 1), d, rcond=None)[0]",
+    ],
+    "hand": ["by_hand = 0.1 / 3 + 0.25 / 3", "by_hand = 0.117"],
+    "absrel": ["def abs_rel(predicted, true):\n    return np.mean(abs(1 - predicted / true))"],
+    "table": [
+        "def mean_error(predict, views):\n"
+        "    total = 0\n"
+        "    for view in views:\n"
+        "        total += error(predict(view['image']), view)\n"
+        "    return total / len(views)"
+    ],
+}
+"""Solutions of lab 1 that are right and not the course's, by the cell that they stand in."""
+WRONG = {
+    "grey": [
+        "def grey(image):\n    return (photo[0].float() + photo[1] + photo[2]) / 3",
+        "def grey(image):\n    return (image[0] + image[1] + image[2]) / 3",
+        "def grey(image):\n    return image.float().amax(0)",
+    ],
+    "nearest": [
+        "def nearest(disparity):\n    return divmod(int(disparity.argmin()), disparity.shape[1])",
+        "def nearest(disparity):\n    return divmod(int(disparity.argmax()), disparity.shape[0])",
+        "def nearest(disparity):\n    return divmod(int(disparity.argmax()), disparity.shape[1])[::-1]",
+    ],
+    "fit": [
+        "def fit(p, d):\n    return np.polyfit(d, p, 1)",
+        "def fit(p, d):\n    return np.polyfit(p, d, 1)[::-1]",
+        "def fit(p, d):\n    return d.std() / p.std(), d.mean() - d.std() / p.std() * p.mean()",
+    ],
+    "hand": ["by_hand = 0.12", "by_hand = 0.35", "by_hand = (0.2 + 1 + 0) / 3"],
+    "absrel": [
+        "def abs_rel(predicted, true):\n    return (abs(predicted - true) / predicted).mean()",
+        "def abs_rel(predicted, true):\n    return abs(((predicted - true) / true).mean())",
+        "def abs_rel(predicted, true):\n    return abs(predicted - true).mean() / true.mean()",
+    ],
+    "table": [
+        "def mean_error(predict, views):\n"
+        "    m = predict(views[0]['image'])\n"
+        "    return np.mean([error(m, view) for view in views])",
+        "def mean_error(predict, views):\n"
+        "    ramp = predictors['vertical ramp']\n"
+        "    return np.mean([error(ramp(view['image']), view) for view in views])",
+        "def mean_error(predict, views):\n"
+        "    return np.median([error(predict(view['image']), view) for view in views])",
+        "def mean_error(predict, views):\n    return error(predict(views[0]['image']), views[0])",
+    ],
+}
+
+
+@pytest.mark.slow
+def test_lab_1_takes_what_is_right_and_refuses_what_is_wrong(monkeypatch):
+    """Each solution in the place of the course's, and then the gap's own test; all in one run."""
+    monkeypatch.setenv("DALIB_REALDEPTH", "none")
+    whole, _ = editions(LABS[0])
+    given_cells, whole.cells = whole.cells, []
+    expected = {}
+    for cell in given_cells:
+        whole.cells.append(cell)
+        if cell.cell_type != "code" or not is_tagged(cell, TEST):
+            continue
+        (solved,) = own_solutions(SimpleNamespace(cells=given_cells), cell.id)
+        course = next(c for c in given_cells if c.id == solved)
+        for right, tries in ((True, RIGHT[solved]), (False, WRONG[solved])):
+            for source in tries:
+                name = f"{cell.id}-{len(expected)}"
+                expected[name] = (None if right else WrongError, source)
+                whole.cells += [
+                    nbformat.v4.new_code_cell(source, id=f"{name}-try"),
+                    nbformat.v4.new_code_cell(cell.source, id=name),
+                ]
+        whole.cells.append(nbformat.v4.new_code_cell(course.source, id=f"{solved}-again"))
+    errors = run(whole, given(LABS[0]))
+    assert len(expected) == sum(map(len, [*RIGHT.values(), *WRONG.values()]))
+    found = {
+        name: (None if errors[name] is None else type(errors[name]), source)
+        for name, (_, source) in expected.items()
+    }
+    assert found == expected
 
 
 @pytest.mark.slow
@@ -1096,13 +1190,23 @@ def test_a_class_is_graded_into_a_table(two, tmp_path, capsys):
     assert "its kernel did not go on" in cyd["error"]
 
     # again: what is there stays, with what somebody wrote into it; what failed is tried again
-    table.write_text(table.read_text().replace(",2,2,,1,", ",2,2,1,1,"))
+    heading, first, *more = table.read_text().splitlines(keepends=True)
+    cells = dict(zip(heading.strip().split(","), first.strip("\n").split(","), strict=True))
+    first = ",".join((cells | {"why (by hand)": "0.5"}).values())
+    table.write_text("".join([heading, f"{first}\n", *more]))
     (place / "two_bob.ipynb").write_text(text)
     assert main(["grade", *files[:2], "--csv", str(table)]) == 0
     assert f"{files[0]}: has its line in {table}" in capsys.readouterr().out
     ada, bob, cyd = csv.DictReader(table.open(encoding="utf-8"))
-    assert (ada["points by hand"], bob["points by tests"], bob["error"]) == ("1", "2", "")
+    assert (ada["why (by hand)"], ada["points by hand"], ada["points"]) == ("0.5", "0.5", "2.5")
+    assert (bob["points by tests"], bob["points"], bob["error"]) == ("2", "", "")
     assert cyd["error"]
+
+    # points by hand that somebody has added up are taken as they are
+    table.write_text(table.read_text().replace(",2,2,,1,", ",2,2,1,1,"))
+    assert main(["grade", *files[:2], "--csv", str(table)]) == 0
+    ada, bob, _ = csv.DictReader(table.open(encoding="utf-8"))
+    assert (ada["points"], bob["points by hand"], bob["points"]) == ("2.5", "1", "3")
 
 
 def test_a_table_that_is_something_else_is_refused(two, tmp_path, capsys):

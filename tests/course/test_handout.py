@@ -9,8 +9,8 @@ import pytest
 from helpers import ROOT
 from helpers.commands import main
 
-from dabook.course.editions import sources
-from dabook.course.handout import NAME, NOTEBOOKS, handout
+from dabook.course.editions import HANDED, sources
+from dabook.course.handout import NAME, handout
 from dabook.site.pin import ARCHIVED, pin
 from dalib import paths, provenance
 from dalib.errors import ConfigError
@@ -66,12 +66,14 @@ def test_a_class_gets_the_library_and_its_notebooks_and_no_solution(
         archive.extractall(tmp_path / "unpacked")
     assert len(names) == len(set(names))
     folder = tmp_path / "unpacked" / NAME
-    assert {p.name for p in (folder / NOTEBOOKS).glob("*.ipynb")} == {p.name for p in sources()}
+    assert {p.name for p in (folder / HANDED).glob("*.ipynb")} == {p.name for p in sources()}
     handed = [path.read_text() for path in folder.rglob("*.ipynb")]
     assert not [text for text in handed if "BEGIN SOLUTION" in text]
     assert not (folder / "course" / "labs").exists()
     assert not (folder / "course" / "exercises").exists()
     assert (folder / "dalib" / "weights" / "student.safetensors").is_file()
+    assert "make lab" in (folder / "course" / "README.md").read_text()
+    assert "BEGIN SOLUTION" not in (folder / "course" / "README.md").read_text()
 
     # unpacked, outside of git, it knows its commit
     commit = git(checkout, "rev-parse", "HEAD")
@@ -79,7 +81,11 @@ def test_a_class_gets_the_library_and_its_notebooks_and_no_solution(
     at(folder, monkeypatch)
     assert provenance.commit() == ("unknown", False)
     assert pin().commit == commit[:12]
-    lab = (folder / NOTEBOOKS / "lab_1_pixels_to_depth.ipynb").read_text()
+    with pytest.raises(
+        ConfigError, match=r"not in a handout; the student's notebooks are in .*student"
+    ):
+        sources()
+    lab = (folder / HANDED / "lab_1_pixels_to_depth.ipynb").read_text()
     assert commit[:12] in lab
 
     # once more: what is made is replaced, what somebody names is not
