@@ -2,7 +2,7 @@
 worded as an effect."""
 
 from collections.abc import Callable, Iterable, Mapping
-from math import isnan
+from math import ceil, isnan
 
 from dabook.analysis import budget, floors
 from dabook.analysis.budget import EQUAL_COMPUTE
@@ -497,21 +497,30 @@ def contrast(results: Results, row: str, other: str) -> str:
 
 def precision(results: Results, *, aim: float | int) -> str:
     """Whether the study can see what it was planned to see: each half-width, over seeds, beside the
-    aim, both in percent of the error of the row at which the chain of comparisons begins."""
-    halves = {row: _half(results, row, other) for row, other in results.against.items()}
-    pairs = results.equal_compute.items()
-    halves |= {f"{row} {EQUAL_COMPUTE}": _half(results, row, other) for row, other in pairs}
-    known = {name: half for name, half in halves.items() if not isnan(half)}
+    aim, both in percent of the error of the row at which the chain of comparisons begins; and where it
+    cannot, how many seeds it would have taken."""
+    halves: dict[str, tuple[float, int]] = {}
+    for pairs, reading in ((results.against, ""), (results.equal_compute, f" {EQUAL_COMPUTE}")):
+        for row, other in pairs.items():
+            name = f"{_part(results.rows[row].label)}{reading}"
+            seeds = results.change(row, versus=other).count
+            halves[name] = _half(results, row, other), seeds
+    known = {name: half for name, (half, _) in halves.items() if not isnan(half)}
     if not known:
         return UNRECORDED
-    wide = [name for name, half in known.items() if half > aim]
-    values = ", ".join(f"{name} {number(half, 1)} %" for name, half in known.items())
-    verdict = (
-        f"the aim of {aim:g} % is missed by {', '.join(wide)}"
-        if wide
-        else (f"all within the aim of {aim:g} %")
+    wide = {name: half for name, half in known.items() if half > aim}
+    values = "; ".join(f"{name}, {number(half, 1)} %" for name, half in known.items())
+    told = f"Half-widths of the intervals of the changes over seeds: {values}."
+    if not wide:
+        return f"{told} All are within the aim of {aim:g} %."
+    # the half-width falls with the root of the seeds
+    most = max(wide, key=lambda name: wide[name] ** 2 * halves[name][1])
+    needed = ceil(halves[most][1] * (wide[most] / aim) ** 2)
+    return (
+        f"{told} {len(wide)} of {len(known)} are wider than the aim of {aim:g} %: seeds, each with labels, "
+        "a pool and a teacher of its own, differ too much, and at this spread the widest would take "
+        f"about {needed} of them."
     )
-    return f"Half-widths of the intervals of the changes: {values}; {verdict}."
 
 
 def _half(results: Results, row: str, other: str) -> float:

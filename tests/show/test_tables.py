@@ -253,10 +253,15 @@ def test_precision_is_compared_with_the_aim(study):
     reach = 2.776445 * logs.std(ddof=1) / sqrt(5)  # t(0.975, 4), from a printed table
     half = 100 * np.exp(logs.mean()) * np.sinh(reach)
     shrunk = half * geometric("perturbed") / 2 / geometric("labelled_only")
-    assert f", full {shrunk:.1f} %, " in told
-    assert f"full {half:.1f} %" not in told
-    assert "missed by labelled_long, naive, naive at equal compute" in told
-    assert "all within the aim of 30 %" in sentences.precision(results, aim=30)
+    assert f"; feature alignment, {shrunk:.1f} %; " in told
+    assert f"feature alignment, {half:.1f} %" not in told
+    wide = [float(x) for x in re.findall(r", (\d+\.\d) %", told)]
+    over = sum(x > 0.5 for x in wide)
+    assert 0 < over < len(wide) == 7
+    assert f" {over} of 7 are wider than the aim of 0.5 %" in told
+    needed = int(re.search(r"would take about (\d+) of them", told).group(1))
+    assert needed == pytest.approx(5 * (max(wide) / 0.5) ** 2, rel=0.05)
+    assert "All are within the aim of 30 %." in sentences.precision(results, aim=30)
 
 
 def test_a_contrast_of_changes(study):
