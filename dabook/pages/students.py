@@ -50,8 +50,8 @@ AIMS = {
 """Set before the recipe was: AbsRel below, shares of marked pairs at least."""
 
 LONGER = {
-    "shipped": "+ four times the steps: the shipped student",
-    "research": "+ images with measured depth, all photographs: the research student",
+    "shipped": "+ four times the steps (shipped)",
+    "research": "+ measured depth, all photographs (research)",
 }
 """What a student has more than the line above it in the table of levers."""
 
@@ -190,9 +190,9 @@ def levers(rungs: Mapping[str, Record]) -> Html:
         by_set = analysis.means_by_set({n: record["real"][n] for n in SETS if n in record["real"]})
         cells |= {title: number(by_set.get(n, float("nan"))) for n, title in SETS.items()}
         drawn = analysis.drawn(record["images"])
-        cells["drawn domains"] = number(analysis.middle(drawn).mean)
+        cells["drawn"] = number(analysis.middle(drawn).mean)
         marked = analysis.marked(record["marked"]) if "marked" in record else {}
-        for kind, title in MARKED.items():
+        for kind, title in (("all", "marked"), ("hard", "hard")):
             cells[f"{title} ↑"] = number(marked[kind].mean) if kind in marked else DASH
         lines[name] = cells
         headings.append(escape(LONGER.get(name, record["label"])))

@@ -119,8 +119,7 @@ def test_each_lever_is_told_against_the_line_above_it(checkout, monkeypatch):
     text = page.brought(rungs)
     assert "4.0 % apart" in text
     assert (
-        "excludes zero: Better student (−20.0 %); four times the steps: the shipped student (−20.0 %)."
-        in text
+        "excludes zero: Better student (−20.0 %); four times the steps (shipped) (−20.0 %)." in text
     )
     assert "These raise it so: Worse student (+5.0 %)." in text
     assert "chance: Alike student (−0.8 %)." in text
