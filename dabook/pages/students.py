@@ -168,20 +168,21 @@ def aims(records: Mapping[str, Record]) -> Html:
     return html(dict(enumerate(lines)), headings, name="aims")
 
 
-def ladder(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records of the rungs that there are, and after them the students: the shipped one is the
-    last rung at four times the steps, the research one has more data."""
-    known = {name: students.read(name) for name in students.ladder()}
-    students_ = {n: records[n] for n in ("shipped", "research") if n in records}
-    return {name: record for name, record in known.items() if record is not None} | students_
+def ladder(records: Mapping[str, Record]) -> dict[str, Record | None]:
+    """The records of the rungs, and after them of the students: the shipped one is the last rung at
+    four times the steps, the research one has more data. None where there is no record."""
+    rungs = {name: students.read(name) for name in students.ladder()}
+    return rungs | {name: records.get(name) for name in LONGER}
 
 
-def levers(rungs: Mapping[str, Record]) -> Html:
-    """What each lever brought: a line per rung, with its change from the line above."""
-    if not rungs:
-        return Html(f"<p>{escape(NONE)}</p>")
+def levers(rungs: Mapping[str, Record | None]) -> Html:
+    """What each lever brought: a line per rung, with its change from the line above; none where one of
+    the two is not recorded."""
     lines, headings, before = {}, [], None
     for name, record in rungs.items():
+        if record is None:
+            before = None
+            continue
         own = analysis.counted(record["real"], "table")
         cells = {
             "table half": number(analysis.middle(own).mean),
@@ -197,7 +198,11 @@ def levers(rungs: Mapping[str, Record]) -> Html:
         lines[name] = cells
         headings.append(escape(LONGER.get(name, record["label"])))
         before = own
-    return html(lines, headings, name="levers")
+    if not lines:
+        return Html(f"<p>{escape(NONE)}</p>")
+    missing = ", ".join(name for name, record in rungs.items() if record is None)
+    note = f'<p class="provenance">Not yet recorded: {missing}.</p>' if missing else ""
+    return html(lines, headings, name="levers") + Html(note)
 
 
 def _percent(change: Estimate) -> str:
@@ -206,17 +211,22 @@ def _percent(change: Estimate) -> str:
     return f'{mean}<br><span class="interval">{low} to {high}</span>'
 
 
-def brought(rungs: Mapping[str, Record]) -> str:
+def brought(rungs: Mapping[str, Record | None]) -> str:
     """Which levers moved the table half by more than its images and a seed explain: sentences."""
-    found = list(rungs.items())
-    if len(found) < 2:
+    steps = [
+        (below, above, name)
+        for (_, below), (name, above) in pairwise(rungs.items())
+        if below is not None and above is not None
+    ]
+    if not steps:
+        count = sum(record is not None for record in rungs.values())
         return (
             "What each lever brought is known when the ladder is trained; "
-            f"{len(found)} of its networks are recorded."
+            f"{count} of its {len(rungs)} networks are recorded."
         )
     noise = analysis.between_seeds(recorded("main_table"), "table")
     moved: dict[str, list[str]] = {"lower": [], "raise": [], "cannot be told": []}
-    for (_, below), (name, above) in pairwise(found):
+    for below, above, name in steps:
         change = analysis.change(*(analysis.counted(r["real"], "table") for r in (below, above)))
         label = LONGER.get(name, above["label"]).removeprefix("+ ")
         told = f"{label} ({number(change.mean, 1, sign=True)} %)"

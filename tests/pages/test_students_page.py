@@ -108,11 +108,12 @@ def climb(checkout, **levels: float) -> None:
 def test_each_lever_is_told_against_the_line_above_it(checkout, monkeypatch):
     monkeypatch.setattr(page, "recorded", lambda _: None)
     monkeypatch.setattr(page.analysis, "between_seeds", lambda *_: 4.0)
-    assert "0 of its networks are recorded" in page.brought(page.ladder(page.found()))
+    assert "0 of its 2 networks are recorded" in page.brought(page.ladder(page.found()))
+    assert page.levers(page.ladder(page.found())).text == f"<p>{page.NONE}</p>"
     climb(checkout, first=0.3, better=0.24, alike=0.238, worse=0.25)
     write(made.record(level=0.2))
     rungs = page.ladder(page.found())
-    assert list(rungs) == ["first", "better", "alike", "worse", "shipped"]
+    assert list(rungs) == ["first", "better", "alike", "worse", "shipped", "research"]
     table = page.levers(rungs).text
     for change in ("−20.0", "−0.8", "+5.0"):
         assert table.count(f"{change}<br>") == (2 if change == "−20.0" else 1), change
@@ -124,6 +125,14 @@ def test_each_lever_is_told_against_the_line_above_it(checkout, monkeypatch):
     assert "These raise it so: Worse student (+5.0 %)." in text
     assert "chance: Alike student (−0.8 %)." in text
     assert page.found().keys() == {"shipped"}  # a rung is no student
+
+    # what is not recorded is no line to be compared with
+    assert "Not yet recorded: research." in page.levers(rungs).text
+    students.path_of("alike").unlink()
+    rungs = page.ladder(page.found())
+    assert "Not yet recorded: alike, research." in page.levers(rungs).text
+    assert page.levers(rungs).text.count("<br>") == 2
+    assert "worse" not in page.brought(rungs).casefold()
 
 
 def test_the_card_fits_into_a_page(checkout):
