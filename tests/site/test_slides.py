@@ -11,7 +11,7 @@ import pytest
 from helpers.browser import opened
 from PIL import Image
 
-from dabook.site import excerpts, slides
+from dabook.site import excerpts, lectures, slides
 from dabook.site.glue import KEPT
 from dalib import paths
 from dalib.errors import ConfigError, UserError
@@ -71,6 +71,41 @@ def test_figures_come_with_their_caption(executed):
     data, caption = excerpts.figure(executed / "a.ipynb", "fig-a")
     assert data["image/png"] == picture()
     assert caption == "A *red* box."
+
+
+def test_a_plan_has_each_slide_with_its_minute_and_the_beginning_of_its_note():
+    text = (
+        "# A lecture\n\n:::{revealjs-notes}\nOf the whole.\n:::\n\n## One | two\n\nWords.\n\n"
+        ":::{revealjs-notes}\nMinute 7. Let them argue. Then ask who is sure, and of what, and why at "
+        "all. Never this.\n:::\n\n## Three\n\n:::{revealjs-notes}\nMay be skipped: exercise 1 has "
+        "it.\n:::\n\n## Four\n"
+    )
+    found = lectures.plan(text)
+    assert [(s.title, s.minute, s.may_be_skipped) for s in found] == [
+        ("One | two", 7, False),
+        ("Three", None, True),
+        ("Four", None, False),
+    ]
+    assert found[0].note == "Let them argue. Then ask who is sure, and of what, and why at all."
+    assert found[1].note == "Exercise 1 has it."
+    assert lectures.table(found).splitlines()[2:] == [
+        f"| 7 | One \\| two | {found[0].note} |",
+        "| may be skipped | Three | Exercise 1 has it. |",
+        "|  | Four |  |",
+    ]
+
+
+@pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
+def test_a_lecture_can_be_planned(path):
+    found = lectures.plan(path.read_text())
+    minutes = [slide.minute for slide in found if slide.minute is not None]
+    assert minutes == sorted(set(minutes))
+    assert minutes[0] == 1
+    assert 40 < minutes[-1] <= 45
+    assert all(slide.note for slide in found)
+    assert sum(slide.may_be_skipped for slide in found) == 3
+    index = (path.parent / "index.md").read_text()
+    assert f":::{{lecture-plan}} {path.name}\n:::" in index
 
 
 def test_a_table_on_a_slide_has_few_columns_and_no_links_into_the_site():
