@@ -25,7 +25,7 @@ from dabook.analysis.real import (
 from dabook.analysis.statistics import Estimate, Results
 from dabook.runs.floors import Scores, read_floors
 from dabook.show.html import Html, cell, html, number, row_link
-from dabook.show.sentences import UNRECORDED, effect, subject
+from dabook.show.sentences import UNRECORDED, by_verdict, effect, part, subject
 from dabook.show.tables import above, heading, marks, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
@@ -201,8 +201,9 @@ def changes_table(results: Results) -> Html:
 
 
 def effects(results: Results, *, half: str = "table") -> str:
-    """The paired changes on the mean over the data sets of a half: sentences, the whole recipe
-    first, and at the end what is left at equal compute."""
+    """The paired changes on the mean over the data sets of a half: sentences, the whole recipe first
+    with its intervals, then its parts by what they show, and at the end what is left at equal
+    compute."""
     sets = of_half(results, half)
     found = {pair: change(results, *pair, sets) for pair in comparisons(results)}
     if not any(c.count for c in found.values()):
@@ -212,10 +213,17 @@ def effects(results: Results, *, half: str = "table") -> str:
         f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {_beside(results, row, other)} "
         f"{effect(found[row, other])}."
     ]
+    longer = set(results.equal_compute.values())
+    parts = {
+        part(results.rows[row].label): moved
+        for (row, other), moved in found.items()
+        if (row, other) != whole(results) and row not in longer
+    }
+    sentences.append(f"Part by part, {by_verdict(parts)}.")
     sentences += [
         f"{subject(results, row)} {effect(moved)}."
-        for (row, other), moved in found.items()
-        if (row, other) != whole(results)
+        for (row, _), moved in found.items()
+        if row in longer
     ]
     return " ".join([*sentences, *_at_compute(results, sets)])
 
@@ -239,12 +247,20 @@ def _at_compute(
     results: Results, sets: Sequence[str], rows: Sequence[str] | None = None
 ) -> list[str]:
     """The second reading on some data sets, of all rows that have one or of some: a sentence, where
-    anything is recorded."""
+    anything is recorded, with the last in full and the others by what they show."""
     asked = results.equal_compute if rows is None else rows
     pairs = {row: results.equal_compute[row] for row in asked if row in results.equal_compute}
     found = {pair: change(results, *pair, sets) for pair in pairs.items()}
-    told = [f"{_beside(results, *pair)} {effect(c)}" for pair, c in found.items() if c.count]
-    return [f"At equal compute, {'; '.join(told)}."] * bool(told)
+    found = {pair: moved for pair, moved in found.items() if moved.count}
+    if not found:
+        return []
+    last, moved = found.popitem()
+    told = [f"{_beside(results, *last)} {effect(moved)}"]
+    if found:
+        told.append(
+            by_verdict({f"“{results.rows[row].label}”": c for (row, _), c in found.items()})
+        )
+    return [f"At equal compute, {'; '.join(told)}."]
 
 
 def _beside(results: Results, row: str, other: str) -> str:

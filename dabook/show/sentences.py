@@ -114,9 +114,9 @@ def reading(results: Results) -> str:
     sentences = [progress(results)]
     if len(parts) > 1 and results.base(last) == first != results.against[last]:
         whole = effect(results.change(last, versus=first))
-        named = {_part(results.rows[row].label): change for row, change in parts.items()}
+        named = {part(results.rows[row].label): change for row, change in parts.items()}
         sentences.append(f"From the first row to the last, the recipe as a whole {whole}.")
-        sentences.append(f"Part by part, {_by_verdict(named)}.")
+        sentences.append(f"Part by part, {by_verdict(named)}.")
     else:
         sentences += [f"{subject(results, row)} {effect(c)}." for row, c in parts.items()]
     sentences += [
@@ -139,15 +139,15 @@ def at_compute(results: Results) -> str:
     base = results.rows[results.equal_compute[last]].label
     text = f"At equal compute, “{results.rows[last].label}” beside “{base}” {effect(change)}"
     others = {f"“{results.rows[row].label}”": each for row, each in found.items()}
-    return f"{text}; {_by_verdict(others)}." if others else f"{text}."
+    return f"{text}; {by_verdict(others)}." if others else f"{text}."
 
 
-def _part(label: str) -> str:
+def part(label: str) -> str:
     """What a row adds to the one above it."""
     return label.removeprefix("+ ")
 
 
-def _by_verdict(changes: Mapping[str, Estimate]) -> str:
+def by_verdict(changes: Mapping[str, Estimate]) -> str:
     """Changes by what they show, as a clause: "the error is lower with a (-1.9 %); it cannot be told
     from unchanged with b (-2.9 %) and c (+0.1 %)"."""
     groups: dict[str, list[str]] = {
@@ -502,7 +502,7 @@ def precision(results: Results, *, aim: float | int) -> str:
     halves: dict[str, tuple[float, int]] = {}
     for pairs, reading in ((results.against, ""), (results.equal_compute, f" {EQUAL_COMPUTE}")):
         for row, other in pairs.items():
-            name = f"{_part(results.rows[row].label)}{reading}"
+            name = f"{part(results.rows[row].label)}{reading}"
             seeds = results.change(row, versus=other).count
             halves[name] = _half(results, row, other), seeds
     known = {name: half for name, (half, _) in halves.items() if not isnan(half)}

@@ -166,10 +166,9 @@ def test_the_effects_tell_the_whole_recipe_first():
         "images only” lowers the error by 5.0 %"
     )
     assert (
-        text.index("Adding pseudo labels")
-        < text.index("Adding strong perturbation")
-        < text.index("Adding feature alignment")
-    )
+        "Part by part, the error is lower with feature alignment (−5.0 %); it cannot be told from "
+        "unchanged with pseudo labels (+0.0 %) and strong perturbation (+0.0 %)."
+    ) in text
 
 
 def test_a_student_has_a_second_reading_on_real_images_too():

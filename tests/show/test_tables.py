@@ -226,7 +226,7 @@ def test_the_reading_of_a_study(study):
 
 def test_parts_are_told_by_what_they_show():
     """Each verdict has its clause, and none is worded as another."""
-    clause = sentences._by_verdict(
+    clause = sentences.by_verdict(
         {
             "a": Estimate(-3.0, 1.0, 5),
             "b": Estimate(-2.0, 1.0, 5),
