@@ -321,8 +321,7 @@ def cost(
         pool: images of each unlabelled source; -1 where they are drawn.
         processes: that train.
     """
-    own = network(config.encoder)
-    parameters = sum(p.numel() for p in own.parameters())
+    parameters = _parameters(config.encoder)
     labels = labeller(config, teacher)
     in_step = labels if config.labelling == "online" else None
     share = processes * config.accumulate
@@ -368,6 +367,12 @@ def labeller(config: RunConfig, teacher: Given | None) -> tuple[str, tuple[int, 
     if run is not None:
         return run.encoder, (run.height, run.width)
     return teacher.encoder, teacher.seen
+
+
+@cache
+def _parameters(encoder: str) -> int:
+    """How many numbers a network of this encoder has. It is built for that, so once."""
+    return sum(p.numel() for p in network(encoder).parameters())
 
 
 @cache
