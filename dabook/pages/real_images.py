@@ -25,7 +25,14 @@ from dabook.analysis.real import (
 from dabook.analysis.statistics import Estimate, Results
 from dabook.runs.floors import Scores, read_floors
 from dabook.show.html import Html, cell, html, number, row_link
-from dabook.show.sentences import UNRECORDED, by_verdict, effect, part, subject
+from dabook.show.sentences import (
+    UNRECORDED,
+    by_verdict,
+    effect,
+    part,
+    subject,
+    told_at_compute,
+)
 from dabook.show.tables import above, heading, marks, scales
 from dabook.show.tables import provenance as provenance_line
 from dalib import certificates
@@ -250,17 +257,9 @@ def _at_compute(
     anything is recorded, with the last in full and the others by what they show."""
     asked = results.equal_compute if rows is None else rows
     pairs = {row: results.equal_compute[row] for row in asked if row in results.equal_compute}
-    found = {pair: change(results, *pair, sets) for pair in pairs.items()}
-    found = {pair: moved for pair, moved in found.items() if moved.count}
-    if not found:
-        return []
-    last, moved = found.popitem()
-    told = [f"{_beside(results, *last)} {effect(moved)}"]
-    if found:
-        told.append(
-            by_verdict({f"“{results.rows[row].label}”": c for (row, _), c in found.items()})
-        )
-    return [f"At equal compute, {'; '.join(told)}."]
+    found = {row: change(results, row, other, sets) for row, other in pairs.items()}
+    told = told_at_compute(results, found)
+    return [told] if told else []
 
 
 def _beside(results: Results, row: str, other: str) -> str:

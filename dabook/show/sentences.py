@@ -131,8 +131,15 @@ def reading(results: Results) -> str:
 def at_compute(results: Results) -> str:
     """The second reading of a table: the last row that names one beside labelled images alone with as
     much compute, with its intervals, then the others by what they show. Nothing where no row does."""
-    found = {row: budget.at_equal_compute(results, row) for row in results.equal_compute}
-    found = {row: change for row, change in found.items() if change.count}
+    return told_at_compute(
+        results, {row: budget.at_equal_compute(results, row) for row in results.equal_compute}
+    )
+
+
+def told_at_compute(results: Results, changes: Mapping[str, Estimate]) -> str:
+    """Changes of rows beside labelled images alone with as much compute, as `at_compute` tells
+    them."""
+    found = {row: change for row, change in changes.items() if change.count}
     if not found:
         return ""
     last, change = found.popitem()
