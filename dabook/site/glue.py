@@ -64,7 +64,7 @@ def say(text: str, **values: object) -> Markdown:
         values: numbers get a true minus, and a dash where they are NaN; text is shown letter by
             letter, whatever it means in Markdown. That runs are not yet recorded is said once: a
             value that would only repeat it is left out, with the words that lead to it where the
-            first value said it of the whole page.
+            first value said it of the whole page; one that goes on with more keeps what is more.
     """
     prose = _Prose(values)
     return Markdown(prose.format(text, **values) if values else prose.format_field(text, ""))
@@ -79,30 +79,38 @@ class _Prose(Formatter):
 
     def __init__(self, values: Mapping[str, object]):
         self.values = values
+        self.said = False  # that runs are not yet recorded
 
     def parse(self, format_string: str) -> Iterator[tuple]:
         """The pieces of a text, each a field with the words before it, without those that would
         only say again that runs are not yet recorded."""
         fields = 0
-        said = False  # that runs are not yet recorded
         of_all = False  # that the whole page's are not
         for words, field, spec, conversion in super().parse(format_string):
             if field is not None and _unrecorded(self.values.get(field)):
-                if of_all or (said and not words.strip()):
+                if of_all or (self.said and not words.strip()):
                     continue
                 of_all = fields == 0 and not words.strip()
-                said = True
             fields += field is not None
             yield words, field, spec, conversion
 
     def format_field(self, value: object, spec: str) -> str:
-        if _unrecorded(value):
-            value = sentences.UNRECORDED
         if isinstance(value, str):
+            value = self._said_once(value)
             return MARKS.sub(r"\\\1", format(value, spec))
         if isinstance(value, float) and isnan(value):
             return DASH
         return format(value, spec).replace("-", "−")
+
+    def _said_once(self, text: str) -> str:
+        """A value without saying again that runs are not yet recorded."""
+        pieces = [piece.strip() for piece in text.split(sentences.UNRECORDED)]
+        if len(pieces) == 1:
+            return text
+        if not self.said or not any(pieces):
+            pieces.insert(1, sentences.UNRECORDED)
+        self.said = True
+        return " ".join(filter(None, pieces))
 
 
 def _unrecorded(value: object) -> bool:

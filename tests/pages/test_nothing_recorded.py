@@ -4,6 +4,7 @@ no dash, no zero and no verdict in the place of a number."""
 import ast
 import re
 import shutil
+from collections.abc import Container
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -151,10 +152,9 @@ def said(value) -> str:
     return value.data if hasattr(value, "data") else repr(value)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_shows_anything_but_words(empty, monkeypatch, name):
-    """The cells of a page one by one, as if nothing could be trained either."""
+@pytest.fixture
+def untrained(empty, monkeypatch):
+    """An empty study in which nothing can be trained either."""
 
     def nothing(name, profile, seeds=None, **_):
         return records.entries(expand(name, profile=profile, seeds=seeds))
@@ -164,16 +164,37 @@ def test_no_page_shows_anything_but_words(empty, monkeypatch, name):
     monkeypatch.setattr("dabook.runs.networks.ensure", lambda *_: None)
     monkeypatch.setattr(bug_prices, "invalid_share", lambda: 0.25)  # renders for a minute
     monkeypatch.setattr(glue, "display", lambda *_, **__: None)
+    return empty
+
+
+def executed(name: str, ids: Container[str] | None = None) -> list[str]:
+    """What the cells of a page say one by one, all that need no network or those of some ids."""
     space = {}
     told = []
     for cell in nbformat.read(REPO_NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
         if cell.cell_type != "code" or "networks.predict" in cell.source or "gallery" in cell.id:
+            continue
+        if ids is not None and cell.id not in ids:
             continue
         tree = ast.parse(cell.source)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, cell.id, "exec"), space)
         if last is not None:
             told.append(said(eval(compile(ast.Expression(last.value), cell.id, "eval"), space)))
-    text = "\n".join(told)
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_shows_anything_but_words(untrained, name):
+    text = "\n".join(executed(name))
     assert "not yet recorded" in text or "not recorded yet" in text
     assert not MISLEADING.search(text), MISLEADING.search(text)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if name != "main_table"])
+def test_an_answer_says_once_that_it_waits_where_the_floors_are_recorded(untrained, name):
+    paths.floors().parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(fabricated.REPO / "data" / "records" / "floors.json", paths.floors())
+    *_, answer = executed(name, ids={"parameters", "setup", "run", "answer"})
+    assert answer.count("not yet recorded") == 1, answer

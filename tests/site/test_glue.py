@@ -59,10 +59,15 @@ NOTHING = sentences.UNRECORDED
         ("{known} Few: {none} {none}", f"Known. Few: {NOTHING}"),
         ("{known}\n\n{none}\n\n{none} {{}}", f"Known.\n\n{NOTHING} {{}}"),
         ("{n:d}: {none}", f"3: {NOTHING}"),
+        # a value that goes on with what is known
+        ("{none}\n\n{mixed}", f"{NOTHING}\n\nOne of six."),
+        ("{mixed}\n\n{none}\n\n{mixed}", f"{NOTHING} One of six.\n\nOne of six."),
+        ("{later} {later}", f"Known. {NOTHING} Two. Known. Two."),
     ],
 )
 def test_that_runs_are_not_recorded_is_said_once(text, said):
     values = {"none": NOTHING, "twice": f"{NOTHING} {NOTHING}", "known": "Known.", "n": 3}
+    values |= {"mixed": f"{NOTHING} One of six.", "later": f"Known. {NOTHING} Two."}
     assert glue.say(text, **values).data == said
 
 
