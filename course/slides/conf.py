@@ -1,7 +1,13 @@
 # The lectures (dabook/site/slides.py): `make slides` builds them.
 project = "Depth Anything, rebuilt from its parts"
 language = "en"
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx_revealjs", "dabook.site.excerpts", "dabook.site.lectures"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.mathjax",
+    "sphinx_revealjs",
+    "dabook.site.excerpts",
+    "dabook.site.lectures",
+]
 exclude_patterns = ["_templates"]
 root_doc = "index"
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
