@@ -17,16 +17,18 @@ from jaxtyping import Float, Int
 from dabook.analysis.means import logarithms
 from dalib.evaluation.segmentation import resampled
 
-DRAWS = 2000
+DRAWS = 20_000
+"""Enough that an end of an interval moves by a fiftieth of its width or less from one set of draws to
+another."""
 Units = Int[np.ndarray, " images"] | None
 
 
 @lru_cache
-def counts(size: int, stream: int, draws: int = DRAWS) -> Int[np.ndarray, "draws size"]:
+def counts(size: int, stream: int, draws: int = DRAWS) -> Float[np.ndarray, "draws size"]:
     """How often each of `size` items is taken in each draw. A stream is always the same: 0 for
     seeds, then one per domain."""
     generator = np.random.default_rng((20240119, stream))
-    return generator.multinomial(size, np.full(size, 1 / size), size=draws)
+    return generator.multinomial(size, np.full(size, 1 / size), size=draws).astype(np.float64)
 
 
 def draw_means(
@@ -54,12 +56,21 @@ def draw_means(
     for stream, domain in enumerate(scores, 1):
         times = _times(domain.shape[2], stream, draws, units[stream - 1] if units else None)
         flat = domain.reshape(rows * seeds, -1)
-        known = ~np.isnan(flat)
-        with np.errstate(invalid="ignore"):  # a draw of unscored images alone has no mean
-            means = (times @ np.where(known, flat, 0).T) / (times @ known.T)
+        means = _means(times, flat)
         means = logarithms(means) if logs else means
         total += np.tensordot(means.reshape(draws, rows, seeds), weights, axes=(1, 0))
     return _over_seeds(total) / len(scores)
+
+
+def _means(
+    times: Float[np.ndarray, "draws images"], flat: Float[np.ndarray, "some images"]
+) -> Float[np.ndarray, "draws some"]:
+    """Means over the images that are taken; NaN, which could not be scored, is left out."""
+    known = ~np.isnan(flat)
+    if known.all():
+        return (times @ flat.T) / times.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a draw of unscored images alone has no mean
+        return (times @ np.where(known, flat, 0).T) / (times @ known.T)
 
 
 def draw_errors(
@@ -82,7 +93,7 @@ def draw_errors(
     rows, seeds = areas[0].shape[:2]
     total = np.zeros((draws, seeds))
     for stream, domain in enumerate(areas, 1):
-        times = counts(domain.shape[3], stream, draws).astype(np.float64)
+        times = counts(domain.shape[3], stream, draws)
         for row, seed in np.ndindex(rows, seeds):
             error = 1 - resampled(times, domain[row, seed])
             total[:, seed] += weights[row] * (logarithms(error) if logs else error)
@@ -92,10 +103,10 @@ def draw_errors(
 def _times(images: int, stream: int, draws: int, units: Units) -> Float[np.ndarray, "draws images"]:
     """How often each image is taken in each draw: as often as its unit."""
     if units is None:
-        return counts(images, stream, draws).astype(np.float64)
+        return counts(images, stream, draws)
     if len(units) != images:
         raise ValueError(f"{len(units)} units for {images} images; each image has one")
-    return counts(int(units.max()) + 1, stream, draws).astype(np.float64)[:, units]
+    return counts(int(units.max()) + 1, stream, draws)[:, units]
 
 
 def _over_seeds(values: Float[np.ndarray, "draws seeds"]) -> Float[np.ndarray, " draws"]:

@@ -162,10 +162,11 @@ def change(before: Scores, after: Scores) -> Estimate:
     )
 
 
-def between_seeds(results: Results, half: str) -> float:
-    """How far two networks of one recipe lie apart on a half of the real sets by their seeds alone, in
-    per cent of AbsRel, in all but one of twenty pairs: 1.96 sqrt(2) standard deviations of its
-    logarithm, pooled over the rows of a study; NaN where no row has two seeds."""
+def between_seeds(results: Results, half: str | None) -> float:
+    """How far two networks of one recipe lie apart on a half of the real sets, or on both, by their
+    seeds (and what is drawn with them), in per cent of AbsRel, in all but one of twenty pairs: 1.96
+    sqrt(2) standard deviations of its logarithm, pooled over the rows of a study; NaN where no row has
+    two seeds."""
     variances = []
     for row in results.rows:
         real = [entry.record["real"] for entry in results.of(row) if "real" in entry.record]

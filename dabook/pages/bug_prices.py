@@ -116,11 +116,7 @@ def price(change: Estimate) -> str:
         return "not yet recorded"
     if isnan(change.half):
         return "one seed shows nothing"
-    return (
-        ("lowers", "raises")[change.mean > 0] + " the error"
-        if change.decided
-        else ("not to be told from zero")
-    )
+    return ("lowers", "raises")[change.mean > 0] + " the error" if change.decided else "undecided"
 
 
 def table(results: Bugs, names: Iterable[str]) -> Html:
@@ -202,7 +198,7 @@ def _brief(name: str, change: Estimate) -> str:
     if name not in SCORED:  # these are listed by their verdicts
         return text
     verdicts = {
-        "not to be told from zero": ", which cannot be told from zero",
+        "undecided": ", undecided",
         "changes nothing": ", which changes nothing",
         "one seed shows nothing": ", one seed",
     }

@@ -137,20 +137,27 @@ class Adjusted:
     benjamini_hochberg: float
 
 
-def adjusted(verdicts: Sequence[Verdict]) -> dict[tuple[str, Comparison], Adjusted]:
-    """(claim, comparison) -> its p-values, of every comparison that has one, those at equal compute
-    too."""
+def adjusted(verdicts: Sequence[Verdict]) -> dict[Comparison, Adjusted]:
+    """Comparison -> its p-values, of every comparison that has one, those at equal compute too; each
+    once (`once`), however many claims hang on it."""
     found = {
-        (v.claim.name, found.test): found.change.p
+        once(each.test): each.change.p
         for v in verdicts
-        for found in v.comparisons
-        if not isnan(found.change.p)
+        for each in v.comparisons
+        if not isnan(each.change.p)
     }
     values = list(found.values())
     columns = zip(
         values, multiplicity.holm(values), multiplicity.benjamini_hochberg(values), strict=True
     )
-    return {key: Adjusted(*map(float, column)) for key, column in zip(found, columns, strict=True)}
+    return {
+        test: Adjusted(*map(float, column)) for test, column in zip(found, columns, strict=True)
+    }
+
+
+def once(test: Comparison) -> Comparison:
+    """The same for all comparisons of the same rows in the same column, whatever is expected."""
+    return replace(test, expect="")
 
 
 def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
@@ -159,10 +166,10 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     found = adjusted(verdicts)
     if not found:
         return ""
-    alone = [key for key, value in found.items() if value.p < level]
-    holm = [key for key, value in found.items() if value.holm < level]
-    share = [key for key, value in found.items() if value.benjamini_hochberg < level]
-    names = ", ".join(f"{test.experiment} {test.row}".replace("_", " ") for _, test in holm)
+    alone = [test for test, value in found.items() if value.p < level]
+    holm = [test for test, value in found.items() if value.holm < level]
+    share = [test for test, value in found.items() if value.benjamini_hochberg < level]
+    names = "; ".join(map(_brief, holm))
     return (
         f"Of {len(found)} comparisons, {len(alone)} differ from zero at the level {level:g} over "
         "seeds when each is looked at alone;"
@@ -172,22 +179,32 @@ def surviving(verdicts: Sequence[Verdict], *, level: float = 0.05) -> str:
     )
 
 
+def _brief(test: Comparison) -> str:
+    """Source and rows of a comparison by their names."""
+    column = "" if test.column == MEAN else f", {test.column}"
+    words = f"{test.experiment}: {test.row} beside {test.versus}{column}"
+    return words.replace("_", " ")
+
+
 def multiplicity_table(verdicts: Sequence[Verdict], results: Mapping[str, Evidence]) -> Html:
-    """Every comparison that carries a claim and has a p-value: claim, rows, reading, change, and the
-    p-value alone, by Holm and by Benjamini and Hochberg; the smallest first."""
+    """Every comparison that carries a claim and has a p-value: its claims, rows, reading, change, and
+    the p-value alone, by Holm and by Benjamini and Hochberg; the smallest first."""
     values = adjusted(verdicts)
-    labels = {v.claim.name: v.claim for v in verdicts}
-    found = {(v.claim.name, m.test): m for v in verdicts for m in v.comparisons}
+    found: dict[Comparison, Measured] = {}
+    links: dict[Comparison, list[str]] = {}
+    for v in verdicts:
+        link = f'<a href="#claim-{v.claim.name.replace("_", "-")}">{escape(v.claim.claim)}</a>'
+        for each in v.comparisons:
+            found.setdefault(once(each.test), each)
+            links.setdefault(once(each.test), []).append(link)
     lines = {}
     headings = []
-    for number_, key in enumerate(sorted(values, key=lambda k: (values[k].p, k[0]))):
-        name, test = key
-        one = found[key]
-        value = values[key]
+    for place, test in enumerate(sorted(values, key=lambda t: (values[t].p, str(t)))):
+        one = found[test]
+        value = values[test]
         unit = number(one.change.mean, 1, sign=True)
-        link = f'<a href="#claim-{name.replace("_", "-")}">{escape(labels[name].claim)}</a>'
-        lines[str(number_)] = {
-            "compared": compared(test, results[test.experiment]),
+        lines[str(place)] = {
+            "compared": compared(one.test, results[test.experiment]),
             "reading": one.reading,
             "change, %": f"{unit}<br>"
             + "<br>".join(
@@ -199,7 +216,7 @@ def multiplicity_table(verdicts: Sequence[Verdict], results: Mapping[str, Eviden
             "Holm": _p(value.holm),
             "Benjamini and Hochberg": _p(value.benjamini_hochberg),
         }
-        headings.append(link)
+        headings.append("<br>".join(dict.fromkeys(links[test])))
     if not lines:
         return Html(f'<p class="provenance">{UNRECORDED.capitalize()}.</p>')
     marks = dict.fromkeys(("compared", "reading"), "text")
@@ -359,4 +376,4 @@ def counted(verdicts: Sequence[Verdict]) -> str:
 def intervals(verdicts: Sequence[Verdict]) -> int:
     """How many comparisons have been measured: what the level of an interval has to be held
     against."""
-    return sum(found.change.count > 1 for v in verdicts for found in v.comparisons)
+    return len({once(f.test) for v in verdicts for f in v.comparisons if f.change.count > 1})

@@ -151,7 +151,7 @@ def _verdict(what: str, change: Estimate, verbs: tuple[str, str], unit: str) -> 
         return f"{what} moves by {value} in a single seed, which shows nothing."
     interval = f"95 % interval {ends(change)}"
     if not change.decided:
-        return f"{what} cannot be told from unchanged ({value}, {interval})."
+        return f"{what}: undecided ({value}, {interval})."
     return f"{what} {verbs[change.mean > 0]} ({value}, {interval})."
 
 
@@ -170,15 +170,14 @@ def order(change: Estimate) -> str:
 
 
 def kinds(results: Robustness, row: str) -> str:
-    """Under which corruptions the error falls, rises, or cannot be told from unchanged; empty
-    without records."""
+    """Under which corruptions the error falls, rises, or may do either; empty without records."""
     found = {TITLES[k]: results.change(row, k) for k in STRENGTHS}
     if not any(c.count > 1 for c in found.values()):
         return ""
     groups = {
         "falls": [k for k, c in found.items() if c.decided and c.mean < 0],
         "rises": [k for k, c in found.items() if c.decided and c.mean > 0],
-        "cannot be told from unchanged": [k for k, c in found.items() if not c.decided],
+        "is undecided": [k for k, c in found.items() if not c.decided],
     }
     return (
         "By corruption: "

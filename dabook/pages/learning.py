@@ -73,7 +73,7 @@ def ladder(results: Results, plan: Experiment) -> str:
         along(
             results,
             steps_of(plan, label),
-            what=f"Changes by {label.removeprefix('+ ')}",
+            what=f"The students with {label.removeprefix('+ ')}",
             unit="steps",
         )
         for label in list(plan.curves)[1:]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dabook.analysis import budget, means
+from dabook.analysis.budget import EQUAL_COMPUTE, EQUAL_STEPS
 from dabook.analysis.floors import above_surface, best, blind, inversions, level, real_scores
 from dabook.analysis.floors import heading as floor_heading
 from dabook.analysis.real import (
@@ -29,7 +30,9 @@ from dabook.show.sentences import (
     UNRECORDED,
     by_verdict,
     effect,
+    leaving_one_out,
     part,
+    part_by_part,
     subject,
     told_at_compute,
 )
@@ -107,7 +110,7 @@ def real_table(results: Results, metric: str = "abs_rel") -> Html:
     arrow = "AbsRel ↓" if metric == "abs_rel" else "δ₁ ↑"
     caption = f"{arrow}; in parentheses the number of images"
     table = html(lines, headings, caption=caption, name=f"real-{metric}-{results.experiment}")
-    below = marks(known) if metric == "abs_rel" else Html("")
+    below = marks(results, known) if metric == "abs_rel" else Html("")
     rest = _line(record) + scales(results, "real") + provenance_line(results)
     return table + below + rest
 
@@ -216,9 +219,13 @@ def effects(results: Results, *, half: str = "table") -> str:
     if not any(c.count for c in found.values()):
         return UNRECORDED
     row, other = whole(results)
+    told = effect(found[row, other])
+    left = {name_of(d): change(results, row, other, [s for s in sets if s != d]) for d in sets}
+    if hangs := leaving_one_out(found[row, other], left):
+        told += f"; the change {hangs}"
     sentences = [
         f"On the mean of the {len(sets)} data sets of the {HALF[half]}, {_beside(results, row, other)} "
-        f"{effect(found[row, other])}."
+        f"{told}."
     ]
     longer = set(results.equal_compute.values())
     parts = {
@@ -226,13 +233,36 @@ def effects(results: Results, *, half: str = "table") -> str:
         for (row, other), moved in found.items()
         if (row, other) != whole(results) and row not in longer
     }
-    sentences.append(f"Part by part, {by_verdict(parts)}.")
+    sentences.append(f"{part_by_part(results)}, {by_verdict(parts)}.")
     sentences += [
         f"{subject(results, row)} {effect(moved)}."
         for (row, _), moved in found.items()
         if row in longer
     ]
     return " ".join([*sentences, *_at_compute(results, sets)])
+
+
+def both_halves(results: Results) -> str:
+    """The whole recipe on the mean of each half and of all data sets, at both readings: a sentence,
+    for the halves may not agree."""
+    row, first = whole(results)
+    others = [first, *filter(None, [results.equal_compute.get(row)])]
+    groups = {HALF[half]: of_half(results, half) for half in ("table", "tune")}
+    every = counted(results)
+    groups[f"all {len(every)}"] = every
+    parts = []
+    for name, sets in groups.items():
+        found = [change(results, row, other, sets) for other in others]
+        if all(moved.count > 1 for moved in found):
+            told = (
+                f"{number(moved.mean, 1, sign=True)} %{'' if moved.decided else ' (undecided)'}"
+                for moved in found
+            )
+            parts.append(f"{name} {' and '.join(told)}")
+    if not parts:
+        return UNRECORDED
+    readings = " and ".join([EQUAL_STEPS, EQUAL_COMPUTE][: len(others)])
+    return f"The whole recipe on the mean of the data sets, {readings}: {'; '.join(parts)}."
 
 
 def each(results: Results, sets: Sequence[str]) -> str:

@@ -1,16 +1,19 @@
 """Sentences about results, chosen by the data: what an interval cannot tell from zero is never
 worded as an effect."""
 
-from collections.abc import Callable, Iterable, Mapping
-from math import ceil, isnan
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isnan, sqrt
+
+from scipy.special import stdtrit
 
 from dabook.analysis import budget, floors
-from dabook.analysis.budget import EQUAL_COMPUTE
-from dabook.analysis.statistics import MEAN, Estimate, Results
+from dabook.analysis.budget import EQUAL_COMPUTE, EQUAL_STEPS
+from dabook.analysis.statistics import LEVEL, MEAN, Estimate, Results, recorded
 from dabook.show.html import number
 
 UNRECORDED = "These runs are not yet recorded."
 UNANSWERED = "The runs that answer this are not yet recorded."
+MAIN = "main_table"
 STALE = "Some of these runs come from older code (marked stale)."
 
 
@@ -28,7 +31,7 @@ def effect(change: Estimate) -> str:
         )
     if not change.decided:
         return (
-            f"has an effect that cannot be told from zero ({number(change.mean, 1, sign=True)} "
+            f"has an undecided effect ({number(change.mean, 1, sign=True)} "
             f"%, 95 % interval {ends(change)})"
         )
     return f"{'lowers' if change.mean < 0 else 'raises'} the error by {_size(change)}"
@@ -55,7 +58,7 @@ def moved(change: Estimate, *, what: str, unit: str) -> str:
         return f"moves {what} by {value} in a single seed, which shows nothing,"
     interval = f"{value}; 95 % interval {ends(change)}"
     if not change.decided:
-        return f"cannot be told from unchanged ({interval})"
+        return f"has an undecided effect on {what} ({interval})"
     return f"{'raises' if change.mean > 0 else 'lowers'} {what} ({interval})"
 
 
@@ -116,7 +119,7 @@ def reading(results: Results) -> str:
         whole = effect(results.change(last, versus=first))
         named = {part(results.rows[row].label): change for row, change in parts.items()}
         sentences.append(f"From the first row to the last, the recipe as a whole {whole}.")
-        sentences.append(f"Part by part, {by_verdict(named)}.")
+        sentences.append(f"{part_by_part(results)}, {by_verdict(named)}.")
     else:
         sentences += [f"{subject(results, row)} {effect(c)}." for row, c in parts.items()]
     sentences += [
@@ -149,32 +152,39 @@ def told_at_compute(results: Results, changes: Mapping[str, Estimate]) -> str:
     return f"{text}; {by_verdict(others)}." if others else f"{text}."
 
 
+def part_by_part(results: Results) -> str:
+    """The beginning of a sentence on the parts of a recipe: at which reading, where there are two."""
+    return f"Part by part{f', {EQUAL_STEPS}' if results.equal_compute else ''}"
+
+
 def part(label: str) -> str:
     """What a row adds to the one above it."""
     return label.removeprefix("+ ")
 
 
 def by_verdict(changes: Mapping[str, Estimate]) -> str:
-    """Changes by what they show, as a clause: "the error is lower with a (-1.9 %); it cannot be told
-    from unchanged with b (-2.9 %) and c (+0.1 %)"."""
+    """Changes by what they show, as clauses: "the error is lower with a (-1.9 %); the effect of b
+    (-2.9 %) and c (+0.1 %) is undecided"."""
     groups: dict[str, list[str]] = {
-        "is lower with {}": [n for n, c in changes.items() if c.count > 1 and _lower(c)],
-        "is higher with {}": [n for n, c in changes.items() if c.count > 1 and _higher(c)],
-        "cannot be told from unchanged with {}": [
+        "the error is lower with {}": [n for n, c in changes.items() if c.count > 1 and _lower(c)],
+        "the error is higher with {}": [
+            n for n, c in changes.items() if c.count > 1 and _higher(c)
+        ],
+        "the effect of {} is undecided": [
             n for n, c in changes.items() if c.count > 1 and not c.decided
         ],
-        "moves with {} in a single seed, which shows nothing": [
+        "of {} there is a single seed, which shows nothing": [
             n for n, c in changes.items() if c.count == 1
         ],
-        "is not yet known with {}": [n for n, c in changes.items() if not c.count],
+        "{} not yet recorded": [n for n, c in changes.items() if not c.count],
     }
     clauses = []
     for words, members in groups.items():
         told = [f"{n} ({_signed(changes[n].mean)})" if changes[n].count else n for n in members]
         if told:
-            *most, end = told
-            clauses.append(words.format(f"{', '.join(most)} and {end}" if most else end))
-    return "the error " + "; it ".join(clauses)
+            verb = (" are" if told[1:] else " is") * words.startswith("{}")
+            clauses.append(words.format(_and(told) + verb))
+    return "; ".join(clauses)
 
 
 def answer(results: Results, rows: Iterable[str] | None = None) -> str:
@@ -198,6 +208,9 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     first, told = UNANSWERED, []
     if asked:
         first, told = _first(results, {row: changes[row] for row in asked})
+    waiting = len(list(rows or results.against)) - len(asked)
+    if asked and first and waiting:
+        first = f"{first.removesuffix('.')}; {waiting} of {waiting + len(asked)} comparisons wait for their runs."
 
     # the rows that are left, those asked for before the others, by what they show
     ordered = sorted(changes, key=lambda row: row not in asked)
@@ -213,15 +226,37 @@ def answer(results: Results, rows: Iterable[str] | None = None) -> str:
     groups = {
         "Also lower" if lower_told else "Lower": lower,
         "Also higher" if higher_told else "Higher": higher,
-        "Not to be told from zero": unclear,
+        "Undecided": unclear,
         "In a single seed, which shows nothing": single,
     }
     sentences = [first] if first else []
     for words, members in groups.items():
         if members:
             sentences.append(_listed(results, words, {row: changes[row] for row in members}))
-    sentences += [at_compute(results), progress(results)]
+    sentences += [at_compute(results), more_seeds(results), progress(results)]
     return " ".join(filter(None, sentences))
+
+
+def more_seeds(results: Results) -> str:
+    """What the main table says of the comparisons that it shares with this experiment and has more
+    seeds of: sentences, or nothing."""
+    main = recorded(MAIN)
+    if results.experiment == MAIN or results.profile != main.profile:
+        return ""
+    there = {e.config.hash(): e.row.name for e in main.found}
+    shared = {e.row.name: there[e.config.hash()] for e in results.found if e.config.hash() in there}
+    told = []
+    count = 0
+    for row, other in results.against.items():
+        if not {row, other} <= shared.keys():
+            continue
+        change = main.change(shared[row], versus=shared[other])
+        if change.count > results.change(row).count:
+            told.append(f"{_inside(subject(results, row))} {effect(change)}")
+            count = change.count
+    if not told:
+        return ""
+    return f"The main table has these rows too, with {count} seeds: there {'; '.join(told)}."
 
 
 def _lower(change: Estimate) -> bool:
@@ -268,7 +303,7 @@ def _first(results: Results, asked: Mapping[str, Estimate]) -> tuple[str, list[s
     outermost = (min(known, key=mean), max(known, key=mean))
     span = " to ".join(f"{_signed(mean(r))} ({_inside(subject(results, r))})" for r in outermost)
     text = (
-        f"None of {len(known)} comparisons can be told from zero: the changes run from {span}, "
+        f"None of {len(known)} comparisons is decided: the changes run from {span}, "
         f"and no 95 % interval reaches below {_signed(min(reached))} or above "
         f"{_signed(max(reached))}."
     )
@@ -339,7 +374,7 @@ def along(results: Results, rows: Mapping[int, str], *, what: str, unit: str) ->
     """
     lower = "lower the error"
     higher = "raise the error"
-    unclear = "cannot be told from no change"
+    unclear = "have an undecided effect"
     single = "have a single seed, which shows nothing,"
     groups = {verb: [] for verb in (lower, higher, unclear, single)}
     open_ = []
@@ -376,11 +411,7 @@ def domains(results: Results, row: str) -> str:
         for d, what in ((better, "better"), (worse, "worse"))
         if d
     ]
-    return (
-        f"{subject(results, row)}: "
-        + "; ".join([*parts, f"{open_} cannot be told from unchanged"])
-        + "."
-    )
+    return f"{subject(results, row)}: " + "; ".join([*parts, f"{open_} undecided"]) + "."
 
 
 def elsewhere(results: Results, rows: Iterable[str], domains: tuple[str, ...]) -> str:
@@ -402,12 +433,12 @@ def beside_floors(results: Results) -> str:
     if not known:
         return "The floors are not recorded for these images."
     name, lowest = floors.best(known, MEAN, results.domains)
-    levels = {row: results.value(row).mean for row in results.rows if results.of(row)}
-    under = sum(value < lowest for value in levels.values())
+    levels = [row for row in results.rows if results.of(row)]
+    under = sum(_lower(floors.gap(results.of(row), known, results.domains)) for row in levels)
     sentences = [
         f"Of {len(floors.blind(known))} floors, predictions that look at no picture, the best is the "
         f"{name}: {number(lowest)} on the mean of the test"
-        f" domains. {under} of {len(levels)} rows lie below it."
+        f" domains. Beside the best floor of each domain {under} of {len(levels)} rows are surely lower on the mean."
     ]
     for domain in results.domains:
         gaps = {row: floors.gap(results.of(row), known, [domain]) for row in levels}
@@ -438,16 +469,14 @@ def beside_surface(results: Results) -> str:
     }
     none = [_words(d) for d, n in below.items() if n == 0]
     every = [_words(d) for d, n in below.items() if n == len(rows)]
-    parts = [
-        f"{words} on {len(names)} of {len(below)} domains ({', '.join(names)})"
-        for words, names in (("every row", every), ("none", none))
-        if names
-    ]
-    some = len(below) - len(none) - len(every)
-    parts += [f"some on {some}"] * bool(some)
+    count = len(below)
+    parts = [f"every row on {len(every)} of {count} domains ({', '.join(every)})"] * bool(every)
+    parts += [f"no row on {len(none)} of {count} ({', '.join(none)})"] * bool(none)
+    some = count - len(none) - len(every)
+    parts += [f"some rows on {some}"] * bool(some)
     return (
-        "A quadratic surface fitted to each truth is no prediction, but a network that is not below "
-        f"it has seen no more than a layout: surely below it is {'; '.join(parts)}."
+        "A quadratic surface fitted to each truth is no prediction. Of a network that is not below it, it "
+        f"is not shown that it has seen more than a layout. Surely below it is {'; '.join(parts)}."
     )
 
 
@@ -477,7 +506,56 @@ def without(results: Results, rows: Iterable[str] | None = None) -> str:
     told = "; ".join(
         f"{_inside(subject(results, row))} {effect(change)}" for row, change in found.items()
     )
-    return f"{text} Without it, {told}." if told else text
+    text = f"{text} Without it, {told}." if told else text
+    return f"{text} {_one_domain_out(results)}".strip()
+
+
+def _one_domain_out(results: Results) -> str:
+    """How far the change by the whole recipe hangs on a single domain, at both readings: sentences;
+    nothing where an experiment has no whole or too little is recorded."""
+    first, last = next(iter(results.rows)), list(results.rows)[-1]
+    if not (results.base(last) == first != results.against.get(last)):
+        return ""
+    pairs = {"The whole recipe's change": first}
+    if longer := results.equal_compute.get(last):
+        pairs |= {"At equal compute the change": longer}
+    sentences = []
+    for words, other in pairs.items():
+        left = {
+            _words(d): results.change(
+                last, tuple(each for each in results.domains if each != d), versus=other
+            )
+            for d in results.domains
+        }
+        if told := leaving_one_out(results.change(last, versus=other), left):
+            sentences.append(f"{words} {told}.")
+    return " ".join(sentences)
+
+
+def leaving_one_out(whole: Estimate, left: Mapping[str, Estimate]) -> str:
+    """How far a mean change hangs on a single domain or data set: a clause such as "runs from -6.0 %
+    (without fog) to -4.0 % (without rooms) with one left out, and is undecided without rooms".
+
+    Args:
+        whole: the change with all.
+        left: what is left out, as a name -> the change without it.
+    """
+    if whole.count < 2 or len(left) < 3 or not all(change.count for change in left.values()):
+        return ""
+    ordered = sorted(left, key=lambda name: left[name].mean)
+    low, high = (f"{_signed(left[n].mean)} (without {n})" for n in (ordered[0], ordered[-1]))
+    text = f"runs from {low} to {high} with one left out"
+    verdicts = {name: (_lower(change), _higher(change)) for name, change in left.items()}
+    other = [n for n in ordered if verdicts[n] != (_lower(whole), _higher(whole))]
+    if not other:
+        return text
+    word = "undecided" if whole.decided else "decided"
+    return f"{text}, and is {word} without {_and(other)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def contrast(results: Results, row: str, other: str) -> str:
@@ -520,14 +598,23 @@ def precision(results: Results, *, aim: float | int) -> str:
     told = f"Half-widths of the intervals of the changes over seeds: {values}."
     if not wide:
         return f"{told} All are within the aim of {aim:g} %."
-    # the half-width falls with the root of the seeds
-    most = max(wide, key=lambda name: wide[name] ** 2 * halves[name][1])
-    needed = ceil(halves[most][1] * (wide[most] / aim) ** 2)
+    most = max(_seeds_for(aim, half, halves[name][1]) for name, half in wide.items())
+    within = [name for name in known if name not in wide]
+    met = f"only {' and '.join(within)} met" if within else "none met"
     return (
-        f"{told} {len(wide)} of {len(known)} are wider than the aim of {aim:g} %: seeds, each with labels, "
-        "a pool and a teacher of its own, differ too much, and at this spread the widest would take "
-        f"about {needed} of them."
+        f"{told} Of {len(known)} changes {met} the aim of {aim:g} %: seeds, each with labels, a pool and a "
+        f"teacher of its own, differ too much, and at this spread the widest would take {most} of them."
     )
+
+
+def _seeds_for(aim: float, half: float, seeds: int) -> int:
+    """How many seeds it takes until Student's t interval is this narrow, at the spread that these
+    seeds have."""
+    spread = half * sqrt(seeds) / stdtrit(seeds - 1, (1 + LEVEL) / 2)
+    wanted = seeds
+    while stdtrit(wanted - 1, (1 + LEVEL) / 2) * spread / sqrt(wanted) > aim:
+        wanted += 1
+    return wanted
 
 
 def _half(results: Results, row: str, other: str) -> float:

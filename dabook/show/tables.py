@@ -15,7 +15,7 @@ from dabook.runs import records
 from dabook.runs.experiments import Experiment, usual
 from dabook.runs.records import Entry, Record
 from dabook.show.html import DASH, Html, anchor, cell, html, number, record_link, row_link, title
-from dabook.show.sentences import progress
+from dabook.show.sentences import reading
 
 RESAMPLED = (
     "“seeds”, Student's t over seeds; “+ images”, the bootstrap over seeds and test images"
@@ -81,7 +81,7 @@ def main_table(results: Results) -> Html:
         classes={"paper: AbsRel": "paper", "paper: change, %": "paper"} if theirs else None,
         name=f"{results.experiment}-{results.profile}",
     )
-    return table + marks(known) + provenance(results) + scales(results) + missing(results)
+    return table + marks(results, known) + provenance(results) + scales(results) + missing(results)
 
 
 def change_cell(results: Results, row: str) -> str:
@@ -124,7 +124,7 @@ def above(
     )
 
 
-def marks(known: floors.Scores) -> Html:
+def marks(results: Results, known: floors.Scores) -> Html:
     """A line under a table that explains the marks of `above`; nothing without floors."""
     if not known:
         return Html("")
@@ -132,14 +132,18 @@ def marks(known: floors.Scores) -> Html:
     if floors.surface(known):
         text += (
             f"; {ABOVE_SURFACE}: not surely below the quadratic surface, which is fitted to each "
-            "truth and is no prediction: a row that is not below it has seen no more than a layout"
+            "truth and is no prediction: of a row that is not below it, it is not shown that it has seen "
+            "more than a layout"
         )
-    return Html(f'<p class="provenance">{text}. Surely: by both intervals</p>')
+    text += ". Surely: by both intervals"
+    if any(len(results.of(row)) == 1 for row in results.rows):
+        text += "; a row of a single seed has none, and is marked where its error is not below"
+    return Html(f'<p class="provenance">{text}</p>')
 
 
 def _without(results: Results) -> str:
     """Heading of the mean that leaves out the domain with the largest error."""
-    return f"without {title(results.heaviest)}"
+    return f"AbsRel without {title(results.heaviest)}"
 
 
 def _floor_line(
@@ -436,8 +440,7 @@ def readme_table(results: Results) -> str:
             links or DASH,
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    if missing := progress(results):
-        lines += ["", missing]
+    lines += ["", f"{reading(results)} Intervals in the table are over seeds."]
     return "\n".join(lines) + "\n"
 
 

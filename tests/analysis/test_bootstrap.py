@@ -14,13 +14,13 @@ def slow_means(scores, weights, draws):
     drawn."""
     seeds, found = scores[0].shape[1], []
     for draw in range(draws):
-        taken = np.repeat(np.arange(seeds), bootstrap.counts(seeds, 0, draws)[draw])
+        taken = np.repeat(np.arange(seeds), bootstrap.counts(seeds, 0, draws)[draw].astype(int))
         total = 0.0
         for seed in taken:
             for stream, domain in enumerate(scores, 1):
                 images = np.repeat(
                     np.arange(domain.shape[2]),
-                    bootstrap.counts(domain.shape[2], stream, draws)[draw],
+                    bootstrap.counts(domain.shape[2], stream, draws)[draw].astype(int),
                 )
                 for row, weight in enumerate(weights):
                     total += weight * np.nanmean(domain[row, seed, images]) / len(scores)

@@ -127,7 +127,7 @@ def test_the_page_shows_metres_and_the_papers_rows(results):
     told = page.reading(results)
     # the rooms' student beside both, the streets' beside ImageNet alone, zero-shot and in-domain
     assert told.count("lowers AbsRel") == 6
-    assert told.count("cannot be told from unchanged") == 2
+    assert told.count("has an undecided effect on AbsRel") == 2
     assert "0.150" in page.published().text
 
 

@@ -50,7 +50,7 @@ def test_an_order_that_turns_is_told():
         "of steps (“+ strong perturbation”)."
     )
     told = learning.ladder(results, plan)
-    assert f"Changes by pseudo labels lower the error at {first} (−10.0 %)" in told
+    assert f"The students with pseudo labels lower the error at {first} (−10.0 %)" in told
     assert f"raise the error at {last} (+12.5 %)" in told
 
 

@@ -76,8 +76,8 @@ def test_a_study_that_has_begun_shows_what_there_is(empty):
     assert "48 of 50 runs are not recorded yet" in table
     assert sentences.reading(recorded("main_table")).startswith(
         "So far 0 to 2 of 10 seeds per row are recorded. From the first row to the last, the recipe as "
-        "a whole is not yet recorded. Part by part, the error is not yet known with pseudo labels, "
-        "strong perturbation and feature alignment."
+        "a whole is not yet recorded. Part by part, at equal steps, pseudo labels, strong perturbation "
+        "and feature alignment are not yet recorded."
     )
 
 
@@ -116,7 +116,7 @@ def test_the_readme_waits_for_a_second_seed(empty):
     fabricated.write("main_table", {"labelled_only": [0.3, 0.31]})
     text = tables.readme_table(recorded("main_table"))
     assert "| Labelled images only | 0.305" in text
-    assert text.endswith("\nSo far 0 to 2 of 10 seeds per row are recorded.\n")
+    assert "\nSo far 0 to 2 of 10 seeds per row are recorded. From the first row" in text
 
 
 def test_the_readme_is_what_its_command_writes():

@@ -166,8 +166,8 @@ def test_the_effects_tell_the_whole_recipe_first():
         "images only” lowers the error by 5.0 %"
     )
     assert (
-        "Part by part, the error is lower with feature alignment (−5.0 %); it cannot be told from "
-        "unchanged with pseudo labels (+0.0 %) and strong perturbation (+0.0 %)."
+        "Part by part, at equal steps, the error is lower with feature alignment (−5.0 %); the effect of "
+        "pseudo labels (+0.0 %) and strong perturbation (+0.0 %) is undecided."
     ) in text
 
 

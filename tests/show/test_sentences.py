@@ -3,7 +3,7 @@
 import pytest
 from helpers import fabricated
 
-from dabook.analysis.statistics import recorded
+from dabook.analysis.statistics import Estimate, recorded
 from dabook.show import sentences
 
 NONE = [0.40, 0.41, 0.39]
@@ -33,11 +33,11 @@ def test_the_largest_gain_comes_first_and_everything_else_is_named_by_its_kind()
         "“all three” beside “none” lowers the error by 20.0 % (95 % interval "
         "20.0 to 20.0 over seeds, "
         "20.0 to 20.0 over seeds and images), the largest gain of 4 "
-        "comparisons"
+        "comparisons; 3 of 7 comparisons wait for their runs"
     )
     assert lower == "Also lower: “colour only” beside “none”, −5.0 %"
     assert higher == "Higher: “blur only” beside “none”, +5.0 %"
-    assert unclear.startswith("Not to be told from zero: “CutMix only” beside “none”, ")
+    assert unclear.startswith("Undecided: “CutMix only” beside “none”, ")
     assert missing == "So far 0 to 3 of 5 seeds per row are recorded."
 
 
@@ -49,10 +49,10 @@ def test_without_a_gain_the_first_sentence_tells_the_largest_harm():
         "2 of 3 comparisons show a higher error and none a lower one; the most is “CutMix only” "
         "beside “none”, by 20.0 % "
         "(95 % interval 20.0 to 20.0 over seeds, "
-        "20.0 to 20.0 over seeds and images)"
+        "20.0 to 20.0 over seeds and images); 4 of 7 comparisons wait for their runs"
     )
     assert higher == "Also higher: “colour only” beside “none”, +5.0 %"
-    assert unclear.startswith("Not to be told from zero: “blur only” beside “none”, ")
+    assert unclear.startswith("Undecided: “blur only” beside “none”, ")
 
 
 def test_where_nothing_is_decided_the_first_sentence_tells_how_far_changes_and_intervals_reach():
@@ -64,7 +64,7 @@ def test_where_nothing_is_decided_the_first_sentence_tells_how_far_changes_and_i
     text = sentences.answer(found, list(asked))
     first, lower, _ = text.split(". ")
     assert first.replace("−", "-") == (
-        "None of 3 comparisons can be told from zero: the changes run from "
+        "None of 3 comparisons is decided: the changes run from "
         f"{asked[low].mean:+.1f} % ({sentences.subject(found, low)})"
         f" to {asked[high].mean:+.1f} % ({sentences.subject(found, high)}), and no 95 % interval "
         f"reaches below {min(ends):+.1f} %"
@@ -91,7 +91,7 @@ def test_one_or_two_comparisons_that_were_asked_for_are_told_in_full():
         "only” beside “none” raises the "
         "error by 5.0 % (95 % interval 5.0 to 5.0 over seeds, "
         "5.0 to 5.0 over seeds and images). Also lower: “all three” beside “none”, −20.0 "
-        "%. Not to be told"
+        "%. Undecided: “CutMix"
     )
     text = sentences.answer(found, ["labelled_too"])
     assert text.startswith(f"{sentences.UNANSWERED} Lower, beside “none”: “all three”, −20.0 %;")
@@ -178,8 +178,8 @@ def test_a_sweep_says_what_is_undecided_and_what_is_not_recorded():
     text = sentences.along(found, rows, what="Naive pseudo labels", unit="labelled images")
     few = found.change("n50_naive").mean
     assert text == (
-        "Naive pseudo labels lower the error at 500 (−5.0 %); they cannot"
-        f" be told from no change at 50 ({few:+.1f} %) labelled images. Not yet recorded: 5000."
+        "Naive pseudo labels lower the error at 500 (−5.0 %); they have an"
+        f" undecided effect at 50 ({few:+.1f} %) labelled images. Not yet recorded: 5000."
     ).replace("(-", "(−")
 
 
@@ -190,10 +190,7 @@ def test_the_same_comparisons_on_some_domains_alone():
         "On floating, fog nature alone, “rooms alone” beside “rooms and streets” raises the error "
         "by "
     )
-    assert (
-        "; “streets alone” beside “rooms and streets” has an effect that cannot be told from zero ("
-        in text
-    )
+    assert "; “streets alone” beside “rooms and streets” has an undecided effect (" in text
     assert found.change("room", ("floating", "fog_nature")).mean == pytest.approx(5)
     assert (
         sentences.elsewhere(recorded("dropping"), ["pixel"], ("floating",)) == sentences.UNRECORDED
@@ -209,7 +206,7 @@ def test_an_effect_needs_both_intervals():
     assert change.resampled == pytest.approx((-5, -5))
     doubtful = type(change)(change.mean, change.half, change.count, (-11.0, 0.5))
     assert not doubtful.decided
-    assert "cannot be told from zero" in sentences.effect(doubtful)
+    assert "an undecided effect" in sentences.effect(doubtful)
 
 
 def test_the_headline_is_the_first_sentence():
@@ -247,7 +244,7 @@ def test_what_does_not_beat_the_floors_of_the_drawn_domains_is_named():
         "Of 2 floors, predictions that look at no picture, the best is the mean map: 0.360 on the "
         "mean of the test domains"
     )
-    assert second == "1 of 2 rows lie below it"
+    assert second == "Beside the best floor of each domain 1 of 2 rows are surely lower on the mean"
     assert [part.split(",")[0] for part in rest] == [
         "On warm tabletop",
         "On noisy warehouse",
@@ -274,3 +271,50 @@ def test_the_heaviest_domain_and_the_mean_without_it():
         in sentences.without(recorded("cutmix_regions"))
     )
     assert sentences.without(recorded("v2_loss")) == sentences.UNRECORDED
+
+
+def change(mean: float, half: float = 1.0, count: int = 5) -> Estimate:
+    return Estimate(mean, half, count)
+
+
+@pytest.mark.parametrize(
+    ("whole", "left", "told"),
+    [
+        (
+            -3.0,
+            {"a": -2.5, "b": -4.0, "c": -3.1},
+            "runs from −4.0 % (without b) to −2.5 % (without a) ",
+        ),
+        (-3.0, {"a": -0.5, "b": -4.0, "c": -3.1}, "with one left out, and is undecided without a"),
+        (-3.0, {"a": -0.5, "b": 0.3, "c": -3.1}, ", and is undecided without a and b"),
+        (-0.5, {"a": -0.5, "b": 2.0, "c": -3.1}, ", and is decided without c and b"),
+    ],
+)
+def test_what_hangs_on_a_single_domain_is_told(whole, left, told):
+    text = sentences.leaving_one_out(change(whole), {n: change(x) for n, x in left.items()})
+    assert told in text
+    assert ("undecided" in text) == ("undecided" in told)
+
+
+def test_two_domains_or_one_seed_say_nothing_of_a_single_domain():
+    three = {name: change(-3.0) for name in "abc"}
+    assert sentences.leaving_one_out(change(-3.0), three)
+    assert sentences.leaving_one_out(change(-3.0), {"a": change(1.0), "b": change(1.0)}) == ""
+    assert sentences.leaving_one_out(change(-3.0, count=1), three) == ""
+    assert sentences.leaving_one_out(change(-3.0), three | {"d": Estimate()}) == ""
+
+
+def test_the_main_table_is_asked_where_it_has_more_seeds():
+    """Ten seeds of rows that another question has with five: of these the first five alone."""
+    ten = {"labelled_only": [0.4] * 10, "naive": [0.38, 0.42, 0.37, 0.43, 0.4] + [0.36] * 5}
+    fabricated.write("main_table", ten)
+    found = recorded("pseudo_labels")
+    assert found.change("n500_naive").count == 5
+    text = sentences.more_seeds(found)
+    assert text.startswith(
+        "The main table has these rows too, with 10 seeds: there “500 labels, naive”"
+    )
+    assert text in sentences.answer(found)
+    assert sentences.more_seeds(recorded("main_table")) == ""
+    fabricated.write("cutmix_regions", {"apart": NONE, "together": LOWER})
+    assert sentences.more_seeds(recorded("cutmix_regions")) == ""

@@ -194,8 +194,7 @@ def test_a_run_that_you_did_not_make_says_how_to(study):
         (Estimate(4.0, 1.0, 5), "raises the error by 4.0 % (95 % interval 3.0 to 5.0 over seeds)"),
         (
             Estimate(-0.5, 1.6, 5),
-            "has an effect that cannot be told from zero (−0.5 %, 95 % interval −2.1 to +1.1 over "
-            "seeds)",
+            "has an undecided effect (−0.5 %, 95 % interval −2.1 to +1.1 over seeds)",
         ),
         (
             Estimate(-9.0, float("nan"), 1),
@@ -217,10 +216,10 @@ def test_an_interval_that_holds_zero_is_never_worded_as_an_effect(mean, half):
 def test_the_reading_of_a_study(study):
     text = sentences.reading(main(LEVELS))
     assert (
-        "Part by part, the error is lower with strong perturbation (−6.5 %); it cannot be told from "
-        "unchanged with pseudo labels ("
+        "Part by part, at equal steps, the error is lower with strong perturbation (−6.5 %); the effect "
+        "of pseudo labels ("
     ) in text
-    assert re.search(r"\) and feature alignment \([+−]\d\.\d %\)\. “Labelled", text)
+    assert re.search(r"\) and feature alignment \([+−]\d\.\d %\) is undecided\. “Labelled", text)
     assert "the recipe as a whole lowers the error by" in text
 
 
@@ -237,9 +236,9 @@ def test_parts_are_told_by_what_they_show():
         }
     )
     assert clause == (
-        "the error is lower with a (−3.0 %) and b (−2.0 %); it is higher with c (+4.0 %); it cannot be "
-        "told from unchanged with d (−0.5 %); it moves with e (−9.0 %) in a single seed, which shows "
-        "nothing; it is not yet known with f"
+        "the error is lower with a (−3.0 %) and b (−2.0 %); the error is higher with c (+4.0 %); the "
+        "effect of d (−0.5 %) is undecided; of e (−9.0 %) there is a single seed, which shows nothing; f "
+        "is not yet recorded"
     )
 
 
@@ -258,9 +257,13 @@ def test_precision_is_compared_with_the_aim(study):
     wide = [float(x) for x in re.findall(r", (\d+\.\d) %", told)]
     over = sum(x > 0.5 for x in wide)
     assert 0 < over < len(wide) == 7
-    assert f" {over} of 7 are wider than the aim of 0.5 %" in told
-    needed = int(re.search(r"would take about (\d+) of them", told).group(1))
-    assert needed == pytest.approx(5 * (max(wide) / 0.5) ** 2, rel=0.05)
+    assert "Of 7 changes only " in told
+    assert "met the aim of 0.5 %" in told
+    needed = int(re.search(r"would take (\d+) of them", told).group(1))
+    # of many seeds t is 1.96, of five it is 2.776
+    assert needed == pytest.approx(5 * (max(wide) / 0.5 * 1.96 / 2.776) ** 2, rel=0.1)
+    told = sentences.precision(results, aim=0.01)
+    assert "Of 7 changes none met the aim of 0.01 %" in told
     assert "All are within the aim of 30 %." in sentences.precision(results, aim=30)
 
 
@@ -289,8 +292,13 @@ def test_quotes_are_plain_values(study):
 
 def test_the_readme_table_is_markdown_with_links(study):
     lines = tables.readme_table(main(LEVELS)).splitlines()
+    *lines, empty, told = lines
     assert len(lines) == 2 + len(LEVELS)
     assert len({line.count("|") for line in lines}) == 1
+    assert (empty, told) == (
+        "",
+        f"{sentences.reading(main(LEVELS))} Intervals in the table are over seeds.",
+    )
     hashed = expand("main_table", profile="study")["full"].configs[4].hash()
     assert f"[4](data/records/main_table/{hashed}.json)" in lines[-1]
 
@@ -464,4 +472,4 @@ def test_cells_that_are_not_below_a_floor_or_the_surface_are_marked(study):
     assert floors.best(known, "floating")[0] == "vertical ramp"
     told = sentences.beside_floors(results)
     assert "Of 1 floors, predictions that look at no picture, the best is the vertical ramp" in told
-    assert "every row on 1 of 6 domains (night street); none on 5 of 6 domains" in told
+    assert "every row on 1 of 6 domains (night street); no row on 5 of 6 (fog nature" in told
