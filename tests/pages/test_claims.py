@@ -488,7 +488,7 @@ def test_p_values_are_adjusted_over_the_whole_page(study):
     fabricated.write("dropping", {"none": [0.30, 0.31, 0.32], "pixel": [0.28, 0.293, 0.294]})
     results = verdicts.results_of(KNOWN)
     found = verdicts.verdicts(KNOWN, results)
-    values = {key[1].row: value for key, value in claims.adjusted(found).items()}
+    values = {test.row: value for test, value in claims.adjusted(found).items()}
     base = np.log([0.30, 0.31, 0.32])
     levels = {"together": [0.30, 0.311, 0.319], "pixel": [0.28, 0.293, 0.294]}
     alone = {r: stats.ttest_1samp(np.log(x) - base, 0).pvalue for r, x in levels.items()}
@@ -507,9 +507,25 @@ def test_p_values_are_adjusted_over_the_whole_page(study):
     assert claims.surviving(found) == (
         "Of 2 comparisons, 1 differ from zero at the level 0.05 over seeds when each is looked at "
         "alone; Holm's adjustment for their"
-        " number keeps 1 (dropping pixel), that of Benjamini and Hochberg 1."
+        " number keeps 1 (dropping: pixel beside none), that of Benjamini and Hochberg 1."
     )
     assert claims.surviving([]) == ""
+
+
+def test_a_comparison_that_carries_two_claims_is_counted_once(study):
+    """Some students beside labelled images alone of their compute stand behind several claims."""
+    fabricated.write("main_table", LEVELS | {"labelled_long": [0.3, 0.31, 0.29, 0.3, 0.32]})
+    results = verdicts.results_of(KNOWN)
+    found = verdicts.verdicts(KNOWN, results)
+    told = [claims.once(m.test) for v in found for m in v.comparisons if m.change.count > 1]
+    values = claims.adjusted(found)
+    assert len(told) > len(values) == len(set(told)) == claims.intervals(found)
+    assert claims.surviving(found).startswith(f"Of {len(values)} comparisons, ")
+    table = claims.multiplicity_table(found, results).text
+    assert table.count("<tr>") == 1 + len(values)
+    shared = [t for t in told if told.count(t) > 1]
+    assert shared
+    assert re.search(r'href="#claim-[^>]*>[^<]*</a><br><a href="#claim-', table)
 
 
 # The page against the records, by another way: raw JSON, NumPy, scipy.
