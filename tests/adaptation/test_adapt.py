@@ -39,7 +39,7 @@ def files(tmp_path_factory):
     return out
 
 
-def words(files, out, *more, teacher="teacher", steps=150):
+def words(files, out, *more, teacher="teacher", steps=50):
     named = ["--teacher", str(files / f"{teacher}.safetensors"), "--steps", str(steps)]
     # a ViT on a CPU: at a size that costs seconds
     named += ["--set", "teacher.short_side=70"]
