@@ -294,6 +294,7 @@ def test_files_of_others_are_not_written_over(files, tmp_path, name):
     assert (out / name).read_text() == "mine"  # until there is something to put in its place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_a_student_is_never_written_over_what_it_is_made_from(files, tmp_path, role):
     out = tmp_path / "mine"

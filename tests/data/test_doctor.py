@@ -698,6 +698,7 @@ def test_the_page_shows_the_table_of_the_code():
     assert rules.table() in page, "copy the output of dalib.data.doctor.rules.table() to the page"
 
 
+@pytest.mark.slow
 def test_realdepth_has_no_fault_that_spoils():
     if not paths.realdepth().is_dir():
         pytest.skip("../shared/realdepth is not here; set DALIB_REALDEPTH to its folder")

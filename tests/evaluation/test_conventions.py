@@ -347,6 +347,7 @@ SPOIL = {
 """By these a perfect prediction of disparity up to scale and shift has an error."""
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(scale=st.floats(0.01, 100.0), shift=st.floats(0.001, 10.0))
 def test_a_perfect_network_has_no_error_by_any_choice(scale, shift):
@@ -367,6 +368,7 @@ def test_a_perfect_network_has_no_error_by_any_choice(scale, shift):
         assert price.value < 1e-6, price.convention.name
 
 
+@pytest.mark.slow
 def test_what_spoils_a_perfect_network_does():
     perfect = [3 * s["disparity"].double() + 0.1 for s in SAMPLES]
     found = {

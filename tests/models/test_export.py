@@ -53,6 +53,7 @@ def test_transformers_runs_what_we_export(max_depth, tmp_path):
     close(found, expected(model, images))
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_transformers(tmp_path):
     """Image in, map of the image's size out, by the preprocessing that we wrote: short side 518,
     aspect kept, multiples of 14."""
@@ -75,6 +76,7 @@ def test_the_pipeline_of_transformers(tmp_path):
     close(found["predicted_depth"].squeeze(), resized)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_says_so(tmp_path):
     for name in ("lite0", "lite2"):
         cnn = build(name, pretrained=False)

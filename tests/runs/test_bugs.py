@@ -276,6 +276,7 @@ def test_variants_make_sense():
     )
 
 
+@pytest.mark.slow
 def test_a_run_under_a_bug_is_never_taken_for_a_true_one(launched, tiny, runs):
     """It lands in a folder and under a stamp of its own, differs from the true run, and leaves that
     one's files alone."""
@@ -299,6 +300,7 @@ def test_a_run_under_a_bug_is_never_taken_for_a_true_one(launched, tiny, runs):
     }
 
 
+@pytest.mark.slow
 def test_a_bug_that_is_off_trains_the_true_network(launched, tiny, monkeypatch):
     launch.ensure_weights(tiny, report=quiet)
     monkeypatch.setitem(faulty.VARIANTS, "nothing", faulty.Variant())

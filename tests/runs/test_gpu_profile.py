@@ -298,6 +298,7 @@ def test_compiled_parts_run_the_same_steps(config, tmp_path):
 # weights of the encoder from a file
 
 
+@pytest.mark.slow
 def test_encoder_weights_start_the_student_and_the_frozen_copy(config, tmp_path):
     """The student's encoder after a step at a rate of 1e-30, and the frozen one, are what the file
     holds; so L_feat is nearly 0."""

@@ -258,6 +258,7 @@ def slope(network, config):
     return grad.abs().sum().item()
 
 
+@pytest.mark.slow
 def test_the_last_layer_of_a_relative_network_would_stall(metric, tmp_path):
     """A disparity of 12 under a sigmoid leaves a slope of 6e-6, so that the last layer stays behind:
     the twin that takes it has next to no gradient, and ours as much as a network with a new
@@ -297,6 +298,7 @@ def test_the_step_has_the_loss_of_metres(metric):
     assert_allclose(parts["labelled"].item(), np.mean(expected), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_metric_run_goes_on_to_the_same_bits(metric, tmp_path):
     source = Sparse(share=0.05, without=3)
     whole = train(metric, out=tmp_path / "whole", labelled=source, report=quiet).read_bytes()
@@ -415,6 +417,7 @@ def test_a_protocol_in_metres():
     assert kitti.hash != PROTOCOLS["kitti"].hash
 
 
+@pytest.mark.slow
 def test_the_suite_of_a_metric_run(monkeypatch):
     """In-domain, the test domains and what the network reaches of the real sets; a network of the
     other kind is refused on both sides, before anything is drawn."""

@@ -194,6 +194,7 @@ def test_the_last_two_checkpoints_are_kept(tmp_path, tiny):
     ]
 
 
+@pytest.mark.slow
 def test_images_that_changed_under_a_run_are_named(tmp_path, tiny):
     """22 for 24: the order of images would be another one, and the bits too."""
     with pytest.raises(Interruption):
@@ -212,6 +213,7 @@ def test_schedule_by_hand():
     assert schedule(0, steps=1) == 1
 
 
+@pytest.mark.slow
 def test_peer_bug_encoder_and_decoder_share_one_learning_rate(tmp_path, tiny, monkeypatch):
     """Encoder parameters at the encoder's rate, decoder parameters at ten times it, both decaying
     linearly; none left out."""
@@ -255,6 +257,7 @@ def test_the_gradient_is_clipped(tmp_path, tiny, monkeypatch):
     assert all(m["grad_norm"] > 0.02 for m in metrics(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", [False, True])
 def test_training_starts_from_the_pretrained_encoder(
     student, tmp_path, tiny, tiny_student, pool, labels
@@ -496,6 +499,7 @@ def certificate(old, new, *, equal):
     (paths.certificates() / f"{old}-{new}.json").write_text(text)
 
 
+@pytest.mark.slow
 def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeypatch, tmp_path):
     """Weights stay, and so do checkpoints: a chain of two certificates joins the code that made
     them to today's."""
@@ -515,6 +519,7 @@ def test_certified_code_is_not_trained_again_and_goes_on(tiny, launched, monkeyp
     assert launched == [config.hash(), other.hash(), other.hash()]
 
 
+@pytest.mark.slow
 def test_a_damaged_job_costs_no_checkpoint(tmp_path, tiny, launched):
     """`job.json` says which code began the run; without it the checkpoint itself does."""
     tiny, seen = tiny.replace(steps=4), []
