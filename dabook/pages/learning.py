@@ -7,9 +7,7 @@ from dabook.analysis.curves import Point
 from dabook.analysis.statistics import Results, recorded
 from dabook.runs.experiments import Experiment
 from dabook.show.html import number
-from dabook.show.sentences import UNRECORDED, along, at_compute, effect
-
-MAIN = "main_table"
+from dabook.show.sentences import MAIN, UNRECORDED, along, at_compute, effect
 
 
 def steps_of(plan: Experiment, label: str) -> dict[int, str]:

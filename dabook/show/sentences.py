@@ -545,12 +545,14 @@ def leaving_one_out(whole: Estimate, left: Mapping[str, Estimate]) -> str:
     ordered = sorted(left, key=lambda name: left[name].mean)
     low, high = (f"{_signed(left[n].mean)} (without {n})" for n in (ordered[0], ordered[-1]))
     text = f"runs from {low} to {high} with one left out"
-    verdicts = {name: (_lower(change), _higher(change)) for name, change in left.items()}
-    other = [n for n in ordered if verdicts[n] != (_lower(whole), _higher(whole))]
-    if not other:
-        return text
-    word = "undecided" if whole.decided else "decided"
-    return f"{text}, and is {word} without {_and(other)}"
+    other = [n for n in ordered if left[n].decided != whole.decided]
+    turned = [n for n in ordered if _lower(left[n]) and _higher(whole)]
+    turned += [n for n in ordered if _higher(left[n]) and _lower(whole)]
+    if other:
+        text += f", and is {'undecided' if whole.decided else 'decided'} without {_and(other)}"
+    if turned:
+        text += f", and turns round without {_and(turned)}"
+    return text
 
 
 def _and(names: Sequence[str]) -> str:

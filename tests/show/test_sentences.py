@@ -288,6 +288,7 @@ def change(mean: float, half: float = 1.0, count: int = 5) -> Estimate:
         (-3.0, {"a": -0.5, "b": -4.0, "c": -3.1}, "with one left out, and is undecided without a"),
         (-3.0, {"a": -0.5, "b": 0.3, "c": -3.1}, ", and is undecided without a and b"),
         (-0.5, {"a": -0.5, "b": 2.0, "c": -3.1}, ", and is decided without c and b"),
+        (-3.0, {"a": 2.5, "b": -4.0, "c": -3.1}, " with one left out, and turns round without a"),
     ],
 )
 def test_what_hangs_on_a_single_domain_is_told(whole, left, told):
