@@ -1,7 +1,10 @@
 """The sources of the book: complete, consistent, and without a number that nobody can trace."""
 
+import ast
 import importlib.util
+import inspect
 import re
+import textwrap
 
 import nbformat
 import pandas as pd
@@ -9,6 +12,7 @@ import pytest
 import yaml
 
 from dabook.runs.experiments import experiments
+from dabook.site import source
 from dalib import paths
 from dalib.data.doctor import rules
 
@@ -372,3 +376,26 @@ def test_bars_in_docstrings_are_not_substitutions(extension):
     lines = ["mean of |a - b| over `x|y`"]
     extension.plain_bars(None, "function", "f", None, None, lines)
     assert lines == [r"mean of \|a - b\| over `x|y`"]
+
+
+SOURCES = [
+    (path.relative_to(ROOT).as_posix(), name, lines)
+    for path in [*sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "course").rglob("*.md"))]
+    for name, lines in re.findall(
+        r"^:{3,}\{source\} (\S+)\n(?::lines: (\S+)\n)?", path.read_text(encoding="utf-8"), re.M
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "name", "lines"), SOURCES)
+def test_lines_of_the_library_are_whole_statements(page, name, lines):
+    """What a page quotes is there, and begins and ends with a statement: a function that has become
+    shorter would stop the book, one that has been changed would be cut in its middle."""
+    code = source.undocumented(inspect.getsource(source.named(name))).splitlines()
+    shown = textwrap.dedent("\n".join(code[source._lines(lines, len(code))]))
+    ast.parse(f"def quoted():\n{textwrap.indent(shown, '    ')}")
+
+
+def test_there_are_quoted_lines():
+    assert len(SOURCES) > 30
+    assert any(lines for *_, lines in SOURCES)

@@ -103,9 +103,10 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def context():
+    """One browser's window for all notebooks, which fetches and compiles JupyterLab once."""
     with launched() as running:
-        yield running
+        yield running.new_context(viewport={"width": 1280, "height": 1000})
 
 
 RUN_ALL = """() => {
@@ -124,8 +125,8 @@ TYPESET = f"""what => !({PROSE})(what).some(text => /\\$[^$\\n]+\\$/.test(text))
 
 
 @pytest.fixture
-def page(browser, lab):
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+def page(context, lab):
+    page = context.new_page()
     trouble = []
     page.on("pageerror", lambda error: trouble.append(str(error)))  # of a figure's script, too
     yield page
