@@ -4,7 +4,6 @@ import ast
 import importlib.util
 import inspect
 import re
-import textwrap
 
 import nbformat
 import pandas as pd
@@ -391,9 +390,11 @@ SOURCES = [
 def test_lines_of_the_library_are_whole_statements(page, name, lines):
     """What a page quotes is there, and begins and ends with a statement: a function that has become
     shorter would stop the book, one that has been changed would be cut in its middle."""
-    code = source.undocumented(inspect.getsource(source.named(name))).splitlines()
-    shown = textwrap.dedent("\n".join(code[source._lines(lines, len(code))]))
-    ast.parse(f"def quoted():\n{textwrap.indent(shown, '    ')}")
+    code = source.undocumented(inspect.getsource(source.named(name)))
+    shown = source._lines(lines, len(code.splitlines()))
+    statements = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.stmt)]
+    assert shown.start + 1 in {node.lineno for node in statements}
+    assert shown.stop in {node.end_lineno for node in statements}
 
 
 def test_there_are_quoted_lines():
