@@ -433,15 +433,17 @@ def beside_floors(results: Results) -> str:
     if not known:
         return "The floors are not recorded for these images."
     name, lowest = floors.best(known, MEAN, results.domains)
-    levels = [row for row in results.rows if results.of(row)]
-    under = sum(_lower(floors.gap(results.of(row), known, results.domains)) for row in levels)
+    recorded_rows = [row for row in results.rows if results.of(row)]
+    under = sum(
+        _lower(floors.gap(results.of(row), known, results.domains)) for row in recorded_rows
+    )
     sentences = [
         f"Of {len(floors.blind(known))} floors, predictions that look at no picture, the best is the "
         f"{name}: {number(lowest)} on the mean of the test"
-        f" domains. Beside the best floor of each domain {under} of {len(levels)} rows are surely lower on the mean."
+        f" domains. Beside the best floor of each domain {under} of {len(recorded_rows)} rows are surely lower on the mean."
     ]
     for domain in results.domains:
-        gaps = {row: floors.gap(results.of(row), known, [domain]) for row in levels}
+        gaps = {row: floors.gap(results.of(row), known, [domain]) for row in recorded_rows}
         above = {row: g for row, g in gaps.items() if not (g.decided and g.mean < 0)}
         if above:
             best = floors.best(known, domain)
@@ -450,7 +452,7 @@ def beside_floors(results: Results) -> str:
             )
             sentences.append(
                 f"On {_words(domain)}, where the {best[0]} has {number(best[1])}, {len(above)} of "
-                f"{len(levels)} rows are not surely below"
+                f"{len(recorded_rows)} rows are not surely below"
                 f" it: {rows}."
             )
     return " ".join([*sentences, beside_surface(results)]).strip()
@@ -602,7 +604,7 @@ def precision(results: Results, *, aim: float | int) -> str:
         return f"{told} All are within the aim of {aim:g} %."
     most = max(_seeds_for(aim, half, halves[name][1]) for name, half in wide.items())
     within = [name for name in known if name not in wide]
-    met = f"only {' and '.join(within)} met" if within else "none met"
+    met = f"only {_and(within)} met" if within else "none met"
     return (
         f"{told} Of {len(known)} changes {met} the aim of {aim:g} %: seeds, each with labels, a pool and a "
         f"teacher of its own, differ too much, and at this spread the widest would take {most} of them."
