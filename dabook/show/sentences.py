@@ -440,7 +440,8 @@ def beside_floors(results: Results) -> str:
     sentences = [
         f"Of {len(floors.blind(known))} floors, predictions that look at no picture, the best is the "
         f"{name}: {number(lowest)} on the mean of the test"
-        f" domains. Beside the best floor of each domain {under} of {len(recorded_rows)} rows are surely lower on the mean."
+        f" domains. Beside the best floor of each domain {under} of {len(recorded_rows)} rows are surely "
+        "lower on the mean."
     ]
     for domain in results.domains:
         gaps = {row: floors.gap(results.of(row), known, [domain]) for row in recorded_rows}
