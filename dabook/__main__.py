@@ -3,6 +3,7 @@ a thin call."""
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from dalib.commands import Commands
@@ -160,6 +161,7 @@ def _study(args: argparse.Namespace) -> None:
 
     refuse_other_launcher()
     study.run(
+        args.questions,
         hours=args.hours,
         lanes=args.jobs,
         commit=args.commit,
@@ -170,10 +172,13 @@ def _study(args: argparse.Namespace) -> None:
 def _book(args: argparse.Namespace) -> None:
     """Run the notebooks whose inputs changed, and build the book's site."""
     from dabook.site.build import build
+    from dabook.site.kernels import forked
     from dalib.training.processes import refuse_other_launcher
 
     refuse_other_launcher()
-    print(f"the book is at {build(profile=args.profile)}")
+    with forked():
+        index = build(profile=args.profile)
+    print(f"the book is at {index}")
 
 
 def _slides(_: argparse.Namespace) -> None:
@@ -291,8 +296,10 @@ def _grade(args: argparse.Namespace) -> None:
     """Run students' notebooks of the course with the course's own tests, and print the points. It
     runs what the students wrote."""
     from dabook.course.gradebook import grade_all
+    from dabook.site.kernels import forked
 
-    grade_all(args.notebooks, seconds=args.seconds, table=args.csv)
+    with forked() if len(args.notebooks) > 1 else nullcontext():
+        grade_all(args.notebooks, seconds=args.seconds, table=args.csv)
 
 
 def commands() -> Commands:
@@ -352,6 +359,9 @@ def commands() -> Commands:
         help="write today's rows and science into the plan, before its first record",
     )
     study = top.add("study", _study)
+    study.add_argument(
+        "questions", nargs="*", metavar="QUESTION", help="these of the plan alone (default: all)"
+    )
     study.add_argument(
         "--hours",
         type=float,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +125,7 @@ def command(job: Job) -> list[str]:
 
 
 def run(
+    questions: Sequence[str] = (),
     *,
     hours: float | None = None,
     lanes: int | None = None,
@@ -135,6 +136,8 @@ def run(
     """Run what the plan asks for and what has no fresh record.
 
     Args:
+        questions: of the plan, to run these alone; all where none is named. The order stays the
+            plan's.
         hours: after which it ends. No run begins that would not be done by then; one that is not
             done saves its state. None: no limit.
         lanes: runs at once, of one thread each; by default the number of cores.
@@ -143,7 +146,7 @@ def run(
         command: how a run is started.
 
     Raises:
-        ConfigError: see `check`; nothing was started.
+        ConfigError: see `check`, or a question that the plan does not ask; nothing was started.
         TrainingError: some runs failed, or the code was changed meanwhile; all others were done.
         Stopped: by a signal. Runs that were going have saved their state.
     """
@@ -153,11 +156,33 @@ def run(
     if lanes < 1:
         raise ConfigError(f"--jobs {lanes}: expected at least 1")
     plan = read()
+    _check_names(questions, plan)
     check(plan)
     with _alone(), listening(Stop()) as stop, stop.defer():
-        study = Study(plan, hours=hours, lanes=lanes, commit=commit, say=say, command=command)
+        study = Study(
+            plan, questions, hours=hours, lanes=lanes, commit=commit, say=say, command=command
+        )
         study.go_on(stop)
     study.conclude(stop)
+
+
+def _check_names(questions: Sequence[str], plan: Plan) -> None:
+    asked = [question.experiment for question in plan.questions]
+    if unknown := [name for name in questions if name not in asked]:
+        raise ConfigError(
+            f"the plan does not ask {', '.join(unknown)}; its questions: {', '.join(asked)}"
+        )
+
+
+def _hashes(plan: Plan, names: Sequence[str]) -> set[str]:
+    """Of all runs of these questions, also of those that they share with others; no names: of all."""
+    return {
+        config.hash()
+        for question in plan.questions
+        if not names or question.experiment in names
+        for row in question.expand().rows
+        for config in row.configs
+    }
 
 
 @dataclass(kw_only=True)
@@ -178,6 +203,7 @@ class Study:
     def __init__(
         self,
         plan: Plan,
+        questions: Sequence[str],
         *,
         hours: float | None,
         lanes: int,
@@ -193,9 +219,11 @@ class Study:
         self.command = command
         every = jobs(plan)
         self.hashes = {job.hash for job in every}
-        self.total = len(every)
         self.pace = Pace(every)
-        self.pending = [job for job in every if not job.fresh]
+        wanted = _hashes(plan, questions)
+        own = [job for job in every if job.hash in wanted]
+        self.total = len(own)
+        self.pending = [job for job in own if not job.fresh]
         self.recorded = self.total - len(self.pending)
         self.running: list[Running] = []
         self.done: list[Job] = []

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dabook.runs import progress
 from dalib import paths, strict_yaml
@@ -25,6 +26,8 @@ try:
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from papermill.exceptions import PapermillExecutionError
     from traitlets import default
+
+    from dabook.site.kernels import Provisioner
 except ImportError as error:
     raise ConfigError(
         f"notebooks need {error.name}, which is not installed: pip install -e '.[runs]'"
@@ -333,6 +336,10 @@ def _kernel(variables: Mapping[str, str]) -> type[AsyncKernelManager]:
         @default("kernel_spec_manager")
         def _own_specs(self) -> KernelSpecManager:
             return Specs()
+
+        def __init__(self, **options: Any):
+            super().__init__(**options)
+            self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
 
     return Kernel
 

@@ -42,6 +42,7 @@ from dabook.course.editions import (
 )
 from dabook.course.grading import grade, put, source_of
 from dabook.site import notebooks
+from dabook.site.kernels import forked
 from dabook.site.pin import PIN, REQUIREMENTS
 from dalib import losses
 from dalib.errors import ConfigError, DataError, UserError
@@ -771,7 +772,8 @@ def test_the_instructors_edition_passes(path, made, tmp_path, monkeypatch):
     monkeypatch.setenv("DALIB_REALDEPTH", "none")
     monkeypatch.setenv("DALIB_ROOT", str(ROOT))
     out = tmp_path / path.name
-    notebooks.execute(made.folders[INSTRUCTOR] / path.name, out, given(path), show=False)
+    with forked():
+        notebooks.execute(made.folders[INSTRUCTOR] / path.name, out, given(path), show=False)
     done = nbformat.read(out, as_version=4)
     assert all(c.execution_count for c in code_of(done) if c.source.strip())
 

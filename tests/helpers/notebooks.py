@@ -3,6 +3,8 @@
 import json
 import re
 
+import nbformat
+
 from dabook.site.glue import KEPT
 
 RAW = re.compile(r"\{[a-z][\w:+-]*\}`|^ *(`{3,}|:{3,})\{|^ *:::|^\([\w-]+\)=$", re.M)
@@ -30,3 +32,13 @@ def glued(notebook) -> dict[str, str]:
         if KEPT in output.get("data", {})
     ]
     return {name: v["text/plain"].strip("'") for values in kept for name, v in values.items()}
+
+
+def write(path, *sources, tags=("parameters",), metadata=None):
+    """A notebook of code cells, of which the first have these tags."""
+    cells = [nbformat.v4.new_code_cell(source, id=f"c{k}") for k, source in enumerate(sources)]
+    for cell, tag in zip(cells, tags, strict=False):
+        cell.metadata["tags"] = [tag]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata or {}), path)
+    return path

@@ -12,6 +12,7 @@ from helpers.notebooks import concluded, glued
 from dabook.analysis.statistics import recorded
 from dabook.runs import records
 from dabook.runs.experiments import expand, experiments
+from dabook.site.kernels import forked
 from dalib import paths
 
 # that one is run by test_smoke
@@ -27,6 +28,13 @@ def local(smoke_runs):
         patch.setenv("DALIB_RUNS", str(smoke_runs))
         patch.setenv("DALIB_REALDEPTH", "none")
         yield smoke_runs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def many():
+    """Each notebook in a kernel that need not import anything."""
+    with forked():
+        yield
 
 
 @pytest.fixture(autouse=True)

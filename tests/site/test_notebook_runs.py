@@ -7,6 +7,7 @@ import sys
 import nbformat
 import pytest
 from helpers.commands import main
+from helpers.notebooks import write
 
 from dabook.site import notebooks
 from dalib import paths
@@ -26,16 +27,6 @@ long = (1 +
         2)
 %matplotlib inline
 """
-
-
-def write(path, *sources, tags=("parameters",), metadata=None):
-    """A notebook of code cells, of which the first have these tags."""
-    cells = [nbformat.v4.new_code_cell(source, id=f"c{k}") for k, source in enumerate(sources)]
-    for cell, tag in zip(cells, tags, strict=False):
-        cell.metadata["tags"] = [tag]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata or {}), path)
-    return path
 
 
 @pytest.fixture
