@@ -137,6 +137,11 @@ def cost(records: Mapping[str, Record]) -> str:
     outside = abs(change.mean) > noise
     if not (change.low > 0 or change.high < 0):
         verdict = "The interval does not say whether the licences cost anything."
+    elif isnan(noise):
+        verdict = (
+            "The interval excludes zero; what another seed does is not recorded, so that whether the "
+            "licences cost anything is undecided."
+        )
     elif not outside:
         verdict = (
             "The interval excludes zero, but the gap is no larger than that between two networks of one "
@@ -160,9 +165,9 @@ def cost(records: Mapping[str, Record]) -> str:
 
 def _noise(half: str | None = None) -> float:
     """How far two networks of one recipe lie apart on the real images of a half, or of both, in
-    percent, by the rows of the main table (`analysis.between_seeds`); 0 where none has two seeds."""
-    found = analysis.between_seeds(recorded("main_table"), half)
-    return 0.0 if isnan(found) else found
+    percent, by the rows of the main table; NaN, beyond which nothing lies, where none has two
+    seeds."""
+    return analysis.between_seeds(recorded("main_table"), half)
 
 
 def aims(records: Mapping[str, Record]) -> Html:
@@ -277,6 +282,8 @@ def brought(rungs: Mapping[str, Record | None]) -> str:
         "cannot be told": "Not to be told from chance",
     }
     sentences = [f"{said[verdict]}: {'; '.join(each)}." for verdict, each in moved.items() if each]
+    if isnan(noise):
+        return f"Each line is one network, and what another seed does is not recorded. {sentences[0]}"
     yardstick = (
         "Each line is one network. Two networks of one recipe with different seeds, and so with other "
         f"drawn scenes and another teacher, lie up to {number(noise, 1)} % apart there in nineteen of "

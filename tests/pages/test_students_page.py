@@ -73,7 +73,7 @@ def test_the_table_is_made_from_the_records(checkout):
         assert number(sum(nyu) / len(nyu)) in text
         assert record["training_hash"] in text
     assert "+10.0 % from that of the research student" in page.cost(found)
-    assert "The licences cost accuracy: " in page.cost(found)  # nothing is known of seeds here
+    assert "what another seed does is not recorded, so that whether" in page.cost(found)
     assert "First study" not in text
 
 
@@ -142,6 +142,14 @@ def test_each_lever_is_told_against_the_line_above_it(checkout, monkeypatch):
     assert page.levers(rungs).text.count("not recorded") == 2  # in their places
     assert page.levers(rungs).text.count("<br>") == 2
     assert "worse" not in page.brought(rungs).casefold()
+
+
+def test_without_two_seeds_of_anything_no_lever_is_told_from_chance(checkout):
+    climb(checkout, first=0.3, better=0.1)
+    assert page.brought(page.ladder(page.found())) == (
+        "Each line is one network, and what another seed does is not recorded. "
+        "Not to be told from chance: Better student (−66.7 %)."
+    )
 
 
 def test_the_card_fits_into_a_page(checkout):
