@@ -75,7 +75,7 @@ def lab(tmp_path_factory, smoke_runs):
     """The address of a JupyterLab with the notebooks, which finds nothing of the user's own."""
     pytest.importorskip("jupyterlab")
     root = tmp_path_factory.mktemp("lab")
-    for folder in ("notebooks", "executed"):
+    for folder in ("notebooks", "executed", "jupyter_data_dir"):
         (root / folder).mkdir()
     for name in LIVE:
         smoke(notebooks.folder() / f"{name}.ipynb", root / "notebooks" / f"{name}.ipynb")
@@ -83,7 +83,7 @@ def lab(tmp_path_factory, smoke_runs):
     for path in EXECUTED:
         trusted(path, root / "executed" / path.name, notary)
     # cells that are out of sight are part of the page, too; and nothing is asked of the network
-    setting(root, "notebook-extension/tracker", windowingMode="none")
+    setting(root, "notebook-extension/tracker", windowingMode="none", kernelShutdown=True)
     setting(root, "apputils-extension/notification", fetchNews="false", checkForUpdates=False)
     own = {name: str(root / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     own |= {name: str(root / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
@@ -143,6 +143,30 @@ PROSE = """what => [...document.querySelectorAll(what)].map(element => {
 TYPESET = f"""what => !({PROSE})(what).some(text => /\\$[^$\\n]+\\$/.test(text))"""
 
 
+DRAWN = """([what, count]) => {
+  const cells = [...document.querySelectorAll(what)];
+  return cells.length === count
+    && cells.every(cell => !cell.querySelector('.jp-Cell-Placeholder, .jp-Placeholder'));
+}"""
+OPEN = """async path => {
+  await window.jupyterapp.commands.execute('application:close-all');
+  await window.jupyterapp.commands.execute('docmanager:open', {path});
+}"""
+
+
+@pytest.fixture(scope="module")
+def reader(context, lab):
+    """A page of JupyterLab that opens one notebook after another, and what went wrong in it."""
+    page = context.new_page()
+    trouble = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.goto(f"{lab}/lab?reset", timeout=1000 * START)
+    page.wait_for_function("window.jupyterapp?.shell", timeout=1000 * START)
+    page.evaluate("window.jupyterapp.restored.then(() => true)")
+    yield page, trouble
+    page.close()
+
+
 @pytest.fixture
 def page(context, lab):
     page = context.new_page()
@@ -152,16 +176,6 @@ def page(context, lab):
     assert not trouble
     page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
     page.close()
-
-
-def open_notebook(page, address: str) -> None:
-    """Open a notebook, and wait for its cells and its kernel."""
-    page.goto(f"{address}?reset", timeout=1000 * START)
-    page.wait_for_selector(f"{SHOWN} .jp-Cell", timeout=1000 * START)
-    page.wait_for_function(
-        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-        timeout=1000 * START,
-    )
 
 
 def check(page) -> None:
@@ -186,7 +200,12 @@ def check(page) -> None:
 
 @pytest.mark.parametrize("name", LIVE)
 def test_a_notebook_runs_and_reads_well_in_jupyterlab(name, page, lab):
-    open_notebook(page, f"{lab}/lab/tree/notebooks/{name}.ipynb")
+    page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset", timeout=1000 * START)
+    page.wait_for_selector(f"{SHOWN} .jp-Cell", timeout=1000 * START)
+    page.wait_for_function(
+        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=1000 * START,
+    )
     page.evaluate(RUN_ALL)
     page.wait_for_function("window.ended !== null", timeout=1000 * RUN)
     picture(page, name)
@@ -195,10 +214,15 @@ def test_a_notebook_runs_and_reads_well_in_jupyterlab(name, page, lab):
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda p: p.stem)
-def test_an_executed_notebook_reads_well_in_jupyterlab(path, page, lab):
-    open_notebook(page, f"{lab}/lab/tree/executed/{path.name}")
+def test_an_executed_notebook_reads_well_in_jupyterlab(path, reader):
+    page, trouble = reader
+    trouble.clear()
+    page.evaluate(OPEN, f"executed/{path.name}")
+    count = len(nbformat.read(path, as_version=4).cells)
+    page.wait_for_function(DRAWN, arg=[f"{SHOWN} .jp-Cell", count], timeout=1000 * START)
     picture(page, f"executed-{path.stem}")
     check(page)
+    assert not trouble
 
 
 def picture(page, name: str) -> None:
