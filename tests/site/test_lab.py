@@ -83,7 +83,7 @@ def lab(tmp_path_factory, smoke_runs):
     for path in EXECUTED:
         trusted(path, root / "executed" / path.name, notary)
     # cells that are out of sight are part of the page, too; and nothing is asked of the network
-    setting(root, "notebook-extension/tracker", windowingMode="none", kernelShutdown=True)
+    setting(root, "notebook-extension/tracker", windowingMode="none")
     setting(root, "apputils-extension/notification", fetchNews="false", checkForUpdates=False)
     own = {name: str(root / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     own |= {name: str(root / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
@@ -149,8 +149,10 @@ DRAWN = """([what, count]) => {
     && cells.every(cell => !cell.querySelector('.jp-Cell-Placeholder, .jp-Placeholder'));
 }"""
 OPEN = """async path => {
-  await window.jupyterapp.commands.execute('application:close-all');
-  await window.jupyterapp.commands.execute('docmanager:open', {path});
+  const app = window.jupyterapp;
+  [...app.shell.widgets('main')].forEach(widget => widget.dispose());  // it would ask whether to save
+  await app.serviceManager.sessions.shutdownAll();
+  await app.commands.execute('docmanager:open', {path});
 }"""
 
 
