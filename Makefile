@@ -34,7 +34,8 @@ test: ready
 	$(PYTEST)
 
 test-all: ready ## and what takes long: every question, parity at every size, certificates, jobs side by side
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 study: ready ## every row of experiments.yaml that has no fresh record: from nothing, some 45 hours of one core
 	for name in $$($(BIN)/python -c 'from dabook.runs.experiments import experiments; print(*experiments())'); do \

@@ -7,8 +7,12 @@ reads this file too, before it starts them, and needs none of it.
 
 import gc
 import itertools
+import os
+import random
 import shutil
 import sys
+import time
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +66,25 @@ LONGEST = (  # files by the time they take, longest first: what a worker begins 
 
 
 def pytest_collection_modifyitems(items):
-    """Whole files in this order, the others behind them as they were."""
+    """Whole files in this order, the others behind them as they were. Where the time is limited, in
+    another order each day, so that what is left out is not the same each time."""
     rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    if UNTIL in os.environ:
+        names = sorted({item.path.name for item in items})
+        random.Random(date.today().toordinal()).shuffle(names)
+        rank = {name: place for place, name in enumerate(names)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+UNTIL = "DALIB_SLOW_TESTS_UNTIL"
+"""A variable with the time, in seconds since 1970, at which slow tests are no longer begun."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Where time is short, as in CI on a slow machine, slow tests are left out, and say so."""
+    if "slow" in item.keywords and time.time() > float(os.environ.get(UNTIL, "inf")):
+        pytest.skip("a slow test, and the time for slow tests is over")
 
 
 @pytest.hookimpl(optionalhook=True)

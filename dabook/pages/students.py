@@ -283,7 +283,9 @@ def brought(rungs: Mapping[str, Record | None]) -> str:
     }
     sentences = [f"{said[verdict]}: {'; '.join(each)}." for verdict, each in moved.items() if each]
     if isnan(noise):
-        return f"Each line is one network, and what another seed does is not recorded. {sentences[0]}"
+        return (
+            f"Each line is one network, and what another seed does is not recorded. {sentences[0]}"
+        )
     yardstick = (
         "Each line is one network. Two networks of one recipe with different seeds, and so with other "
         f"drawn scenes and another teacher, lie up to {number(noise, 1)} % apart there in nineteen of "
