@@ -175,11 +175,11 @@ def _check_names(questions: Sequence[str], plan: Plan) -> None:
 
 
 def _hashes(plan: Plan, names: Sequence[str]) -> set[str]:
-    """Of all runs of these questions, also of those that they share with others; no names: of all."""
+    """Of all runs of these questions, also of those that they share with others."""
     return {
         config.hash()
         for question in plan.questions
-        if not names or question.experiment in names
+        if question.experiment in names
         for row in question.expand().rows
         for config in row.configs
     }
@@ -220,7 +220,7 @@ class Study:
         every = jobs(plan)
         self.hashes = {job.hash for job in every}
         self.pace = Pace(every)
-        wanted = _hashes(plan, questions)
+        wanted = _hashes(plan, questions) if questions else self.hashes
         own = [job for job in every if job.hash in wanted]
         self.total = len(own)
         self.pending = [job for job in own if not job.fresh]
