@@ -23,7 +23,7 @@ from dabook.runs.jobs import HOUR, Job, Pace, jobs, seconds_left
 from dabook.runs.plan import FILE, PROFILE, Plan, changes, contradictions, read, rows_now
 from dabook.runs.precedence import git
 from dalib import certificates, locking, paths, provenance
-from dalib.config import RunConfig
+from dalib.config import RunConfig, check_names
 from dalib.errors import ConfigError, Stopped, TrainingError, UserError
 from dalib.progress import Report
 from dalib.stopping import Stop, listening
@@ -156,7 +156,8 @@ def run(
     if lanes < 1:
         raise ConfigError(f"--jobs {lanes}: expected at least 1")
     plan = read()
-    _check_names(questions, plan)
+    asked = [question.experiment for question in plan.questions]
+    check_names(questions, asked, what="question of the plan")
     check(plan)
     with _alone(), listening(Stop()) as stop, stop.defer():
         study = Study(
@@ -164,14 +165,6 @@ def run(
         )
         study.go_on(stop)
     study.conclude(stop)
-
-
-def _check_names(questions: Sequence[str], plan: Plan) -> None:
-    asked = [question.experiment for question in plan.questions]
-    if unknown := [name for name in questions if name not in asked]:
-        raise ConfigError(
-            f"the plan does not ask {', '.join(unknown)}; its questions: {', '.join(asked)}"
-        )
 
 
 def _hashes(plan: Plan, names: Sequence[str]) -> set[str]:

@@ -120,7 +120,7 @@ def test_one_question_is_run_alone_with_what_it_shares(fake):
 def test_a_question_that_the_plan_does_not_ask_is_refused(root, capsys):
     assert main(["study", "ideas", "moods"]) == 1
     said = capsys.readouterr().err
-    assert "the plan does not ask moods; its questions: ideas, longer" in said
+    assert "unknown question of the plan 'moods'. Known: ideas, longer" in said
 
 
 @pytest.mark.usefixtures("unchecked")
